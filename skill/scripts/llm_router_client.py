@@ -1,0 +1,1 @@
+"""LLM Router client: one file, standard library only."""

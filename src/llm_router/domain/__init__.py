@@ -1,0 +1,1 @@
+"""Frozen data, integers and one error tree. Imports nothing of the project."""

@@ -1,0 +1,53 @@
+"""API keys and the limits they carry. The key text itself is never stored: only its digest."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+KEY_PREFIX = "sk-lr-"
+"""Every key begins so, which lets secret scanners recognise it."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Upper bounds of one key; None means unbounded."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """An API key as the gateway knows it.
+
+    Attributes:
+        id: public handle (``key_...``); not a secret.
+        account: whose credits it spends.
+        prefix: the first characters of the key text, to recognise it by.
+        models: globs of public model ids that it may use; None means all.
+        expires_ms, revoked_ms, created_ms: Unix time in milliseconds.
+        usage_chunk: whether streams end with the chunk that carries usage and cost, when the
+            request does not say.
+        strict: refuse requests that would lose something in translation.
+    """
+
+    id: str
+    account: str
+    name: str
+    prefix: str
+    created_ms: int
+    expires_ms: int | None = None
+    revoked_ms: int | None = None
+    models: tuple[str, ...] | None = None
+    limits: Limits = Limits()
+    usage_chunk: bool = True
+    strict: bool = False
+
+
+def key_digest(text: bytes) -> bytes:
+    """SHA-256 of a key's text: the only form in which a key reaches a store or a query.
+
+    A plain hash is enough because a key holds 256 random bits.
+    """
+    return hashlib.sha256(text).digest()

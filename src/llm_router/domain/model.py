@@ -1,0 +1,146 @@
+"""Providers, models and deployments: plain data, read from the catalogue and the config file."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+from llm_router.domain.price import Price
+
+
+class Status(StrEnum):
+    """Where a model is in its life, as its developer declares it."""
+
+    PREVIEW = "preview"
+    ACTIVE = "active"
+    DEPRECATED = "deprecated"
+    SHUTDOWN = "shutdown"
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model can do. Used for filters, for declared losses and by ``GET /v1/models``."""
+
+    input_modalities: tuple[str, ...] = ("text",)  # of: text image audio video file
+    output_modalities: tuple[str, ...] = ("text",)
+    tools: bool = False
+    parallel_tools: bool = False
+    json_object: bool = False
+    json_schema: bool = False
+    reasoning: bool = False
+    reasoning_levels: tuple[str, ...] = ()  # efforts that may be asked for; () = not adjustable
+    sampling: bool = True  # False: temperature, top_p and penalties are refused upstream
+    streaming: bool = True
+
+    def sees(self, modality: str) -> bool:
+        return modality in self.input_modalities
+
+
+EditKind = Literal["drop", "rename", "default", "set", "clamp", "move"]
+
+
+class Quirk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One declarative edit of the request that a provider needs, with its reason and source.
+
+    Attributes:
+        edit: what is done to ``field``: ``drop`` removes it (a declared loss); ``rename`` and
+            ``move`` put its value at ``to``; ``default`` sets ``value`` where the field is absent;
+            ``set`` sets ``value`` always; ``clamp`` bounds a number to ``[min, max]``.
+        field: dotted path in the upstream request body ("stream_options", "a.b").
+        models: glob patterns of upstream model ids it applies to; empty means all.
+    """
+
+    edit: EditKind
+    field: str
+    why: str
+    source: str = ""
+    to: str | None = None
+    value: msgspec.Raw | None = None
+    min: float | None = None
+    max: float | None = None
+    models: tuple[str, ...] = ()
+
+
+AuthScheme = Literal["bearer", "header", "query", "none"]
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
+    """Who runs models: where, how one signs in, which dialect is spoken there.
+
+    Attributes:
+        base_url: all of the address but the operation's own path: ``https://api.openai.com/v1``.
+        dialect: the name of a registered dialect.
+        auth: scheme of the credential: ``bearer``; ``header`` (named by ``auth_name``); ``query``.
+        env: environment variables that may hold the key, in order of preference.
+        key_required: False for local servers, which are active without a key.
+        headers: sent with every request to it.
+        takes_urls: part kinds ("image", "file") whose https URL it fetches itself; for the others
+            the gateway fetches the bytes.
+        docs_url: its public API reference.
+    """
+
+    id: str
+    name: str
+    base_url: str
+    dialect: str = "openai_chat"
+    auth: AuthScheme = "bearer"
+    auth_name: str | None = None
+    env: tuple[str, ...] = ()
+    key_required: bool = True
+    headers: dict[str, str] = {}
+    quirks: tuple[Quirk, ...] = ()
+    takes_urls: tuple[str, ...] = ()
+    docs_url: str | None = None
+    simulated: bool = False
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """One model at one provider with one price: the thing that can be called.
+
+    Attributes:
+        id: ``provider/model`` with our public model id; unique in a catalogue.
+        upstream_model: what the provider calls it.
+        price: None means unpriced: refused, never free.
+    """
+
+    id: str
+    model: str
+    provider: str
+    upstream_model: str
+    price: Price | None
+    context_tokens: int | None = None
+    output_tokens_max: int | None = None
+    dialect: str | None = None  # None: the provider's
+    capabilities: Capabilities | None = None  # None: the model's
+    quirks: tuple[Quirk, ...] = ()
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for by name.
+
+    Attributes:
+        id: public id, e.g. ``claude-sonnet-4-5``.
+        family: e.g. ``Claude``; developer: e.g. ``Anthropic``.
+        aliases: other names that resolve to it (dated snapshots, ``provider/model`` forms).
+        deployments: in the order they are preferred when all else is equal.
+        successor: public id of the model that its developer names as replacement.
+    """
+
+    id: str
+    name: str
+    family: str
+    developer: str
+    capabilities: Capabilities
+    deployments: tuple[Deployment, ...]
+    aliases: tuple[str, ...] = ()
+    context_tokens: int | None = None
+    output_tokens_max: int | None = None
+    status: Status = Status.ACTIVE
+    released: str | None = None
+    deprecated: str | None = None
+    shutdown: str | None = None
+    successor: str | None = None
+    open_weights: bool = False
+    quality_tier: int | None = None  # 1 (small) .. 5 (frontier)
+    strengths: tuple[str, ...] = ()  # of: code creative fast vision reasoning

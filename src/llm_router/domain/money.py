@@ -1,0 +1,45 @@
+"""Money as integers: one picodollar (p$) is 1e-12 US dollars. No float ever holds money.
+
+Picodollars are the coarsest unit in which every published token price is whole: the cheapest
+prices of today are a few thousand p$ a token. Amounts stay below ``MAX_PUSD`` so that they fit a
+signed 64-bit column with room for a sum of two.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+PUSD_PER_USD = 10**12
+"""Picodollars in one US dollar."""
+
+MAX_PUSD = 4_600_000 * PUSD_PER_USD
+"""The largest amount an account may hold ($4.6 M): two of them still fit an int64."""
+
+_DECIMAL = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?")
+
+
+def parse_usd(text: str) -> int:
+    """Read a plain decimal number of dollars (``"12.50"``) as picodollars.
+
+    Only ASCII digits with at most twelve of them behind the point are taken: no exponent, no sign
+    but ``-``, no separators, so that what was typed is what is booked.
+
+    Raises:
+        ValueError: the text is not such a number.
+    """
+    if not _DECIMAL.fullmatch(text):
+        raise ValueError(f"{text!r} is not an amount of dollars such as 5 or 12.50")
+    return int(Decimal(text).scaleb(12))
+
+
+def format_usd(pusd: int) -> str:
+    """Write picodollars as the shortest exact decimal number of dollars (``"0.0000345"``).
+
+    The text is a valid JSON number, exact to the picodollar, and never uses an exponent.
+    """
+    sign = "-" if pusd < 0 else ""
+    whole, part = divmod(abs(pusd), PUSD_PER_USD)
+    if not part:
+        return f"{sign}{whole}"
+    return f"{sign}{whole}.{part:012d}".rstrip("0")

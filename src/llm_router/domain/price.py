@@ -1,0 +1,117 @@
+"""Prices as dated, immutable integer rates, and the one function that turns usage into cost.
+
+Sources of the facts: a tier above a token threshold prices the *whole* request, not the part above
+it (https://ai.google.dev/gemini-api/docs/pricing); Anthropic bills cache writes by lifetime
+(https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from llm_router.domain.usage import Usage
+
+MAX_RATE_PUSD = 10**10
+"""No rate may exceed this (one cent a token): with MAX_COUNT a product fits an int64."""
+
+
+class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Picodollars per token (or per piece) by bucket of :class:`Usage`.
+
+    ``None`` means that the provider publishes no rate of its own for the bucket. Then cache reads,
+    cache writes and audio input cost what ``input`` costs, and reasoning, audio and image output
+    what ``output`` costs: never zero. A rate of 0 is a real, published zero.
+    """
+
+    input: int
+    output: int
+    cache_read: int | None = None
+    cache_write: int | None = None
+    cache_write_1h: int | None = None
+    input_audio: int | None = None
+    reasoning: int | None = None
+    output_audio: int | None = None
+    output_image: int | None = None
+    web_search: int | None = None
+    request: int = 0
+
+
+class Tier(msgspec.Struct, frozen=True, kw_only=True):
+    """Rates of a request whose input exceeds ``above_prompt_tokens``: they price all of it."""
+
+    above_prompt_tokens: int
+    rates: Rates
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One published price of one deployment.
+
+    Attributes:
+        version: names this price for ever; a hold pins it and a settlement uses it.
+        rates: of a request below every tier.
+        tiers: in rising order of their threshold.
+        service_tiers: rates of other service tiers by the provider's name ("flex", "priority").
+        valid_from: ISO date from which it holds.
+        source: the page or data set it was taken from.
+    """
+
+    version: str
+    rates: Rates
+    tiers: tuple[Tier, ...] = ()
+    service_tiers: dict[str, Rates] = {}
+    valid_from: str | None = None
+    source: str | None = None
+
+
+class CostLine(msgspec.Struct, frozen=True, kw_only=True):
+    """quantity x rate of one bucket; ``amount_pusd`` is their product."""
+
+    bucket: str
+    quantity: int
+    rate_pusd: int
+    amount_pusd: int
+
+
+def rates_for(price: Price, prompt_tokens: int, service_tier: str | None = None) -> Rates:
+    """The rates that apply to a request of that size and service tier."""
+    if service_tier is not None and service_tier in price.service_tiers:
+        return price.service_tiers[service_tier]
+    rates = price.rates
+    for tier in price.tiers:
+        if prompt_tokens > tier.above_prompt_tokens:
+            rates = tier.rates
+    return rates
+
+
+def cost_lines(price: Price, usage: Usage) -> tuple[CostLine, ...]:
+    """Price every non-empty bucket of ``usage`` (``usage.others`` is priced by the caller).
+
+    The sum of the lines' amounts is the cost in picodollars; it is exact, with no rounding.
+    """
+    r = rates_for(price, usage.prompt_tokens, usage.service_tier)
+    pairs = (
+        ("input_tokens", usage.input_tokens, r.input),
+        ("cache_read_tokens", usage.cache_read_tokens, _or(r.cache_read, r.input)),
+        ("cache_write_tokens", usage.cache_write_tokens, _or(r.cache_write, r.input)),
+        (
+            "cache_write_1h_tokens",
+            usage.cache_write_1h_tokens,
+            _or(r.cache_write_1h, _or(r.cache_write, r.input)),
+        ),
+        ("input_audio_tokens", usage.input_audio_tokens, _or(r.input_audio, r.input)),
+        ("output_tokens", usage.output_tokens, r.output),
+        ("reasoning_tokens", usage.reasoning_tokens, _or(r.reasoning, r.output)),
+        ("output_audio_tokens", usage.output_audio_tokens, _or(r.output_audio, r.output)),
+        ("output_image_tokens", usage.output_image_tokens, _or(r.output_image, r.output)),
+        ("web_searches", usage.web_searches, _or(r.web_search, 0)),
+        ("requests", 1, r.request),
+    )
+    return tuple(
+        CostLine(bucket=bucket, quantity=count, rate_pusd=rate, amount_pusd=count * rate)
+        for bucket, count, rate in pairs
+        if count and rate
+    )
+
+
+def _or(rate: int | None, other: int) -> int:
+    return other if rate is None else rate

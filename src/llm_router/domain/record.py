@@ -1,0 +1,83 @@
+"""The record of an exchange: written once, in the transaction that settles it.
+
+Every log line, metric, span and API answer about an exchange is derived from this.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from llm_router.domain.price import CostLine
+from llm_router.domain.usage import NO_USAGE, Usage
+
+
+class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One try of one deployment.
+
+    Attributes:
+        outcome: ``delivered``, ``failed``, ``aborted`` (the client left) or ``unknown``.
+        status: HTTP status of the provider; None when it never answered.
+        error_kind: of :class:`~llm_router.domain.errors.UpstreamKind`, when it failed.
+        first_byte_ms: from sending to the first byte of the reply's body.
+        operator_cost_pusd: what this try costs the operator; None is unknown.
+    """
+
+    deployment: str
+    provider: str
+    upstream_model: str
+    started_ms: int
+    duration_ms: int
+    outcome: str
+    status: int | None = None
+    first_byte_ms: int | None = None
+    error_kind: str | None = None
+    error_message: str | None = None
+    upstream_id: str | None = None
+    usage: Usage | None = None
+    operator_cost_pusd: int | None = None
+
+
+class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One client request and its reply, from admission to settlement.
+
+    Attributes:
+        id: the exchange id (``gen-...``), also sent in the header ``x-generation-id``.
+        reply_id: the ``id`` member of the reply (``chatcmpl-...``).
+        asked_model: the model string as the client wrote it; model: the public id it resolved to.
+        finish: first choice's finish reason towards the client; native_finish: the provider's own.
+        losses: declared losses of the translation, as in the header.
+        cost_pusd: what the customer was charged; cost: its lines; price_version: pinned by the hold.
+        absorbed_pusd: part of the metered cost above the hold and the balance, borne by the operator.
+        overhead_ms: of duration_ms, what was not waiting for the provider or the client.
+        status: HTTP status sent to the client (200 for a stream that failed later; see ``error``).
+    """
+
+    id: str
+    account: str
+    key: str
+    operation: str
+    dialect: str
+    asked_model: str
+    model: str | None = None
+    deployment: str | None = None
+    provider: str | None = None
+    reply_id: str | None = None
+    created_ms: int
+    duration_ms: int = 0
+    first_token_ms: int | None = None
+    overhead_us: int | None = None
+    stream: bool = False
+    status: int
+    finish: str | None = None
+    native_finish: str | None = None
+    usage: Usage = NO_USAGE
+    cost_pusd: int = 0
+    absorbed_pusd: int = 0
+    cost: tuple[CostLine, ...] = ()
+    price_version: str | None = None
+    attempts: tuple[AttemptRecord, ...] = ()
+    losses: tuple[str, ...] = ()
+    error_code: str | None = None
+    error_message: str | None = None
+    client_gone: bool = False
+    flags: tuple[str, ...] = ()

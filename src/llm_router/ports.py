@@ -1,0 +1,174 @@
+"""What the engine needs of the world, on one page. Adapters implement it; tests fake it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+import msgspec
+
+from llm_router.domain.key import Key, Limits
+from llm_router.domain.record import ExchangeRecord
+from llm_router.wire.dialect import Fetched
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now_ms(self) -> int:
+        """Unix time in milliseconds."""
+        ...
+
+    def monotonic_us(self) -> int:
+        """A clock that never jumps, in microseconds."""
+        ...
+
+
+class Keyring(Protocol):
+    """API keys by digest."""
+
+    async def find(self, digest: bytes) -> Key | None:
+        """The key with that SHA-256 digest, whatever its state; None if there is none."""
+        ...
+
+    async def create(self, key: Key, digest: bytes) -> None: ...
+
+    async def list(self) -> list[Key]: ...
+
+    async def revoke(self, key_id: str, now_ms: int) -> Key | None:
+        """Revoke by id; None if there is no such key. Effective for the next request."""
+        ...
+
+
+class Books(Protocol):
+    """The ledger. Amounts are picodollars. Every method returns only when its effect is durable."""
+
+    async def hold(
+        self, exchange_id: str, account: str, amount_pusd: int, price_version: str, now_ms: int
+    ) -> int:
+        """Reserve credits for an exchange; return what is then available.
+
+        Raises:
+            InsufficientCredits: with ``details`` {"needed", "available"}; nothing was reserved.
+            LedgerUnavailable: the store cannot promise durability now.
+        """
+        ...
+
+    async def settle(self, record: ExchangeRecord) -> int:
+        """Resolve the hold of ``record.id``: charge ``record.cost_pusd`` and write the record, in one
+        transaction. A cost of 0 voids the hold. Idempotent by exchange id. Of a cost above hold and
+        balance, the rest is absorbed and the written record says so.
+
+        Return the credits remaining after it (posted minus held).
+        """
+        ...
+
+    def available(self, account: str) -> int:
+        """Posted minus held, now. In memory."""
+        ...
+
+    async def credit(
+        self, account: str, amount_pusd: int, ref: str, reason: str, now_ms: int
+    ) -> int:
+        """Book a grant or adjustment once per ``ref``; return the balance."""
+        ...
+
+    async def generation(self, account: str, id_: str) -> ExchangeRecord | None:
+        """A settled exchange of that account, by exchange id or reply id."""
+        ...
+
+
+class Admission(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of :meth:`Counters.admit`.
+
+    Attributes:
+        refused: None, or what was exhausted: "requests", "tokens" or "concurrency".
+        headers: the rate-limit headers of the reply, in OpenAI's names.
+    """
+
+    refused: str | None
+    retry_after_s: float = 0.0
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Counters(Protocol):
+    """Rate limits. All windows of a key move in one step, or none."""
+
+    def admit(self, key_id: str, limits: Limits, tokens: int, now_ms: int) -> Admission: ...
+
+    def release(self, key_id: str, limits: Limits, tokens_estimated: int, tokens_used: int) -> None:
+        """The exchange ended: give back its concurrency, correct its tokens."""
+        ...
+
+
+class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds. ``idle_s`` bounds the gap between two chunks, ``total_s`` the whole call."""
+
+    connect_s: float = 5.0
+    first_byte_s: float = 60.0
+    idle_s: float = 30.0
+    total_s: float = 600.0
+
+
+class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class UpstreamReply(Protocol):
+    """A reply whose head is read. Must be closed; closing early aborts the call at the provider."""
+
+    status: int
+    headers: Mapping[str, str]  # lower-case names; several values joined by ", "
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The decoded body, as it comes.
+
+        Raises:
+            UpstreamError: TIMEOUT (idle, total) or TRUNCATED (the connection broke).
+        """
+        ...
+
+    async def read(self, bytes_max: int) -> bytes:
+        """The whole decoded body.
+
+        Raises:
+            UpstreamError: as for chunks; MALFORMED when it exceeds ``bytes_max``.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Upstream(Protocol):
+    """HTTP towards providers: pooled, with deadlines, no redirects, no proxies from the environment."""
+
+    async def send(self, request: UpstreamRequest, deadlines: Deadlines) -> UpstreamReply:
+        """Send and wait for the head of the reply (1xx are skipped).
+
+        Raises:
+            UpstreamError: UNAVAILABLE (refused, reset, DNS, TLS; ``sent`` says whether a byte left)
+                or TIMEOUT (connect, first byte) or MALFORMED (not HTTP).
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Fetcher(Protocol):
+    """Fetches media from URLs that clients name, under the SSRF rules."""
+
+    async def fetch(self, url: str) -> Fetched:
+        """
+        Raises:
+            InvalidRequest: the URL is refused, unreachable, too large or of no supported type.
+        """
+        ...
+
+
+class Telemetry(Protocol):
+    def exchange(self, record: ExchangeRecord) -> None:
+        """Tell the world of a finished exchange. Must not block or raise."""
+        ...

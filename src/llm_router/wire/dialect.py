@@ -1,0 +1,247 @@
+"""What a dialect is: a frozen record of functions. No base class, no registry magic.
+
+The engine uses a dialect in three places:
+
+* **in front** (the client speaks it): ``inspect``, then ``decode_request`` if the plan needs the
+  canonical form; ``encode_reply`` or ``stream_encoder`` for the way back; ``encode_error``.
+* **behind** (the provider speaks it): ``encode_request``, ``decode_reply`` or ``stream_decoder``,
+  ``decode_error``, ``upstream_url``.
+* **both at once** (pass-through): ``edit_request``, ``pass_reply``, ``pass_relay``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import msgspec
+
+from llm_router.domain.errors import RouterError, UpstreamError
+from llm_router.domain.model import Capabilities, Quirk
+from llm_router.domain.usage import Usage
+from llm_router.wire.chat import ChatRequest
+from llm_router.wire.events import Event, Reply
+from llm_router.wire.loss import Loss
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """The deployment a request is written for, as far as the wire needs to know it.
+
+    Attributes:
+        model: the provider's own id of the model.
+        capabilities, output_tokens_max: of the deployment.
+        quirks: declared edits, the provider's first, then the deployment's own.
+        output_tokens_cap: if set and the client named no limit, write this one (what the balance
+            affords).
+    """
+
+    provider: str
+    model: str
+    dialect: str
+    capabilities: Capabilities = Capabilities()
+    output_tokens_max: int | None = None
+    quirks: tuple[Quirk, ...] = ()
+    output_tokens_cap: int | None = None
+    takes_urls: tuple[str, ...] = ()
+
+
+class ReplyContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What an encoder needs to know beside the events.
+
+    Attributes:
+        reply_id: the id to use when the provider's is absent or not of the dialect's form.
+        model: to use when the provider names none: the public id.
+        created_s: Unix seconds, to use when the provider gives none.
+        usage_chunk: whether a stream ends with its usage (OpenAI chat's include_usage).
+        legacy_functions: the client spoke the legacy functions style.
+        json_array: the client wants a JSON array, not SSE (Gemini without ``alt=sse``).
+        prompt_tokens_estimate: for dialects whose first event carries input tokens.
+        custom_tools: names of free-text tools that the client offered.
+    """
+
+    reply_id: str
+    model: str
+    created_s: int
+    usage_chunk: bool = True
+    legacy_functions: bool = False
+    json_array: bool = False
+    prompt_tokens_estimate: int = 0
+    custom_tools: tuple[str, ...] = ()
+
+
+class Bill(msgspec.Struct, frozen=True, kw_only=True):
+    """What the exchange came to. ``usage`` is what was metered; None when nothing is known.
+
+    Money is picodollars; the encoder writes it as exact decimal dollars.
+    """
+
+    usage: Usage | None
+    cost_pusd: int
+    credits_remaining_pusd: int
+
+
+class Inspected(msgspec.Struct, kw_only=True):
+    """What ``inspect`` found in a request: enough to admit, route and hold, without decoding it.
+
+    Attributes:
+        model: as the client wrote it.
+        output_tokens: the largest token limit in the request, over all fields that hold one; None
+            if there is none.
+        n: choices asked for.
+        text_bytes: UTF-8 bytes of all text that will be counted as input (messages, tools, schema).
+        images, files, audio_bytes: media, for the hold (files in bytes of base64 or 0 for URLs).
+        needs: of "image", "audio", "video", "file", "tools", "json_object", "json_schema", "stream".
+        usage_chunk: the client's ``include_usage``; None if it did not say.
+        media_urls: http(s) URLs of media, with their part kind ("image", "audio", "video", "file").
+        tree: the dialect's own parse, for its decode_request and edit_request. Not to be changed.
+    """
+
+    model: str
+    stream: bool
+    tree: object
+    output_tokens: int | None = None
+    n: int = 1
+    text_bytes: int = 0
+    images: int = 0
+    file_bytes: int = 0
+    audio_bytes: int = 0
+    needs: frozenset[str] = frozenset()
+    usage_chunk: bool | None = None
+    legacy_functions: bool = False
+    json_array: bool = False
+    custom_tools: tuple[str, ...] = ()
+    media_urls: tuple[tuple[str, str], ...] = ()
+    session: str | None = None
+    service_tier: str | None = None
+
+
+class Fetched(msgspec.Struct, frozen=True, kw_only=True):
+    """Media the gateway fetched for a provider that takes only bytes."""
+
+    media_type: str
+    data: str  # base64
+
+
+class Observed(msgspec.Struct, kw_only=True):
+    """What a relay has learned so far. Read by the engine; written by the relay alone.
+
+    Attributes:
+        content_started: the first content byte is out (or ready): no silent fallback any more.
+        ended: the reply is proven complete.
+        usage: the last usage reported; None if none was, or if it was nonsense (see ``flags``).
+        error: set when the stream failed; terminal.
+        output_chars, reasoning_chars: characters delivered, for counting when no usage comes.
+        upstream_id: the provider's own reply id; reply_id: what the client sees.
+    """
+
+    content_started: bool = False
+    ended: bool = False
+    usage: Usage | None = None
+    error: UpstreamError | None = None
+    finish: str | None = None
+    native_finish: str | None = None
+    output_chars: int = 0
+    reasoning_chars: int = 0
+    upstream_id: str | None = None
+    upstream_model: str | None = None
+    reply_id: str | None = None
+    flags: list[str] = msgspec.field(default_factory=list)
+    losses: list[Loss] = msgspec.field(default_factory=list)
+
+
+class StreamDecoder(Protocol):
+    """Upstream bytes to events. Never raises: what it cannot read becomes a Failed event."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Events completed by these bytes."""
+        ...
+
+    def close(self) -> list[Event]:
+        """The upstream closed cleanly: the last events, Ended or Failed among them."""
+        ...
+
+
+class StreamEncoder(Protocol):
+    """Events to client bytes. Finished and UsageSeen may be held until ``finish``."""
+
+    losses: list[Loss]
+
+    def encode(self, event: Event) -> bytes: ...
+
+    def finish(self, bill: Bill) -> bytes:
+        """The last usage message, with cost and credits, and the end marker."""
+        ...
+
+    def fail(self, error: RouterError, request_id: str) -> bytes:
+        """An error in mid-stream, in the dialect's own form, without an end marker."""
+        ...
+
+
+class Relay(Protocol):
+    """Upstream bytes to client bytes, and what was observed on the way. See :mod:`wire.relay`."""
+
+    observed: Observed
+
+    def feed(self, data: bytes) -> bytes:
+        """Client bytes that these upstream bytes complete; b"" until the first content."""
+        ...
+
+    def close(self) -> bytes:
+        """The upstream closed cleanly. Afterwards ``observed.ended`` or ``observed.error`` is set."""
+        ...
+
+    def finish(self, bill: Bill) -> bytes:
+        """The held-back last usage message with the bill in it, and the end marker."""
+        ...
+
+    def fail(self, error: RouterError, request_id: str) -> bytes: ...
+
+
+class PassedReply(Protocol):
+    """A whole reply on the same-dialect path: observed, put right, awaiting its bill."""
+
+    observed: Observed
+
+    def finish(self, bill: Bill) -> bytes: ...
+
+
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+    """A wire format and its codec.
+
+    Functions, with who calls them:
+        inspect(body, path_model, path_stream): validate and measure a request.
+            Raises InvalidRequest with ``param`` set, for whatever the dialect's own API refuses.
+        decode_request(inspected): canonical form. Never fails on unknown members.
+        encode_request(request, target): upstream body, and what was lost in it.
+            Raises UnsupportedContent where content cannot be expressed at all.
+        edit_request(inspected, target, fetched): the client's own bytes with the named members
+            changed (model, include_usage, quirks, media that had to be fetched).
+        decode_reply(body): a whole reply. Raises UpstreamError (MALFORMED, or what it reports).
+        encode_reply(reply, context, bill): a whole reply in this dialect.
+        pass_reply(body, context): same-dialect reply with only its faults mended.
+        decode_error(status, headers, body): an upstream error, classified. Never raises. Header
+            names are lower case.
+        encode_error(error, request_id): the dialect's error envelope.
+        upstream_url(base_url, operation, model, stream): the full URL of an operation; tolerant of
+            a base URL with or without its version segment where the dialect's clients are.
+        upstream_headers(stream): headers the dialect asks for beside auth.
+    """
+
+    name: str
+    content_type_stream: str
+    inspect: Callable[[bytes, str | None, bool | None], Inspected]
+    decode_request: Callable[[Inspected], ChatRequest]
+    encode_request: Callable[[ChatRequest, Target], tuple[bytes, tuple[Loss, ...]]]
+    edit_request: Callable[
+        [Inspected, Target, Mapping[str, Fetched]], tuple[bytes, tuple[Loss, ...]]
+    ]
+    decode_reply: Callable[[bytes], Reply]
+    encode_reply: Callable[[Reply, ReplyContext, Bill], tuple[bytes, tuple[Loss, ...]]]
+    pass_reply: Callable[[bytes, ReplyContext], PassedReply]
+    pass_relay: Callable[[ReplyContext], Relay]
+    stream_decoder: Callable[[], StreamDecoder]
+    stream_encoder: Callable[[ReplyContext], StreamEncoder]
+    decode_error: Callable[[int, Mapping[str, str], bytes], UpstreamError]
+    encode_error: Callable[[RouterError, str], bytes]
+    upstream_url: Callable[[str, str, str, bool], str]
+    upstream_headers: Callable[[bool], tuple[tuple[str, str], ...]]

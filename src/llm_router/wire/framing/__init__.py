@@ -1,0 +1,1 @@
+"""How messages are cut from a byte stream."""

@@ -1,0 +1,110 @@
+"""Server-sent events, read the way the standard says, from bytes cut anywhere.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+LF, CRLF and CR end lines, also mixed; a byte order mark, comments, ``id:`` and ``retry:`` are
+skipped; several ``data:`` lines are joined by a newline; one blank behind the colon is not data.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+EVENT_BYTES_MAX = 32 * 1024 * 1024
+"""Cap of one event. Events are small except those that carry a generated image as base64."""
+
+
+class Frame(NamedTuple):
+    """One event: its ``event:`` name (b"" if none) and its data."""
+
+    event: bytes
+    data: bytes
+
+
+class EventTooLarge(ValueError):
+    """An event grew past the cap: the stream cannot be trusted any more."""
+
+
+class SSEReader:
+    """Bytes in, frames out. ``comments`` counts comment lines, which carry no data."""
+
+    def __init__(self, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
+        self._max = event_bytes_max
+        self._buffer = bytearray()
+        self._skip_lf = False
+        self._first = True
+        self._event = b""
+        self._data: list[bytes] = []
+        self._size = 0
+        self.comments = 0
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take the next bytes, return the events they complete.
+
+        Raises:
+            EventTooLarge: one event exceeds the cap.
+        """
+        if self._skip_lf and data:
+            self._skip_lf = False
+            if data[:1] == b"\n":
+                data = data[1:]
+        if b"\r" in data:
+            self._skip_lf = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        start = len(self._buffer)
+        self._buffer += data
+        if self._first:
+            if len(self._buffer) < 3 and b"\xef\xbb\xbf".startswith(self._buffer):
+                return []
+            self._first = False
+            if self._buffer.startswith(b"\xef\xbb\xbf"):
+                del self._buffer[:3]
+            start = 0
+        if self._buffer.find(b"\n", start) < 0:
+            self._check(len(self._buffer))
+            return []
+        end = self._buffer.rfind(b"\n") + 1
+        lines = bytes(self._buffer[: end - 1]).split(b"\n")
+        del self._buffer[:end]
+        frames: list[Frame] = []
+        for line in lines:
+            self._line(line, frames)
+        self._check(len(self._buffer))
+        return frames
+
+    def close(self) -> list[Frame]:
+        """The stream ended: the event that lacks only its closing blank line, if there is one.
+
+        The standard discards it; providers are known to end without the last blank line. Whether
+        its data is whole shows when it is parsed.
+        """
+        frames: list[Frame] = []
+        if self._buffer:
+            self._line(bytes(self._buffer), frames)
+            self._buffer.clear()
+        self._line(b"", frames)
+        return frames
+
+    def _line(self, line: bytes, frames: list[Frame]) -> None:
+        if not line:
+            if self._data:
+                data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+                frames.append(Frame(self._event, data))
+                self._data, self._size = [], 0
+            self._event = b""
+            return
+        name, colon, value = line.partition(b":")
+        if not name and colon:
+            self.comments += 1
+            return
+        if value[:1] == b" ":
+            value = value[1:]
+        if name == b"data":
+            self._data.append(value)
+            self._size += len(value)
+            self._check(0)
+        elif name == b"event":
+            self._event = value
+
+    def _check(self, pending: int) -> None:
+        if self._size + pending > self._max:
+            raise EventTooLarge(f"a stream event exceeds {self._max} bytes")

@@ -1,0 +1,99 @@
+"""The relay between two dialects: decoder, observation, encoder.
+
+A relay gives no byte until the first content event, so that a stream that dies before content can
+still be answered by another deployment, or by an HTTP status.
+"""
+
+from __future__ import annotations
+
+from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
+from llm_router.wire import events
+from llm_router.wire.dialect import Bill, Observed, StreamDecoder, StreamEncoder
+
+PREAMBLE_BYTES_MAX = 1024 * 1024
+"""How much may be held back before content. Preambles are a few hundred bytes."""
+
+
+class BridgeRelay:
+    """Upstream bytes of one dialect to client bytes of another."""
+
+    def __init__(self, decoder: StreamDecoder, encoder: StreamEncoder) -> None:
+        self._decoder = decoder
+        self._encoder = encoder
+        self._held = bytearray()
+        self._thinking: set[tuple[int, int]] = set()
+        self.observed = Observed()
+
+    def feed(self, data: bytes) -> bytes:
+        return self._take(self._decoder.feed(data))
+
+    def close(self) -> bytes:
+        out = self._take(self._decoder.close())
+        if self.observed.ended or self.observed.error:
+            return out
+        self.observed.error = UpstreamError(
+            "The provider's stream ended before the answer was complete.", kind=UpstreamKind.TRUNCATED
+        )
+        return out
+
+    def finish(self, bill: Bill) -> bytes:
+        held = bytes(self._held)
+        self._held.clear()
+        out = held + self._encoder.finish(bill)
+        self.observed.losses = self._encoder.losses
+        return out
+
+    def fail(self, error: RouterError, request_id: str) -> bytes:
+        held = bytes(self._held)
+        self._held.clear()
+        return held + self._encoder.fail(error, request_id)
+
+    def _take(self, batch: list[events.Event]) -> bytes:
+        out = bytearray()
+        for event in batch:
+            if self.observed.error is not None or self.observed.ended:
+                break
+            self._observe(event)
+            if not isinstance(event, events.Failed | events.Ended):
+                out += self._encoder.encode(event)
+        if self.observed.content_started or self.observed.ended:
+            if self._held:
+                out[:0] = self._held
+                self._held.clear()
+            return bytes(out)
+        self._held += out
+        if len(self._held) > PREAMBLE_BYTES_MAX:
+            self.observed.error = UpstreamError(
+                "The provider sent no content, only preamble.", kind=UpstreamKind.MALFORMED
+            )
+        return b""
+
+    def _observe(self, event: events.Event) -> None:
+        seen = self.observed
+        match event:
+            case events.PartDelta():
+                if event.text:
+                    seen.content_started = True
+                    if (event.choice, event.part) in self._thinking:
+                        seen.reasoning_chars += len(event.text)
+                    else:
+                        seen.output_chars += len(event.text)
+            case events.PartOpened():
+                if event.form == "thinking":
+                    self._thinking.add((event.choice, event.part))
+                if event.form not in ("text", "thinking"):
+                    seen.content_started = True
+                    seen.output_chars += len(event.name)
+            case events.UsageSeen():
+                seen.usage = event.usage
+                if event.usage is None:
+                    seen.flags.append("usage_invalid")
+            case events.Finished():
+                if seen.finish is None or event.choice == 0:
+                    seen.finish, seen.native_finish = event.reason.value, event.native
+            case events.Started():
+                seen.upstream_id, seen.upstream_model = event.id or None, event.model or None
+            case events.Failed():
+                seen.error = event.error
+            case events.Ended():
+                seen.ended = True
