@@ -51,6 +51,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         rates: of a request below every tier.
         tiers: in rising order of their threshold.
         service_tiers: rates of other service tiers by the provider's name ("flex", "priority").
+        service_tiers_long: by the same names, their own rates above a threshold.
         valid_from: ISO date from which it holds.
         source: the page or data set it was taken from.
     """
@@ -59,6 +60,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rates: Rates
     tiers: tuple[Tier, ...] = ()
     service_tiers: dict[str, Rates] = {}
+    service_tiers_long: dict[str, tuple[Tier, ...]] = {}
     valid_from: str | None = None
     source: str | None = None
 
@@ -74,10 +76,11 @@ class CostLine(msgspec.Struct, frozen=True, kw_only=True):
 
 def rates_for(price: Price, prompt_tokens: int, service_tier: str | None = None) -> Rates:
     """The rates that apply to a request of that size and service tier."""
+    rates, tiers = price.rates, price.tiers
     if service_tier is not None and service_tier in price.service_tiers:
-        return price.service_tiers[service_tier]
-    rates = price.rates
-    for tier in price.tiers:
+        rates = price.service_tiers[service_tier]
+        tiers = price.service_tiers_long.get(service_tier, ())
+    for tier in tiers:
         if prompt_tokens > tier.above_prompt_tokens:
             rates = tier.rates
     return rates

@@ -1,0 +1,216 @@
+"""From what a client wrote to a model and its deployments, by dictionary look-ups alone.
+
+Names are tried from the most to the least definite, and the first that fits wins:
+
+1. a public id; 2. an alias or a dated snapshot; 3. ``developer/name``, which asks for the model at
+whoever serves it; 4. ``provider/name`` and ``provider/upstream name``, which narrow it to that
+provider; 5. a provider's own name of a model, with or without its organisation; 6. all of these
+in lower case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from llm_router.domain.errors import ModelNotFound
+from llm_router.domain.model import Deployment, Model, Status
+
+NAME_CHARS_SHOWN = 100
+"""How much of an unknown name is repeated in the error: names are untrusted."""
+
+SUCCESSORS_MAX = 8
+"""How far a chain of successors is followed."""
+
+Via = Literal["id", "alias", "provider", "successor"]
+
+
+class Resolved(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a model name.
+
+    Attributes:
+        model: the model that will answer. It differs from the one asked for only when ``via`` is
+            "successor": the asked one is past its shutdown and nobody serves it any more.
+        deployments: those that may serve it, preferred first. ``upstream_model`` is the dated
+            snapshot's where one was asked for and the provider has it.
+        asked: the name as the client wrote it.
+    """
+
+    model: Model
+    deployments: tuple[Deployment, ...]
+    asked: str
+    via: Via
+
+
+class Name(NamedTuple):
+    """What one name stands for. ``pinned``: deployment id -> the provider's name of the snapshot."""
+
+    model: str
+    pinned: Mapping[str, str] = {}
+
+
+class NameIndex:
+    """All names of a catalogue. Built once, then only read."""
+
+    __slots__ = ("_folded", "_hosts", "_slugs", "_strong", "_upstream", "_weak")
+
+    def __init__(
+        self,
+        *,
+        strong: Mapping[str, Name],
+        upstream: Mapping[tuple[str, str], Name],
+        slugs: Mapping[str, frozenset[str]],
+        hosts: Mapping[str, str],
+    ) -> None:
+        """
+        Args:
+            strong: ids, aliases and dated snapshots.
+            upstream: (provider, upstream name) -> name.
+            slugs: model id -> developer names for ``developer/name``.
+            hosts: provider id or its alias -> provider id.
+        """
+        self._strong = strong
+        self._upstream = upstream
+        self._slugs = slugs
+        self._hosts = hosts
+        self._weak = _weak_names(upstream)
+        self._folded = _folded(strong, self._weak)
+
+    def find(self, text: str) -> tuple[Name, str | None] | None:
+        """The name's meaning and the provider it is narrowed to; None if it is unknown."""
+        found = self._find(text, self._strong)
+        if found is not None:
+            return found
+        name = self._weak.get(text)
+        if name is not None:
+            return name, None
+        return self._find(text.lower(), self._folded)
+
+    def _find(self, text: str, names: Mapping[str, Name]) -> tuple[Name, str | None] | None:
+        name = names.get(text)
+        if name is not None:
+            return name, None
+        head, slash, tail = text.partition("/")
+        if not slash:
+            return None
+        name = names.get(tail)
+        if name is not None and head in self._slugs.get(name.model, ()):
+            return name, None
+        host = self._hosts.get(head)
+        if host is None:
+            return None
+        own = self._upstream.get((host, tail))
+        if own is not None:
+            return own, host
+        return None if name is None else (name, host)
+
+
+def _weak_names(upstream: Mapping[tuple[str, str], Name]) -> dict[str, Name]:
+    """Providers' own names, whole and without their organisation, where only one model bears them."""
+    names: dict[str, Name | None] = {}
+    for (_, text), name in upstream.items():
+        for form in {text, text.rpartition("/")[2]}:
+            if form in names:
+                known = names[form]
+                if known is not None and known.model == name.model:
+                    pinned = {**known.pinned, **name.pinned}
+                    names[form] = Name(name.model, pinned)
+                else:
+                    names[form] = None
+            else:
+                names[form] = name
+    return {text: name for text, name in names.items() if name is not None}
+
+
+def _folded(strong: Mapping[str, Name], weak: Mapping[str, Name]) -> dict[str, Name]:
+    names: dict[str, Name] = {}
+    for source in (strong, weak):
+        for text, name in source.items():
+            names.setdefault(text.lower(), name)
+    return names
+
+
+def resolve(
+    index: NameIndex,
+    models: Mapping[str, Model],
+    dead: Collection[str],
+    asked: str,
+    active: Collection[str] | None,
+) -> Resolved | None:
+    """Find the model and the deployments for a name; None if the name is unknown.
+
+    Args:
+        dead: ids of models that no provider serves any more.
+        active: providers that can be called now; None counts all of them. It decides only whether
+            a model past its shutdown is handed on to its successor.
+    """
+    found = index.find(asked)
+    if found is None:
+        return None
+    name, host = found
+    model = models[name.model]
+    deployments = tuple(_pin(d, name.pinned) for d in model.deployments if host is None or d.provider == host)
+    if not deployments:
+        return None  # that provider does not serve it
+    if host is None and _is_over(model, dead, active):
+        heir = _heir(models, dead, model, active)
+        if heir is not None:
+            return Resolved(model=heir, deployments=heir.deployments, asked=asked, via="successor")
+    via: Via = "provider" if host is not None else "id" if asked == model.id else "alias"
+    return Resolved(model=model, deployments=deployments, asked=asked, via=via)
+
+
+def _pin(deployment: Deployment, pinned: Mapping[str, str]) -> Deployment:
+    upstream = pinned.get(deployment.id)
+    if upstream is None or upstream == deployment.upstream_model:
+        return deployment
+    return msgspec.structs.replace(deployment, upstream_model=upstream)
+
+
+def _is_over(model: Model, dead: Collection[str], active: Collection[str] | None) -> bool:
+    if model.id in dead:
+        return True
+    if active is None or model.status is not Status.SHUTDOWN:
+        return False
+    return not any(d.provider in active for d in model.deployments)
+
+
+def _heir(
+    models: Mapping[str, Model], dead: Collection[str], model: Model, active: Collection[str] | None
+) -> Model | None:
+    for _ in range(SUCCESSORS_MAX):
+        if model.successor is None:
+            return None
+        model = models[model.successor]
+        if not _is_over(model, dead, active):
+            return model
+    return None
+
+
+def nearest(ids: Iterable[str], asked: str, count: int) -> tuple[str, ...]:
+    """The ``count`` ids most like a name, by shared letter pairs; none that shares almost nothing."""
+    wanted = _pairs(asked[-NAME_CHARS_SHOWN:].rpartition("/")[2].lower())
+    if not wanted:
+        return ()
+    scored = []
+    for id_ in ids:
+        have = _pairs(id_.lower())
+        score = 2 * len(wanted & have) / (len(wanted) + len(have))
+        if score > 0.3:
+            scored.append((-score, len(id_), id_))
+    return tuple(id_ for _, _, id_ in sorted(scored)[:count])
+
+
+def _pairs(text: str) -> frozenset[str]:
+    return frozenset(text[i : i + 2] for i in range(len(text) - 1))
+
+
+def not_found(asked: str, near: tuple[str, ...]) -> ModelNotFound:
+    """The error for an unknown name, with the nearest known ones."""
+    shown = asked if len(asked) <= NAME_CHARS_SHOWN else asked[:NAME_CHARS_SHOWN] + "..."
+    hint = f"Nearest: {', '.join(near)}." if near else "GET /v1/models lists the models."
+    return ModelNotFound(
+        f"Model '{shown}' is not available. {hint}", param="model", details={"nearest": list(near)}
+    )

@@ -1,0 +1,291 @@
+"""The catalogue as the gateway uses it: compiled once from data and configuration, then only read.
+
+Everything here is pure but :func:`load_builtin`, which reads the package's own data files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from importlib import resources
+from types import MappingProxyType
+
+from llm_router.catalog.resolve import Name, NameIndex, Resolved, nearest, not_found, resolve
+from llm_router.catalog.schema import CatalogData, DeploymentRow, ModelRow, decode_catalog
+from llm_router.domain.model import Deployment, Model, Provider, Status
+from llm_router.domain.price import Price
+
+__all__ = ["Resolved", "Snapshot", "compile_snapshot", "load_builtin"]
+
+
+class Snapshot:
+    """Providers, models and all names that lead to them. Immutable; replaced whole on a reload.
+
+    Attributes:
+        providers, models: by id, in the order of preference.
+        today: the ISO date for which prices and statuses were chosen.
+        next_change: the ISO date after it on which some price or status changes, if any is known.
+    """
+
+    __slots__ = ("_dead", "_index", "models", "next_change", "providers", "today")
+
+    def __init__(
+        self,
+        *,
+        providers: Mapping[str, Provider],
+        models: Mapping[str, Model],
+        index: NameIndex,
+        dead: frozenset[str],
+        today: str,
+        next_change: str | None,
+    ) -> None:
+        self.providers = MappingProxyType(dict(providers))
+        self.models = MappingProxyType(dict(models))
+        self.today = today
+        self.next_change = next_change
+        self._index = index
+        self._dead = dead
+
+    def resolve(self, name: str, *, active: Collection[str] | None = None) -> Resolved:
+        """The model and deployments for a name that a client wrote; see :mod:`catalog.resolve`.
+
+        A model past its shutdown resolves to the deployments that still serve it elsewhere, else to
+        its successor (``via="successor"``). With ``active``, "elsewhere" means at these providers.
+
+        Raises:
+            ModelNotFound: with the nearest names in its message and details.
+        """
+        found = resolve(self._index, self.models, self._dead, name, active)
+        if found is None:
+            raise not_found(name, self.nearest(name))
+        return found
+
+    def find(self, name: str) -> Model:
+        """The model itself for a name, in whatever state it is.
+
+        Raises:
+            ModelNotFound: as for resolve.
+        """
+        found = self._index.find(name)
+        if found is None:
+            raise not_found(name, self.nearest(name))
+        return self.models[found[0].model]
+
+    def nearest(self, name: str, n: int = 3) -> tuple[str, ...]:
+        """At most ``n`` public ids that look most like ``name``, the best first."""
+        return nearest(self.models, name, n)
+
+
+def load_builtin() -> CatalogData:
+    """Read and decode the catalogue that comes with the package."""
+    folder = resources.files("llm_router.catalog") / "data"
+    return decode_catalog(
+        (folder / "providers.json").read_bytes(),
+        (folder / "models.json").read_bytes(),
+        (folder / "prices.json").read_bytes(),
+    )
+
+
+def compile_snapshot(
+    data: CatalogData,
+    *,
+    providers: Iterable[Provider] = (),
+    models: Iterable[Model] = (),
+    today: str | None = None,
+) -> Snapshot:
+    """Link the data files and the operator's own rows to a snapshot.
+
+    Args:
+        providers, models: the operator's own; one with a known id replaces that row whole.
+        today: ISO date that selects dated prices and statuses; None takes the data's own date.
+
+    Raises:
+        ValueError: a reference leads nowhere or a name is taken; the message names both ends.
+    """
+    day = today or data.as_of
+    known = {p.id: p for p in data.providers} | {p.id: p for p in providers}
+    own = _by_id(models)
+    prices = _prices_on(data, day)
+    linked: dict[str, Model] = {}
+    dead: set[str] = set()
+    for row in data.models:
+        if row.id not in own:
+            model, alive = _link(row, prices, day)
+            linked[row.id] = model
+            if not alive:
+                dead.add(row.id)
+    linked |= own
+    _check_references(linked, known)
+    rows = tuple(row for row in data.models if row.id not in own)
+    index = NameIndex(
+        strong=_strong_names(linked, rows, own),
+        upstream=_upstream_names(linked, rows),
+        slugs={row.id: frozenset(row.slugs) for row in rows},
+        hosts={**data.provider_aliases, **{id_: id_ for id_ in known}},
+    )
+    return Snapshot(
+        providers=known,
+        models=linked,
+        index=index,
+        dead=frozenset(dead),
+        today=day,
+        next_change=_next_change(data, day),
+    )
+
+
+def _by_id(models: Iterable[Model]) -> dict[str, Model]:
+    found: dict[str, Model] = {}
+    for model in models:
+        if model.id in found:
+            raise ValueError(f"model '{model.id}' is defined twice")
+        found[model.id] = model
+    return found
+
+
+def _prices_on(data: CatalogData, day: str) -> dict[str, Price]:
+    """The price of each deployment that holds on that day (ISO dates compare as text)."""
+    chosen: dict[str, Price] = {}
+    for row in data.prices:
+        since = row.price.valid_from or ""
+        if since > day:
+            continue
+        known = chosen.get(row.deployment)
+        if known is None or (known.valid_from or "") <= since:
+            chosen[row.deployment] = row.price
+    return chosen
+
+
+def _link(row: ModelRow, prices: Mapping[str, Price], day: str) -> tuple[Model, bool]:
+    """The model of a row, and whether any provider still serves it on that day.
+
+    Deployments past their shutdown are left out, unless none other is left: then they stay, so
+    that the model is still listed with its price.
+    """
+    served = tuple(d for d in row.deployments if d.shutdown is None or d.shutdown > day)
+    model = Model(
+        id=row.id,
+        name=row.name,
+        family=row.family,
+        developer=row.developer,
+        capabilities=row.capabilities,
+        deployments=tuple(_deployment(row, d, prices) for d in served or row.deployments),
+        aliases=_public_aliases(row),
+        context_tokens=row.context_tokens,
+        output_tokens_max=row.output_tokens_max,
+        status=_status(row, day),
+        released=row.released,
+        deprecated=row.deprecated,
+        shutdown=row.shutdown,
+        successor=row.successor,
+        open_weights=row.open_weights,
+        quality_tier=row.quality_tier,
+        strengths=row.strengths,
+    )
+    return model, bool(served)
+
+
+def _deployment(row: ModelRow, at: DeploymentRow, prices: Mapping[str, Price]) -> Deployment:
+    id_ = f"{at.provider}/{row.id}"
+    return Deployment(
+        id=id_,
+        model=row.id,
+        provider=at.provider,
+        upstream_model=at.upstream_model,
+        price=prices.get(id_),
+        context_tokens=at.context_tokens if at.context_tokens is not None else row.context_tokens,
+        output_tokens_max=at.output_tokens_max if at.output_tokens_max is not None else row.output_tokens_max,
+        quirks=at.quirks,
+    )
+
+
+def _public_aliases(row: ModelRow) -> tuple[str, ...]:
+    dated = (alias for at in row.deployments for alias in at.dated)
+    slugged = (f"{slug}/{row.id}" for slug in row.slugs)
+    return tuple(dict.fromkeys((*row.aliases, *dated, *slugged)))
+
+
+def _status(row: ModelRow, day: str) -> Status:
+    if row.shutdown is not None and row.shutdown <= day:
+        return Status.SHUTDOWN
+    if row.shutdown is not None or (row.deprecated is not None and row.deprecated <= day):
+        return Status.DEPRECATED
+    return Status.PREVIEW if row.preview else Status.ACTIVE
+
+
+def _check_references(models: Mapping[str, Model], providers: Mapping[str, Provider]) -> None:
+    for model in models.values():
+        if model.successor is not None and model.successor not in models:
+            raise ValueError(f"model '{model.id}' names the unknown successor '{model.successor}'")
+        if not model.deployments:
+            raise ValueError(f"model '{model.id}' has no deployment")
+        ids: set[str] = set()
+        for deployment in model.deployments:
+            if deployment.provider not in providers:
+                raise ValueError(
+                    f"deployment '{deployment.id}' of model '{model.id}' names the unknown provider "
+                    f"'{deployment.provider}'"
+                )
+            if deployment.model != model.id:
+                raise ValueError(
+                    f"deployment '{deployment.id}' belongs to '{deployment.model}', not '{model.id}'"
+                )
+            if deployment.id in ids:
+                raise ValueError(f"model '{model.id}' has two deployments '{deployment.id}'")
+            ids.add(deployment.id)
+
+
+def _strong_names(
+    models: Mapping[str, Model], rows: Iterable[ModelRow], own: Mapping[str, Model]
+) -> dict[str, Name]:
+    """Ids, then aliases: the operator's before the catalogue's.
+
+    Raises:
+        ValueError: an alias is an id, or two models of one origin claim it.
+    """
+    names = {id_: Name(id_) for id_ in models}
+    taken: dict[str, str] = {}
+    for model in own.values():
+        for alias in model.aliases:
+            if alias in models and alias != model.id:
+                raise ValueError(
+                    f"alias '{alias}' of model '{model.id}' is the id of another model; "
+                    f"define a model with the id '{alias}' to replace that one"
+                )
+            if taken.setdefault(alias, model.id) != model.id:
+                raise ValueError(
+                    f"alias '{alias}' is claimed by the models '{taken[alias]}' and '{model.id}'"
+                )
+            names[alias] = Name(model.id)
+    for row in rows:
+        pinned: dict[str, dict[str, str]] = {}
+        for at in row.deployments:
+            for alias, upstream in at.dated.items():
+                pinned.setdefault(alias, {})[f"{at.provider}/{row.id}"] = upstream
+        for alias in models[row.id].aliases:
+            if alias in own or (alias in taken and taken[alias] in own):
+                continue
+            if alias in models or taken.setdefault(alias, row.id) != row.id:
+                other = taken.get(alias, alias)
+                raise ValueError(f"alias '{alias}' is claimed by the models '{other}' and '{row.id}'")
+            names[alias] = Name(row.id, pinned.get(alias, {}))
+    return names
+
+
+def _upstream_names(models: Mapping[str, Model], rows: Iterable[ModelRow]) -> dict[tuple[str, str], Name]:
+    """What providers themselves call the models; the first model with a name keeps it."""
+    names: dict[tuple[str, str], Name] = {}
+    for model in models.values():
+        for deployment in model.deployments:
+            names.setdefault((deployment.provider, deployment.upstream_model), Name(model.id))
+    for row in rows:
+        for at in row.deployments:
+            for upstream in at.dated.values():
+                name = Name(row.id, {f"{at.provider}/{row.id}": upstream})
+                names.setdefault((at.provider, upstream), name)
+    return names
+
+
+def _next_change(data: CatalogData, day: str) -> str | None:
+    dates = {row.price.valid_from for row in data.prices}
+    for model in data.models:
+        dates |= {model.shutdown, model.deprecated, *(d.shutdown for d in model.deployments)}
+    return min((date for date in dates if date is not None and date > day), default=None)
