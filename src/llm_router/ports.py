@@ -67,9 +67,7 @@ class Books(Protocol):
         """Posted minus held, now. In memory."""
         ...
 
-    async def credit(
-        self, account: str, amount_pusd: int, ref: str, reason: str, now_ms: int
-    ) -> int:
+    async def credit(self, account: str, amount_pusd: int, ref: str, reason: str, now_ms: int) -> int:
         """Book a grant or adjustment once per ``ref``; return the balance."""
         ...
 
@@ -165,6 +163,33 @@ class Fetcher(Protocol):
         Raises:
             InvalidRequest: the URL is refused, unreachable, too large or of no supported type.
         """
+        ...
+
+
+class Client(Protocol):
+    """The caller's end of an exchange, as the engine sees it.
+
+    ``start`` is called at most once and before ``send``. All of them may wait for a slow reader and
+    raise ConnectionError when the client has gone.
+
+    Attributes:
+        started: the status is out.
+        last_sent_s: event-loop time of the last bytes sent.
+    """
+
+    started: bool
+    last_sent_s: float
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None: ...
+
+    async def send(self, data: bytes) -> None: ...
+
+    async def finish(self, data: bytes = b"") -> None:
+        """The last bytes; the reply is complete."""
+        ...
+
+    async def beat(self, status: int, headers: list[tuple[bytes, bytes]], data: bytes) -> None:
+        """Start if not started, and send ``data``, unless other bytes are being sent right now."""
         ...
 
 

@@ -46,6 +46,7 @@ class RouterError(Exception):
         param: the request field it is about, if any.
         details: further members of the error body (plain JSON values).
         retry_after_s: seconds after which a retry makes sense.
+        headers: further headers of the error reply (rate limits).
     """
 
     status: int = 500
@@ -70,6 +71,7 @@ class RouterError(Exception):
             self.code = code
         self.details = dict(details or {})
         self.retry_after_s = retry_after_s
+        self.headers: tuple[tuple[str, str], ...] = ()
 
 
 class ClientError(RouterError):

@@ -1,0 +1,1 @@
+"""HTTP: bytes and status, nothing decided here but what a request is and whether it is well formed."""

@@ -1,0 +1,1 @@
+"""The journey of an exchange: admit, plan, attempt, settle, record. Start reading at exchange.py."""

@@ -225,6 +225,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         upstream_url(base_url, operation, model, stream): the full URL of an operation; tolerant of
             a base URL with or without its version segment where the dialect's clients are.
         upstream_headers(stream): headers the dialect asks for beside auth.
+        heartbeat: bytes that tell a waiting stream reader "still there" and nothing else.
     """
 
     name: str
@@ -232,9 +233,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     inspect: Callable[[bytes, str | None, bool | None], Inspected]
     decode_request: Callable[[Inspected], ChatRequest]
     encode_request: Callable[[ChatRequest, Target], tuple[bytes, tuple[Loss, ...]]]
-    edit_request: Callable[
-        [Inspected, Target, Mapping[str, Fetched]], tuple[bytes, tuple[Loss, ...]]
-    ]
+    edit_request: Callable[[Inspected, Target, Mapping[str, Fetched]], tuple[bytes, tuple[Loss, ...]]]
     decode_reply: Callable[[bytes], Reply]
     encode_reply: Callable[[Reply, ReplyContext, Bill], tuple[bytes, tuple[Loss, ...]]]
     pass_reply: Callable[[bytes, ReplyContext], PassedReply]
@@ -245,3 +244,4 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     encode_error: Callable[[RouterError, str], bytes]
     upstream_url: Callable[[str, str, str, bool], str]
     upstream_headers: Callable[[bool], tuple[tuple[str, str], ...]]
+    heartbeat: bytes = b": heartbeat\n\n"

@@ -22,7 +22,7 @@ class BridgeRelay:
         self._encoder = encoder
         self._held = bytearray()
         self._thinking: set[tuple[int, int]] = set()
-        self.observed = Observed()
+        self.observed = Observed(losses=encoder.losses)
 
     def feed(self, data: bytes) -> bytes:
         return self._take(self._decoder.feed(data))
@@ -39,9 +39,7 @@ class BridgeRelay:
     def finish(self, bill: Bill) -> bytes:
         held = bytes(self._held)
         self._held.clear()
-        out = held + self._encoder.finish(bill)
-        self.observed.losses = self._encoder.losses
-        return out
+        return held + self._encoder.finish(bill)
 
     def fail(self, error: RouterError, request_id: str) -> bytes:
         held = bytes(self._held)

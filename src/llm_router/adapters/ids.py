@@ -1,0 +1,15 @@
+"""Where chance comes from: ids that nobody can guess and that sort by time."""
+
+from __future__ import annotations
+
+import os
+import time
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Crockford's base 32: no letter that is mistaken for a digit (https://www.crockford.com/base32.html)."""
+
+
+def new_exchange_id() -> str:
+    """``gen-`` and 26 characters: 48 bits of Unix milliseconds, then 80 random bits."""
+    value = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10), "big")
+    return "gen-" + "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))

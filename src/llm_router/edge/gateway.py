@@ -1,0 +1,143 @@
+"""The ASGI application: route, guard, answer. The one place where an unforeseen exception is caught."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import traceback
+from collections.abc import Callable
+
+from llm_router.domain.errors import MethodNotAllowed, NotFound, RouterError, ServerError
+from llm_router.edge.http import AsgiClient, Receive, Request, Scope, Send, answer_json
+from llm_router.edge.routes import Route, RouteTable
+from llm_router.engine.admit import Call
+from llm_router.engine.exchange import Engine
+from llm_router.wire.dialect import Dialect
+
+
+class Gateway:
+    """What the handlers work with.
+
+    Attributes:
+        body_bytes_max: cap of a request body, checked before anything else is known of it.
+        ready: answers whether requests can be served now; the reason if not.
+        started_s: Unix time of the start.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        routes: RouteTable,
+        *,
+        body_bytes_max: int,
+        ready: Callable[[], str | None],
+    ) -> None:
+        self.engine = engine
+        self.routes = routes
+        self.body_bytes_max = body_bytes_max
+        self.ready = ready
+        self.started_s = engine.clock.now_ms() // 1000
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        route, parameters, methods = self.routes.find(request.method, request.path)
+        if route is None:
+            await self._no_route(request, send, methods)
+            return
+        try:
+            if route.operation is not None:
+                await self.infer(route, request, send, parameters)
+            else:
+                await route.handler(self, request, send, parameters)
+        except RouterError as error:
+            await self.answer_error(route.dialect, error, send)
+        except ConnectionError:
+            pass
+        except Exception:
+            _report(request)
+            await self.answer_error(route.dialect, _unforeseen(), send)
+
+    async def infer(self, route: Route, request: Request, send: Send, parameters: dict[str, str]) -> None:
+        """Serve an inference route: read the body, hand the call to the engine, watch the client."""
+        started_us = self.engine.clock.monotonic_us()
+        body = await request.body(self.body_bytes_max)
+        call = Call(
+            operation=route.operation or "",
+            dialect=self.dialect(route.dialect),
+            body=body,
+            credential=credential(request),
+            headers=request.headers,
+            started_us=started_us,
+            path_model=parameters.get("model"),
+        )
+        client = AsgiClient(send)
+        task = asyncio.current_task()
+        assert task is not None
+        watcher = asyncio.ensure_future(_cancel_when_gone(request, task))
+        try:
+            await self.engine.serve(call, client)
+        except asyncio.CancelledError:
+            if not watcher.done():  # the server is stopping, not the client leaving
+                raise
+            task.uncancel()
+        except Exception:
+            _report(request)
+            if client.started:
+                raise  # the server cuts the connection: no answer that looks whole
+            await self.answer_error(route.dialect, _unforeseen(), send)
+        finally:
+            watcher.cancel()
+
+    def dialect(self, name: str) -> Dialect:
+        return self.engine.dialects[name]
+
+    async def answer_error(self, dialect: str, error: RouterError, send: Send) -> None:
+        """Send an error outside of an exchange, in the route's dialect."""
+        request_id = self.engine.new_id()
+        headers = [(b"x-request-id", request_id.encode())]
+        if error.status == 413:
+            headers.append((b"connection", b"close"))
+        await answer_json(send, error.status, self.dialect(dialect).encode_error(error, request_id), headers)
+
+    async def _no_route(self, request: Request, send: Send, methods: set[str]) -> None:
+        shown = request.path[:200]
+        error: RouterError
+        if methods:
+            allowed = ", ".join(sorted(methods))
+            error = MethodNotAllowed(f"{request.method} is not allowed for {shown}. Use {allowed}.")
+        else:
+            error = NotFound(
+                f"There is no {request.method} {shown}. The OpenAI-compatible API begins at /v1, "
+                "for example POST /v1/chat/completions and GET /v1/models."
+            )
+        await self.answer_error("openai_chat", error, send)
+
+
+def credential(request: Request) -> bytes | None:
+    """The API key of a request: a bearer token, or the header that other vendors' clients send."""
+    text = request.headers.get("authorization")
+    if text is not None:
+        scheme, _, token = text.partition(" ")
+        return token.strip().encode("latin-1") if scheme.lower() == "bearer" else b"?"
+    for name in ("x-api-key", "x-goog-api-key", "api-key"):
+        if name in request.headers:
+            return request.headers[name].strip().encode("latin-1")
+    return None
+
+
+async def _cancel_when_gone(request: Request, task: asyncio.Task[object]) -> None:
+    await request.gone()
+    task.cancel()
+
+
+def _unforeseen() -> ServerError:
+    return ServerError("The gateway met an unforeseen error; it was reported to its operator.")
+
+
+def _report(request: Request) -> None:
+    """Tell the operator of a bug: the traceback without request data."""
+    error = sys.exception()
+    lines = traceback.format_exception(error) if error is not None else []
+    print(f"unforeseen error in {request.method} {request.path}", "".join(lines), file=sys.stderr)

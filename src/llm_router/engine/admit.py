@@ -1,0 +1,222 @@
+"""Admission: who asks, may they, what would it be, is there credit. Ends with a hold, or an error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from llm_router.billing.estimate import Estimate, affordable_output_tokens, estimate
+from llm_router.billing.tokens import estimate_tokens
+from llm_router.catalog.snapshot import Resolved
+from llm_router.domain.errors import (
+    InsufficientCredits,
+    InvalidApiKey,
+    MissingApiKey,
+    ModelNotAllowed,
+    ProviderNotConfigured,
+    RateLimitExceeded,
+)
+from llm_router.domain.key import Key, Limits, key_digest
+from llm_router.domain.money import format_usd
+from llm_router.engine.state import State
+from llm_router.ports import Admission, Books, Counters, Keyring
+from llm_router.routing.plan import Plan, make_plan
+from llm_router.wire.dialect import Dialect, Inspected
+
+KEY_BYTES_MAX = 512
+"""No key is longer; longer ones are wrong without hashing them."""
+
+OUTPUT_TOKENS_MIN_AFFORDABLE = 16
+"""Below this many affordable output tokens a request without a limit is refused, not clamped."""
+
+_TRUE = re.compile(r"(?i)1|true|yes|on")
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One request as the edge hands it over.
+
+    Attributes:
+        credential: the bearer or header key as bytes; None if there was none.
+        headers: the client's headers that the engine reads (lower case): ``x-llm-router-*`` and
+            those that its dialect forwards.
+        started_us: monotonic time at which the request's first byte was handled.
+    """
+
+    operation: str
+    dialect: Dialect
+    body: bytes
+    credential: bytes | None
+    headers: Mapping[str, str]
+    started_us: int
+    path_model: str | None = None
+    path_stream: bool | None = None
+
+
+class Admitted(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that may go upstream: its credit is held.
+
+    Attributes:
+        tokens_admitted: what was charged to the token window, to be corrected at the end.
+        output_tokens_cap: the output limit to write upstream, because the balance covers no more.
+    """
+
+    key: Key
+    limits: Limits
+    inspected: Inspected
+    resolved: Resolved
+    plan: Plan
+    estimate: Estimate
+    admission: Admission
+    tokens_admitted: int
+    output_tokens_cap: int | None
+    strict: bool
+    usage_chunk: bool
+
+
+async def authenticate(keyring: Keyring, credential: bytes | None, now_ms: int) -> Key:
+    """The key that the credential is.
+
+    Raises:
+        MissingApiKey, InvalidApiKey
+    """
+    if not credential:
+        raise MissingApiKey(
+            "No API key was given. Send it as 'Authorization: Bearer <key>'; "
+            "make one with 'llm-router keys create --name NAME'."
+        )
+    key = await keyring.find(key_digest(credential)) if len(credential) <= KEY_BYTES_MAX else None
+    if key is None or key.revoked_ms is not None or (key.expires_ms is not None and key.expires_ms <= now_ms):
+        raise InvalidApiKey("The API key is not valid: it is unknown, revoked or expired.")
+    return key
+
+
+def check_model_allowed(key: Key, resolved: Resolved) -> None:
+    """Refuse a model that the key's allow-list does not name. The list is held against the resolved id."""
+    if key.models is not None and not any(fnmatchcase(resolved.model.id, p) for p in key.models):
+        raise ModelNotAllowed(
+            f"This API key may not use the model '{resolved.model.id}'. It may use: {', '.join(key.models)}.",
+            param="model",
+        )
+
+
+def plan_for(call: Call, state: State, inspected: Inspected, resolved: Resolved) -> Plan:
+    """The plan of the request.
+
+    Raises:
+        ProviderNotConfigured: no deployment of the model can be called here.
+    """
+    plan = make_plan(
+        resolved.model,
+        resolved.deployments,
+        providers=state.snapshot.providers,
+        active=state.active,
+        front=call.dialect.name,
+        needs=inspected.needs,
+    )
+    if not plan.candidates:
+        names = [r.deployment.split("/", 1)[0] for r in plan.rejections]
+        hints = [
+            f"{state.snapshot.providers[n].name} ({' or '.join(state.snapshot.providers[n].env) or 'config file'})"
+            for n in dict.fromkeys(names)
+            if n in state.snapshot.providers
+        ]
+        raise ProviderNotConfigured(
+            f"No provider of '{resolved.model.id}' is configured on this gateway. "
+            f"It is served by: {', '.join(hints)}. Set that provider's key and reload.",
+            param="model",
+        )
+    return plan
+
+
+def merged_limits(key: Key, default: Limits) -> Limits:
+    """The key's own limits, and the configured defaults where it has none."""
+    own = key.limits
+    if default == Limits():
+        return own
+    return Limits(
+        requests_per_minute=_own(own.requests_per_minute, default.requests_per_minute),
+        tokens_per_minute=_own(own.tokens_per_minute, default.tokens_per_minute),
+        concurrency=_own(own.concurrency, default.concurrency),
+    )
+
+
+def _own(own: int | None, default: int | None) -> int | None:
+    return default if own is None else own
+
+
+def admit_to_limits(
+    counters: Counters, key: Key, limits: Limits, inspected: Inspected, now_ms: int
+) -> tuple[Admission, int]:
+    """Charge the key's windows; return the admission and the tokens it was charged for.
+
+    Raises:
+        RateLimitExceeded: with the rate-limit headers of the reply.
+    """
+    tokens = estimate_tokens(inspected.text_bytes) + (inspected.output_tokens or 0) * inspected.n
+    admission = counters.admit(key.id, limits, tokens, now_ms)
+    if admission.refused is None:
+        return admission, tokens
+    bound = {
+        "requests": f"{limits.requests_per_minute} requests a minute",
+        "tokens": f"{limits.tokens_per_minute} tokens a minute",
+        "concurrency": f"{limits.concurrency} requests at the same time",
+    }[admission.refused]
+    error = RateLimitExceeded(
+        f"This API key is limited to {bound}. Retry after {max(1, round(admission.retry_after_s))} s.",
+        retry_after_s=admission.retry_after_s,
+    )
+    error.headers = admission.headers
+    raise error
+
+
+async def hold_credit(
+    books: Books, exchange_id: str, key: Key, inspected: Inspected, plan: Plan, state: State, now_ms: int
+) -> tuple[Estimate, int | None]:
+    """Reserve the worst cost of the plan; return it and the output cap if the balance forces one.
+
+    A request without an output limit of its own is clamped to what the balance affords; one with a
+    limit is refused, since its author relies on it.
+
+    Raises:
+        InsufficientCredits: with needed, available and affordable_max_tokens in the body.
+    """
+    deployments = [c.deployment for c in plan.candidates]
+    worst = estimate(inspected, deployments, output_tokens_default=state.hold_output_tokens)
+    cap: int | None = None
+    available = books.available(key.account)
+    if worst.amount_pusd > available:
+        affordable = affordable_output_tokens(inspected, deployments, available)
+        if inspected.output_tokens is not None or affordable < OUTPUT_TOKENS_MIN_AFFORDABLE:
+            raise insufficient(worst.amount_pusd, available, affordable)
+        cap = affordable
+        clamped = msgspec.structs.replace(inspected, output_tokens=cap)
+        worst = estimate(clamped, deployments, output_tokens_default=state.hold_output_tokens)
+    try:
+        await books.hold(exchange_id, key.account, worst.amount_pusd, worst.price_version, now_ms)
+    except InsufficientCredits:
+        available = books.available(key.account)
+        affordable = affordable_output_tokens(inspected, deployments, available)
+        raise insufficient(worst.amount_pusd, available, affordable) from None
+    return worst, cap
+
+
+def insufficient(needed_pusd: int, available_pusd: int, affordable_max_tokens: int) -> InsufficientCredits:
+    """The 402 that says what was needed, what is there, and what would fit."""
+    return InsufficientCredits(
+        f"The request may cost up to ${format_usd(needed_pusd)}, but ${format_usd(max(available_pusd, 0))} is "
+        f"available. Add credit, or set max_tokens to at most {affordable_max_tokens}.",
+        details={
+            "needed": msgspec.Raw(format_usd(needed_pusd).encode()),
+            "available": msgspec.Raw(format_usd(available_pusd).encode()),
+            "affordable_max_tokens": affordable_max_tokens,
+        },
+    )
+
+
+def is_strict(call: Call, key: Key) -> bool:
+    """Whether losses are refused: by header, else by the key."""
+    wish = call.headers.get("x-llm-router-strict")
+    return key.strict if wish is None else _TRUE.fullmatch(wish.strip()) is not None

@@ -1,0 +1,208 @@
+"""One try of one deployment: write the request for it, call it, bring its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from llm_router.domain.errors import LossRefused, RouterError, UpstreamError, UpstreamKind
+from llm_router.domain.model import Provider
+from llm_router.domain.record import AttemptRecord
+from llm_router.engine import pump
+from llm_router.engine.tracks import Track
+from llm_router.ports import Clock, Fetcher, Upstream, UpstreamReply, UpstreamRequest
+from llm_router.routing.plan import Candidate
+from llm_router.wire.dialect import Dialect, Fetched, Target
+from llm_router.wire.inline import inline_media
+
+ERROR_BYTES_MAX = 64 * 1024
+"""How much of an error body is read."""
+
+FORWARDED_HEADERS: Mapping[str, tuple[str, ...]] = {
+    "anthropic_messages": ("anthropic-version", "anthropic-beta"),
+    "openai_responses": ("openai-beta",),
+}
+"""Client headers that belong to a dialect and go upstream when it is spoken on both sides."""
+
+
+class _Attempt(msgspec.Struct, kw_only=True):
+    """One try under way."""
+
+    candidate: Candidate
+    started_ms: int
+    started_us: int
+    outcome: str = "failed"
+    status: int | None = None
+    first_byte_us: int | None = None
+    error: RouterError | None = None
+
+
+class Attempts:
+    """Runs attempts. Holds no state of its own."""
+
+    def __init__(
+        self, dialects: Mapping[str, Dialect], upstream: Upstream, fetcher: Fetcher, clock: Clock
+    ) -> None:
+        self._dialects = dialects
+        self._upstream = upstream
+        self._fetcher = fetcher
+        self._clock = clock
+
+    async def run(self, track: Track, candidate: Candidate) -> None:
+        """Try ``candidate``; on return its answer stands in ``track.delivery``, complete but for the end.
+
+        Raises:
+            UpstreamError: it failed; ``track.content_sent`` says whether another may still answer.
+            ClientError: it cannot take this request.
+        """
+        track.candidate = candidate
+        track.delivery = None
+        track.losses.clear()
+        attempt = _Attempt(
+            candidate=candidate, started_ms=self._clock.now_ms(), started_us=self._clock.monotonic_us()
+        )
+        try:
+            request = await self._prepare(track, candidate)
+            await self._call(track, attempt, request)
+            attempt.outcome = "delivered"
+        except UpstreamError as error:
+            _redact(error, candidate.provider, track.state.provider_keys.get(candidate.provider.id))
+            attempt.error = error
+            raise
+        except RouterError as error:
+            attempt.error = error
+            raise
+        except BaseException:  # the client left, or we are stopping: never swallowed
+            attempt.outcome = "aborted"
+            raise
+        finally:
+            now_us = self._clock.monotonic_us()
+            track.attempts.append(_record(track, attempt, now_us))
+
+    async def _prepare(self, track: Track, candidate: Candidate) -> UpstreamRequest:
+        """The request in the deployment's own dialect. Starts from the client's untouched original."""
+        assert track.admitted is not None
+        call, inspected = track.call, track.admitted.inspected
+        deployment, provider = candidate.deployment, candidate.provider
+        behind = self._dialects[candidate.dialect]
+        target = Target(
+            provider=provider.id,
+            model=deployment.upstream_model,
+            dialect=candidate.dialect,
+            capabilities=deployment.capabilities or track.admitted.resolved.model.capabilities,
+            output_tokens_max=deployment.output_tokens_max
+            if deployment.output_tokens_max is not None
+            else track.admitted.resolved.model.output_tokens_max,
+            quirks=provider.quirks + deployment.quirks,
+            output_tokens_cap=track.admitted.output_tokens_cap,
+            takes_urls=provider.takes_urls,
+        )
+        fetched = await self._fetch(track, provider) if inspected.media_urls else {}
+        if candidate.same_dialect:
+            body, losses = call.dialect.edit_request(inspected, target, fetched)
+        else:
+            if track.canonical is None:
+                track.canonical = call.dialect.decode_request(inspected)
+            body, losses = behind.encode_request(inline_media(track.canonical, fetched), target)
+        if losses and track.admitted.strict:
+            raise LossRefused(
+                "Strict mode: this request would lose something on its way to the model: "
+                + "; ".join(f"{loss.field} ({loss.why})" for loss in losses),
+                param=losses[0].field,
+            )
+        track.note_losses(losses)
+        url = behind.upstream_url(
+            provider.base_url, call.operation, deployment.upstream_model, inspected.stream
+        )
+        headers = _headers(track, candidate, behind)
+        secret = track.state.provider_keys.get(provider.id)
+        if provider.auth == "query" and secret is not None:
+            url = f"{url}{'&' if '?' in url else '?'}{provider.auth_name or 'key'}={secret}"
+        return UpstreamRequest(method="POST", url=url, headers=headers, body=body)
+
+    async def _fetch(self, track: Track, provider: Provider) -> dict[str, Fetched]:
+        """The bytes of the media whose URLs the provider does not take."""
+        assert track.inspected is not None
+        fetched: dict[str, Fetched] = {}
+        for form, url in track.inspected.media_urls:
+            if form not in provider.takes_urls and url not in fetched and track.state.fetch_media:
+                fetched[url] = await self._fetcher.fetch(url)
+        return fetched
+
+    async def _call(self, track: Track, attempt: _Attempt, request: UpstreamRequest) -> None:
+        behind = self._dialects[attempt.candidate.dialect]
+        began_us = self._clock.monotonic_us()
+        try:
+            reply = await self._upstream.send(request, track.state.deadlines)
+        finally:
+            now_us = self._clock.monotonic_us()
+            track.upstream_us += now_us - began_us
+        attempt.status = reply.status
+        attempt.first_byte_us = now_us - began_us
+        try:
+            if not 200 <= reply.status < 300:
+                raise behind.decode_error(reply.status, reply.headers, await _error_body(reply))
+            if track.call.operation == "chat" and track.inspected is not None and track.inspected.stream:
+                await pump.stream(track, behind, reply, self._clock)
+            else:
+                await pump.whole(track, behind, reply, self._clock)
+        finally:
+            await reply.close()
+
+
+async def _error_body(reply: UpstreamReply) -> bytes:
+    """The body of an error reply, or nothing when it cannot be read: the status says enough."""
+    try:
+        return await reply.read(ERROR_BYTES_MAX)
+    except UpstreamError:
+        return b""
+
+
+def _headers(track: Track, candidate: Candidate, behind: Dialect) -> tuple[tuple[str, str], ...]:
+    provider = candidate.provider
+    assert track.inspected is not None
+    headers = {"content-type": "application/json", **dict(behind.upstream_headers(track.inspected.stream))}
+    headers.update((name.lower(), value) for name, value in provider.headers.items())
+    if candidate.same_dialect:
+        for name in FORWARDED_HEADERS.get(behind.name, ()):
+            if name in track.call.headers:
+                headers[name] = track.call.headers[name]
+    secret = track.state.provider_keys.get(provider.id)
+    if secret is not None:
+        if provider.auth == "bearer":
+            headers["authorization"] = f"Bearer {secret}"
+        elif provider.auth == "header":
+            headers[(provider.auth_name or "x-api-key").lower()] = secret
+    return tuple(headers.items())
+
+
+def _redact(error: UpstreamError, provider: Provider, secret: str | None) -> None:
+    """Name the provider, and take its credential out of everything it said."""
+    error.provider = provider.id
+    if secret:
+        error.message = error.message.replace(secret, "[redacted]")
+    if error.kind is UpstreamKind.AUTHENTICATION:
+        error.message = (
+            f"The provider {provider.name} refused this gateway's credentials for it "
+            f"(your own API key is fine): {error.message}"
+        )
+
+
+def _record(track: Track, attempt: _Attempt, now_us: int) -> AttemptRecord:
+    error = attempt.error
+    seen = track.delivery.observed if track.delivery is not None else None
+    return AttemptRecord(
+        deployment=attempt.candidate.deployment.id,
+        provider=attempt.candidate.provider.id,
+        upstream_model=attempt.candidate.deployment.upstream_model,
+        started_ms=attempt.started_ms,
+        duration_ms=(now_us - attempt.started_us) // 1000,
+        outcome=attempt.outcome,
+        status=attempt.status,
+        first_byte_ms=attempt.first_byte_us // 1000 if attempt.first_byte_us is not None else None,
+        error_kind=error.kind.value if isinstance(error, UpstreamError) else (error.code if error else None),
+        error_message=error.message[:500] if error is not None else None,
+        upstream_id=seen.upstream_id if seen is not None else None,
+        usage=seen.usage if seen is not None else None,
+    )

@@ -1,0 +1,222 @@
+"""The journey of one request: admit > attempt* > settle > answer. Read this file first.
+
+    serve ── admit ───────── key, limits, model, plan, hold        engine/admit.py
+         ├── attempt_all ─── one deployment after the other        engine/attempt.py
+         │     └── pump ──── bytes from the provider to the client engine/pump.py
+         ├── settle ──────── meter, charge, record: one commit     engine/settle.py
+         └── answer ──────── the last bytes, with the bill in them
+
+Whatever happens (an error, a client that leaves, a cancelled task) the hold is resolved exactly
+once: ``serve`` settles in its ``finally`` if nothing did before. A settlement is queued in one
+synchronous step, so that a cancellation while waiting for its commit cannot lose it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from llm_router.domain.errors import ClientError, RouterError, UpstreamError
+from llm_router.engine import admit, pump, settle
+from llm_router.engine.admit import Admitted, Call
+from llm_router.engine.attempt import Attempts
+from llm_router.engine.state import State
+from llm_router.engine.tracks import Track, reply_headers
+from llm_router.ports import (
+    Books,
+    Client,
+    Clock,
+    Counters,
+    Fetcher,
+    Keyring,
+    Telemetry,
+    Upstream,
+)
+from llm_router.routing.plan import advance
+from llm_router.wire.dialect import Bill, Dialect
+
+REFUSALS_NOT_RECORDED = (401, 429)
+"""Refusals without a durable record: they have no owner, or are the sign of a flood."""
+
+
+class Engine:
+    """Serves exchanges. One per process; ``state`` is replaced whole by a reload."""
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        dialects: Mapping[str, Dialect],
+        books: Books,
+        keyring: Keyring,
+        counters: Counters,
+        upstream: Upstream,
+        fetcher: Fetcher,
+        clock: Clock,
+        telemetry: Telemetry,
+        new_id: Callable[[], str],
+    ) -> None:
+        self.state = state
+        self.dialects = dialects
+        self.books = books
+        self.keyring = keyring
+        self.counters = counters
+        self.clock = clock
+        self.telemetry = telemetry
+        self.new_id = new_id
+        self._attempts = Attempts(dialects, upstream, fetcher, clock)
+
+    async def serve(self, call: Call, client: Client) -> None:
+        """Answer one call. Raises only what is a bug of ours; errors are told to the client.
+
+        Cancel the task to say that the client has left.
+        """
+        track = Track(
+            id=self.new_id(),
+            call=call,
+            client=client,
+            state=self.state,
+            created_ms=self.clock.now_ms(),
+        )
+        try:
+            try:
+                await self._admit(track)
+                await self._attempt_all(track)
+            except RouterError as error:
+                track.error = error
+            await self._conclude(track)
+        except ConnectionError:
+            track.gone = True
+        except asyncio.CancelledError:
+            track.gone = True
+            raise
+        finally:
+            await self._close(track)
+
+    async def _admit(self, track: Track) -> None:
+        call, state = track.call, track.state
+        now_ms = track.created_ms
+        key = track.key = await admit.authenticate(self.keyring, call.credential, now_ms)
+        inspected = call.dialect.inspect(call.body, call.path_model, call.path_stream)
+        track.inspected = inspected
+        track.asked_model = inspected.model
+        resolved = state.snapshot.resolve(inspected.model, active=state.active)
+        track.model = resolved.model
+        admit.check_model_allowed(key, resolved)
+        plan = admit.plan_for(call, state, inspected, resolved)
+        limits = admit.merged_limits(key, state.default_limits)
+        admission, tokens = admit.admit_to_limits(self.counters, key, limits, inspected, now_ms)
+        track.admission = admission
+        track.release = (key.id, limits, tokens)
+        track.held = True  # before the await: a cancelled hold must be resolved too
+        try:
+            worst, cap = await admit.hold_credit(self.books, track.id, key, inspected, plan, state, now_ms)
+        except RouterError:
+            track.held = False
+            raise
+        wish = inspected.usage_chunk
+        track.admitted = Admitted(
+            key=key,
+            limits=limits,
+            inspected=inspected,
+            resolved=resolved,
+            plan=plan,
+            estimate=worst,
+            admission=admission,
+            tokens_admitted=tokens,
+            output_tokens_cap=cap,
+            strict=admit.is_strict(call, key),
+            usage_chunk=key.usage_chunk if wish is None else wish,
+        )
+
+    async def _attempt_all(self, track: Track) -> None:
+        """Try the plan's deployments in order until one delivers.
+
+        Raises:
+            RouterError: the last attempt's error; nothing more can be tried.
+        """
+        assert track.admitted is not None
+        plan = track.admitted.plan
+        tried = 0
+        candidate = plan.candidates[0]
+        with pump.heartbeat(track):
+            while True:
+                try:
+                    await self._attempts.run(track, candidate)
+                    return
+                except UpstreamError as error:
+                    tried += 1
+                    following = None if track.content_sent else advance(plan, tried, error)
+                    if following is None:
+                        raise
+                    candidate = following
+                except ClientError:
+                    # This deployment cannot take the request (a loss in strict mode, content it
+                    # has no form for). Another one of the plan may.
+                    tried += 1
+                    if tried >= len(plan.candidates):
+                        raise
+                    candidate = plan.candidates[tried]
+
+    async def _conclude(self, track: Track) -> None:
+        """Settle, then send the last bytes: the rest of the answer with its bill, or the error."""
+        client, error = track.client, track.error
+        if track.delivery is not None:
+            track.note_losses(track.delivery.losses())
+        try:
+            bill = await self._settle(track)
+        except RouterError as failure:
+            bill, error = None, failure
+            track.error = failure
+        if error is None and bill is not None and track.delivery is not None:
+            data = track.delivery.finish(bill)
+            track.note_losses(track.delivery.losses())
+            if not client.started:
+                await client.start(200, reply_headers(track))
+            await client.finish(data)
+        elif error is not None:
+            await self._tell_error(track, error)
+
+    async def _tell_error(self, track: Track, error: RouterError) -> None:
+        client, front = track.client, track.call.dialect
+        if client.started:
+            data = (
+                track.delivery.fail(error, track.id)
+                if track.delivery is not None
+                else front.stream_encoder(track.context()).fail(error, track.id)
+            )
+            await client.finish(data)
+        else:
+            await client.start(error.status, reply_headers(track, error))
+            await client.finish(front.encode_error(error, track.id))
+
+    async def _settle(self, track: Track) -> Bill | None:
+        """Charge and record once. None when there is nothing to charge to (no key)."""
+        if track.settled:
+            return None
+        track.settled = True
+        metered = settle.metered(track)
+        track.record = settle.record_of(track, metered, self.clock.now_ms(), self.clock.monotonic_us())
+        if track.key is None or not (track.held or track.record.status not in REFUSALS_NOT_RECORDED):
+            return None
+        remaining = await self.books.settle(track.record)
+        return Bill(
+            usage=None if metered is None else metered.usage,
+            cost_pusd=track.record.cost_pusd,
+            credits_remaining_pusd=remaining,
+        )
+
+    async def _close(self, track: Track) -> None:
+        """Resolve what is still open. Runs on every way out."""
+        try:
+            if not track.settled:
+                await self._settle(track)
+        except RouterError:
+            pass  # the store is down: the hold is voided at the next start, and nobody was told of a cost
+        finally:
+            if track.release is not None:
+                key_id, limits, tokens = track.release
+                used = track.record.usage.total_tokens if track.record is not None else 0
+                self.counters.release(key_id, limits, tokens, used)
+            if track.record is not None:
+                self.telemetry.exchange(track.record)

@@ -1,0 +1,276 @@
+"""Bytes from the provider to the client: a stream event by event, or a whole reply at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+
+from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
+from llm_router.engine.tracks import Track, reply_headers
+from llm_router.ports import Clock, UpstreamReply
+from llm_router.wire import chat, events
+from llm_router.wire.dialect import Bill, Dialect, Observed, PassedReply, Relay
+from llm_router.wire.fold import fold, unfold
+from llm_router.wire.loss import Loss
+from llm_router.wire.relay import BridgeRelay
+
+SNIFF_BYTES_MAX = 64
+"""How many leading blanks are skipped to see whether a body is JSON or an event stream."""
+
+
+class StreamDelivery:
+    """A stream under way to the client."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+
+    @property
+    def observed(self) -> Observed:
+        return self._relay.observed
+
+    def finish(self, bill: Bill) -> bytes:
+        return self._relay.finish(bill)
+
+    def fail(self, error: RouterError, request_id: str) -> bytes:
+        return self._relay.fail(error, request_id)
+
+    def losses(self) -> Iterable[Loss]:
+        return self._relay.observed.losses
+
+
+class PassedDelivery:
+    """A whole reply in the client's own dialect."""
+
+    def __init__(self, passed: PassedReply, front: Dialect) -> None:
+        self._passed = passed
+        self._front = front
+
+    @property
+    def observed(self) -> Observed:
+        return self._passed.observed
+
+    def finish(self, bill: Bill) -> bytes:
+        return self._passed.finish(bill)
+
+    def fail(self, error: RouterError, request_id: str) -> bytes:
+        return self._front.encode_error(error, request_id)
+
+    def losses(self) -> Iterable[Loss]:
+        return self._passed.observed.losses
+
+
+class BridgedDelivery:
+    """A whole reply that came in another dialect."""
+
+    def __init__(self, reply: events.Reply, track: Track) -> None:
+        self._reply = reply
+        self._context = track.context()
+        self._front = track.call.dialect
+        self.observed = observe(reply)
+        self.observed.reply_id = self._context.reply_id
+        self._losses: tuple[Loss, ...] = ()
+        if reply.opaque or any(isinstance(p, chat.Opaque) for c in reply.choices for p in c.parts):
+            # Rare: what the encoder cannot say must be known before the record is written.
+            self.finish(Bill(usage=None, cost_pusd=0, credits_remaining_pusd=0))
+
+    def finish(self, bill: Bill) -> bytes:
+        data, self._losses = self._front.encode_reply(self._reply, self._context, bill)
+        return data
+
+    def fail(self, error: RouterError, request_id: str) -> bytes:
+        return self._front.encode_error(error, request_id)
+
+    def losses(self) -> Iterable[Loss]:
+        return self._losses
+
+
+class _WholeAsStream:
+    """A decoder for a provider that answers a streamed request with one JSON body."""
+
+    def __init__(self, behind: Dialect) -> None:
+        self._behind = behind
+        self._body = bytearray()
+
+    def feed(self, data: bytes) -> list[events.Event]:
+        self._body += data
+        return []
+
+    def close(self) -> list[events.Event]:
+        try:
+            return list(unfold(self._behind.decode_reply(bytes(self._body))))
+        except UpstreamError as error:
+            return [events.Failed(error=error)]
+
+
+async def stream(track: Track, behind: Dialect, reply: UpstreamReply, clock: Clock) -> None:
+    """Relay a stream until its end is proven.
+
+    Raises:
+        UpstreamError: it failed or broke off. Bytes may have been sent: see ``track.content_sent``.
+    """
+    assert track.candidate is not None
+    front, context = track.call.dialect, track.context()
+    chunks = reply.chunks()
+    head = await _head(chunks)
+    relay: Relay
+    if head.lstrip()[:1] == b"{":
+        relay = BridgeRelay(_WholeAsStream(behind), front.stream_encoder(context))
+    elif track.candidate.same_dialect:
+        relay = front.pass_relay(context)
+    else:
+        relay = BridgeRelay(behind.stream_decoder(), front.stream_encoder(context))
+    if relay.observed.reply_id is None:
+        relay.observed.reply_id = context.reply_id
+    track.delivery = StreamDelivery(relay)
+    seen, waited_us = relay.observed, clock.monotonic_us()
+    await _forward(track, relay.feed(head), clock)
+    if not (seen.ended or seen.error):
+        async for chunk in chunks:
+            now_us = clock.monotonic_us()
+            track.upstream_us += now_us - waited_us
+            await _forward(track, relay.feed(chunk), clock)
+            if seen.ended or seen.error:
+                break
+            waited_us = clock.monotonic_us()
+        else:
+            await _forward(track, relay.close(), clock)
+    if seen.error is not None:
+        raise seen.error
+    if not seen.ended:
+        raise UpstreamError(
+            "The provider's stream ended before the answer was complete.", kind=UpstreamKind.TRUNCATED
+        )
+    await _rest(chunks)
+
+
+async def _head(chunks: AsyncIterator[bytes]) -> bytes:
+    """The first bytes that are not blank."""
+    head = b""
+    async for chunk in chunks:
+        head += chunk
+        if head.strip() or len(head) > SNIFF_BYTES_MAX:
+            break
+    return head
+
+
+async def _rest(chunks: AsyncIterator[bytes]) -> None:
+    """Take what follows the end marker if it is already there, so that the connection can be reused."""
+    try:
+        async with asyncio.timeout(0.05):
+            async for _ in chunks:
+                pass
+    except (TimeoutError, UpstreamError):
+        pass  # the answer is complete; the connection is closed instead
+
+
+async def _forward(track: Track, data: bytes, clock: Clock) -> None:
+    if not data:
+        return
+    client = track.client
+    if not track.content_sent:
+        track.content_sent = True
+        track.first_token_ms = (clock.monotonic_us() - track.call.started_us) // 1000
+        if not client.started:
+            await client.start(200, reply_headers(track))
+    await client.send(data)
+
+
+async def whole(track: Track, behind: Dialect, reply: UpstreamReply, clock: Clock) -> None:
+    """Read a whole reply and make it ready for its bill.
+
+    Raises:
+        UpstreamError: it broke off, is not what its dialect says, or reports an error.
+    """
+    assert track.candidate is not None
+    began_us = clock.monotonic_us()
+    try:
+        body = await reply.read(track.state.reply_bytes_max)
+    finally:
+        track.upstream_us += clock.monotonic_us() - began_us
+    start = body[: SNIFF_BYTES_MAX * 4].lstrip()
+    if start.startswith((b"data:", b"event:", b":")):
+        decoder = behind.stream_decoder()
+        decoded = fold([*decoder.feed(body), *decoder.close()])
+        track.delivery = BridgedDelivery(decoded, track)
+    elif track.candidate.same_dialect:
+        track.delivery = PassedDelivery(
+            track.call.dialect.pass_reply(body, track.context()), track.call.dialect
+        )
+    else:
+        track.delivery = BridgedDelivery(behind.decode_reply(body), track)
+    seen = track.delivery.observed
+    if seen.error is not None:
+        raise seen.error
+    if seen.reply_id is None:
+        seen.reply_id = track.context().reply_id
+
+
+def observe(reply: events.Reply) -> Observed:
+    """What a relay would have observed of a whole reply."""
+    seen = Observed(
+        content_started=True,
+        ended=True,
+        usage=reply.usage,
+        upstream_id=reply.id or None,
+        upstream_model=reply.model or None,
+        flags=list(reply.flags),
+    )
+    for choice in reply.choices:
+        if seen.finish is None:
+            seen.finish, seen.native_finish = choice.finish.value, choice.native_finish
+        for part in choice.parts:
+            match part:
+                case chat.Thinking():
+                    seen.reasoning_chars += len(part.text)
+                case chat.Text() | chat.Refusal():
+                    seen.output_chars += len(part.text)
+                case chat.ToolCall():
+                    seen.output_chars += len(part.name) + len(part.arguments)
+                case _:
+                    seen.output_chars += 1
+    return seen
+
+
+@contextmanager
+def heartbeat(track: Track) -> Iterator[None]:
+    """Send a comment whenever a stream has been silent for ``state.heartbeat_s``.
+
+    The first one commits to status 200; an error afterwards is told inside the stream.
+    """
+    pause_s, inspected = track.state.heartbeat_s, track.inspected
+    if pause_s <= 0 or inspected is None or not inspected.stream or inspected.json_array:
+        yield
+        return
+    heart = _Heart(track, pause_s)
+    try:
+        yield
+    finally:
+        heart.stop()
+
+
+class _Heart:
+    def __init__(self, track: Track, pause_s: float) -> None:
+        self._track = track
+        self._pause_s = pause_s
+        self._loop = asyncio.get_running_loop()
+        self._beat: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(pause_s, self._due)
+
+    def _due(self) -> None:
+        client = self._track.client
+        silent_s = self._loop.time() - client.last_sent_s if client.started else self._pause_s
+        if silent_s < self._pause_s:
+            self._timer = self._loop.call_later(self._pause_s - silent_s, self._due)
+            return
+        if self._beat is None or self._beat.done():
+            self._beat = self._loop.create_task(self._send())
+        self._timer = self._loop.call_later(self._pause_s, self._due)
+
+    async def _send(self) -> None:
+        client = self._track.client
+        with suppress(ConnectionError):  # the pump learns of it by itself
+            await client.beat(200, reply_headers(self._track), self._track.call.dialect.heartbeat)
+
+    def stop(self) -> None:
+        self._timer.cancel()

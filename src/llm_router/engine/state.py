@@ -1,0 +1,35 @@
+"""What a reload replaces: one frozen value. Each exchange works with the state it began with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from llm_router.catalog.snapshot import Snapshot
+from llm_router.domain.key import Limits
+from llm_router.ports import Deadlines
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an operator configures that an exchange needs.
+
+    Attributes:
+        provider_keys: secret by provider id; never logged, removed from every upstream text.
+        active: ids of providers that can be called: they have a key, or need none.
+        hold_output_tokens: output reserved for a request that names no limit.
+        charge_on_error: "none" or "delivered": see billing/meter.py.
+        heartbeat_s: silence in a stream after which a comment is sent; 0 = never.
+        reply_bytes_max: cap of a whole reply of a provider.
+    """
+
+    snapshot: Snapshot
+    provider_keys: Mapping[str, str]
+    active: frozenset[str]
+    deadlines: Deadlines = Deadlines()
+    default_limits: Limits = Limits()
+    hold_output_tokens: int = 16384
+    charge_on_error: str = "none"
+    heartbeat_s: float = 15.0
+    reply_bytes_max: int = 64 * 1024 * 1024
+    fetch_media: bool = True

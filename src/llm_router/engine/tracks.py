@@ -1,0 +1,137 @@
+"""What is known of an exchange while it runs. One task owns it; nothing here does I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+
+from llm_router.domain.errors import RouterError, UpstreamError
+from llm_router.domain.key import Key, Limits
+from llm_router.domain.model import Model
+from llm_router.domain.record import AttemptRecord, ExchangeRecord
+from llm_router.engine.admit import Admitted, Call
+from llm_router.engine.state import State
+from llm_router.ports import Admission, Client
+from llm_router.routing.plan import Candidate
+from llm_router.wire.chat import ChatRequest
+from llm_router.wire.dialect import Bill, Inspected, Observed, ReplyContext
+from llm_router.wire.loss import Loss, loss_header
+
+RETRY_AFTER_S_MAX = 120
+"""OpenAI's clients do not retry at all above it, Anthropic's obey any value: both are bad."""
+
+
+class Delivery(Protocol):
+    """An answer under way: what was observed of it, and how it is ended."""
+
+    @property
+    def observed(self) -> Observed: ...
+
+    def finish(self, bill: Bill) -> bytes: ...
+
+    def fail(self, error: RouterError, request_id: str) -> bytes: ...
+
+    def losses(self) -> Iterable[Loss]: ...
+
+
+class Track(msgspec.Struct, kw_only=True):
+    """One exchange under way.
+
+    Attributes:
+        settled: its settlement has been queued; never a second one.
+        content_sent: content reached the client: no other deployment may answer any more.
+        gone: the client left.
+        upstream_us: time spent waiting for providers, which is not our overhead.
+        release: what the counters have to give back.
+    """
+
+    id: str
+    call: Call
+    client: Client
+    state: State
+    created_ms: int
+    key: Key | None = None
+    inspected: Inspected | None = None
+    asked_model: str = ""
+    model: Model | None = None
+    admission: Admission | None = None
+    admitted: Admitted | None = None
+    release: tuple[str, Limits, int] | None = None
+    held: bool = False
+    settled: bool = False
+    candidate: Candidate | None = None
+    canonical: ChatRequest | None = None
+    delivery: Delivery | None = None
+    content_sent: bool = False
+    gone: bool = False
+    error: RouterError | None = None
+    losses: list[Loss] = msgspec.field(default_factory=list)
+    attempts: list[AttemptRecord] = msgspec.field(default_factory=list)
+    first_token_ms: int | None = None
+    upstream_us: int = 0
+    upstream_headers: dict[str, str] = msgspec.field(default_factory=dict)
+    record: ExchangeRecord | None = None
+
+    def context(self) -> ReplyContext:
+        """What an encoder of the client's dialect needs to know."""
+        inspected, admitted = self.inspected, self.admitted
+        return ReplyContext(
+            reply_id=f"chatcmpl-{self.id.removeprefix('gen-')}",
+            model=self.model.id if self.model is not None else self.asked_model,
+            created_s=self.created_ms // 1000,
+            usage_chunk=admitted.usage_chunk if admitted is not None else True,
+            legacy_functions=inspected.legacy_functions if inspected is not None else False,
+            json_array=inspected.json_array if inspected is not None else False,
+            prompt_tokens_estimate=admitted.estimate.input_tokens if admitted is not None else 0,
+            custom_tools=inspected.custom_tools if inspected is not None else (),
+        )
+
+    def note_losses(self, losses: Iterable[Loss]) -> None:
+        self.losses.extend(losses)
+
+
+def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[bytes, bytes]]:
+    """The headers of a reply: what it is, who answered, what was lost, what is left of the limits."""
+    stream = error is None and track.inspected is not None and track.inspected.stream
+    content_type = track.call.dialect.content_type_stream if stream else "application/json"
+    if stream and track.inspected is not None and track.inspected.json_array:
+        content_type = "application/json"
+    headers = [
+        (b"content-type", content_type.encode()),
+        (b"x-request-id", track.id.encode()),
+        (b"x-generation-id", track.id.encode()),
+    ]
+    if stream:
+        headers += [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+    if track.model is not None:
+        headers.append((b"x-llm-router-model", track.model.id.encode()))
+    if track.candidate is not None:
+        headers.append((b"x-llm-router-provider", track.candidate.provider.id.encode()))
+        if track.candidate.provider.simulated:
+            headers.append((b"x-llm-router-simulated", b"true"))
+    if track.losses:
+        headers.append((b"x-llm-router-losses", _latin(loss_header(track.losses))))
+    if track.admitted is not None and track.admitted.output_tokens_cap is not None:
+        headers.append((b"x-llm-router-max-tokens", b"%d" % track.admitted.output_tokens_cap))
+    if track.admission is not None:
+        headers += [(k.encode(), v.encode()) for k, v in track.admission.headers]
+    if error is not None:
+        headers += _error_headers(error)
+    return headers
+
+
+def _error_headers(error: RouterError) -> list[tuple[bytes, bytes]]:
+    headers = [(k.encode(), v.encode()) for k, v in error.headers]
+    if error.retry_after_s is not None:
+        after_s = min(max(error.retry_after_s, 0.0), RETRY_AFTER_S_MAX)
+        headers.append((b"retry-after", b"%d" % max(1, -int(-after_s // 1))))
+        headers.append((b"retry-after-ms", b"%d" % max(1, round(after_s * 1000))))
+    if isinstance(error, UpstreamError) and not error.retryable and error.status >= 500:
+        headers.append((b"x-should-retry", b"false"))
+    return headers
+
+
+def _latin(text: str) -> bytes:
+    return text.encode("latin-1", "replace").replace(b"\r", b" ").replace(b"\n", b" ")

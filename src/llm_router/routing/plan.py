@@ -1,0 +1,107 @@
+"""The plan of an exchange: the deployments to try, in order, and the rule for moving on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+
+from llm_router.domain.errors import UpstreamError, UpstreamKind
+from llm_router.domain.model import Deployment, Model, Provider
+
+ATTEMPTS_MAX = 3
+"""At most this many calls go upstream for one exchange, whatever the plan holds."""
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment with what it takes to call it."""
+
+    deployment: Deployment
+    provider: Provider
+    dialect: str
+    same_dialect: bool
+
+
+class Rejection(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment that may not be called now, and why."""
+
+    deployment: str
+    reason: str
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    candidates: tuple[Candidate, ...]
+    rejections: tuple[Rejection, ...] = ()
+
+
+def make_plan(
+    model: Model,
+    deployments: Sequence[Deployment],
+    *,
+    providers: Mapping[str, Provider],
+    active: Collection[str],
+    front: str,
+    needs: frozenset[str],
+) -> Plan:
+    """Order the deployments that can be called.
+
+    Deployments that lack a capability the request needs come last (the catalogue may be behind the
+    provider, so they are not excluded); then those that speak the client's own dialect come first;
+    otherwise the catalogue's order is kept. Unpriced deployments are rejected: never free.
+    """
+    candidates: list[Candidate] = []
+    rejections: list[Rejection] = []
+    for deployment in deployments:
+        provider = providers[deployment.provider]
+        if deployment.price is None:
+            rejections.append(Rejection(deployment=deployment.id, reason="unpriced"))
+        elif provider.id not in active:
+            rejections.append(Rejection(deployment=deployment.id, reason="provider not configured"))
+        else:
+            dialect = deployment.dialect or provider.dialect
+            candidates.append(
+                Candidate(
+                    deployment=deployment, provider=provider, dialect=dialect, same_dialect=dialect == front
+                )
+            )
+    if len(candidates) > 1:
+        candidates.sort(key=lambda c: (_missing(model, c.deployment, needs), not c.same_dialect))
+    return Plan(candidates=tuple(candidates), rejections=tuple(rejections))
+
+
+def _missing(model: Model, deployment: Deployment, needs: frozenset[str]) -> int:
+    """How many of the needs the deployment's capabilities do not name."""
+    can = deployment.capabilities or model.capabilities
+    missing = 0
+    for need in needs:
+        match need:
+            case "image" | "audio" | "video" | "file":
+                missing += not can.sees(need)
+            case "tools":
+                missing += not can.tools
+            case "json_schema":
+                missing += not can.json_schema
+            case "json_object":
+                missing += not (can.json_object or can.json_schema)
+    return missing
+
+
+_MOVE_ON = {
+    UpstreamKind.AUTHENTICATION,
+    UpstreamKind.PERMISSION,
+    UpstreamKind.PAYMENT,
+    UpstreamKind.NOT_FOUND,
+}
+"""Not worth a retry at the same place, but another provider may well serve the request."""
+
+
+def advance(plan: Plan, tried: int, error: UpstreamError) -> Candidate | None:
+    """The next candidate after ``tried`` attempts of which the last ended in ``error``, or None.
+
+    Errors that are the request's own (invalid, too long, refused by policy) stop the plan.
+    """
+    if tried >= min(len(plan.candidates), ATTEMPTS_MAX):
+        return None
+    if error.retryable or error.kind in _MOVE_ON:
+        return plan.candidates[tried]
+    return None
