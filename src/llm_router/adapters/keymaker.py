@@ -1,0 +1,29 @@
+"""Where the text of API keys comes from: the operating system's dice."""
+
+from __future__ import annotations
+
+import secrets
+
+from llm_router.domain.key import KEY_PREFIX
+
+KEY_BYTES = 32
+"""256 random bits: enough that a plain hash of the key protects it."""
+
+ID_CHARS = 16
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_KEY_CHARS = 43  # 62**43 > 2**256
+
+
+def new_key_text() -> str:
+    """``sk-lr-`` and 43 letters and digits, which a double click selects whole."""
+    number = int.from_bytes(secrets.token_bytes(KEY_BYTES), "big")
+    digits = []
+    for _ in range(_KEY_CHARS):
+        number, digit = divmod(number, len(_ALPHABET))
+        digits.append(_ALPHABET[digit])
+    return KEY_PREFIX + "".join(digits)
+
+
+def new_id(kind: str) -> str:
+    """A public handle such as ``key_8fHq2LxZc0Vt5RbN`` (95 random bits)."""
+    return f"{kind}_" + "".join(secrets.choice(_ALPHABET) for _ in range(ID_CHARS))

@@ -1,0 +1,356 @@
+"""Load the configuration: command line over environment over file over default."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from llm_router.domain.key import Limits
+from llm_router.domain.model import Model, Provider
+from llm_router.domain.money import PUSD_PER_USD
+from llm_router.ports import Deadlines
+from llm_router.settings.check import read_table
+from llm_router.settings.models import merge_models
+from llm_router.settings.problems import ConfigError, Problems
+from llm_router.settings.providers import in_the_open, merge_providers, wrong_base_url
+from llm_router.settings.result import (
+    CreditSettings,
+    FetchSettings,
+    ServeOptions,
+    ServerSettings,
+    Settings,
+)
+from llm_router.settings.schema import (
+    CreditsTable,
+    FetchTable,
+    FileTable,
+    ProviderTable,
+    ServerTable,
+    TimeoutsTable,
+)
+from llm_router.settings.secrets import (
+    Secret,
+    SecretError,
+    expand_home,
+    fill_placeholders,
+    is_literal,
+    open_to_others,
+    read_reference,
+    usable,
+)
+
+FILE_BYTES_MAX = 16 * 1024 * 1024
+"""A configuration file beyond this is not one."""
+
+DIALECTS = ("openai_chat", "anthropic_messages", "gemini_generate")
+"""The dialects that a provider can speak."""
+
+_NO_OPTIONS = ServeOptions()
+
+
+class Catalog(Protocol):
+    """What the file changes: providers and models by id (a :class:`~llm_router.catalog.snapshot.Snapshot`)."""
+
+    @property
+    def providers(self) -> Mapping[str, Provider]: ...
+
+    @property
+    def models(self) -> Mapping[str, Model]: ...
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of the settings that finds a gateway's data: all that ``keys`` and ``credits`` need."""
+
+    path: Path | None
+    server: ServerSettings
+    credits: CreditSettings
+
+
+def load(
+    path: Path | None,
+    environ: Mapping[str, str],
+    catalog: Catalog,
+    *,
+    options: ServeOptions = _NO_OPTIONS,
+    dialects: Collection[str] = DIALECTS,
+    secrets: bool = True,
+) -> Settings:
+    """Read the file (None: there is none) over the catalogue.
+
+    Args:
+        environ: the environment variables; the process's own are never looked at.
+        catalog: the built-in catalogue, compiled without changes.
+        options: the command line, which goes over everything else.
+        secrets: False leaves credentials aside: for commands that call no provider, and may be run
+            where the server's variables are not set.
+
+    Raises:
+        ConfigError: with every problem of the file and of the variables that concern the server.
+    """
+    file = str(path) if path is not None else "environment"
+    problems = Problems()
+    table = _read_file(path, problems)
+    folder = path.absolute().parent if path is not None else Path.cwd()
+    server = _server(table.server, environ, options, folder, problems)
+    credits = _credits(table.credits, problems)
+    providers = merge_providers(table.providers, catalog.providers, dialects, problems)
+    models = merge_models(table.models, catalog.models, providers, table.providers, problems)
+    signer = _Signer(environ, folder, problems, read=secrets)
+    for id_, provider in providers.items():
+        signer.sign(provider, table.providers.get(id_))
+    if problems:
+        raise ConfigError(problems.lines(file))
+    return Settings(
+        path=path,
+        server=server,
+        timeouts=_deadlines(table.timeouts),
+        credits=credits,
+        limits=Limits(
+            requests_per_minute=table.limits.requests_per_minute,
+            tokens_per_minute=table.limits.tokens_per_minute,
+            concurrency=table.limits.concurrency,
+        ),
+        fetch=_fetch(table.fetch),
+        providers=tuple(signer.providers.values()),
+        provider_keys=signer.keys,
+        inactive=signer.inactive,
+        models=models,
+        warnings=(*_file_warnings(path, table), *signer.warnings),
+    )
+
+
+def load_place(
+    path: Path | None, environ: Mapping[str, str], *, options: ServeOptions = _NO_OPTIONS
+) -> Place:
+    """Read only what finds and opens a gateway's data: ``[server]`` and ``[credits]``.
+
+    A mistake elsewhere in the file does not keep an operator from making a key.
+
+    Raises:
+        ConfigError: these two tables have problems, or the file is no TOML.
+    """
+    problems = Problems()
+    document = {} if path is None else _parse(path)
+    server_table = read_table(ServerTable, document.get("server", {}), ("server",), problems)
+    credits_table = read_table(CreditsTable, document.get("credits", {}), ("credits",), problems)
+    folder = path.absolute().parent if path is not None else Path.cwd()
+    server = _server(server_table or ServerTable(), environ, options, folder, problems)
+    credits = _credits(credits_table or CreditsTable(), problems)
+    if problems:
+        raise ConfigError(problems.lines(str(path) if path is not None else "environment"))
+    return Place(path=path, server=server, credits=credits)
+
+
+def find_config(flag: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The file to load: of the flag, of LLM_ROUTER_CONFIG, else the usual place if there is one.
+
+    Raises:
+        ConfigError: a file was named and is not there.
+    """
+    named = flag
+    if named is None and (text := environ.get("LLM_ROUTER_CONFIG", "")):
+        named = expand_home(text, environ)
+    if named is not None:
+        if not named.is_file():
+            raise ConfigError((f"{named}: there is no such file",))
+        return named
+    home = _xdg(environ, "XDG_CONFIG_HOME", ".config")
+    usual = None if home is None else home / "llm-router" / "config.toml"
+    return usual if usual is not None and usual.is_file() else None
+
+
+def _read_file(path: Path | None, problems: Problems) -> FileTable:
+    if path is None:
+        return FileTable()
+    table = read_table(FileTable, _parse(path), (), problems)
+    assert table is not None, "every key of the top level has a default"
+    return table
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError((f"{path}: cannot be read: {error.strerror or error}",)) from None
+    if len(content) > FILE_BYTES_MAX:
+        raise ConfigError((f"{path}: is larger than {FILE_BYTES_MAX // 2**20} MiB",))
+    try:
+        return tomllib.loads(content.decode(), parse_float=Decimal)
+    except UnicodeDecodeError as error:
+        raise ConfigError((f"{path}: is not UTF-8 text (byte {error.start})",)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError((f"{path}: is not valid TOML: {_lower(str(error))}",)) from None
+    except RecursionError:
+        raise ConfigError((f"{path}: is nested too deeply",)) from None
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _server(
+    table: ServerTable,
+    environ: Mapping[str, str],
+    options: ServeOptions,
+    folder: Path,
+    problems: Problems,
+) -> ServerSettings:
+    host = options.host or environ.get("LLM_ROUTER_HOST", "").strip() or table.host
+    if any(c.isspace() or c == "/" for c in host):
+        problems.add(("server", "host"), 'must be a host name or address such as "127.0.0.1"')
+    port = table.port
+    if options.port is not None:
+        port = options.port
+    elif text := environ.get("LLM_ROUTER_PORT", "").strip():
+        port = _port(text, problems)
+    return ServerSettings(
+        host=host,
+        port=port,
+        data_dir=_data_dir(table, environ, options, folder, problems),
+        body_bytes_max=table.body_bytes_max,
+        heartbeat_s=float(table.heartbeat_s),
+        drain_s=float(table.drain_s),
+        concurrency_max=table.concurrency_max,
+        access_log=table.access_log,
+    )
+
+
+def _port(text: str, problems: Problems) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535:
+        return int(text)
+    problems.add(("LLM_ROUTER_PORT",), "must be a whole number from 0 to 65535")
+    return 0
+
+
+def _data_dir(
+    table: ServerTable,
+    environ: Mapping[str, str],
+    options: ServeOptions,
+    folder: Path,
+    problems: Problems,
+) -> Path:
+    if options.data_dir is not None:
+        return options.data_dir.absolute()
+    if text := environ.get("LLM_ROUTER_DATA_DIR", ""):
+        return expand_home(text, environ).absolute()
+    if table.data_dir is not None:
+        return folder / expand_home(table.data_dir, environ)
+    home = _xdg(environ, "XDG_DATA_HOME", ".local/share")
+    if home is None:
+        problems.add(("server", "data_dir"), "is missing, and there is no HOME to take the usual place in")
+        return folder
+    return home / "llm-router"
+
+
+def _xdg(environ: Mapping[str, str], variable: str, below_home: str) -> Path | None:
+    """A folder of the XDG base directory specification, whose relative values are to be ignored.
+
+    https://specifications.freedesktop.org/basedir-spec/latest/
+    """
+    named = environ.get(variable, "")
+    if named.startswith("/"):
+        return Path(named)
+    home = environ.get("HOME", "")
+    return Path(home) / below_home if home else None
+
+
+def _credits(table: CreditsTable, problems: Problems) -> CreditSettings:
+    starting = table.starting * PUSD_PER_USD
+    if starting != int(starting):
+        problems.add(("credits", "starting"), "has more than 12 digits behind the point")
+    return CreditSettings(
+        starting_pusd=int(starting),
+        hold_output_tokens=table.hold_output_tokens,
+        charge_on_error=table.charge_on_error,
+    )
+
+
+def _deadlines(table: TimeoutsTable) -> Deadlines:
+    return Deadlines(
+        connect_s=float(table.connect_s),
+        first_byte_s=float(table.first_byte_s),
+        idle_s=float(table.idle_s),
+        total_s=float(table.total_s),
+    )
+
+
+def _fetch(table: FetchTable) -> FetchSettings:
+    return FetchSettings(
+        enabled=table.enabled,
+        bytes_max=table.bytes_max,
+        timeout_s=float(table.timeout_s),
+        allow_hosts=tuple(host.lower() for host in table.allow_hosts),
+    )
+
+
+def _file_warnings(path: Path | None, table: FileTable) -> list[str]:
+    warnings = []
+    literal = [id_ for id_, provider in table.providers.items() if provider.key and is_literal(provider.key)]
+    warnings += [
+        f'providers.{id_}.key: stands in the file in clear; better "env:NAME" or "file:PATH"'
+        for id_ in literal
+    ]
+    if literal and path is not None and open_to_others(path):
+        warnings.append(f"{path}: holds a key and can be read by other users; run: chmod 600 {path}")
+    return warnings
+
+
+class _Signer:
+    """Finds each provider's credential and says why a provider is not active."""
+
+    def __init__(self, environ: Mapping[str, str], folder: Path, problems: Problems, *, read: bool) -> None:
+        self._environ = environ
+        self._folder = folder
+        self._problems = problems
+        self._read = read
+        self.providers: dict[str, Provider] = {}
+        self.keys: dict[str, Secret] = {}
+        self.inactive: dict[str, str] = {}
+        self.warnings: list[str] = []
+
+    def sign(self, provider: Provider, table: ProviderTable | None) -> None:
+        url, missing = fill_placeholders(provider.base_url, self._environ)
+        self.providers[provider.id] = msgspec.structs.replace(provider, base_url=url)
+        if table is not None and not table.enabled:
+            self.inactive[provider.id] = "switched off in the configuration"
+            return
+        key = self._key(provider, table)
+        if key is not None:
+            self.keys[provider.id] = key
+        if missing:
+            self.inactive[provider.id] = f"set {' and '.join(missing)}"
+            if key is not None:
+                self.warnings.append(
+                    f"{provider.id}: has a key, but its address needs {' and '.join(missing)}"
+                )
+        elif wrong := (wrong_base_url(url) if url != provider.base_url else None):
+            self.inactive[provider.id] = f"its address {wrong}"
+        elif key is None and provider.key_required:
+            names = " or ".join(provider.env) or f'key = "env:NAME" under [providers.{provider.id}]'
+            self.inactive[provider.id] = f"set {names}"
+        elif key is not None and in_the_open(url):
+            self.warnings.append(f"{provider.id}: its key is sent to {url} without encryption")
+
+    def _key(self, provider: Provider, table: ProviderTable | None) -> Secret | None:
+        if not self._read or provider.auth == "none":
+            return None
+        if table is not None and table.key is not None:
+            try:
+                return read_reference(table.key, self._environ, self._folder)
+            except SecretError as error:
+                self._problems.add(("providers", provider.id, "key"), str(error))
+                return None
+        for name in provider.env:
+            if not self._environ.get(name, "").strip():
+                continue
+            try:
+                return usable(self._environ[name], f"the environment variable {name}")
+            except SecretError as error:
+                self.warnings.append(f"{provider.id}: {error}")
+        return None

@@ -1,0 +1,201 @@
+"""Providers of the file over those of the catalogue."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Collection, Mapping
+from urllib.parse import urlsplit
+
+import msgspec
+
+from llm_router.domain.model import Provider, Quirk
+from llm_router.settings.check import json_value
+from llm_router.settings.problems import KeyPath, Problems, nearest
+from llm_router.settings.schema import ProviderTable, QuirkTable
+
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[ -~]*")
+_CREDENTIALS = frozenset(
+    {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-goog-api-key"}
+)
+_RESERVED = frozenset(
+    {"host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "te", "trailer"}
+)
+_DIRECT = ("name", "dialect", "auth", "auth_name", "key_required", "headers", "takes_urls")
+
+
+def merge_providers(
+    tables: Mapping[str, ProviderTable],
+    known: Mapping[str, Provider],
+    dialects: Collection[str],
+    problems: Problems,
+) -> dict[str, Provider]:
+    """All providers by id: the known ones with their changes, then the file's own."""
+    merged = dict(known)
+    for id_, table in tables.items():
+        path: KeyPath = ("providers", id_)
+        base = _base(id_, table, known, path, problems)
+        if base is None:
+            continue
+        _check(table, dialects, path, problems)
+        provider = _apply(base, table, path, problems)
+        _check_auth(provider, table, path, problems)
+        merged[id_] = provider
+    return merged
+
+
+def _base(
+    id_: str, table: ProviderTable, known: Mapping[str, Provider], path: KeyPath, problems: Problems
+) -> Provider | None:
+    """What the table changes: the known provider, the one it extends, or a blank."""
+    if id_ in known:
+        if table.extends is not None:
+            problems.add((*path, "extends"), f"{id_} is known already; leave this key out to change it")
+        return known[id_]
+    if not _ID.fullmatch(id_):
+        problems.add(path, "a provider's id consists of lower-case letters, digits and . _ -")
+        return None
+    if table.base_url is None and not problems.touch(*path, "base_url"):
+        # A single key under a misspelt id is the usual way here, so name the id that was meant.
+        problems.add(
+            (*path, "base_url"), f"is missing for a provider that is not known ({nearest(id_, known)})"
+        )
+    blank = Provider(id=id_, name=id_, base_url="")
+    if table.extends is None:
+        return blank
+    if table.extends not in known:
+        problems.add((*path, "extends"), f"there is no such provider; {nearest(table.extends, known)}")
+        return blank
+    # Neither its name nor the variables of its key: that key belongs to its own address alone.
+    return msgspec.structs.replace(
+        known[table.extends], id=id_, name=id_, base_url="", env=(), docs_url=None, key_required=True
+    )
+
+
+def _apply(base: Provider, table: ProviderTable, path: KeyPath, problems: Problems) -> Provider:
+    changes = {name: getattr(table, name) for name in _DIRECT if getattr(table, name) is not None}
+    if table.base_url is not None:
+        changes["base_url"] = table.base_url.rstrip("/")
+    if table.headers is not None:
+        changes["headers"] = {name.lower(): value for name, value in table.headers.items()}
+    if table.auth in ("bearer", "none"):
+        changes["auth_name"] = table.auth_name
+    if table.auth == "none" and table.key_required is None:
+        changes["key_required"] = False
+    quirks = [read_quirk(quirk, (*path, "quirks", i), problems) for i, quirk in enumerate(table.quirks)]
+    changes["quirks"] = (*base.quirks, *quirks)
+    return msgspec.structs.replace(base, **changes)
+
+
+def _check(table: ProviderTable, dialects: Collection[str], path: KeyPath, problems: Problems) -> None:
+    if table.dialect is not None and table.dialect not in dialects:
+        problems.add((*path, "dialect"), f"there is no such dialect; {nearest(table.dialect, dialects)}")
+    if table.base_url is not None and (wrong := wrong_base_url(table.base_url)):
+        problems.add((*path, "base_url"), wrong)
+    if table.price is not None and table.price != 0:
+        problems.add((*path, "price"), "may only be 0 (its models are free); a price stands at a model")
+    for name, value in (table.headers or {}).items():
+        if wrong := _wrong_header(name, value):
+            problems.add((*path, "headers", name), wrong)
+
+
+def wrong_base_url(url: str) -> str | None:
+    """What is wrong with a base URL; None if nothing is. ``{env:NAME}`` may stand in it."""
+    if any(c <= " " or c > "~" or c == "\\" for c in url):
+        return "must hold no spaces and only ASCII characters"
+    try:
+        parts = urlsplit(url.replace("{", "").replace("}", ""))
+        port = parts.port
+    except ValueError:
+        return "is not a URL"
+    if url.startswith("{env:"):
+        return None
+    if parts.scheme not in ("http", "https"):
+        return 'must begin with "https://" or "http://"'
+    if parts.username is not None or parts.password is not None:
+        return 'must hold no user name or password; use key = "env:NAME"'
+    if parts.query or parts.fragment or "?" in url or "#" in url:
+        return "must end with its path: no query or fragment"
+    if port == 0:
+        return "has a port that does not exist"
+    return None if parts.hostname else "names no host"
+
+
+def in_the_open(url: str) -> bool:
+    """Whether credentials sent to that URL cross a network unencrypted."""
+    parts = urlsplit(url)
+    if parts.scheme != "http":
+        return False
+    host = parts.hostname or ""
+    if host == "localhost" or ("." not in host and ":" not in host):
+        return False  # this machine, or a name of a container network
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return True
+    return not (address.is_loopback or address.is_private)
+
+
+def _wrong_header(name: str, value: str) -> str | None:
+    lower = name.lower()
+    if not _TOKEN.fullmatch(name):
+        return "is not the name of a header"
+    if lower in _CREDENTIALS:
+        return 'holds a credential: write it as key = "env:NAME", with auth = "header" and auth_name'
+    if lower in _RESERVED:
+        return "is set by the gateway itself"
+    if not _VALUE.fullmatch(value):
+        return "must be one line of ASCII characters"
+    return None
+
+
+def _check_auth(provider: Provider, table: ProviderTable, path: KeyPath, problems: Problems) -> None:
+    named = provider.auth in ("header", "query")
+    if named and provider.auth_name is None and not problems.touch(*path, "auth_name"):
+        problems.add((*path, "auth_name"), f'is missing: auth = "{provider.auth}" needs its name')
+    if table.auth_name is not None and not named:
+        problems.add((*path, "auth_name"), f'has no meaning with auth = "{provider.auth}"')
+    if named and provider.auth_name is not None and not _TOKEN.fullmatch(provider.auth_name):
+        problems.add((*path, "auth_name"), "is not a name of a header or query parameter")
+    if provider.auth == "none" and table.key is not None:
+        problems.add((*path, "key"), 'has no meaning with auth = "none"')
+    if provider.auth == "none" and table.key_required:
+        problems.add((*path, "key_required"), 'cannot be true with auth = "none"')
+
+
+def read_quirk(table: QuirkTable, path: KeyPath, problems: Problems) -> Quirk:
+    """The quirk; what does not belong to its edit, or is missing for it, is reported."""
+    needs = {"rename": {"to"}, "move": {"to"}, "set": {"value"}, "default": {"value"}}.get(table.edit, set())
+    takes = needs | ({"min", "max"} if table.edit == "clamp" else set())
+    given = {name for name in ("to", "value", "min", "max") if getattr(table, name) is not None}
+    for name in sorted(needs - given):
+        if not problems.touch(*path, name):
+            problems.add((*path, name), f'is missing: edit = "{table.edit}" needs it')
+    for name in sorted(given - takes):
+        problems.add((*path, name), f'has no meaning with edit = "{table.edit}"')
+    if table.edit == "clamp" and not given & takes and not any(problems.touch(*path, n) for n in takes):
+        problems.add(path, 'edit = "clamp" needs min, max or both')
+    if table.min is not None and table.max is not None and table.min > table.max:
+        problems.add((*path, "min"), f"is greater than max ({table.max})")
+    for name, dotted_path in (("field", table.field), ("to", table.to)):
+        if dotted_path is not None and not all(dotted_path.split(".")):
+            problems.add((*path, name), 'is not a path such as "stream_options.include_usage"')
+    value = None
+    if table.value is not None:
+        try:
+            value = json_value(table.value)
+        except ValueError as error:
+            problems.add((*path, "value"), str(error))
+    return Quirk(
+        edit=table.edit,
+        field=table.field,
+        why=table.why,
+        source=table.source,
+        to=table.to,
+        value=value,
+        min=None if table.min is None else float(table.min),
+        max=None if table.max is None else float(table.max),
+        models=table.models,
+    )

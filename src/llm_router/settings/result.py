@@ -1,0 +1,107 @@
+"""The settings a gateway runs with: what the file, the environment and the command line came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from llm_router.domain.key import Limits
+from llm_router.domain.model import Model, Provider
+from llm_router.ports import Deadlines
+from llm_router.settings.secrets import Secret
+
+
+class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``llm-router serve`` was told on the command line; None where it was not told.
+
+    Attributes:
+        sandbox: answer from simulated upstreams.
+        local: serve the small model of this machine; local_gguf: from that file.
+    """
+
+    host: str | None = None
+    port: int | None = None
+    data_dir: Path | None = None
+    config: Path | None = None
+    sandbox: bool = False
+    local: bool = False
+    local_gguf: Path | None = None
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the gateway listens and what it bounds.
+
+    Attributes:
+        heartbeat_s: silence in a stream after which a comment is sent; 0 = never.
+        drain_s: how long a stopping server lets open exchanges finish.
+        concurrency_max: exchanges at the same time, of all keys together.
+        access_log: one line a request on standard error.
+    """
+
+    host: str
+    port: int
+    data_dir: Path
+    body_bytes_max: int
+    heartbeat_s: float
+    drain_s: float
+    concurrency_max: int
+    access_log: bool
+
+
+class CreditSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the balance begins and is used.
+
+    Attributes:
+        starting_pusd: booked once, for the account of the very first key.
+        hold_output_tokens: output reserved for a request that names no limit.
+        charge_on_error: what a failed exchange costs: "none", or what was "delivered" of it.
+    """
+
+    starting_pusd: int
+    hold_output_tokens: int
+    charge_on_error: str
+
+
+class FetchSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Fetching media from URLs that clients name.
+
+    Attributes:
+        allow_hosts: hosts that may be fetched although their address is not public.
+    """
+
+    enabled: bool
+    bytes_max: int
+    timeout_s: float
+    allow_hosts: tuple[str, ...]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that an operator configures, checked and resolved.
+
+    Attributes:
+        path: the configuration file; None if there is none.
+        providers: all of them: the catalogue's with the file's changes, then the file's own.
+        provider_keys: credentials by provider id.
+        inactive: why a provider cannot be called, by id; all others are active.
+        models: those that the file changes or adds, whole.
+        warnings: what is allowed but probably not meant. No secrets.
+    """
+
+    path: Path | None
+    server: ServerSettings
+    timeouts: Deadlines
+    credits: CreditSettings
+    limits: Limits
+    fetch: FetchSettings
+    providers: tuple[Provider, ...]
+    provider_keys: Mapping[str, Secret]
+    inactive: Mapping[str, str]
+    models: tuple[Model, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Ids of the providers that can be called."""
+        return tuple(p.id for p in self.providers if p.id not in self.inactive)

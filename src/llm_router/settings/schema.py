@@ -1,0 +1,152 @@
+"""The configuration file as it is written: one struct a table. This is the only list of its keys.
+
+Names end in their unit. Numbers with a fraction are :class:`~decimal.Decimal`, exactly as typed.
+``None`` means that the key is absent; what that stands for is said in ``docs/configuration.md``.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from llm_router.domain.model import AuthScheme, EditKind
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Bytes = Annotated[int, msgspec.Meta(ge=1024, le=2**31)]
+Seconds = Annotated[Decimal, msgspec.Meta(extra={"above": 0, "max": 86_400})]
+Pause = Annotated[Decimal, msgspec.Meta(extra={"min": 0, "max": 86_400})]
+Dollars = Annotated[Decimal, msgspec.Meta(extra={"min": 0})]
+Amount = Annotated[Decimal, msgspec.Meta(extra={"min": 0, "max": 4_600_000, "text": True})]
+Modality = Literal["text", "image", "audio", "video", "file"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """A table of the file."""
+
+
+class ServerTable(Table, frozen=True, kw_only=True):
+    host: str = "127.0.0.1"
+    port: Port = 4040
+    data_dir: str | None = None
+    body_bytes_max: Bytes = 32 * 1024 * 1024
+    heartbeat_s: Pause = Decimal(15)
+    drain_s: Seconds = Decimal(30)
+    concurrency_max: Count = 1000
+    access_log: bool = True
+
+
+class TimeoutsTable(Table, frozen=True, kw_only=True):
+    connect_s: Seconds = Decimal(5)
+    first_byte_s: Seconds = Decimal(60)
+    idle_s: Seconds = Decimal(30)
+    total_s: Seconds = Decimal(600)
+
+
+class CreditsTable(Table, frozen=True, kw_only=True):
+    starting: Amount = Decimal(5)
+    hold_output_tokens: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 16_384
+    charge_on_error: Literal["none", "delivered"] = "none"
+
+
+class LimitsTable(Table, frozen=True, kw_only=True):
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
+    concurrency: Count | None = None
+
+
+class FetchTable(Table, frozen=True, kw_only=True):
+    enabled: bool = True
+    bytes_max: Bytes = 20 * 1024 * 1024
+    timeout_s: Seconds = Decimal(15)
+    allow_hosts: tuple[str, ...] = ()
+
+
+class QuirkTable(Table, frozen=True, kw_only=True):
+    edit: EditKind
+    field: str
+    why: str
+    source: str = ""
+    to: str | None = None
+    value: Any = None
+    min: Decimal | None = None
+    max: Decimal | None = None
+    models: tuple[str, ...] = ()
+
+
+class ProviderTable(Table, frozen=True, kw_only=True):
+    enabled: bool = True
+    name: str | None = None
+    extends: str | None = None
+    dialect: str | None = None
+    base_url: str | None = None
+    auth: AuthScheme | None = None
+    auth_name: str | None = None
+    key: str | None = None
+    key_required: bool | None = None
+    headers: dict[str, str] | None = None
+    takes_urls: tuple[Literal["image", "audio", "video", "file"], ...] | None = None
+    price: Decimal | None = None
+    quirks: tuple[QuirkTable, ...] = ()
+
+
+class CapabilitiesTable(Table, frozen=True, kw_only=True):
+    input_modalities: tuple[Modality, ...] | None = None
+    tools: bool | None = None
+    parallel_tools: bool | None = None
+    json_object: bool | None = None
+    json_schema: bool | None = None
+    reasoning: bool | None = None
+    reasoning_levels: tuple[Effort, ...] | None = None
+    sampling: bool | None = None
+    streaming: bool | None = None
+
+
+class PriceTable(Table, frozen=True, kw_only=True):
+    """US dollars per million tokens (``_per_mtok``) or per piece (``_usd``)."""
+
+    input_per_mtok: Dollars
+    output_per_mtok: Dollars
+    cache_read_per_mtok: Dollars | None = None
+    cache_write_per_mtok: Dollars | None = None
+    cache_write_1h_per_mtok: Dollars | None = None
+    input_audio_per_mtok: Dollars | None = None
+    output_audio_per_mtok: Dollars | None = None
+    reasoning_per_mtok: Dollars | None = None
+    web_search_usd: Dollars | None = None
+    request_usd: Dollars | None = None
+
+
+class DeploymentTable(Table, frozen=True, kw_only=True):
+    provider: str
+    upstream_model: str | None = None
+    price: PriceTable | Decimal | None = None
+    context_tokens: Count | None = None
+    output_tokens_max: Count | None = None
+
+
+class ModelTable(Table, frozen=True, kw_only=True):
+    name: str | None = None
+    family: str | None = None
+    developer: str | None = None
+    context_tokens: Count | None = None
+    output_tokens_max: Count | None = None
+    aliases: tuple[str, ...] | None = None
+    capabilities: CapabilitiesTable | None = None
+    price: PriceTable | Decimal | None = None
+    deployments: tuple[DeploymentTable, ...] = ()
+
+
+class FileTable(Table, frozen=True, kw_only=True):
+    """The whole file."""
+
+    server: ServerTable = ServerTable()
+    timeouts: TimeoutsTable = TimeoutsTable()
+    credits: CreditsTable = CreditsTable()
+    limits: LimitsTable = LimitsTable()
+    fetch: FetchTable = FetchTable()
+    providers: dict[str, ProviderTable] = {}
+    models: dict[str, ModelTable] = {}
