@@ -1,0 +1,259 @@
+"""A reply as its reader sees it: pieces of a body that arrive while they are read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from llm_router.adapters.upstream.faults import malformed, truncated
+from llm_router.adapters.upstream.inflate import ENCODINGS, Inflater
+from llm_router.domain.errors import UpstreamError
+from llm_router.ports import Deadlines
+
+
+class Wire(Protocol):
+    """What a reply needs of its connection."""
+
+    label: str
+
+    def expect(self, at: float) -> None:
+        """Fail the reply with a timeout when it is still being waited for at that time."""
+        ...
+
+    def drained(self) -> None:
+        """The reader has taken everything that was queued."""
+        ...
+
+    def drop(self, reply: LeanReply, error: UpstreamError) -> None:
+        """Close the connection if it still serves this reply, which then ends with ``error``."""
+        ...
+
+
+class LeanReply:
+    """One reply on one connection. Implements :class:`~llm_router.ports.UpstreamReply`.
+
+    The connection writes (``take_head``, ``push``, ``end``, ``fail``), one task reads. When the last
+    byte has come the connection is already back in its pool, whatever the reader does.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_complete",
+        "_deadlines",
+        "_error",
+        "_first_due",
+        "_inflater",
+        "_length",
+        "_loop",
+        "_pieces",
+        "_refused",
+        "_waiter",
+        "_wire",
+        "headers",
+        "method",
+        "size",
+        "status",
+        "total_due",
+    )
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, method: str, deadlines: Deadlines, total_due: float
+    ) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.method = method
+        self.size = 0
+        self.total_due = total_due
+        self._first_due = total_due
+        self._begun = False
+        self._length: int | None = None
+        self._loop = loop
+        self._deadlines = deadlines
+        self._wire: Wire | None = None
+        self._pieces: list[bytes] = []
+        self._inflater: Inflater | None = None
+        self._refused: str | None = None
+        self._complete = False
+        self._error: UpstreamError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole body has arrived (not: has been read)."""
+        return self._complete
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a reader waits for bytes right now; if not, an idle gap is the reader's own."""
+        return self._waiter is not None
+
+    # The connection's side.
+
+    def start(self, wire: Wire, now: float) -> None:
+        """The request is about to be written: the first byte is due from now."""
+        self._wire = wire
+        self._first_due = min(now + self._deadlines.first_byte_s, self.total_due)
+        wire.expect(self._first_due)
+
+    def take_head(self, status: int, headers: dict[str, str], *, length: int | None, bodiless: bool) -> None:
+        """The head is read; ``length`` is that of the body where it is declared."""
+        self.status = status
+        self.headers = headers
+        self._length = None if bodiless else length
+        coding = headers.get("content-encoding", "identity").strip().lower()
+        if coding in ENCODINGS and not bodiless:
+            self._inflater = Inflater(coding)
+        elif coding not in ("identity", ""):
+            self._refused = f"the body has the content-encoding {coding[:40]!r}, which was not asked for"
+
+    def push(self, piece: bytes) -> None:
+        """Body bytes as they came."""
+        self._begun = True
+        self._pieces.append(piece)
+        self.size += len(piece)
+
+    def end(self) -> None:
+        """The body is complete."""
+        self._complete = True
+
+    def fail(self, error: UpstreamError) -> None:
+        """The reply ends here, in failure; what came before may still be read."""
+        if not self._complete and self._error is None:
+            self._error = error
+        self.wake()
+
+    def overdue(self, now: float) -> str:
+        """Which deadline it was that passed now."""
+        deadlines = self._deadlines
+        if now + 0.002 >= self.total_due:
+            return f"the call was not over within {deadlines.total_s:g} s"
+        if not self._begun:
+            return f"no first byte within {deadlines.first_byte_s:g} s"
+        return f"no further byte for {deadlines.idle_s:g} s"
+
+    def wake(self) -> None:
+        """Let the reader look again."""
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # The reader's side.
+
+    async def head(self) -> None:
+        """Wait until the head is read.
+
+        Raises:
+            UpstreamError: see :meth:`llm_router.ports.Upstream.send`.
+        """
+        while self.status == 0:
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The decoded body, as it comes. What waits in several pieces is joined once."""
+        return self
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while True:
+            piece = self._take()
+            if piece:
+                return piece
+            if self._error is not None:
+                raise self._error
+            if self._complete:
+                self._check_inflated()
+                raise StopAsyncIteration
+            await self._wait_body()
+
+    async def read(self, bytes_max: int) -> bytes:
+        """The whole decoded body, see :meth:`llm_router.ports.UpstreamReply.read`."""
+        pieces: list[bytes] = []
+        size = 0
+        if self._length is not None and self._length > bytes_max:
+            raise self._abandon(f"the body is larger than {bytes_max} bytes")
+        async for piece in self:
+            size += len(piece)
+            if size > bytes_max:
+                raise self._abandon(f"the body is larger than {bytes_max} bytes")
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def close(self) -> None:
+        """Let go of the reply. Before its end this closes the connection, which stops the provider."""
+        if not self._complete and self._wire is not None:
+            self._wire.drop(self, truncated(self._wire.label, "the reply was closed before its end"))
+        self._pieces.clear()
+
+    def _take(self) -> bytes:
+        pieces = self._pieces
+        if self._refused is not None and pieces:
+            raise self._abandon(self._refused)
+        if self._inflater is not None:
+            return self._inflate(self._inflater)
+        if not pieces:
+            return b""
+        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self._drained()
+        return piece
+
+    def _inflate(self, inflater: Inflater) -> bytes:
+        """Inflate only what is asked for: what waits stays compressed."""
+        pieces = self._pieces
+        try:
+            while inflater.pending or pieces:
+                output = inflater.feed(b"" if inflater.pending else pieces.pop(0))
+                if not pieces:
+                    self._drained()
+                if output:
+                    return output
+        except ValueError as error:
+            raise self._abandon(str(error)) from error
+        return b""
+
+    def _check_inflated(self) -> None:
+        if self._inflater is not None and not self._inflater.complete:
+            raise truncated(self._label(), "the compressed body is cut off")
+
+    def _abandon(self, cause: str) -> UpstreamError:
+        """Stop reading: the error to raise. The connection is closed, since more may be coming."""
+        error = malformed(self._label(), cause)
+        self._pieces.clear()
+        if self._wire is not None:
+            self._wire.drop(self, error)
+        self._error = error
+        return error
+
+    def _drained(self) -> None:
+        self.size = 0
+        if self._wire is not None:
+            self._wire.drained()
+
+    def _label(self) -> str:
+        return "the provider" if self._wire is None else self._wire.label
+
+    async def _wait_body(self) -> None:
+        """Wait for bytes; the first are due by the first-byte deadline or idle_s from now, whichever
+        is later, for a provider may send the head at once and think afterwards."""
+        due = self._loop.time() + self._deadlines.idle_s
+        if not self._begun and due < self._first_due:
+            due = self._first_due
+        if self._wire is not None:
+            self._wire.expect(min(due, self.total_due))
+        await self._wait()
+
+    async def _wait(self) -> None:
+        self._waiter = waiter = self._loop.create_future()
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if self._wire is not None:
+                self._wire.drop(self, truncated(self._wire.label, "the call was cancelled"))
+            raise
