@@ -1,0 +1,1 @@
+"""Simulated upstreams that speak the providers' real formats over real HTTP on the loopback."""
