@@ -214,7 +214,7 @@ def _bind(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.setblocking(False)
-        listener.bind(os.fsencode(path))
+        listener.bind(str(path))
         path.chmod(0o600)
     except OSError:
         listener.close()
@@ -227,7 +227,7 @@ async def _connect(data_dir: Path) -> tuple[asyncio.StreamReader, asyncio.Stream
     if path is None:
         return None
     try:
-        return await asyncio.open_unix_connection(os.fsencode(path), limit=REPLY_BYTES_MAX)
+        return await asyncio.open_unix_connection(path, limit=REPLY_BYTES_MAX)
     except (FileNotFoundError, ConnectionRefusedError):
         return None  # left behind by a gateway that was killed
     except OSError as error:

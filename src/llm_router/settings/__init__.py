@@ -1,7 +1,9 @@
 """The configuration: one TOML file, checked strictly, under environment and command line."""
 
+from llm_router.settings.announcement import Announcement, LocalModel
 from llm_router.settings.load import DIALECTS, Place, find_config, load, load_place
 from llm_router.settings.problems import ConfigError
+from llm_router.settings.reload import needs_restart, reload_report
 from llm_router.settings.result import (
     CreditSettings,
     FetchSettings,
@@ -13,9 +15,11 @@ from llm_router.settings.secrets import Secret
 
 __all__ = [
     "DIALECTS",
+    "Announcement",
     "ConfigError",
     "CreditSettings",
     "FetchSettings",
+    "LocalModel",
     "Place",
     "Secret",
     "ServeOptions",
@@ -24,4 +28,6 @@ __all__ = [
     "find_config",
     "load",
     "load_place",
+    "needs_restart",
+    "reload_report",
 ]

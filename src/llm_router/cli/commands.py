@@ -1,0 +1,195 @@
+"""What each command does, and the one place where failures become words."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from llm_router.cli.output import note, print_error, print_json, silence_stdout
+from llm_router.domain.errors import RouterError
+
+FAILURE, INTERRUPTED = 1, 130
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a parsed command; explain its failure, if it fails, in one line that says what to do."""
+    as_json = getattr(arguments, "json", False)
+    try:
+        return _command(arguments)(arguments)
+    except RouterError as error:
+        print_error(error.code, error.message, error.details, as_json=as_json)
+    except BrokenPipeError:
+        silence_stdout()
+    except OSError as error:
+        print_error("system_error", _say_system_error(error), as_json=as_json)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return FAILURE
+
+
+def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
+    match (arguments.command, getattr(arguments, "action", None)):
+        case ("serve", _):
+            from llm_router.cli.serve import serve
+
+            return serve
+        case ("sandbox", _):
+            from llm_router.cli.serve import sandbox
+
+            return sandbox
+        case ("local", _):
+            from llm_router.cli.serve import pull_local
+
+            return pull_local
+        case ("models", _):
+            from llm_router.cli.models import list_models
+
+            return list_models
+        case ("config", "check"):
+            from llm_router.cli.config import check
+
+            return check
+        case (command, action):
+            return _OPERATIONS[str(command), str(action)]
+
+
+def _say_system_error(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
+def create_key(arguments: argparse.Namespace) -> int:
+    """The key alone on standard output, so that a script can take it; the rest beside it."""
+    from llm_router.cli.world import run_command
+
+    models = None
+    if arguments.models is not None:
+        models = [name.strip() for name in arguments.models.split(",") if name.strip()]
+    made = run_command(
+        arguments,
+        "keys.create",
+        {
+            "name": arguments.name,
+            "account": arguments.account,
+            "expires": arguments.expires,
+            "models": models,
+            "requests_per_minute": arguments.rpm,
+            "tokens_per_minute": arguments.tpm,
+            "concurrency": arguments.concurrency,
+            "usage_chunk": not arguments.no_usage_chunk,
+            "strict": arguments.strict,
+        },
+    )
+    if arguments.json:
+        print_json(made)
+        return 0
+    print(made["key"])
+    note(f'{made["id"]} "{made["name"]}" spends from the account {made["account"]}: {_dollars(made)} left.')
+    if made["expires"] is not None:
+        note(f"It expires at {made['expires']}.")
+    note("It is shown this once; only its hash is stored.")
+    return 0
+
+
+def list_keys(arguments: argparse.Namespace) -> int:
+    from llm_router.cli.output import print_table
+    from llm_router.cli.world import run_command
+
+    result = run_command(arguments, "keys.list", {})
+    keys = result["keys"]
+    assert isinstance(keys, list), "the command's own result"
+    if arguments.json:
+        print_json(result)
+    elif not keys:
+        note("There is no key yet; make one: llm-router keys create --name NAME")
+    else:
+        columns = ("ID", "NAME", "KEY", "ACCOUNT", "STATUS", "CREATED", "EXPIRES", "MODELS", "LIMITS")
+        print_table(columns, [_key_row(key) for key in keys])
+    return 0
+
+
+def _key_row(key: dict[str, object]) -> tuple[str, ...]:
+    models, limits = key["models"], key["limits"]
+    assert isinstance(limits, dict), "the command's own result"
+    short = {"requests_per_minute": "rpm", "tokens_per_minute": "tpm", "concurrency": "at once"}
+    return (
+        str(key["id"]),
+        str(key["name"]),
+        f"{key['prefix']}...",
+        str(key["account"]),
+        str(key["status"]),
+        str(key["created"])[:10],
+        "never" if key["expires"] is None else str(key["expires"])[:16].replace("T", " "),
+        ", ".join(models) if isinstance(models, list) else "all",
+        ", ".join(f"{limits[name]} {word}" for name, word in short.items() if limits[name] is not None)
+        or "-",
+    )
+
+
+def revoke_key(arguments: argparse.Namespace) -> int:
+    from llm_router.cli.world import run_command
+
+    result = run_command(arguments, "keys.revoke", {"id": arguments.id})
+    if arguments.json:
+        print_json(result)
+    else:
+        print(f'{result["id"]} "{result["name"]}" is revoked.')
+    return 0
+
+
+def add_credits(arguments: argparse.Namespace) -> int:
+    from llm_router.cli.world import run_command
+
+    values = {"amount": arguments.amount, "account": arguments.account, "ref": arguments.ref}
+    if arguments.reason is not None:
+        values["reason"] = arguments.reason
+    result = run_command(arguments, "credits.add", values)
+    if arguments.json:
+        print_json(result)
+        return 0
+    print(f"The account {result['account']} has {_dollars(result)} left.")
+    warnings = result.get("warnings")
+    for warning in warnings if isinstance(warnings, list) else ():
+        note(f"Note: {warning}")
+    return 0
+
+
+def show_credits(arguments: argparse.Namespace) -> int:
+    from llm_router.cli.world import run_command
+
+    result = run_command(arguments, "credits.show", {"account": arguments.account})
+    if arguments.json:
+        print_json(result)
+    else:
+        print(f"The account {result['account']} has {_dollars(result)} left.")
+    return 0
+
+
+def reload_config(arguments: argparse.Namespace) -> int:
+    from llm_router.cli.world import run_command
+
+    result = run_command(arguments, "config.reload", {})
+    if arguments.json:
+        print_json(result)
+        return 0
+    print("The gateway works with the new configuration.")
+    for title, name in (("takes effect at the next start", "needs_restart"), ("Warning", "warnings")):
+        values = result.get(name)
+        for value in values if isinstance(values, list) else ():
+            note(f"{value}: {title}" if name == "needs_restart" else f"{title}: {value}")
+    return 0
+
+
+def _dollars(result: dict[str, object]) -> str:
+    amount = result["credits_remaining"]
+    return f"${bytes(amount).decode()}" if not isinstance(amount, int) else f"${amount}"  # type: ignore[call-overload]
+
+
+_OPERATIONS: dict[tuple[str, str], Callable[[argparse.Namespace], int]] = {
+    ("keys", "create"): create_key,
+    ("keys", "list"): list_keys,
+    ("keys", "revoke"): revoke_key,
+    ("credits", "add"): add_credits,
+    ("credits", "show"): show_credits,
+    ("config", "reload"): reload_config,
+}

@@ -1,0 +1,135 @@
+"""The command line's grammar. Kept free of imports that cost start-up time."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+EPILOG = "Documentation: docs/cli.md and docs/configuration.md"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are JSON where the caller asked for JSON."""
+
+    _words: Sequence[str] = ()
+
+    def parse_known_args(  # type: ignore[override]  # the overloads of typeshed are about namespaces
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        self._words = sys.argv[1:] if args is None else args
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        if "--json" in self._words:
+            print(json.dumps({"error": {"code": "usage", "message": message}}))
+        self.print_usage(sys.stderr)
+        self.exit(2, f"llm-router: {message}\n")
+
+
+def build_parser() -> Parser:
+    parser = Parser(
+        prog="llm-router",
+        description="One key and one API for 70+ language models.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    where = _where()
+    output = _json()
+    _add_serve(commands, where)
+    _add_keys(commands, where, output)
+    _add_credits(commands, where, output)
+    models = commands.add_parser("models", parents=[where, output], help="list models with their prices")
+    models.add_argument("--all", action="store_true", help="those whose providers are not active too")
+    _add_config(commands, where, output)
+    _add_local(commands, where, output)
+    sandbox = commands.add_parser("sandbox", help="run only the simulated providers")
+    sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    sandbox.add_argument("--port", type=_port, default=4041, help="port to listen on (4041; 0 = any)")
+    commands.add_parser("version", parents=[output], help="print the version")
+    return parser
+
+
+def _where() -> Parser:
+    """Options that say which gateway is meant."""
+    parent = Parser(add_help=False)
+    parent.add_argument("--config", type=Path, metavar="FILE", help="configuration file (TOML)")
+    parent.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of the gateway's data")
+    return parent
+
+
+def _json() -> Parser:
+    parent = Parser(add_help=False)
+    parent.add_argument("--json", action="store_true", help="print JSON, errors too")
+    return parent
+
+
+_Commands = argparse._SubParsersAction  # the only name argparse has for it
+
+
+def _add_serve(commands: _Commands[Parser], where: Parser) -> None:
+    serve = commands.add_parser("serve", parents=[where], help="run the gateway")
+    serve.add_argument("--host", help="address to listen on (127.0.0.1)")
+    serve.add_argument("--port", type=_port, help="port to listen on (4040; 0 = any)")
+    serve.add_argument("--sandbox", action="store_true", help="simulated providers answer, without any key")
+    serve.add_argument("--local", action="store_true", help="serve a small real model on this machine")
+    serve.add_argument(
+        "--local-gguf", type=Path, metavar="FILE", help="serve this GGUF file (implies --local)"
+    )
+
+
+def _add_keys(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
+    keys = commands.add_parser("keys", help="make, list and revoke API keys")
+    actions = keys.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    create = actions.add_parser("create", parents=[where, output], help="make a key and print it, this once")
+    create.add_argument("--name", required=True, help="what the key is for")
+    create.add_argument("--account", default="default", help="whose credits it spends (default)")
+    create.add_argument("--expires", metavar="WHEN", help="12h, 30d, 8w, or a time such as 2027-01-31")
+    create.add_argument("--models", metavar="A,B*", help="models it may use: names or patterns, by commas")
+    create.add_argument("--rpm", type=int, metavar="N", help="requests a minute")
+    create.add_argument("--tpm", type=int, metavar="N", help="tokens a minute")
+    create.add_argument("--concurrency", type=int, metavar="N", help="requests at the same time")
+    create.add_argument(
+        "--no-usage-chunk", action="store_true", help="streams end without usage and cost unless asked for"
+    )
+    create.add_argument("--strict", action="store_true", help="refuse what a translation would lose")
+    actions.add_parser("list", parents=[where, output], help="list all keys")
+    revoke = actions.add_parser("revoke", parents=[where, output], help="refuse a key from now on")
+    revoke.add_argument("id", metavar="ID", help="key_... of keys list")
+
+
+def _add_credits(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
+    credits = commands.add_parser("credits", help="add and show credits")
+    actions = credits.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    add = actions.add_parser("add", parents=[where, output], help="book credits to an account")
+    add.add_argument("amount", metavar="AMOUNT", help="US dollars, such as 5 or 12.50")
+    add.add_argument("--account", default="default", help="the account (default)")
+    add.add_argument("--reason", help="why, for the ledger")
+    add.add_argument("--ref", help="your reference: the same one is booked once only")
+    show = actions.add_parser("show", parents=[where, output], help="show what an account has left")
+    show.add_argument("--account", default="default", help="the account (default)")
+
+
+def _add_config(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
+    config = commands.add_parser("config", help="check the configuration, or have it read again")
+    actions = config.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    actions.add_parser("check", parents=[where, output], help="say what is wrong, or what is active")
+    actions.add_parser("reload", parents=[where, output], help="have the running gateway read it again")
+
+
+def _add_local(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
+    local = commands.add_parser("local", help="the small model on this machine")
+    actions = local.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    pull = actions.add_parser("pull", parents=[where, output], help="fetch the model file beforehand")
+    pull.add_argument("--url", help="a GGUF file to fetch in place of the default one")
+    pull.add_argument("--sha256", metavar="HEX", help="its checksum")
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")

@@ -1,0 +1,157 @@
+"""Where a command runs: in the gateway that uses the data folder, or here when none does."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sqlite3
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from llm_router.adapters.clock import SystemClock
+from llm_router.adapters.control import call_control
+from llm_router.adapters.data_dir import STORE_NAME, prepare_data_dir
+from llm_router.adapters.keymaker import new_id, new_key_text
+from llm_router.catalog.schema import CatalogData
+from llm_router.catalog.snapshot import Snapshot, compile_snapshot, load_builtin
+from llm_router.domain.errors import NotFound, ServerError
+from llm_router.engine.operations import Context, dispatch, iso_time
+from llm_router.settings import (
+    ConfigError,
+    Place,
+    ServeOptions,
+    Settings,
+    find_config,
+    load,
+    load_place,
+)
+
+Result = dict[str, object]
+
+_MAKES_STORE = frozenset({"keys.create", "credits.add"})
+"""Commands that make sense before the first start."""
+
+
+def run_command(arguments: argparse.Namespace, command: str, values: Mapping[str, object]) -> Result:
+    """Run an operator's command where the data is.
+
+    Raises:
+        RouterError: it was refused, or the data cannot be used.
+        ConfigError: the configuration cannot be used.
+    """
+    return asyncio.run(_run(arguments, command, values))
+
+
+async def _run(arguments: argparse.Namespace, command: str, values: Mapping[str, object]) -> Result:
+    place = find_place(arguments)
+    answer = await call_control(place.server.data_dir, command, values)
+    if answer is not None:
+        return answer
+    if command == "config.reload":
+        raise ServerError(
+            f"no gateway runs on the data folder {place.server.data_dir}; "
+            "it reads its configuration when it starts",
+            code="not_running",
+        )
+    return await _run_here(arguments, place, command, values)
+
+
+async def _run_here(
+    arguments: argparse.Namespace, place: Place, command: str, values: Mapping[str, object]
+) -> Result:
+    from llm_router.adapters.sqlite.store import SqliteStore
+
+    data_dir = place.server.data_dir
+    if command not in _MAKES_STORE and not (data_dir / STORE_NAME).exists():
+        raise NotFound(
+            f"there is no gateway data in {data_dir} yet; llm-router serve makes it",
+            code="no_data",
+        )
+    path = prepare_data_dir(data_dir)
+    clock = SystemClock()
+    offer = Offer(arguments, clock.now_ms())
+    try:
+        store = await SqliteStore.open(path, clock=clock)
+    except (OSError, sqlite3.Error) as error:
+        raise ServerError(f"the store {path} cannot be opened: {error}", code="store_unusable") from None
+    try:
+        context = Context(
+            keyring=store,
+            books=store,
+            clock=clock,
+            snapshot=offer.snapshot,
+            active=offer.active,
+            new_key_text=new_key_text,
+            new_id=new_id,
+            starting_pusd=place.credits.starting_pusd,
+        )
+        return await dispatch(command, values, context)
+    finally:
+        await store.close()
+
+
+class Offer:
+    """The catalogue with the configuration over it, read when it is first asked for."""
+
+    def __init__(self, arguments: argparse.Namespace, now_ms: int) -> None:
+        self._arguments = arguments
+        self._today = iso_time(now_ms)[:10]
+        self._data: CatalogData | None = None
+
+    def settings(self, *, secrets: bool = True) -> Settings:
+        """
+        Raises:
+            ConfigError: the configuration has problems.
+        """
+        builtin = compile_snapshot(self._builtin(), today=self._today)
+        path = find_config(self._arguments.config, os.environ)
+        return load(path, os.environ, builtin, options=options_of(self._arguments), secrets=secrets)
+
+    def compile(self, settings: Settings) -> Snapshot:
+        """
+        Raises:
+            ConfigError: the file's models do not fit together with the catalogue.
+        """
+        try:
+            return compile_snapshot(
+                self._builtin(), providers=settings.providers, models=settings.models, today=self._today
+            )
+        except ValueError as error:
+            raise ConfigError((f"{settings.path}: {error}",)) from None
+
+    def snapshot(self) -> Snapshot:
+        # Credentials have no part in this, and may be known to the gateway's own environment only.
+        return self.compile(self.settings(secrets=False))
+
+    def active(self) -> Collection[str]:
+        return self.settings().active
+
+    def _builtin(self) -> CatalogData:
+        if self._data is None:
+            self._data = load_builtin()
+        return self._data
+
+
+def find_place(arguments: argparse.Namespace) -> Place:
+    """The data folder that the command line, environment and file name.
+
+    Raises:
+        ConfigError: they name none, or a file that cannot be used.
+    """
+    path = find_config(arguments.config, os.environ)
+    return load_place(path, os.environ, options=options_of(arguments))
+
+
+def options_of(arguments: argparse.Namespace) -> ServeOptions:
+    """The command line's say in the settings."""
+    gguf: Path | None = getattr(arguments, "local_gguf", None)
+    return ServeOptions(
+        host=getattr(arguments, "host", None),
+        port=getattr(arguments, "port", None),
+        data_dir=arguments.data_dir,
+        config=arguments.config,
+        sandbox=getattr(arguments, "sandbox", False),
+        local=getattr(arguments, "local", False) or gguf is not None,
+        local_gguf=gguf,
+    )
