@@ -118,8 +118,13 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
 class UpstreamReply(Protocol):
     """A reply whose head is read. Must be closed; closing early aborts the call at the provider."""
 
-    status: int
-    headers: Mapping[str, str]  # lower-case names; several values joined by ", "
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Lower-case names; several values are joined by ", "."""
+        ...
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The decoded body, as it comes.

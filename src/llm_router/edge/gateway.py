@@ -7,11 +7,12 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from llm_router.domain.errors import MethodNotAllowed, NotFound, RouterError, ServerError
+from llm_router.domain.errors import MethodNotAllowed, NotFound, Overloaded, RouterError, ServerError
 from llm_router.edge.http import AsgiClient, Receive, Request, Scope, Send, answer_json
 from llm_router.edge.routes import Route, RouteTable
 from llm_router.engine.admit import Call
 from llm_router.engine.exchange import Engine
+from llm_router.engine.tracks import error_headers
 from llm_router.wire.dialect import Dialect
 
 
@@ -20,6 +21,7 @@ class Gateway:
 
     Attributes:
         body_bytes_max: cap of a request body, checked before anything else is known of it.
+        exchanges_max: inference requests served at the same time; more are refused at once.
         ready: answers whether requests can be served now; the reason if not.
         started_s: Unix time of the start.
     """
@@ -30,11 +32,14 @@ class Gateway:
         routes: RouteTable,
         *,
         body_bytes_max: int,
+        exchanges_max: int,
         ready: Callable[[], str | None],
     ) -> None:
         self.engine = engine
         self.routes = routes
         self.body_bytes_max = body_bytes_max
+        self.exchanges_max = exchanges_max
+        self.exchanges = 0
         self.ready = ready
         self.started_s = engine.clock.now_ms() // 1000
 
@@ -60,7 +65,20 @@ class Gateway:
             await self.answer_error(route.dialect, _unforeseen(), send)
 
     async def infer(self, route: Route, request: Request, send: Send, parameters: dict[str, str]) -> None:
-        """Serve an inference route: read the body, hand the call to the engine, watch the client."""
+        """Serve an inference route, unless too many are being served."""
+        if self.exchanges >= self.exchanges_max:
+            raise Overloaded(
+                f"This gateway serves {self.exchanges_max} requests at the same time, its limit. Retry shortly.",
+                retry_after_s=1.0,
+            )
+        self.exchanges += 1
+        try:
+            await self._infer(route, request, send, parameters)
+        finally:
+            self.exchanges -= 1
+
+    async def _infer(self, route: Route, request: Request, send: Send, parameters: dict[str, str]) -> None:
+        """Read the body, hand the call to the engine, watch the client."""
         started_us = self.engine.clock.monotonic_us()
         body = await request.body(self.body_bytes_max)
         call = Call(
@@ -96,7 +114,7 @@ class Gateway:
     async def answer_error(self, dialect: str, error: RouterError, send: Send) -> None:
         """Send an error outside of an exchange, in the route's dialect."""
         request_id = self.engine.new_id()
-        headers = [(b"x-request-id", request_id.encode())]
+        headers = [(b"x-request-id", request_id.encode()), *error_headers(error)]
         if error.status == 413:
             headers.append((b"connection", b"close"))
         await answer_json(send, error.status, self.dialect(dialect).encode_error(error, request_id), headers)

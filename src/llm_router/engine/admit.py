@@ -59,7 +59,7 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     """A request that may go upstream: its credit is held.
 
     Attributes:
-        tokens_admitted: what was charged to the token window, to be corrected at the end.
+        input_tokens_expected: the expected count of the request's tokens (the hold uses an upper bound).
         output_tokens_cap: the output limit to write upstream, because the balance covers no more.
     """
 
@@ -70,7 +70,7 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
     estimate: Estimate
     admission: Admission
-    tokens_admitted: int
+    input_tokens_expected: int
     output_tokens_cap: int | None
     strict: bool
     usage_chunk: bool

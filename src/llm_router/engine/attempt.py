@@ -11,13 +11,16 @@ from llm_router.domain.model import Provider
 from llm_router.domain.record import AttemptRecord
 from llm_router.engine import pump
 from llm_router.engine.tracks import Track
-from llm_router.ports import Clock, Fetcher, Upstream, UpstreamReply, UpstreamRequest
+from llm_router.ports import Clock, Deadlines, Fetcher, Upstream, UpstreamReply, UpstreamRequest
 from llm_router.routing.plan import Candidate
 from llm_router.wire.dialect import Dialect, Fetched, Target
 from llm_router.wire.inline import inline_media
 
 ERROR_BYTES_MAX = 64 * 1024
 """How much of an error body is read."""
+
+REASONING_SILENCE_S = 300.0
+"""How long a reasoning model may be silent in a stream: hidden thinking takes minutes."""
 
 FORWARDED_HEADERS: Mapping[str, tuple[str, ...]] = {
     "anthropic_messages": ("anthropic-version", "anthropic-beta"),
@@ -134,7 +137,7 @@ class Attempts:
         behind = self._dialects[attempt.candidate.dialect]
         began_us = self._clock.monotonic_us()
         try:
-            reply = await self._upstream.send(request, track.state.deadlines)
+            reply = await self._upstream.send(request, _deadlines(track))
         finally:
             now_us = self._clock.monotonic_us()
             track.upstream_us += now_us - began_us
@@ -149,6 +152,21 @@ class Attempts:
                 await pump.whole(track, behind, reply, self._clock)
         finally:
             await reply.close()
+
+
+def _deadlines(track: Track) -> Deadlines:
+    """The deadlines of the call. A whole reply comes at its end, and a model that reasons is silent
+    for minutes, so there the gaps are bounded by the total alone, or by REASONING_SILENCE_S."""
+    deadlines = track.state.deadlines
+    if track.inspected is None or not track.inspected.stream:
+        return msgspec.structs.replace(deadlines, first_byte_s=deadlines.total_s, idle_s=deadlines.total_s)
+    if track.model is not None and track.model.capabilities.reasoning:
+        return msgspec.structs.replace(
+            deadlines,
+            first_byte_s=max(deadlines.first_byte_s, REASONING_SILENCE_S),
+            idle_s=max(deadlines.idle_s, REASONING_SILENCE_S),
+        )
+    return deadlines
 
 
 async def _error_body(reply: UpstreamReply) -> bytes:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
+from llm_router.billing.tokens import estimate_tokens
 from llm_router.domain.errors import ClientError, RouterError, UpstreamError
 from llm_router.engine import admit, pump, settle
 from llm_router.engine.admit import Admitted, Call
@@ -123,7 +124,7 @@ class Engine:
             plan=plan,
             estimate=worst,
             admission=admission,
-            tokens_admitted=tokens,
+            input_tokens_expected=estimate_tokens(inspected.text_bytes),
             output_tokens_cap=cap,
             strict=admit.is_strict(call, key),
             usage_chunk=key.usage_chunk if wish is None else wish,

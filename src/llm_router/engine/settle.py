@@ -35,7 +35,7 @@ def metered(track: Track) -> Metered | None:
         usage=seen.usage,
         output_chars=seen.output_chars,
         reasoning_chars=seen.reasoning_chars,
-        input_tokens_estimate=track.admitted.estimate.input_tokens,
+        input_tokens_estimate=track.admitted.input_tokens_expected,
         price=price,
         price_of=lambda upstream_model: _price_of(track, upstream_model),
         charge_on_error=track.state.charge_on_error,

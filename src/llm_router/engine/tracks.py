@@ -84,7 +84,7 @@ class Track(msgspec.Struct, kw_only=True):
             usage_chunk=admitted.usage_chunk if admitted is not None else True,
             legacy_functions=inspected.legacy_functions if inspected is not None else False,
             json_array=inspected.json_array if inspected is not None else False,
-            prompt_tokens_estimate=admitted.estimate.input_tokens if admitted is not None else 0,
+            prompt_tokens_estimate=admitted.input_tokens_expected if admitted is not None else 0,
             custom_tools=inspected.custom_tools if inspected is not None else (),
         )
 
@@ -118,11 +118,12 @@ def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[
     if track.admission is not None:
         headers += [(k.encode(), v.encode()) for k, v in track.admission.headers]
     if error is not None:
-        headers += _error_headers(error)
+        headers += error_headers(error)
     return headers
 
 
-def _error_headers(error: RouterError) -> list[tuple[bytes, bytes]]:
+def error_headers(error: RouterError) -> list[tuple[bytes, bytes]]:
+    """When to retry, and the error's own headers."""
     headers = [(k.encode(), v.encode()) for k, v in error.headers]
     if error.retry_after_s is not None:
         after_s = min(max(error.retry_after_s, 0.0), RETRY_AFTER_S_MAX)

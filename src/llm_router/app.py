@@ -1,0 +1,420 @@
+"""The composition root: the only file that knows everyone.
+
+settings + catalogue -> State          what an exchange works with; replaced whole by a reload
+adapters + State     -> Engine
+Engine + routes      -> Gateway        an ASGI application
+Gateway + socket     -> a server       run() owns its whole life
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+import msgspec
+import uvicorn
+import uvloop
+
+from llm_router import __version__
+from llm_router.adapters.clock import SystemClock
+from llm_router.adapters.control import serve_control
+from llm_router.adapters.data_dir import prepare_data_dir
+from llm_router.adapters.ids import new_exchange_id
+from llm_router.adapters.keymaker import new_id, new_key_text
+from llm_router.adapters.memory.counters import MemoryCounters
+from llm_router.adapters.sqlite.store import SqliteStore
+from llm_router.adapters.telemetry import AccessLog, NoTelemetry
+from llm_router.adapters.upstream.client import LeanUpstream
+from llm_router.adapters.upstream.fetch import GuardedFetcher
+from llm_router.catalog.schema import CatalogData
+from llm_router.catalog.snapshot import compile_snapshot, load_builtin
+from llm_router.domain.errors import InvalidRequest, RouterError
+from llm_router.domain.model import Model, Provider
+from llm_router.edge.gateway import Gateway
+from llm_router.edge.handlers import ROUTES
+from llm_router.engine.exchange import Engine
+from llm_router.engine.operations import Context, FirstKey, dispatch, first_run
+from llm_router.engine.state import State
+from llm_router.settings import ConfigError, ServeOptions, Settings, find_config, load
+from llm_router.settings.announcement import Announcement
+from llm_router.settings.announcement import LocalModel as LocalNote
+from llm_router.wire.dialects.registry import DIALECTS
+
+DAY_CHECK_S = 60.0
+"""How often the date is looked at, for prices and statuses that change with it."""
+
+BACKLOG = 2048
+"""Connections that may wait to be accepted."""
+
+KEEP_ALIVE_S = 75
+"""How long an idle connection of a client stays open."""
+
+
+class Overlay(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sandbox and the local model put over the settings.
+
+    Attributes:
+        sandbox_url: the base URL at the simulated upstreams of (dialect, provider id); None without
+            a sandbox.
+        local: the provider and model of the local model.
+    """
+
+    sandbox_url: Callable[[str, str], str] | None = None
+    local: tuple[Provider, Model] | None = None
+    local_key: str | None = None
+
+
+def build_state(settings: Settings, data: CatalogData, overlay: Overlay, today: str) -> State:
+    """Compile settings, catalogue and overlay into what exchanges work with."""
+    keys = {id_: secret.reveal() for id_, secret in settings.provider_keys.items()}
+    active = set(settings.active)
+    providers = list(settings.providers)
+    models = list(settings.models)
+    if overlay.sandbox_url is not None:
+        providers = [_simulated(p, overlay.sandbox_url) for p in providers]
+        active = {p.id for p in providers if p.simulated}
+        keys = dict.fromkeys(active, "sandbox")
+    if overlay.local is not None:
+        provider, model = overlay.local
+        providers.append(provider)
+        models.append(model)
+        active.add(provider.id)
+        if overlay.local_key is not None:
+            keys[provider.id] = overlay.local_key
+    return State(
+        snapshot=compile_snapshot(data, providers=providers, models=models, today=today),
+        provider_keys=keys,
+        active=frozenset(active),
+        deadlines=settings.timeouts,
+        default_limits=settings.limits,
+        hold_output_tokens=settings.credits.hold_output_tokens,
+        charge_on_error=settings.credits.charge_on_error,
+        heartbeat_s=settings.server.heartbeat_s,
+        fetch_media=settings.fetch.enabled,
+    )
+
+
+def _simulated(provider: Provider, sandbox_url: Callable[[str, str], str]) -> Provider:
+    """The provider as the sandbox plays it. It signs in the usual way, with a key that is none."""
+    return msgspec.structs.replace(
+        provider, base_url=sandbox_url(provider.dialect, provider.id), headers={}, simulated=True
+    )
+
+
+class Server:
+    """A gateway from its start to its end."""
+
+    def __init__(self, options: ServeOptions, environ: Mapping[str, str]) -> None:
+        self._options = options
+        self._environ = environ
+        self._clock = SystemClock()
+        self._data = load_builtin()
+        self._builtin = compile_snapshot(self._data, today=self._today())
+        self._path = find_config(options.config, environ)
+        self._settings = self._load()
+        self._overlay = Overlay()
+        self._stack = contextlib.AsyncExitStack()
+        self._stopping = False
+        self._engine: Engine | None = None
+
+    async def serve(self, announce: Callable[[Announcement], None]) -> int:
+        """Run until SIGTERM or SIGINT; the exit status.
+
+        Raises:
+            RouterError: it cannot start; the message says why and what to do.
+        """
+        settings = self._settings.server
+        async with self._stack as stack:
+            listener = stack.enter_context(bind(settings.host, settings.port))
+            store = await self._open_store(stack)
+            await self._start_overlay(stack)
+            upstream = LeanUpstream()
+            stack.push_async_callback(upstream.close)
+            engine = self._engine = self._build_engine(store, upstream)
+            context = self._operations(store)
+            first = await first_run(context)
+            control = await serve_control(settings.data_dir, lambda c, a: dispatch(c, a, context))
+            stack.push_async_callback(control.close)
+            gateway = Gateway(
+                engine,
+                ROUTES,
+                body_bytes_max=settings.body_bytes_max,
+                exchanges_max=settings.concurrency_max,
+                ready=lambda: "stopping" if self._stopping else None,
+            )
+            server = http_server(gateway, settings.drain_s)
+            self._handle_signals(server)
+            days = asyncio.create_task(self._follow_days())
+            stack.callback(days.cancel)
+            announce(await self._announcement(listener, store, first))
+            await server.serve(sockets=[listener])
+        return 0
+
+    async def _open_store(self, stack: contextlib.AsyncExitStack) -> SqliteStore:
+        path = prepare_data_dir(self._settings.server.data_dir)
+        store = await SqliteStore.open(path, clock=self._clock)
+        stack.push_async_callback(store.close)
+        return store
+
+    async def _start_overlay(self, stack: contextlib.AsyncExitStack) -> None:
+        """Start the sandbox and the local model as asked. Neither is imported when it is not."""
+        overlay = self._overlay
+        if self._options.sandbox:
+            from llm_router.sandbox.server import start_sandbox
+
+            sandbox = await start_sandbox()
+            stack.push_async_callback(sandbox.close)
+            overlay = msgspec.structs.replace(
+                overlay,
+                sandbox_url=lambda dialect, provider: sandbox.provider_base_url(dialect, provider=provider),
+            )
+        if self._options.local or self._options.local_gguf is not None:
+            from llm_router.local import start_local
+
+            local = await start_local(self._settings.server.data_dir, gguf=self._options.local_gguf)
+            stack.push_async_callback(local.close)
+            overlay = msgspec.structs.replace(overlay, local=local.catalog_entries(), local_key=local.key)
+        self._overlay = overlay
+
+    def _build_engine(self, store: SqliteStore, upstream: LeanUpstream) -> Engine:
+        fetch = self._settings.fetch
+        return Engine(
+            state=self._state(),
+            dialects=DIALECTS,
+            books=store,
+            keyring=store,
+            counters=MemoryCounters(),
+            upstream=upstream,
+            fetcher=GuardedFetcher(
+                bytes_max=fetch.bytes_max, total_s=fetch.timeout_s, allow_hosts=fetch.allow_hosts
+            ),
+            clock=self._clock,
+            telemetry=AccessLog() if self._settings.server.access_log else NoTelemetry(),
+            new_id=new_exchange_id,
+        )
+
+    def _operations(self, store: SqliteStore) -> Context:
+        return Context(
+            keyring=store,
+            books=store,
+            clock=self._clock,
+            snapshot=lambda: self._running().state.snapshot,
+            active=lambda: self._running().state.active,
+            new_key_text=new_key_text,
+            new_id=new_id,
+            starting_pusd=self._settings.credits.starting_pusd,
+            reload=self._reload,
+        )
+
+    def _running(self) -> Engine:
+        assert self._engine is not None, "the engine is built before anybody can ask"
+        return self._engine
+
+    def _load(self) -> Settings:
+        return load(self._path, self._environ, self._builtin, options=self._options)
+
+    def _state(self) -> State:
+        return build_state(self._settings, self._data, self._overlay, self._today())
+
+    def _today(self) -> str:
+        return datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC).date().isoformat()
+
+    async def _reload(self) -> dict[str, object]:
+        """Read the configuration again; an invalid one is refused whole and changes nothing.
+
+        Raises:
+            InvalidRequest: with every problem of the file.
+        """
+        before = self._settings
+        try:
+            settings = self._load()
+            state = build_state(settings, self._data, self._overlay, self._today())
+        except ConfigError as error:
+            raise InvalidRequest(
+                "The configuration has problems; the one in use stays:\n" + "\n".join(error.problems)
+            ) from None
+        except ValueError as error:
+            raise InvalidRequest(f"The configuration cannot be used; the one in use stays: {error}") from None
+        self._settings = settings
+        self._running().state = state
+        ignored = [
+            f"server.{name}"
+            for name in (
+                "host",
+                "port",
+                "data_dir",
+                "body_bytes_max",
+                "drain_s",
+                "concurrency_max",
+                "access_log",
+            )
+            if getattr(before.server, name) != getattr(settings.server, name)
+        ]
+        if before.fetch != settings.fetch:
+            ignored.append("fetch")
+        return {
+            "reloaded": True,
+            "config": str(self._path) if self._path is not None else None,
+            "models": len(state.snapshot.models),
+            "providers_active": sorted(state.active),
+            "warnings": [
+                *settings.warnings,
+                *(f"{name} changed; it takes effect at the next start" for name in ignored),
+            ],
+        }
+
+    async def _follow_days(self) -> None:
+        """Compile the catalogue anew when a new day (UTC) brings other prices or statuses."""
+        while True:
+            await asyncio.sleep(DAY_CHECK_S)
+            state, today = self._running().state, self._today()
+            change = state.snapshot.next_change
+            if change is not None and state.snapshot.today < change <= today:
+                self._running().state = self._state()
+
+    def _handle_signals(self, server: uvicorn.Server) -> None:
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            if self._stopping:
+                server.force_exit = True
+            self._stopping = True
+            server.should_exit = True
+
+        def hang_up() -> None:
+            task = loop.create_task(self._reload_and_say())
+            self._stack.callback(task.cancel)
+
+        loop.add_signal_handler(signal.SIGTERM, stop)
+        loop.add_signal_handler(signal.SIGINT, stop)
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
+
+    async def _reload_and_say(self) -> None:
+        try:
+            result = await self._reload()
+        except RouterError as error:
+            print(error.message, file=sys.stderr)
+            return
+        print(f"configuration reloaded: {result['models']} models", file=sys.stderr)
+        for warning in self._settings.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+
+    async def _announcement(
+        self, listener: socket.socket, store: SqliteStore, first: FirstKey | None
+    ) -> Announcement:
+        settings, state = self._settings, self._running().state
+        now_ms = self._clock.now_ms()
+        keys = [
+            key
+            for key in await store.list()
+            if key.revoked_ms is None and (key.expires_ms is None or key.expires_ms > now_ms)
+        ]
+        answering = [
+            model
+            for model in state.snapshot.models.values()
+            if any(d.provider in state.active and d.price is not None for d in model.deployments)
+        ]
+        local = self._overlay.local
+        return Announcement(
+            version=__version__,
+            url=address_of(listener),
+            data_dir=settings.server.data_dir,
+            data_dir_named=self._options.data_dir is not None,
+            config=settings.path,
+            config_named=self._options.config is not None,
+            first_key=first.text if first is not None else None,
+            starting_pusd=settings.credits.starting_pusd if first is not None else 0,
+            keys=len(keys),
+            active=tuple(sorted(p for p in state.active if not self._is_overlay(p))),
+            switches=_switches(settings),
+            models=len(answering),
+            example_model=_example(answering, None if local is None else local[1].id),
+            sandbox=self._options.sandbox,
+            local=None if local is None else LocalNote(model=local[1].id, note=local[1].name),
+            warnings=settings.warnings,
+        )
+
+    def _is_overlay(self, provider: str) -> bool:
+        if self._options.sandbox:
+            return True
+        return self._overlay.local is not None and provider == self._overlay.local[0].id
+
+
+EXAMPLES = ("gpt-4o-mini", "claude-haiku-4-5", "gemini-2.5-flash")
+"""Well-known, cheap models for the first curl line, if one of them answers."""
+
+SWITCHES = ("openai", "anthropic", "google", "xai", "mistral", "groq", "openrouter")
+"""Providers whose variables are named when they are not active."""
+
+
+def _example(answering: list[Model], local: str | None) -> str | None:
+    """A model for the curl line: the real one of this machine, else a well-known one, else any."""
+    if local is not None:
+        return local
+    ids = [model.id for model in answering]
+    return next((id_ for id_ in EXAMPLES if id_ in ids), ids[0] if ids else None)
+
+
+def _switches(settings: Settings) -> tuple[str, ...]:
+    inactive = {p.id: p for p in settings.providers if p.id in settings.inactive}
+    return tuple(inactive[id_].env[0] for id_ in SWITCHES if id_ in inactive and inactive[id_].env)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        OSError: the address is in use, or not one of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """The URL under which the socket is reached from this machine."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def http_server(gateway: Gateway, drain_s: float) -> uvicorn.Server:
+    """The HTTP server around the gateway. It installs no signal handlers of its own."""
+    config = uvicorn.Config(
+        gateway,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(drain_s)),
+    )
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    return server
+
+
+def run(options: ServeOptions, announce: Callable[[Announcement], None]) -> int:
+    """Serve until told to stop; the exit status.
+
+    Raises:
+        RouterError, ConfigError: it cannot start.
+    """
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop).run(Server(options, os.environ).serve(announce))
