@@ -1,0 +1,92 @@
+"""docs/configuration.md names every key of the file, with its type's default, and no other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from llm_router.settings import Settings
+from llm_router.settings import schema as tables
+
+DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
+SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "[server]": tables.ServerTable,
+    "[timeouts]": tables.TimeoutsTable,
+    "[credits]": tables.CreditsTable,
+    "[limits]": tables.LimitsTable,
+    "[fetch]": tables.FetchTable,
+    "[providers.ID]": tables.ProviderTable,
+    "[[providers.ID.quirks]]": tables.QuirkTable,
+    '[models."ID"]': tables.ModelTable,
+    '[models."ID".capabilities]': tables.CapabilitiesTable,
+    '[models."ID".price]': tables.PriceTable,
+    '[[models."ID".deployments]]': tables.DeploymentTable,
+}
+_HEADING = re.compile(r"^##+ `(\[.+\])`$")
+_ROW = re.compile(r"^\| `([a-z0-9_]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$")
+
+
+def _documented() -> dict[str, dict[str, str]]:
+    """Section -> key -> default as documented."""
+    found: dict[str, dict[str, str]] = {}
+    section = ""
+    for line in DOCS.read_text().splitlines():
+        if line.startswith("#"):
+            heading = _HEADING.match(line)
+            section = heading[1] if heading else ""
+        elif section and (row := _ROW.match(line)):
+            found.setdefault(section, {})[row[1]] = row[3].strip().strip("`")
+    return found
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return "needed"
+    match field.default:
+        case None:
+            return "none"
+        case bool() as value:
+            return str(value).lower()
+        case int() | Decimal() as value:
+            return str(value)
+        case str() as value:
+            return f'"{value}"'
+        case ():
+            return "[]"
+        case other:
+            raise AssertionError(f"no way to write the default {other!r}")
+
+
+def test_every_section_is_documented() -> None:
+    assert set(_documented()) == set(SECTIONS)
+
+
+def test_the_sections_are_all_tables_of_the_schema() -> None:
+    declared = {
+        cls
+        for cls in vars(tables).values()
+        if isinstance(cls, type)
+        and issubclass(cls, tables.Table)
+        and cls not in (tables.Table, tables.FileTable)
+    }
+    assert declared == set(SECTIONS.values())
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_is_documented_with_its_default(section: str) -> None:
+    fields = {field.name: _default(field) for field in msgspec.structs.fields(SECTIONS[section])}
+    assert _documented()[section] == fields
+
+
+def test_every_example_loads(load_text: Callable[..., Settings], tmp_path: Path) -> None:
+    examples = re.findall(r"```toml\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert len(examples) == len(SECTIONS)
+    (tmp_path / "acme").write_text("key")
+    for example in examples:
+        text = example.replace("file:/run/secrets/", f"file:{tmp_path}/")
+        load_text(text, {"OPENAI_EU_KEY": "k"})
