@@ -16,6 +16,7 @@ import msgspec
 
 from llm_router.domain.errors import InsufficientCredits, InvalidRequest
 from llm_router.domain.money import MAX_PUSD, format_usd
+from llm_router.domain.record import ExchangeRecord
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +51,52 @@ class Credit(msgspec.Struct, frozen=True, kw_only=True):
     remaining_pusd: int
 
 
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the books; never changed, never removed.
+
+    Attributes:
+        seq: 1, 2, 3 and so on without a gap, over all accounts.
+        ref: what it books, unique: ``use:`` and the exchange id, or ``credit:`` and the caller's ref.
+        kind: ``use`` (negative), ``grant`` (positive) or ``adjust`` (negative).
+        note: the price version of a use, the reason of the others.
+    """
+
+    seq: int
+    ref: str
+    account: str
+    amount_pusd: int
+    kind: str
+    created_ms: int
+    note: str
+
+
+def credit_kind(amount_pusd: int) -> str:
+    return "grant" if amount_pusd > 0 else "adjust"
+
+
+def same_credit(entry: Entry, account: str, amount_pusd: int) -> None:
+    """Check that a credit booked under a ref is the one asked for again.
+
+    Raises:
+        InvalidRequest: the ref was used for another credit.
+    """
+    if (entry.account, entry.amount_pusd) != (account, amount_pusd):
+        raise InvalidRequest(
+            f"The reference {entry.ref.removeprefix('credit:')!r} was used for another booking. "
+            "Choose a new one for a new booking.",
+            param="ref",
+        )
+
+
+def booked(record: ExchangeRecord, settlement: Settlement) -> ExchangeRecord:
+    """The record as it is to be written: what was charged, and what was absorbed."""
+    if settlement.absorbed_pusd == 0:
+        return record
+    return msgspec.structs.replace(
+        record, cost_pusd=settlement.charged_pusd, absorbed_pusd=settlement.absorbed_pusd
+    )
+
+
 class _Balance:
     __slots__ = ("held", "posted")
 
@@ -69,6 +116,7 @@ class Ledger:
         """Begin with the posted amounts of the accounts and no hold."""
         self._balances = {account: _Balance(posted, 0) for account, posted in balances}
         self._open: dict[str, Hold] = {}
+        self._undone: set[str] = set()  # holds undone after their settlement, itself to be undone
 
     def available(self, account: str) -> int:
         """Posted minus held; 0 for an account that was never credited."""
@@ -160,17 +208,24 @@ class Ledger:
         return Credit(account=account, amount_pusd=amount_pusd, remaining_pusd=balance.available)
 
     def undo_hold(self, hold: Hold) -> None:
-        """Forget a hold that could not be made durable."""
-        del self._open[hold.exchange_id]
-        self._balance(hold.account).held -= hold.amount_pusd
+        """Forget a hold that could not be made durable, and was perhaps settled in the meantime."""
+        if self._open.pop(hold.exchange_id, None) is None:
+            self._undone.add(hold.exchange_id)
+        else:
+            self._balance(hold.account).held -= hold.amount_pusd
 
     def undo_settlement(self, settlement: Settlement) -> None:
         """Open the hold again, as it was before a settlement that could not be made durable."""
         balance = self._balance(settlement.account)
         balance.posted += settlement.charged_pusd
-        if settlement.hold is not None:
-            balance.held += settlement.hold.amount_pusd
-            self._open[settlement.hold.exchange_id] = settlement.hold
+        hold = settlement.hold
+        if hold is None:
+            return
+        if hold.exchange_id in self._undone:
+            self._undone.discard(hold.exchange_id)
+        else:
+            balance.held += hold.amount_pusd
+            self._open[hold.exchange_id] = hold
 
     def undo_credit(self, credit: Credit) -> None:
         self._balance(credit.account).posted -= credit.amount_pusd

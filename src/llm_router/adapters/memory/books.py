@@ -1,0 +1,127 @@
+"""The ledger and the keys in this process's memory: for tests, and for trying out without a disk."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import msgspec
+
+from llm_router.billing.ledger import Entry, Ledger, booked, credit_kind, same_credit
+from llm_router.domain.key import Key
+from llm_router.domain.record import ExchangeRecord
+
+RECORDS_MAX = 10_000
+"""Exchange records kept; older ones are forgotten, and so is that they were settled."""
+
+
+class MemoryBooks:
+    """Implements the ports Books and Keyring. Nothing survives the process."""
+
+    created = True
+
+    def __init__(self) -> None:
+        self._ledger = Ledger()
+        self._entries: list[Entry] = []
+        self._credits: dict[str, Entry] = {}
+        self._records: OrderedDict[str, ExchangeRecord] = OrderedDict()
+        self._replies: dict[str, str] = {}  # reply id -> exchange id
+        self._keys: dict[bytes, Key] = {}
+        self._digests: dict[str, bytes] = {}
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    def available(self, account: str) -> int:
+        return self._ledger.available(account)
+
+    async def hold(
+        self, exchange_id: str, account: str, amount_pusd: int, price_version: str, now_ms: int
+    ) -> int:
+        if exchange_id in self._records:
+            raise ValueError(f"exchange {exchange_id} is settled already")
+        return self._ledger.hold(exchange_id, account, amount_pusd).available_pusd
+
+    async def settle(self, record: ExchangeRecord) -> int:
+        if record.id in self._records:
+            return self._ledger.available(record.account)
+        settlement = self._ledger.settle(record.id, record.account, record.cost_pusd)
+        if settlement.charged_pusd:
+            self._append(
+                f"use:{record.id}",
+                record.account,
+                -settlement.charged_pusd,
+                "use",
+                record.created_ms,
+                record.price_version or "",
+            )
+        self._remember(booked(record, settlement))
+        return settlement.remaining_pusd
+
+    async def credit(self, account: str, amount_pusd: int, ref: str, reason: str, now_ms: int) -> int:
+        entry = self._credits.get(ref)
+        if entry is not None:
+            same_credit(entry, account, amount_pusd)
+            return self._ledger.available(account)
+        credit = self._ledger.credit(account, amount_pusd)
+        self._credits[ref] = self._append(
+            f"credit:{ref}", account, amount_pusd, credit_kind(amount_pusd), now_ms, reason
+        )
+        return credit.remaining_pusd
+
+    async def generation(self, account: str, id_: str) -> ExchangeRecord | None:
+        record = self._records.get(id_)
+        if record is None or record.account != account:
+            record = self._records.get(self._replies.get(id_, ""))
+        return None if record is None or record.account != account else record
+
+    async def accounts(self) -> list[tuple[str, int, int]]:
+        """(account, posted, held) of every account, by name."""
+        return sorted(self._ledger.balances())
+
+    async def entries(self, account: str, limit: int) -> list[Entry]:
+        """The account's last entries, the newest first."""
+        own = [entry for entry in reversed(self._entries) if entry.account == account]
+        return own[:limit]
+
+    async def find(self, digest: bytes) -> Key | None:
+        return self._keys.get(digest)
+
+    async def create(self, key: Key, digest: bytes) -> None:
+        if digest in self._keys or key.id in self._digests:
+            raise ValueError(f"key {key.id} exists already")
+        self._keys[digest] = key
+        self._digests[key.id] = digest
+
+    async def list(self) -> list[Key]:
+        return sorted(self._keys.values(), key=lambda key: (key.created_ms, key.id))
+
+    async def revoke(self, key_id: str, now_ms: int) -> Key | None:
+        digest = self._digests.get(key_id)
+        if digest is None:
+            return None
+        key = self._keys[digest]
+        if key.revoked_ms is None:
+            key = self._keys[digest] = msgspec.structs.replace(key, revoked_ms=now_ms)
+        return key
+
+    def _append(self, ref: str, account: str, amount_pusd: int, kind: str, now_ms: int, note: str) -> Entry:
+        entry = Entry(
+            seq=len(self._entries) + 1,
+            ref=ref,
+            account=account,
+            amount_pusd=amount_pusd,
+            kind=kind,
+            created_ms=now_ms,
+            note=note,
+        )
+        self._entries.append(entry)
+        return entry
+
+    def _remember(self, record: ExchangeRecord) -> None:
+        self._records[record.id] = record
+        if record.reply_id is not None:
+            self._replies[record.reply_id] = record.id
+        if len(self._records) > RECORDS_MAX:
+            _, oldest = self._records.popitem(last=False)
+            if oldest.reply_id is not None and self._replies.get(oldest.reply_id) == oldest.id:
+                del self._replies[oldest.reply_id]

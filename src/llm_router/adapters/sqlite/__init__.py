@@ -1,0 +1,1 @@
+"""The embedded store: one SQLite file, one process, one writer thread with natural group commit."""

@@ -1,0 +1,139 @@
+"""What happens when a store is opened: the books are checked, and orphaned holds are voided."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import msgspec
+
+from llm_router.adapters.sqlite.schema import GENESIS, StoreCorrupt, entry_hash
+
+
+class Boot(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store begins with.
+
+    Attributes:
+        epoch: counts the openings; holds of earlier ones are orphans.
+        seq, head: number and hash of the last entry.
+        orphans: how many holds were voided by this opening.
+    """
+
+    epoch: int
+    seq: int
+    head: bytes
+    orphans: int
+    balances: list[tuple[str, int]]
+
+
+def boot(connection: sqlite3.Connection, now_ms: int) -> Boot:
+    """Check the invariants, void the holds that a dead process left open, and begin a new epoch.
+
+    Raises:
+        StoreCorrupt: a balance is not the sum of its entries, or not covered by its holds.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = _boot(connection, now_ms)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+    return result
+
+
+def _boot(connection: sqlite3.Connection, now_ms: int) -> Boot:
+    check_holds(connection)
+    seq = _prove(connection)
+    orphans = connection.execute(
+        "UPDATE holds SET state = 'orphaned', voided_ms = ? WHERE state = 'open'", (now_ms,)
+    ).rowcount
+    connection.execute("UPDATE accounts SET held = 0 WHERE held <> 0")
+    connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'epoch'")
+    (epoch,) = connection.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
+    row = connection.execute("SELECT hash FROM entries WHERE seq = ?", (seq,)).fetchone()
+    return Boot(
+        epoch=epoch,
+        seq=seq,
+        head=GENESIS if row is None else row[0],
+        orphans=orphans,
+        balances=connection.execute("SELECT id, posted FROM accounts").fetchall(),
+    )
+
+
+def check_holds(connection: sqlite3.Connection) -> None:
+    """held = sum of the open holds, for every account.
+
+    Raises:
+        StoreCorrupt: it is not.
+    """
+    held: dict[str, int] = {}
+    for account, amount in connection.execute("SELECT account, amount FROM holds WHERE state = 'open'"):
+        held[account] = held.get(account, 0) + amount
+    for account, amount in connection.execute("SELECT id, held FROM accounts WHERE held <> 0"):
+        if held.pop(account, 0) != amount:
+            raise StoreCorrupt(f"Account {account}: {amount} p$ are held, but its holds say otherwise.")
+    for account, amount in held.items():
+        if amount:
+            raise StoreCorrupt(f"Account {account}: its holds come to {amount} p$, but nothing is held.")
+
+
+def _prove(connection: sqlite3.Connection) -> int:
+    """posted = sum of the entries. Only what came since the last opening is added up.
+
+    Return the number of the last entry.
+    """
+    (proved_seq,) = connection.execute("SELECT value FROM meta WHERE name = 'proved_seq'").fetchone()
+    sums = entry_sums(connection, proved_seq)
+    for account, posted, proved in connection.execute("SELECT id, posted, proved FROM accounts"):
+        if proved + sums.pop(account, 0) != posted:
+            raise StoreCorrupt(
+                f"Account {account}: the balance of {posted} p$ is not the sum of its entries."
+            )
+    if sums:
+        raise StoreCorrupt(f"Account {next(iter(sums))} has entries but no balance.")
+    (seq,) = connection.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()
+    connection.execute("UPDATE accounts SET proved = posted WHERE proved <> posted")
+    connection.execute("UPDATE meta SET value = ? WHERE name = 'proved_seq'", (seq,))
+    return int(seq)
+
+
+def entry_sums(connection: sqlite3.Connection, after_seq: int) -> dict[str, int]:
+    """The sum of each account's entries after ``after_seq``, exact: in two halves, since SQLite's
+    own sum refuses to pass 63 bits on the way."""
+    rows = connection.execute(
+        "SELECT account, sum(amount >> 32), sum(amount & 4294967295) FROM entries "
+        "WHERE seq > ? GROUP BY account",
+        (after_seq,),
+    )
+    return {account: (high << 32) + low for account, high, low in rows}
+
+
+def audit(connection: sqlite3.Connection) -> int:
+    """Check everything from the first entry on: sums, holds, numbering and the hash chain.
+
+    Return the number of entries.
+
+    Raises:
+        StoreCorrupt: with the first thing that does not add up.
+    """
+    check_holds(connection)
+    sums = entry_sums(connection, 0)
+    for account, posted, held in connection.execute("SELECT id, posted, held FROM accounts"):
+        if sums.pop(account, 0) != posted:
+            raise StoreCorrupt(
+                f"Account {account}: the balance of {posted} p$ is not the sum of its entries."
+            )
+        if posted - held < 0:
+            raise StoreCorrupt(f"Account {account} is overdrawn by {held - posted} p$.")
+    if sums:
+        raise StoreCorrupt(f"Account {next(iter(sums))} has entries but no balance.")
+    head, expected = GENESIS, 0
+    rows = connection.execute(
+        "SELECT seq, ref, account, amount, kind, created_ms, note, hash FROM entries ORDER BY seq"
+    )
+    for *row, link in rows:
+        expected += 1
+        head = entry_hash(head, *row)
+        if row[0] != expected or link != head:
+            raise StoreCorrupt(f"Entry {row[0]} was changed, or one before it is missing.")
+    return expected

@@ -1,0 +1,164 @@
+"""Between the event loop and the writer thread: operations go out one by one, answers come by batch.
+
+An operation whose rows could not be saved is undone in the ledger before its await fails, so memory
+never claims what the disk does not have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from llm_router.adapters.sqlite.rows import CreditOp, HoldOp, Op, ProbeOp, SettleOp
+from llm_router.adapters.sqlite.writer import Writer
+from llm_router.billing.ledger import Ledger
+from llm_router.domain.errors import LedgerUnavailable
+
+PENDING_MAX = 16_384
+"""Operations that may wait for the disk; beyond it new holds are refused, not queued."""
+
+PROBE_S = 1.0
+"""Pause between attempts to write again after the disk refused."""
+
+
+class OpRefused(ValueError):
+    """The store refused this one operation; nothing of it was done."""
+
+
+class Journal:
+    """Makes moves of the ledger durable. To be used in one event loop.
+
+    Attributes:
+        settling: settlements under way, by exchange id; each future ends when it is durable or undone.
+    """
+
+    def __init__(self, ledger: Ledger, loop: asyncio.AbstractEventLoop) -> None:
+        self._ledger = ledger
+        self._loop = loop
+        self._writer: Writer | None = None
+        self._pending = 0
+        self._failure: BaseException | None = None
+        self._closing = False
+        self._probe_timer: asyncio.TimerHandle | None = None
+        self.settling: dict[str, asyncio.Future[Any]] = {}
+
+    def start(self, writer: Writer) -> None:
+        self._writer = writer
+        writer.start()
+
+    def close(self) -> None:
+        """Take no more operations; those under way still end."""
+        self._closing = True
+        if self._probe_timer is not None:
+            self._probe_timer.cancel()
+
+    def stop(self) -> None:
+        """Wait until everything submitted is written. Blocks; not in the event loop's thread."""
+        if self._writer is not None:
+            self._writer.stop()
+
+    @property
+    def closing(self) -> bool:
+        return self._closing
+
+    def check_usable(self) -> None:
+        """
+        Raises:
+            LedgerUnavailable: nothing can be promised now.
+        """
+        if self._closing:
+            raise LedgerUnavailable("The gateway is shutting down.", retry_after_s=5)
+        if self._failure is not None:
+            raise _unavailable(self._failure)
+
+    def check_room(self) -> None:
+        """
+        Raises:
+            LedgerUnavailable: too much waits for the disk already.
+        """
+        if self._pending >= PENDING_MAX:
+            raise LedgerUnavailable(
+                "The ledger's disk is too slow for this load. Try again shortly.", retry_after_s=1
+            )
+
+    def future(self) -> asyncio.Future[Any]:
+        return self._loop.create_future()
+
+    def submit(self, op: Op) -> asyncio.Future[Any]:
+        """Queue an operation; its future ends when it is durable."""
+        assert self._writer is not None
+        self._pending += 1
+        if isinstance(op, SettleOp):
+            self.settling[op.row[0]] = op.future
+        self._writer.submit(op)
+        return op.future
+
+    def deliver(self, ops: list[Op], failure: BaseException | None) -> None:
+        """Wake the event loop, once for the whole batch. Called in the writer's thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._landed, ops, failure)
+
+    def _landed(self, ops: list[Op], failure: BaseException | None) -> None:
+        self._pending -= len(ops)
+        for op in reversed(ops):
+            if failure is not None:
+                op.error = _unavailable(failure)
+            if op.error is not None:
+                self._undo(op)
+        if failure is not None:
+            self._failure = failure
+            self._probe_later()
+        for op in ops:
+            if isinstance(op, SettleOp):
+                del self.settling[op.row[0]]
+            elif isinstance(op, ProbeOp) and op.error is None:
+                self._failure = None
+            _resolve(op)
+
+    def _undo(self, op: Op) -> None:
+        match op:
+            case HoldOp():
+                self._ledger.undo_hold(op.hold)
+            case SettleOp():
+                self._ledger.undo_settlement(op.settlement)
+            case CreditOp():
+                self._ledger.undo_credit(op.credit)
+
+    def _probe_later(self) -> None:
+        if self._closing:
+            return
+        if self._probe_timer is not None:
+            self._probe_timer.cancel()
+        self._probe_timer = self._loop.call_later(PROBE_S, self._probe)
+
+    def _probe(self) -> None:
+        self._probe_timer = None
+        self.submit(ProbeOp(future=self.future()))
+
+
+def _resolve(op: Op) -> None:
+    """Tell whoever waits."""
+    if op.future.done():  # the wait was cancelled
+        return
+    if op.error is None:
+        op.future.set_result(op.result)
+        return
+    op.future.set_exception(_as_refusal(op.error))
+    op.future.exception()  # counts as seen: a caller that was cancelled will not look
+
+
+def _as_refusal(error: BaseException) -> BaseException:
+    if isinstance(error, LedgerUnavailable):
+        return error
+    refusal = OpRefused(f"the store refused it: {error}")
+    refusal.__cause__ = error
+    return refusal
+
+
+def _unavailable(failure: BaseException) -> LedgerUnavailable:
+    error = LedgerUnavailable(
+        "The ledger cannot write to its disk, so nothing was charged. Try again shortly.", retry_after_s=5
+    )
+    error.__cause__ = failure
+    return error

@@ -1,0 +1,74 @@
+"""API keys: read through a bounded cache, so that a million of them cost no memory."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import OrderedDict
+
+import msgspec
+
+from llm_router.domain.key import Key
+
+CACHE_MAX = 100_000
+"""Keys remembered; some 1 kB each."""
+
+CREATE = "INSERT INTO keys (id, digest, account, created_ms, revoked_ms, body) VALUES (?, ?, ?, ?, ?, ?)"
+REVOKE = "UPDATE keys SET revoked_ms = ? WHERE id = ? AND revoked_ms IS NULL"
+_BY_DIGEST = "SELECT body, revoked_ms FROM keys WHERE digest = ?"
+_BY_ID = "SELECT body, revoked_ms, digest FROM keys WHERE id = ?"
+_ALL = "SELECT body, revoked_ms FROM keys ORDER BY created_ms, id"
+
+_decoder = msgspec.json.Decoder(Key)
+
+
+def key_values(key: Key, digest: bytes) -> tuple[object, ...]:
+    body = msgspec.json.encode(key).decode()
+    return (key.id, digest, key.account, key.created_ms, key.revoked_ms, body)
+
+
+def read_key(connection: sqlite3.Connection, digest: bytes) -> Key | None:
+    row = connection.execute(_BY_DIGEST, (digest,)).fetchone()
+    return None if row is None else _key(row[0], row[1])
+
+
+def read_key_by_id(connection: sqlite3.Connection, key_id: str) -> tuple[Key, bytes] | None:
+    row = connection.execute(_BY_ID, (key_id,)).fetchone()
+    return None if row is None else (_key(row[0], row[1]), row[2])
+
+
+def read_keys(connection: sqlite3.Connection) -> list[Key]:
+    return [_key(body, revoked_ms) for body, revoked_ms in connection.execute(_ALL)]
+
+
+def _key(body: str, revoked_ms: int | None) -> Key:
+    return msgspec.structs.replace(_decoder.decode(body), revoked_ms=revoked_ms)
+
+
+class KeyCache:
+    """The keys used last. Unknown digests are not remembered: guesses must not push out real keys.
+
+    ``version`` changes with every change of a stored key, so that a read that began before a
+    revocation is not put into the cache after it.
+    """
+
+    def __init__(self, size: int = CACHE_MAX) -> None:
+        self._size = size
+        self._keys: OrderedDict[bytes, Key] = OrderedDict()
+        self.version = 0
+
+    def get(self, digest: bytes) -> Key | None:
+        key = self._keys.get(digest)
+        if key is not None:
+            self._keys.move_to_end(digest)
+        return key
+
+    def put(self, digest: bytes, key: Key) -> None:
+        self._keys[digest] = key
+        self._keys.move_to_end(digest)
+        if len(self._keys) > self._size:
+            self._keys.popitem(last=False)
+
+    def forget(self, digest: bytes) -> None:
+        """A stored key changed."""
+        self.version += 1
+        self._keys.pop(digest, None)

@@ -1,0 +1,179 @@
+"""What the event loop asks the writer to make durable, and the SQL that does it.
+
+Statements name values by ``?`` only; no text of a caller ever becomes SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from typing import Any
+
+import msgspec
+
+from llm_router.adapters.sqlite.schema import entry_hash
+from llm_router.billing.ledger import Credit, Hold, Settlement, credit_kind
+
+_HOLD = (
+    "INSERT INTO holds SELECT ?1, ?2, ?3, ?4, ?5, ?6, 'open', NULL "
+    "WHERE NOT EXISTS (SELECT 1 FROM exchanges WHERE id = ?1)"
+)
+_ENTRY = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_EXCHANGE = (
+    "INSERT INTO exchanges (id, account, key, reply_id, created_ms, model, status, hold, cost, record) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_RESOLVE = "DELETE FROM holds WHERE exchange_id = ?"
+_OPEN_ACCOUNT = "INSERT OR IGNORE INTO accounts (id, posted, held) VALUES (?, 0, 0)"
+_MOVE = "UPDATE accounts SET posted = posted + ?, held = held + ? WHERE id = ?"
+
+
+class Op(msgspec.Struct, kw_only=True):
+    """One request to the writer. ``future`` gets ``result`` when it is durable, else ``error``."""
+
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+
+class HoldOp(Op, kw_only=True):
+    hold: Hold
+    price_version: str
+    now_ms: int
+
+
+class SettleOp(Op, kw_only=True):
+    """``row`` is that of the table exchanges."""
+
+    settlement: Settlement
+    row: tuple[Any, ...]
+    created_ms: int
+    note: str
+
+
+class CreditOp(Op, kw_only=True):
+    credit: Credit
+    ref: str
+    reason: str
+    now_ms: int
+
+
+class StatementOp(Op, kw_only=True):
+    """One statement that touches no money; its result is the number of changed rows."""
+
+    sql: str
+    values: tuple[Any, ...]
+
+
+class ProbeOp(Op, kw_only=True):
+    """Ask a writer that failed to try again."""
+
+
+class RowRefused(Exception):
+    """A statement changed fewer rows than it must: the store does not agree with the ledger."""
+
+
+class Chain(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of the entries: number and hash of the last one."""
+
+    seq: int
+    head: bytes
+
+
+class Rows:
+    """The rows of a batch, table by table. The order of the tables makes the order of ops immaterial:
+    a hold is there before it is resolved, and balances move once, by the sum of all moves."""
+
+    def __init__(self, ops: list[Op], epoch: int, chain: Chain) -> None:
+        self._epoch = epoch
+        self.chain = chain
+        self._holds: list[tuple[Any, ...]] = []
+        self._entries: list[tuple[Any, ...]] = []
+        self._exchanges: list[tuple[Any, ...]] = []
+        self._resolved: list[tuple[str]] = []
+        self._strays: list[tuple[str]] = []
+        self._new_accounts: list[tuple[str]] = []
+        self._moves: dict[str, list[int]] = {}
+        self._statements: list[StatementOp] = []
+        for op in ops:
+            self._add(op)
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """Execute everything, inside the caller's transaction.
+
+        Raises:
+            RowRefused, sqlite3.Error: the caller must roll back.
+        """
+        many = connection.executemany
+        if self._holds:
+            _all(many(_HOLD, self._holds), len(self._holds), "the exchange is settled already")
+        if self._entries:
+            many(_ENTRY, self._entries)
+        if self._exchanges:
+            many(_EXCHANGE, self._exchanges)
+        if self._resolved:
+            _all(many(_RESOLVE, self._resolved), len(self._resolved), "the hold is not there")
+        if self._strays:
+            many(_RESOLVE, self._strays)
+        if self._new_accounts:
+            many(_OPEN_ACCOUNT, self._new_accounts)
+        moves = [(posted, held, account) for account, (posted, held) in self._moves.items() if posted or held]
+        if moves:
+            _all(many(_MOVE, moves), len(moves), "the account is not there")
+        for op in self._statements:
+            op.result = connection.execute(op.sql, op.values).rowcount
+
+    def _add(self, op: Op) -> None:
+        match op:
+            case HoldOp():
+                self._add_hold(op)
+            case SettleOp():
+                self._add_settlement(op)
+            case CreditOp():
+                self._add_credit(op)
+            case StatementOp():
+                self._statements.append(op)
+
+    def _add_hold(self, op: HoldOp) -> None:
+        hold = op.hold
+        self._holds.append(
+            (hold.exchange_id, hold.account, hold.amount_pusd, op.price_version, self._epoch, op.now_ms)
+        )
+        self._move(hold.account, 0, hold.amount_pusd)
+
+    def _add_settlement(self, op: SettleOp) -> None:
+        settlement, exchange_id = op.settlement, op.row[0]
+        self._exchanges.append(op.row)
+        if settlement.hold is None:  # perhaps that of an earlier epoch, voided long ago
+            self._strays.append((exchange_id,))
+        else:
+            self._resolved.append((exchange_id,))
+        charged = settlement.charged_pusd
+        if charged:
+            self._entry(f"use:{exchange_id}", settlement.account, -charged, "use", op.created_ms, op.note)
+        held = 0 if settlement.hold is None else settlement.hold.amount_pusd
+        self._move(settlement.account, -charged, -held)
+
+    def _add_credit(self, op: CreditOp) -> None:
+        account, amount = op.credit.account, op.credit.amount_pusd
+        self._new_accounts.append((account,))
+        self._entry(f"credit:{op.ref}", account, amount, credit_kind(amount), op.now_ms, op.reason)
+        self._move(account, amount, 0)
+
+    def _entry(self, ref: str, account: str, amount: int, kind: str, created_ms: int, note: str) -> None:
+        row = (self.chain.seq + 1, ref, account, amount, kind, created_ms, note)
+        self.chain = Chain(seq=row[0], head=entry_hash(self.chain.head, *row))
+        self._entries.append((*row, self.chain.head))
+
+    def _move(self, account: str, posted: int, held: int) -> None:
+        move = self._moves.get(account)
+        if move is None:
+            self._moves[account] = [posted, held]
+        else:
+            move[0] += posted
+            move[1] += held
+
+
+def _all(cursor: sqlite3.Cursor, expected: int, why: str) -> None:
+    if cursor.rowcount != expected:
+        raise RowRefused(why)

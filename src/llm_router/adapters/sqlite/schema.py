@@ -1,0 +1,191 @@
+"""The tables, how a connection to them is set up, and what may be wrong with them.
+
+The file must survive a power cut with every acknowledged row: WAL with synchronous=FULL syncs each
+commit (https://www.sqlite.org/pragma.html#pragma_synchronous). Entries can only be added: triggers
+refuse UPDATE and DELETE, and each row carries the hash of itself and of the row before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from pathlib import Path
+
+import msgspec
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x4C4C4D52  # "LLMR": marks the file as ours
+GENESIS = bytes(32)
+"""What the first entry's hash is chained to."""
+
+# 4600000000000000000 is domain.money.MAX_PUSD, the most that an account may hold.
+_DDL = """
+CREATE TABLE meta (
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO meta VALUES ('epoch', 0), ('proved_seq', 0);
+
+CREATE TABLE accounts (
+    id TEXT PRIMARY KEY,
+    posted INTEGER NOT NULL CHECK (posted BETWEEN -4600000000000000000 AND 4600000000000000000),
+    held INTEGER NOT NULL CHECK (held >= 0),
+    proved INTEGER NOT NULL DEFAULT 0, -- the sum of its entries up to meta.proved_seq
+    CHECK (posted - held >= 0)
+) STRICT, WITHOUT ROWID;
+
+-- Open holds, and those whose process died before it could resolve them. A resolved hold is gone:
+-- its exchange tells what became of it.
+CREATE TABLE holds (
+    exchange_id TEXT PRIMARY KEY,
+    account TEXT NOT NULL,
+    amount INTEGER NOT NULL CHECK (amount >= 0),
+    price_version TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('open', 'orphaned')),
+    voided_ms INTEGER, -- when an orphan was found
+    CHECK ((state = 'open') = (voided_ms IS NULL))
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE entries (
+    seq INTEGER PRIMARY KEY,
+    ref TEXT NOT NULL UNIQUE,
+    account TEXT NOT NULL,
+    amount INTEGER NOT NULL CHECK (amount <> 0 AND amount BETWEEN -4600000000000000000 AND 4600000000000000000),
+    kind TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    note TEXT NOT NULL,
+    hash BLOB NOT NULL CHECK (length(hash) = 32),
+    CHECK (kind = 'grant' AND amount > 0 OR kind IN ('use', 'adjust') AND amount < 0)
+) STRICT;
+CREATE INDEX entries_account ON entries (account, seq);
+CREATE TRIGGER entries_gapless BEFORE INSERT ON entries
+    WHEN new.seq <> (SELECT coalesce(max(seq), 0) + 1 FROM entries)
+    BEGIN SELECT raise(ABORT, 'entries are numbered without a gap'); END;
+CREATE TRIGGER entries_update BEFORE UPDATE ON entries
+    BEGIN SELECT raise(ABORT, 'entries are never changed'); END;
+CREATE TRIGGER entries_delete BEFORE DELETE ON entries
+    BEGIN SELECT raise(ABORT, 'entries are never deleted'); END;
+
+CREATE TABLE exchanges (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    account TEXT NOT NULL,
+    key TEXT NOT NULL,
+    reply_id TEXT,
+    created_ms INTEGER NOT NULL,
+    model TEXT,
+    status INTEGER NOT NULL,
+    hold INTEGER, -- what was held for it; NULL if nothing was asked for
+    cost INTEGER NOT NULL CHECK (cost >= 0),
+    record TEXT NOT NULL -- JSON of the whole record
+) STRICT;
+CREATE INDEX exchanges_reply ON exchanges (reply_id) WHERE reply_id IS NOT NULL;
+
+CREATE TABLE keys (
+    id TEXT PRIMARY KEY,
+    digest BLOB NOT NULL UNIQUE CHECK (length(digest) = 32),
+    account TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    revoked_ms INTEGER,
+    body TEXT NOT NULL -- JSON of the key as it was created
+) STRICT, WITHOUT ROWID;
+"""
+
+
+class StoreError(Exception):
+    """The store cannot be opened; the message says why and what to do."""
+
+
+class StoreLocked(StoreError):
+    """Another process has the store open."""
+
+    def __init__(self, path: Path, pid: int | None) -> None:
+        who = "another process" if pid is None else f"process {pid}"
+        super().__init__(
+            f"The data file {path} is in use by {who}. Stop it first, or give --data-dir another folder."
+        )
+        self.path = path
+        self.pid = pid
+
+
+class StoreTooNew(StoreError):
+    """A later version of the program wrote the file."""
+
+
+class StoreCorrupt(StoreError):
+    """The books in the file do not add up, or it is not a store at all."""
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open a connection that any one thread at a time may use; transactions are explicit."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    connection.execute("PRAGMA synchronous = FULL")
+    # Checkpoints are made by a connection of their own: inside a commit they would delay it.
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA cache_size = -16384")
+    if read_only:
+        connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def create_file(path: Path) -> bool:
+    """Make the file, readable by its owner only; False if it was there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return False
+    return True
+
+
+def prepare(connection: sqlite3.Connection, path: Path) -> bool:
+    """Create the tables in an empty file, or check that the file is ours and not too new.
+
+    Return whether they were created.
+
+    Raises:
+        StoreTooNew, StoreCorrupt: as their names say.
+    """
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise StoreCorrupt(f"{path} is not a readable data file ({error}).") from error
+    if version == 0 and tables == 0:
+        _create(connection)
+        return True
+    if application != APPLICATION_ID:
+        raise StoreCorrupt(f"{path} is a database of some other program.")
+    if version > SCHEMA_VERSION:
+        raise StoreTooNew(
+            f"{path} was written by a later version of llm-router (schema {version}; this one knows "
+            f"{SCHEMA_VERSION}). Install that version or a later one."
+        )
+    return False
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.executescript(
+        f"BEGIN IMMEDIATE; {_DDL} PRAGMA application_id = {APPLICATION_ID}; "
+        f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+    )
+
+
+def entry_hash(
+    previous: bytes,
+    seq: int,
+    ref: str,
+    account: str,
+    amount_pusd: int,
+    kind: str,
+    created_ms: int,
+    note: str,
+) -> bytes:
+    """The link of an entry: SHA-256 of the previous link and the row as a JSON array."""
+    row = msgspec.json.encode((seq, ref, account, amount_pusd, kind, created_ms, note))
+    return hashlib.sha256(previous + row).digest()

@@ -1,0 +1,337 @@
+"""Books and keys in one SQLite file.
+
+Balances live in memory; a hold or a settlement is one synchronous step on them, then its rows go to
+the writer thread, and the await ends when their batch is committed. So no two requests can both
+take the last credit, whatever the disk does, and nothing is acknowledged that a crash could lose.
+
+Cancelling an await does not cancel the move: a hold whose await was cancelled stays open until it
+is settled (or until the next start voids it), so callers shield the pair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from llm_router.adapters.sqlite import keys
+from llm_router.adapters.sqlite.boot import audit, boot
+from llm_router.adapters.sqlite.journal import Journal, OpRefused
+from llm_router.adapters.sqlite.lock import StoreLock
+from llm_router.adapters.sqlite.rows import Chain, CreditOp, HoldOp, SettleOp, StatementOp
+from llm_router.adapters.sqlite.schema import connect, create_file, prepare
+from llm_router.adapters.sqlite.writer import Writer
+from llm_router.billing.ledger import Entry, Ledger, Settlement, booked, same_credit
+from llm_router.domain.key import Key
+from llm_router.domain.record import ExchangeRecord
+from llm_router.ports import Clock
+
+_T = TypeVar("_T")
+
+_HAS_EXCHANGE = "SELECT 1 FROM exchanges WHERE id = ?"
+_EXCHANGE = "SELECT record FROM exchanges WHERE id = ? AND account = ?"
+_REPLY = "SELECT record FROM exchanges WHERE reply_id = ? AND account = ? ORDER BY number DESC LIMIT 1"
+_BY_REF = "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries WHERE ref = ?"
+_LAST = (
+    "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries "
+    "WHERE account = ? ORDER BY seq DESC LIMIT ?"
+)
+
+_records = msgspec.json.Decoder(ExchangeRecord)
+
+
+class SqliteStore:
+    """Implements the ports Books and Keyring. Make one with :meth:`open`; use it in one event loop.
+
+    Attributes:
+        created: the database was created by this opening.
+        orphans: holds of a process that died before it could resolve them, voided by this opening.
+    """
+
+    def __init__(self, path: Path, clock: Clock, lock: StoreLock, loop: asyncio.AbstractEventLoop) -> None:
+        """Open everything. Blocks; use :meth:`open` instead."""
+        self.path = path
+        self._lock = lock
+        self._loop = loop
+        connection = connect(path)
+        try:
+            self.created = prepare(connection, path)
+            begin = boot(connection, clock.now_ms())
+        except BaseException:
+            connection.close()
+            raise
+        self.orphans = begin.orphans
+        self._ledger = Ledger(begin.balances)
+        self._keys = keys.KeyCache()
+        self._crediting: dict[str, asyncio.Future[Any]] = {}
+        self._reads = connect(path, read_only=True)
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="ledger-reader")
+        self._connections = (self._reads, connect(path), connection)
+        self._journal = Journal(self._ledger, loop)
+        self._journal.start(
+            Writer(
+                connection=connection,
+                checkpoints=self._connections[1],
+                epoch=begin.epoch,
+                chain=Chain(seq=begin.seq, head=begin.head),
+                deliver=self._journal.deliver,
+            )
+        )
+
+    @classmethod
+    async def open(cls, path: Path, *, clock: Clock) -> SqliteStore:
+        """Open the store at ``path``, creating it (and its folder) if need be.
+
+        Raises:
+            StoreLocked: another process uses it.
+            StoreTooNew, StoreCorrupt: it cannot be used.
+            OSError: the file cannot be created or read.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, cls._open, path, clock, loop)
+
+    @classmethod
+    def _open(cls, path: Path, clock: Clock, loop: asyncio.AbstractEventLoop) -> SqliteStore:
+        create_file(path)
+        lock = StoreLock(path)
+        try:
+            return cls(path, clock, lock, loop)
+        except BaseException:
+            lock.release()
+            raise
+
+    async def close(self) -> None:
+        """Write what is waiting, then let go of the file. Open holds stay; the next start voids them."""
+        if not self._journal.closing:
+            self._journal.close()
+            await self._loop.run_in_executor(None, self._shut)
+
+    def _shut(self) -> None:
+        self._journal.stop()
+        self._reader.shutdown()
+        for connection in self._connections:
+            connection.close()
+        self._lock.release()
+
+    # Books
+
+    def available(self, account: str) -> int:
+        return self._ledger.available(account)
+
+    async def hold(
+        self, exchange_id: str, account: str, amount_pusd: int, price_version: str, now_ms: int
+    ) -> int:
+        """As the port says.
+
+        Raises:
+            InsufficientCredits, LedgerUnavailable: as the port says.
+            ValueError: the exchange holds already or is settled already.
+        """
+        self._journal.check_usable()
+        self._journal.check_room()
+        if exchange_id in self._journal.settling:
+            raise ValueError(f"exchange {exchange_id} is settled already")
+        hold = self._ledger.hold(exchange_id, account, amount_pusd)
+        op = HoldOp(
+            future=self._journal.future(),
+            result=hold.available_pusd,
+            hold=hold,
+            price_version=price_version,
+            now_ms=now_ms,
+        )
+        return int(await self._journal.submit(op))
+
+    async def settle(self, record: ExchangeRecord) -> int:
+        """As the port says. May be called for an exchange that held nothing, to record a refusal.
+
+        Raises:
+            LedgerUnavailable: nothing was charged or written; the hold is still open.
+            ValueError: the cost cannot be booked, or the hold belongs to another account.
+        """
+        while (other := self._journal.settling.get(record.id)) is not None:
+            await asyncio.wait((other,))
+        if not self._ledger.is_open(record.id):
+            if await self._has_exchange(record.id):
+                return self._ledger.available(record.account)
+            if record.id in self._journal.settling:  # by another caller, since then
+                return await self.settle(record)
+        self._journal.check_usable()
+        op = self._settlement(record)
+        try:
+            return int(await asyncio.shield(self._journal.submit(op)))
+        except OpRefused:
+            if await self._has_exchange(record.id):
+                return self._ledger.available(record.account)
+            raise
+
+    def _settlement(self, record: ExchangeRecord) -> SettleOp:
+        settlement = self._ledger.settle(record.id, record.account, record.cost_pusd)
+        try:
+            row = _exchange_row(booked(record, settlement), settlement)
+        except BaseException:  # it cannot be written, so it did not happen
+            self._ledger.undo_settlement(settlement)
+            raise
+        return SettleOp(
+            future=self._journal.future(),
+            result=settlement.remaining_pusd,
+            settlement=settlement,
+            row=row,
+            created_ms=record.created_ms,
+            note="" if record.price_version is None else record.price_version,
+        )
+
+    async def _has_exchange(self, exchange_id: str) -> bool:
+        def read(reads: sqlite3.Connection) -> bool:
+            return reads.execute(_HAS_EXCHANGE, (exchange_id,)).fetchone() is not None
+
+        return await self._read(read)
+
+    async def credit(self, account: str, amount_pusd: int, ref: str, reason: str, now_ms: int) -> int:
+        """As the port says; the balance returned is what is then available.
+
+        Raises:
+            InvalidRequest: the amount is 0 or too large, or the ref belongs to another booking.
+            InsufficientCredits: a negative amount exceeds what is available.
+            LedgerUnavailable: nothing was booked.
+        """
+        while (other := self._crediting.get(ref)) is not None:
+            await asyncio.wait((other,))
+        self._journal.check_usable()
+        done = self._crediting[ref] = self._journal.future()
+        try:
+            return await self._credit(account, amount_pusd, ref, reason, now_ms)
+        finally:
+            del self._crediting[ref]
+            done.set_result(None)
+
+    async def _credit(self, account: str, amount_pusd: int, ref: str, reason: str, now_ms: int) -> int:
+        row = await self._read(lambda reads: reads.execute(_BY_REF, (f"credit:{ref}",)).fetchone())
+        if row is not None:
+            same_credit(_entry(row), account, amount_pusd)
+            return self._ledger.available(account)
+        self._journal.check_usable()
+        credit = self._ledger.credit(account, amount_pusd)
+        op = CreditOp(
+            future=self._journal.future(),
+            result=credit.remaining_pusd,
+            credit=credit,
+            ref=ref,
+            reason=reason,
+            now_ms=now_ms,
+        )
+        return int(await self._journal.submit(op))
+
+    async def generation(self, account: str, id_: str) -> ExchangeRecord | None:
+        def read(reads: sqlite3.Connection) -> ExchangeRecord | None:
+            row = reads.execute(_EXCHANGE, (id_, account)).fetchone()
+            if row is None:
+                row = reads.execute(_REPLY, (id_, account)).fetchone()
+            return None if row is None else _records.decode(row[0])
+
+        return await self._read(read)
+
+    # For operators
+
+    async def accounts(self) -> list[tuple[str, int, int]]:
+        """(account, posted, held) of every account, by name."""
+        return sorted(self._ledger.balances())
+
+    async def entries(self, account: str, limit: int) -> list[Entry]:
+        """The account's last entries, the newest first."""
+        return await self._read(lambda reads: [_entry(row) for row in reads.execute(_LAST, (account, limit))])
+
+    async def audit(self) -> int:
+        """Check all the books from the first entry on; return how many entries there are.
+
+        Raises:
+            StoreCorrupt: something does not add up.
+        """
+
+        def read(reads: sqlite3.Connection) -> int:
+            reads.execute("BEGIN")  # one moment for all that is read
+            try:
+                return audit(reads)
+            finally:
+                reads.execute("ROLLBACK")
+
+        return await self._read(read)
+
+    # Keyring
+
+    async def find(self, digest: bytes) -> Key | None:
+        key = self._keys.get(digest)
+        while key is None:
+            version = self._keys.version
+            key = await self._read(lambda reads: keys.read_key(reads, digest))
+            if key is None:
+                return None
+            if version == self._keys.version:
+                self._keys.put(digest, key)
+            else:  # a key was revoked meanwhile, and this may be its old state
+                key = self._keys.get(digest)
+        return key
+
+    async def create(self, key: Key, digest: bytes) -> None:
+        """Store a new key.
+
+        Raises:
+            ValueError: its id or digest exists already.
+            LedgerUnavailable: it was not stored.
+        """
+        await self._change(keys.CREATE, keys.key_values(key, digest))
+
+    async def revoke(self, key_id: str, now_ms: int) -> Key | None:
+        found = await self._read(lambda reads: keys.read_key_by_id(reads, key_id))
+        if found is None:
+            return None
+        key, digest = found
+        if key.revoked_ms is None:
+            await self._change(keys.REVOKE, (now_ms, key_id))
+            self._keys.forget(digest)
+            key = msgspec.structs.replace(key, revoked_ms=now_ms)
+        return key
+
+    async def _change(self, sql: str, values: tuple[object, ...]) -> None:
+        self._journal.check_usable()
+        op = StatementOp(future=self._journal.future(), sql=sql, values=values)
+        await self._journal.submit(op)
+
+    async def _read(self, read: Callable[[sqlite3.Connection], _T]) -> _T:
+        return await self._loop.run_in_executor(self._reader, read, self._reads)
+
+    async def list(self) -> list[Key]:
+        return await self._read(keys.read_keys)
+
+
+def _exchange_row(record: ExchangeRecord, settlement: Settlement) -> tuple[Any, ...]:
+    try:
+        text = msgspec.json.encode(record).decode()
+    except UnicodeEncodeError:  # a lone surrogate somewhere; the charge must not fail for it
+        plain = json.dumps(msgspec.to_builtins(record), ensure_ascii=False)
+        text = plain.encode(errors="replace").decode()
+        record = _records.decode(text)
+    return (
+        record.id,
+        record.account,
+        record.key,
+        record.reply_id,
+        record.created_ms,
+        record.model,
+        record.status,
+        None if settlement.hold is None else settlement.hold.amount_pusd,
+        record.cost_pusd,
+        text,
+    )
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    seq, ref, account, amount, kind, created_ms, note = row
+    return Entry(
+        seq=seq, ref=ref, account=account, amount_pusd=amount, kind=kind, created_ms=created_ms, note=note
+    )
