@@ -1,0 +1,72 @@
+"""The dialect of Anthropic's Messages API. https://docs.anthropic.com/en/api/messages"""
+
+from __future__ import annotations
+
+import re
+
+from llm_router.wire.dialect import Dialect
+from llm_router.wire.dialects.anthropic_messages.encode import encode_request
+from llm_router.wire.dialects.anthropic_messages.errors import decode_error, encode_error
+from llm_router.wire.dialects.anthropic_messages.facts import NAME
+from llm_router.wire.dialects.anthropic_messages.inspect import inspect, inspect_count_tokens
+from llm_router.wire.dialects.anthropic_messages.passing import PassRelay, edit_request, pass_reply
+from llm_router.wire.dialects.anthropic_messages.reply import decode_reply, encode_reply
+from llm_router.wire.dialects.anthropic_messages.request import decode_request
+from llm_router.wire.dialects.anthropic_messages.stream import Decoder
+from llm_router.wire.dialects.anthropic_messages.writer import Encoder
+
+__all__ = ["DIALECT", "inspect_count_tokens", "upstream_headers", "upstream_url"]
+
+VERSION = "2023-06-01"
+"""The only version of the API: https://docs.anthropic.com/en/api/versioning"""
+
+_PATHS = {"chat": "", "count_tokens": "/count_tokens"}
+_VERSIONED = re.compile(r"/v[0-9]+[a-z0-9]*$")
+_VERTEX = "/publishers/anthropic/models"
+
+
+def upstream_url(base_url: str, operation: str, model: str, stream: bool) -> str:
+    """The URL of "chat" or "count_tokens".
+
+    The base may end with or without ``/v1``, or already in ``/messages``. A Vertex base, which ends
+    in ``/publishers/anthropic/models``, gets the model and the method of that platform
+    (https://docs.anthropic.com/en/api/claude-on-vertex-ai).
+
+    Raises:
+        ValueError: the API has no such operation.
+    """
+    if operation not in _PATHS:
+        raise ValueError(f"{NAME} has no operation {operation!r}")
+    base = base_url.rstrip("/")
+    if base.endswith(_VERTEX):
+        if operation == "count_tokens":
+            return f"{base}/count-tokens:rawPredict"
+        return f"{base}/{model}:{'streamRawPredict' if stream else 'rawPredict'}"
+    if not base.endswith("/messages"):
+        base += "/messages" if _VERSIONED.search(base) else "/v1/messages"
+    return base + _PATHS[operation]
+
+
+def upstream_headers(stream: bool) -> tuple[tuple[str, str], ...]:
+    """The version that every request must name."""
+    return (("anthropic-version", VERSION),)
+
+
+DIALECT = Dialect(
+    name=NAME,
+    content_type_stream="text/event-stream; charset=utf-8",
+    inspect=inspect,
+    decode_request=decode_request,
+    encode_request=encode_request,
+    edit_request=edit_request,
+    decode_reply=decode_reply,
+    encode_reply=encode_reply,
+    pass_reply=pass_reply,
+    pass_relay=PassRelay,
+    stream_decoder=Decoder,
+    stream_encoder=Encoder,
+    decode_error=decode_error,
+    encode_error=encode_error,
+    upstream_url=upstream_url,
+    upstream_headers=upstream_headers,
+)

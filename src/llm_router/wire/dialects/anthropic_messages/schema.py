@@ -1,0 +1,103 @@
+"""JSON schemas in the subset that structured outputs take.
+
+https://docs.anthropic.com/en/docs/build-with-claude/structured-outputs#json-schema-limitations:
+every object must be closed; bounds of numbers, lengths and counts, and most formats, are refused.
+What is refused is told to the model in the description instead, so that nothing is lost unsaid.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from llm_router.wire.chat import Raw
+from llm_router.wire.dialects.anthropic_messages.facts import dump, value
+
+_FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
+_KEPT = ("type", "enum", "const", "title", "description", "default", "$ref", "required")
+_HOLDERS = ("properties", "$defs", "definitions")
+_LISTS = ("anyOf", "oneOf", "allOf")
+_DROPPED = ("$schema", "$id", "additionalProperties", "strict")
+
+
+def closed_schema(raw: Raw) -> Raw | None:
+    """The schema in the subset; None if it cannot be told there (open objects, or no schema at all)."""
+    schema = value(raw)
+    if not isinstance(schema, dict) or not _closable(schema):
+        return None
+    return dump(_closed(schema))
+
+
+def object_schema(raw: Raw | None) -> Raw:
+    """A tool's parameters as the schema of an object, which the API demands."""
+    if raw is None or bytes(raw) == b"null":
+        return Raw(b'{"type":"object","properties":{}}')
+    schema = value(raw)
+    if not isinstance(schema, dict) or "type" in schema:
+        return raw
+    return dump({"type": "object", **({} if schema else {"properties": {}}), **schema})
+
+
+def is_object_schema(raw: Raw) -> bool:
+    """Whether the schema is one of an object, as a tool's input must be."""
+    schema = value(raw)
+    return isinstance(schema, dict) and schema.get("type", "object") == "object"
+
+
+def _closable(schema: Any) -> bool:
+    if isinstance(schema, bool):
+        return False
+    if not isinstance(schema, dict):
+        return True
+    more = schema.get("additionalProperties", False)
+    if more is not False:
+        return False
+    if (
+        schema.get("type") == "object"
+        and not schema.get("properties")
+        and "additionalProperties" not in schema
+    ):
+        return False
+    inner = [schema[name] for name in ("items",) if name in schema]
+    inner += [part for name in _LISTS for part in _values(schema.get(name))]
+    inner += [part for name in _HOLDERS for part in _values(schema.get(name))]
+    return all(_closable(part) for part in inner)
+
+
+def _values(holder: Any) -> list[Any]:
+    if isinstance(holder, dict):
+        return list(holder.values())
+    return holder if isinstance(holder, list) else []
+
+
+def _closed(schema: Any) -> Any:
+    if not isinstance(schema, dict):
+        return schema
+    out: dict[str, Any] = {}
+    told: list[str] = []
+    for name, part in schema.items():
+        if (
+            name in _KEPT
+            or (name == "format" and part in _FORMATS)
+            or (name == "minItems" and part in (0, 1))
+        ):
+            out[name] = part
+        elif name in _HOLDERS and isinstance(part, dict):
+            out[name] = {key: _closed(inner) for key, inner in part.items()}
+        elif name in _LISTS and isinstance(part, list):
+            out["anyOf" if name == "oneOf" else name] = [_closed(inner) for inner in part]
+        elif name == "items":
+            out[name] = _closed(part)
+        elif name not in _DROPPED:
+            told.append(f"{name}: {msgspec.json.encode(part).decode()}")
+    if "object" in _types(out):
+        out["additionalProperties"] = False
+    if told:
+        out["description"] = f"{out.get('description', '')} ({', '.join(told)})".strip()
+    return out
+
+
+def _types(schema: dict[str, Any]) -> list[Any]:
+    kind = schema.get("type")
+    return kind if isinstance(kind, list) else [kind]
