@@ -19,7 +19,6 @@ from llm_router.settings import (
     load,
     load_place,
     needs_restart,
-    reload_report,
 )
 
 Loader = Callable[..., Settings]
@@ -315,8 +314,8 @@ def test_finding_the_data_does_not_need_the_rest_to_be_right(tmp_path: Path) -> 
     assert isinstance(place, Place)
     assert place.server.data_dir == Path("/d")
     assert place.credits.starting_pusd == 10**12
+    path.write_text("[server]\nprt = 1")
     with pytest.raises(ConfigError, match=r"server\.prt"):
-        path.write_text("[server]\nprt = 1")
         load_place(path, {"HOME": "/h"})
 
 
@@ -332,8 +331,6 @@ def test_a_reload_names_what_waits_for_a_restart(load_text: Loader) -> None:
     new = load_text("[server]\nport = 1\nheartbeat_s = 1\n[fetch]\ntimeout_s = 1\n[credits]\nstarting = 1")
     assert needs_restart(old, new) == ("server.port", "fetch.timeout_s", "credits.starting")
     assert needs_restart(old, load_text("[timeouts]\nidle_s = 1")) == ()
-    report = reload_report(old, new)
-    assert msgspec.json.decode(msgspec.json.encode(report)) == report
 
 
 MODELS = "".join(

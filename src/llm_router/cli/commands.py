@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+import msgspec
+
 from llm_router.cli.output import note, print_error, print_json, silence_stdout
 from llm_router.domain.errors import RouterError
 
@@ -173,16 +175,18 @@ def reload_config(arguments: argparse.Namespace) -> int:
         print_json(result)
         return 0
     print("The gateway works with the new configuration.")
-    for title, name in (("takes effect at the next start", "needs_restart"), ("Warning", "warnings")):
-        values = result.get(name)
-        for value in values if isinstance(values, list) else ():
-            note(f"{value}: {title}" if name == "needs_restart" else f"{title}: {value}")
+    warnings = result.get("warnings")
+    for warning in warnings if isinstance(warnings, list) else ():
+        note(f"Warning: {warning}")
     return 0
 
 
 def _dollars(result: dict[str, object]) -> str:
+    """An amount of a result for people: exact, with cents at least."""
     amount = result["credits_remaining"]
-    return f"${bytes(amount).decode()}" if not isinstance(amount, int) else f"${amount}"  # type: ignore[call-overload]
+    text = bytes(amount).decode() if isinstance(amount, msgspec.Raw) else str(amount)
+    whole, _, part = text.partition(".")
+    return f"${whole}.{part.ljust(2, '0')}"
 
 
 _OPERATIONS: dict[tuple[str, str], Callable[[argparse.Namespace], int]] = {

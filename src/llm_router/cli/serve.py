@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import argparse
 import errno
-import importlib
-import importlib.util
 import socket
-from types import ModuleType
 
 from llm_router.cli.output import note, print_json
 from llm_router.domain.errors import RouterError, ServerError
-
-FAILURE = 1
 
 
 def serve(arguments: argparse.Namespace) -> int:
@@ -40,13 +35,13 @@ def serve(arguments: argparse.Namespace) -> int:
 
 def sandbox(arguments: argparse.Namespace) -> int:
     """Run the simulated providers alone until interrupted."""
-    server = _module("llm_router.sandbox.server")
+    from llm_router.sandbox.server import run_standalone
 
     def ready(url: str) -> None:
         print(f"The simulated providers answer at {url} (Ctrl-C stops them)", flush=True)
 
     try:
-        server.run_standalone(arguments.host, arguments.port, ready=ready)
+        run_standalone(arguments.host, arguments.port, ready=ready)
     except OSError as error:
         raise _explain(error, arguments.host, arguments.port) from None
     return 0
@@ -55,20 +50,16 @@ def sandbox(arguments: argparse.Namespace) -> int:
 def pull_local(arguments: argparse.Namespace) -> int:
     """Fetch the local model's file, so that a later start needs no network."""
     from llm_router.cli.world import find_place
+    from llm_router.local import pull
 
     place = find_place(arguments)
-    local = _module("llm_router.local")
-    path = local.pull(place.server.data_dir, url=arguments.url, sha256=arguments.sha256)
+    path = pull(place.server.data_dir, url=arguments.url, sha256=arguments.sha256)
     if arguments.json:
         print_json({"path": str(path)})
     else:
         print(path)
         note("llm-router serve --local uses it.")
     return 0
-
-
-def _module(name: str) -> ModuleType:
-    return importlib.import_module(name)
 
 
 def _explain(error: OSError, host: str, port: int) -> RouterError:

@@ -60,6 +60,7 @@ async def _run(arguments: argparse.Namespace, command: str, values: Mapping[str,
 async def _run_here(
     arguments: argparse.Namespace, place: Place, command: str, values: Mapping[str, object]
 ) -> Result:
+    from llm_router.adapters.sqlite.schema import StoreError
     from llm_router.adapters.sqlite.store import SqliteStore
 
     data_dir = place.server.data_dir
@@ -73,6 +74,8 @@ async def _run_here(
     offer = Offer(arguments, clock.now_ms())
     try:
         store = await SqliteStore.open(path, clock=clock)
+    except StoreError as error:
+        raise ServerError(str(error), code="store_unusable") from None
     except (OSError, sqlite3.Error) as error:
         raise ServerError(f"the store {path} cannot be opened: {error}", code="store_unusable") from None
     try:

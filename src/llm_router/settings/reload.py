@@ -1,4 +1,4 @@
-"""What a reload came to, and which changes wait for a restart."""
+"""Which changes of the configuration wait for a restart."""
 
 from __future__ import annotations
 
@@ -25,14 +25,3 @@ def _changed(old: Settings, new: Settings) -> Iterator[str]:
                 yield f"{section}.{key}"
     if old.credits.starting_pusd != new.credits.starting_pusd:
         yield "credits.starting"
-
-
-def reload_report(old: Settings, new: Settings) -> dict[str, object]:
-    """The answer of ``config.reload``, as plain JSON values."""
-    return {
-        "path": None if new.path is None else str(new.path),
-        "active": list(new.active),
-        "own_models": len(new.models),
-        "needs_restart": list(needs_restart(old, new)),
-        "warnings": list(new.warnings),
-    }
