@@ -1,0 +1,109 @@
+"""The client's own bytes for a provider that speaks the same dialect.
+
+The model stands in the URL, so that mostly nothing is changed. What is named here is: the token
+cap, media that had to be fetched, and the provider's declared quirks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from llm_router.wire.dialect import Fetched, Inspected, Target
+from llm_router.wire.dialects.gemini_generate.inspect import Tree
+from llm_router.wire.dialects.gemini_generate.members import (
+    Raw,
+    camel,
+    listed,
+    member,
+    object_of,
+    raw_of,
+    snake,
+    value_of,
+)
+from llm_router.wire.loss import Loss
+from llm_router.wire.quirks import apply_quirks
+
+
+def edit_request(
+    inspected: Inspected, target: Target, fetched: Mapping[str, Fetched]
+) -> tuple[bytes, tuple[Loss, ...]]:
+    """The client's body with only the named members changed; untouched values keep their bytes."""
+    tree = inspected.tree
+    assert isinstance(tree, Tree)
+    before = object_of(tree.body) or {}
+    wrapped = object_of(before.get("generateContentRequest")) if "contents" not in before else None
+    body: dict[str, Any] = dict(wrapped if wrapped is not None else before)
+    if "model" in body:
+        body["model"] = raw_of(_model(target.model))
+    if fetched:
+        _inline(body, tree.value, fetched)
+    losses: list[Loss] = []
+    cap = target.output_tokens_cap
+    if cap is not None and inspected.output_tokens is None:
+        if target.output_tokens_max is not None:
+            cap = min(cap, target.output_tokens_max)
+        _config(body)["maxOutputTokens"] = cap
+    elif _exceeds(inspected.output_tokens, target.output_tokens_max):
+        _config(body)["maxOutputTokens"] = target.output_tokens_max
+        losses.append(
+            Loss(
+                field="generationConfig.maxOutputTokens", why=f"this model writes {target.output_tokens_max}"
+            )
+        )
+    if target.quirks:
+        spelled = {camel(name): value for name, value in body.items()}
+        losses += apply_quirks(spelled, target.quirks, target.model)
+        body = {_own_spelling(name, body): value for name, value in spelled.items()}
+    if body == before:
+        return tree.body, tuple(losses)
+    return msgspec.json.encode(body), tuple(losses)
+
+
+def _exceeds(asked: int | None, most: int | None) -> bool:
+    return asked is not None and most is not None and asked > most
+
+
+def _model(model: str) -> str:
+    return model if "/" in model else f"models/{model}"
+
+
+def _own_spelling(name: str, body: dict[str, Any]) -> str:
+    return snake(name) if name not in body and snake(name) in body else name
+
+
+def _config(body: dict[str, Any]) -> dict[str, Any]:
+    """generationConfig as an object whose values keep their bytes, under the client's spelling."""
+    name = "generation_config" if "generation_config" in body else "generationConfig"
+    config = body.get(name)
+    members: dict[str, Any] = {}
+    if isinstance(config, Raw):
+        members = {camel(key): value for key, value in (object_of(config) or {}).items()}
+    body[name] = members
+    return members
+
+
+def _inline(body: dict[str, Any], value: dict[str, Any], fetched: Mapping[str, Fetched]) -> None:
+    """Put fetched bytes in the place of their URLs."""
+    contents = value_of(raw_of(listed(member(value, "contents"))))
+    for content in contents:
+        for part in listed(content.get("parts")):
+            _swap(part, fetched)
+            answer = member(part, "functionResponse")
+            for inner in listed(answer.get("parts")) if isinstance(answer, dict) else []:
+                _swap(inner, fetched)
+    body["contents"] = contents
+
+
+def _swap(part: object, fetched: Mapping[str, Fetched]) -> None:
+    if not isinstance(part, dict):
+        return
+    file = member(part, "fileData")
+    found = fetched.get(member(file, "fileUri")) if isinstance(file, dict) else None
+    if found is None:
+        return
+    part.pop("fileData", None)
+    part.pop("file_data", None)
+    part["inlineData"] = {"mimeType": found.media_type, "data": found.data}
