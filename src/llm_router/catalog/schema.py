@@ -11,10 +11,74 @@ from typing import Literal
 
 import msgspec
 
-from llm_router.domain.model import Capabilities, Provider, Quirk
+from llm_router.domain.model import AuthScheme, Capabilities, EditKind, Provider, Quirk
 from llm_router.domain.price import Price
 
 OperationName = Literal["chat", "embed"]
+
+
+class QuirkRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A :class:`Quirk` in the data: its value is verbatim JSON, empty where there is none."""
+
+    edit: EditKind
+    field: str
+    why: str
+    source: str
+    to: str | None = None
+    value: msgspec.Raw = msgspec.Raw()
+    min: float | None = None
+    max: float | None = None
+    models: tuple[str, ...] = ()
+    when: str | None = None
+    lossless: bool = False
+
+    def quirk(self) -> Quirk:
+        return Quirk(
+            edit=self.edit,
+            field=self.field,
+            why=self.why,
+            source=self.source,
+            to=self.to,
+            value=self.value if bytes(self.value) else None,
+            min=self.min,
+            max=self.max,
+            models=self.models,
+            when=self.when,
+            lossless=self.lossless,
+        )
+
+
+class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One provider. ``{env:NAME}`` in ``base_url`` stands for an environment variable."""
+
+    id: str
+    name: str
+    base_url: str
+    docs_url: str
+    dialect: str = "openai_chat"
+    auth: AuthScheme = "bearer"
+    auth_name: str | None = None
+    env: tuple[str, ...] = ()
+    key_required: bool = True
+    headers: dict[str, str] = {}
+    quirks: tuple[QuirkRow, ...] = ()
+    takes_urls: tuple[str, ...] = ()
+
+    def provider(self) -> Provider:
+        return Provider(
+            id=self.id,
+            name=self.name,
+            base_url=self.base_url,
+            dialect=self.dialect,
+            auth=self.auth,
+            auth_name=self.auth_name,
+            env=self.env,
+            key_required=self.key_required,
+            headers=self.headers,
+            quirks=tuple(row.quirk() for row in self.quirks),
+            takes_urls=self.takes_urls,
+            docs_url=self.docs_url,
+        )
 
 
 class DeploymentRow(
@@ -35,7 +99,6 @@ class DeploymentRow(
     context_tokens: int | None = None
     output_tokens_max: int | None = None
     shutdown: str | None = None
-    quirks: tuple[Quirk, ...] = ()
 
 
 class ModelRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -81,7 +144,7 @@ class PriceRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 class _ProvidersFile(msgspec.Struct, frozen=True, kw_only=True):
     aliases: dict[str, str]
-    rows: tuple[Provider, ...]
+    rows: tuple[ProviderRow, ...]
 
 
 class _ModelsFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +181,7 @@ def decode_catalog(providers: bytes, models: bytes, prices: bytes) -> CatalogDat
     models_file = msgspec.json.decode(models, type=_ModelsFile)
     return CatalogData(
         as_of=models_file.as_of,
-        providers=providers_file.rows,
+        providers=tuple(row.provider() for row in providers_file.rows),
         provider_aliases=providers_file.aliases,
         models=models_file.rows,
         prices=msgspec.json.decode(prices, type=_PricesFile).rows,

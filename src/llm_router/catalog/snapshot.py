@@ -193,7 +193,6 @@ def _deployment(row: ModelRow, at: DeploymentRow, prices: Mapping[str, Price]) -
         price=prices.get(id_),
         context_tokens=at.context_tokens if at.context_tokens is not None else row.context_tokens,
         output_tokens_max=at.output_tokens_max if at.output_tokens_max is not None else row.output_tokens_max,
-        quirks=at.quirks,
     )
 
 

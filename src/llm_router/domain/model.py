@@ -49,6 +49,8 @@ class Quirk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             ``set`` sets ``value`` always; ``clamp`` bounds a number to ``[min, max]``.
         field: dotted path in the upstream request body ("stream_options", "a.b").
         models: glob patterns of upstream model ids it applies to; empty means all.
+        when: top-level member that must be there (and neither null nor empty) for it to apply.
+        lossless: the client misses nothing by a ``drop``, so it is no declared loss.
     """
 
     edit: EditKind
@@ -60,6 +62,8 @@ class Quirk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     min: float | None = None
     max: float | None = None
     models: tuple[str, ...] = ()
+    when: str | None = None
+    lossless: bool = False
 
 
 AuthScheme = Literal["bearer", "header", "query", "none"]

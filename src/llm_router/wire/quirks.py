@@ -23,6 +23,8 @@ def apply_quirks(body: dict[str, Any], quirks: tuple[Quirk, ...], model: str) ->
     for quirk in quirks:
         if quirk.models and not any(fnmatchcase(model, pattern) for pattern in quirk.models):
             continue
+        if quirk.when is not None and _is_empty(body.get(quirk.when, _MISSING)):
+            continue
         holder, name = _holder(body, quirk.field, create=quirk.edit in ("default", "set"))
         if holder is None:
             continue
@@ -36,7 +38,8 @@ def apply_quirks(body: dict[str, Any], quirks: tuple[Quirk, ...], model: str) ->
                 continue
             case "drop":
                 del holder[name]
-                losses.append(Loss(field=quirk.field, why=quirk.why))
+                if not quirk.lossless:
+                    losses.append(Loss(field=quirk.field, why=quirk.why))
             case "rename" | "move":
                 del holder[name]
                 target, new = _holder(body, quirk.to or "", create=True)
@@ -48,6 +51,12 @@ def apply_quirks(body: dict[str, Any], quirks: tuple[Quirk, ...], model: str) ->
                     holder[name] = clamped
                     losses.append(Loss(field=quirk.field, why=quirk.why))
     return losses
+
+
+def _is_empty(value: object) -> bool:
+    if isinstance(value, msgspec.Raw):
+        value = msgspec.json.decode(value)
+    return value is _MISSING or value is None or value in ([], {}, "")
 
 
 def _holder(
