@@ -28,9 +28,9 @@ def test_a_command_goes_there_and_back(tmp_path: Path) -> None:
         assert answer == {"command": "keys.list", "arguments": {"a": [1, None, "ü\n"]}}
         await server.close()
         assert await call_control(tmp_path, "keys.list", {}) is None
-        assert list(tmp_path.iterdir()) == []
 
     asyncio.run(run())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_amount_is_rounded_on_the_way(tmp_path: Path) -> None:

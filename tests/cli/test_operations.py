@@ -85,6 +85,8 @@ def with_store(tmp_path: Path, test: Test, **changes: Any) -> None:
 
 
 def test_a_key_works_by_its_digest_and_its_text_is_stored_nowhere(tmp_path: Path) -> None:
+    texts: list[str] = []
+
     async def test(context: Context, store: SqliteStore) -> None:
         made = await dispatch("keys.create", {"name": " alice "}, context)
         text = made["key"]
@@ -97,9 +99,10 @@ def test_a_key_works_by_its_digest_and_its_text_is_stored_nowhere(tmp_path: Path
         assert key.id == made["id"]
         listed = await dispatch("keys.list", {}, context)
         assert text not in repr(listed)
-        assert text.encode() not in b"".join(p.read_bytes() for p in tmp_path.iterdir())
+        texts.append(text)
 
     with_store(tmp_path, test)
+    assert texts[0].encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
 
 def test_the_first_key_brings_its_account_the_starting_credit_once(tmp_path: Path) -> None:
@@ -188,7 +191,7 @@ def test_a_key_carries_its_rights(tmp_path: Path) -> None:
         ("credits.add", {"amount": "0"}, "more than 0"),
         ("credits.add", {"amount": "-5"}, "more than 0"),
         ("credits.add", {"amount": "1e3"}, "amount must be dollars"),
-        ("credits.add", {"amount": "٥"}, "amount must be dollars"),
+        ("credits.add", {"amount": "\u0665"}, "amount must be dollars"),
         ("credits.add", {"amount": "0.0000000000001"}, "amount must be dollars"),
         ("credits.add", {"amount": "4600001"}, "at most 4600000"),
         ("credits.add", {"amount": "4599999"}, "an account holds at most"),

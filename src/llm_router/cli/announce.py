@@ -63,27 +63,25 @@ def _key_lines(a: Announcement) -> Iterator[str]:
 
 
 def _provider_lines(a: Announcement) -> Iterator[str]:
-    if a.sandbox:
-        yield _line("Sandbox", f"{a.models} models answer from simulated providers; no real model is called")
     if a.local is not None:
         suffix = f" ({a.local.note})" if a.local.note else ""
         yield _line("Local", f"{a.local.model} on this machine{suffix}, free of charge")
-    if a.active and not a.sandbox:
-        yield _line("Providers", f"{_some(a.active)}: {a.models} models")
     if a.sandbox:
+        count = a.models if a.local is None else a.models - 1
+        yield _line("Sandbox", f"{count} models answer from simulated providers; no provider is called")
         return
-    if not a.active:
-        yield _line("Providers", "none is active: no key of a provider is set")
+    if a.active:
+        yield _line("Providers", f"{_some(a.active)}: {a.models} models")
+        if a.switches:
+            yield _line("", f"for more set {_some(a.switches)} and start again")
+        return
+    yield _line("Providers", "none is active, since no provider's key is set")
     if a.switches:
-        word = "also" if a.active else "switch one on: set"
-        yield _line("", f"{word} {_some(a.switches)}, then restart")
-    if not a.active and a.local is None:
-        yield _line(
-            "", "or try without any key: llm-router serve --sandbox   simulated answers of every model"
-        )
-        yield _line(
-            "", "                        llm-router serve --local     a small real model on this machine"
-        )
+        yield _line("", f"set {_some(a.switches, 'or')} and start again")
+    if a.local is None:
+        yield _line("", "or start without any key:")
+        yield _line("", "  llm-router serve --sandbox   simulated answers of every model")
+        yield _line("", "  llm-router serve --local     a small real model on this machine")
 
 
 def _curl_lines(a: Announcement, key: str) -> Iterator[str]:
@@ -104,9 +102,10 @@ def _flags(a: Announcement) -> str:
     return config + (f" --data-dir {shlex.quote(str(a.data_dir))}" if a.data_dir_named else "")
 
 
-def _some(names: tuple[str, ...]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+def _some(names: tuple[str, ...], word: str = "and") -> str:
+    """``a, b and c``; the rest of many as a number."""
+    shown = [*names[:_SHOWN], *([f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else [])]
+    return f" {word} ".join(part for part in (", ".join(shown[:-1]), shown[-1]) if part)
 
 
 def _line(label: str, text: str) -> str:

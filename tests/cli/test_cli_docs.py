@@ -1,0 +1,37 @@
+"""docs/cli.md names every command and flag, and no other."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from llm_router.cli.parser import build_parser
+
+DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+
+
+def _commands(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, set[str]]]:
+    """Every command with its flags."""
+    children = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    for action in children:
+        for word, child in action.choices.items():
+            yield from _commands(child, f"{name} {word}".strip())
+    if not children:
+        flags = {option for action in parser._actions for option in action.option_strings}
+        yield name, flags - {"-h", "--help"}
+
+
+def _documented() -> dict[str, set[str]]:
+    sections = re.split(r"^## ", DOCS.read_text(), flags=re.MULTILINE)[1:]
+    found = {}
+    for section in sections:
+        title, _, body = section.partition("\n")
+        command = title.strip().strip("`").removeprefix("llm-router ")
+        found[command] = set(re.findall(r"`(--[a-z0-9-]+)`", body))
+    return found
+
+
+def test_every_command_and_flag_is_documented() -> None:
+    assert _documented() == dict(_commands(build_parser()))

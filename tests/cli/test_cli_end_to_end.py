@@ -1,0 +1,239 @@
+"""The command line in a process of its own, against a data folder that no gateway uses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_router import __version__
+from llm_router.adapters.clock import SystemClock
+from llm_router.adapters.control import serve_control
+from llm_router.adapters.data_dir import STORE_NAME
+from llm_router.adapters.sqlite.store import SqliteStore
+from llm_router.domain.errors import InvalidRequest
+
+
+class Cli:
+    """Runs commands with an environment that holds nothing of the machine's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data_dir = folder / "data"
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "LLM_ROUTER_DATA_DIR": str(self.data_dir),
+        }
+
+    def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-W", "error", "-m", "llm_router.cli", *words],
+            env={**self.environ, **variables},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def json(self, *words: str) -> Any:
+        done = self.run(*words, "--json")
+        assert (done.returncode, done.stderr) == (0, ""), done
+        return json.loads(done.stdout)
+
+    def refused(self, *words: str, **variables: str) -> str:
+        """The one line on standard error of a command that fails."""
+        done = self.run(*words, **variables)
+        assert (done.returncode, done.stdout) == (1, ""), done
+        assert done.stderr.startswith("llm-router: ")
+        assert done.stderr.count("\n") == 1
+        return done.stderr.removeprefix("llm-router: ").rstrip()
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)
+
+
+def test_version(cli: Cli) -> None:
+    assert cli.run("version").stdout == f"llm-router {__version__}\n"
+    assert cli.run("--version").stdout == f"llm-router {__version__}\n"
+    assert cli.json("version")["version"] == __version__
+
+
+def test_version_loads_nothing_that_costs_time(cli: Cli) -> None:
+    code = (
+        "import sys; from llm_router.cli import main; main(['version']); "
+        "print(sorted({'asyncio', 'rich', 'msgspec', 'sqlite3', 'tomllib', 'uvicorn'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=cli.environ, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_life_of_a_key(cli: Cli) -> None:
+    made = cli.json("keys", "create", "--name", "demo", "--rpm", "10", "--expires", "30d", "--strict")
+    assert set(made) >= {"id", "key", "name", "prefix", "created", "account"}
+    assert made["limits"]["requests_per_minute"] == 10
+    assert made["strict"] is True
+    assert made["credits_remaining"] == 5
+
+    second = cli.run("keys", "create", "--name", "second")
+    assert second.stdout.startswith("sk-lr-")
+    assert second.stdout.count("\n") == 1
+    assert "only its hash is stored" in second.stderr
+
+    revoked = cli.json("keys", "revoke", made["id"])
+    assert revoked["status"] == "revoked"
+    listed = cli.json("keys", "list")["keys"]
+    assert [(key["name"], key["status"]) for key in listed] == [("demo", "revoked"), ("second", "active")]
+    table = cli.run("keys", "list").stdout
+    assert made["id"] in table
+    assert "10 rpm" in table
+    assert made["key"] not in table
+    assert not any(made["key"].encode() in path.read_bytes() for path in cli.data_dir.iterdir())
+
+
+def test_credits(cli: Cli) -> None:
+    cli.json("keys", "create", "--name", "demo")
+    added = cli.run("credits", "add", "2.5", "--ref", "r1")
+    assert added.stdout == "The account default has $7.50 left.\n"
+    assert cli.json("credits", "add", "2.5", "--ref", "r1", "--reason", "again")["credits_remaining"] == 7.5
+    raw = cli.run("credits", "add", "0.000000000001", "--json").stdout
+    assert '"credits_remaining": 7.500000000001' in raw
+    assert cli.json("credits", "show") == {
+        "account": "default",
+        "credits_remaining": 7.500000000001,
+        "keys": 1,
+    }
+    assert (
+        "no key spends from the account 'new' yet"
+        in cli.run("credits", "add", "1", "--account", "new").stderr
+    )
+    assert "more than 0" in cli.refused("credits", "add", "-5")
+
+
+def test_the_data_folder_is_its_owners_alone(cli: Cli) -> None:
+    cli.json("keys", "create", "--name", "demo")
+    assert cli.data_dir.stat().st_mode & 0o077 == 0
+    assert all(path.stat().st_mode & 0o077 == 0 for path in cli.data_dir.iterdir())
+
+
+def test_errors_are_one_line_or_one_object(cli: Cli) -> None:
+    assert cli.refused("keys", "list").endswith("yet; llm-router serve makes it")
+    assert not cli.data_dir.exists()
+    assert "no gateway runs on the data folder" in cli.refused("config", "reload")
+    done = cli.run("keys", "list", "--json")
+    assert (done.returncode, done.stderr) == (1, "")
+    error = json.loads(done.stdout)["error"]
+    assert error["code"] == "no_data"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("keys",),
+        ("keys", "create"),
+        ("credits", "add"),
+        ("serve", "--port", "70000"),
+        ("serve", "--prot", "1"),
+        ("fly",),
+    ],
+)
+def test_a_wrong_command_line_has_status_2(cli: Cli, words: tuple[str, ...]) -> None:
+    done = cli.run(*words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    done = cli.run(*words, "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]["code"] == "usage"
+
+
+def test_without_a_command_the_help_is_shown(cli: Cli) -> None:
+    done = cli.run()
+    assert done.returncode == 2
+    assert "run the gateway" in done.stdout
+
+
+def test_a_data_folder_that_cannot_be_is_said(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    where = str(tmp_path / "file")
+    for words in (("keys", "create", "--name", "x"), ("serve", "--port", "0")):
+        message = cli.refused(*words, "--data-dir", where)
+        assert message == (
+            f"the data folder {where} is not a folder; choose another with --data-dir or LLM_ROUTER_DATA_DIR"
+        )
+    assert "cannot be made: Not a directory" in cli.refused(
+        "credits", "add", "1", "--data-dir", where + "/below"
+    )
+
+
+def test_a_store_in_use_by_another_is_said(cli: Cli) -> None:
+    cli.json("keys", "create", "--name", "demo")
+
+    async def hold_and_call() -> str:
+        store = await SqliteStore.open(cli.data_dir / STORE_NAME, clock=SystemClock())
+        try:
+            return await asyncio.to_thread(cli.refused, "keys", "list")
+        finally:
+            await store.close()
+
+    assert f"in use by process {os.getpid()}" in asyncio.run(hold_and_call())
+
+
+def test_a_file_that_is_no_store_is_said(cli: Cli) -> None:
+    cli.data_dir.mkdir()
+    (cli.data_dir / STORE_NAME).write_bytes(b"no database " * 1000)
+    assert "llm-router.db" in cli.refused("keys", "list")
+
+
+def test_commands_go_to_the_gateway_that_runs(cli: Cli) -> None:
+    calls: list[tuple[str, dict[str, object]]] = []
+
+    async def handle(command: str, arguments: Mapping[str, object]) -> Mapping[str, object]:
+        calls.append((command, dict(arguments)))
+        if command == "config.reload":
+            raise InvalidRequest(
+                "f.toml: a.b: unknown key\nf.toml: c: is missing", details={"problems": ["x"]}
+            )
+        return {"keys": []}
+
+    async def run() -> tuple[subprocess.CompletedProcess[str], ...]:
+        cli.data_dir.mkdir()
+        control = await serve_control(cli.data_dir, handle)
+        try:
+            return (
+                await asyncio.to_thread(cli.run, "keys", "list", "--json"),
+                await asyncio.to_thread(cli.run, "config", "reload"),
+                await asyncio.to_thread(cli.run, "config", "reload", "--json"),
+            )
+        finally:
+            await control.close()
+
+    listed, refused, refused_json = asyncio.run(run())
+    assert json.loads(listed.stdout) == {"keys": []}
+    assert [command for command, _ in calls] == ["keys.list", "config.reload", "config.reload"]
+    assert not (cli.data_dir / STORE_NAME).exists()
+    assert refused.returncode == 1
+    assert refused.stderr == "llm-router: f.toml: a.b: unknown key\nllm-router: f.toml: c: is missing\n"
+    assert json.loads(refused_json.stdout)["error"]["problems"] == ["x"]
+
+
+def test_a_wrong_file_elsewhere_does_not_keep_one_from_a_key(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "router.toml"
+    path.write_text(
+        f'[server]\ndata_dir = "{cli.data_dir}"\n[credits]\nstarting = 2\n[providers.x]\nkey = "env:A"'
+    )
+    made = cli.json("keys", "create", "--name", "demo", "--config", str(path))
+    assert made["credits_remaining"] == 2
+    path.write_text("[server]\nprot = 1")
+    assert cli.refused("keys", "list", "--config", str(path)).endswith(
+        'server.prot: unknown key; did you mean "port"?'
+    )
