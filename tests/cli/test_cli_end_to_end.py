@@ -237,3 +237,72 @@ def test_a_wrong_file_elsewhere_does_not_keep_one_from_a_key(cli: Cli, tmp_path:
     assert cli.refused("keys", "list", "--config", str(path)).endswith(
         'server.prot: unknown key; did you mean "port"?'
     )
+
+
+def test_models_need_neither_gateway_nor_data(cli: Cli) -> None:
+    done = cli.run("models", OPENAI_API_KEY="k")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0].split()[:2] == ["FAMILY", "MODEL"]
+    assert any(line.split()[1:2] == ["gpt-5-mini"] for line in done.stdout.splitlines())
+    assert "--all shows those" in done.stderr
+    assert not cli.data_dir.exists()
+    assert cli.json("models")["data"] == []
+    everything = cli.json("models", "--all")["data"]
+    assert len(everything) > 150
+    assert "none of these can be called yet" in cli.run("models").stderr
+
+
+def test_a_key_may_be_bound_to_models_by_any_of_their_names(cli: Cli) -> None:
+    made = cli.json("keys", "create", "--name", "x", "--models", "openai/gpt-5-mini, claude-*")
+    assert made["models"] == ["gpt-5-mini", "claude-*"]
+    message = cli.refused("keys", "create", "--name", "x", "--models", "gpt-5-minu")
+    assert message.startswith("models: Model 'gpt-5-minu' is not available. Nearest: gpt-5-mini")
+
+
+CONFIG = """
+[server]
+port = 5050
+[providers.acme]
+base_url = "https://acme.test/v1"
+key = "env:ACME_KEY"
+[models.own]
+price = 0
+[[models.own.deployments]]
+provider = "acme"
+upstream_model = "o1"
+"""
+
+
+def test_config_check_says_what_is_active_or_everything_that_is_wrong(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "router.toml"
+    path.write_text(CONFIG)
+    variables = {"LLM_ROUTER_CONFIG": str(path), "ACME_KEY": "secret-of-acme"}
+    done = cli.run("config", "check", "--json", **variables)
+    report = json.loads(done.stdout)
+    assert report["ok"] is True
+    assert (report["path"], report["port"]) == (str(path), 5050)
+    assert report["providers"]["active"] == ["acme"]
+    assert report["providers"]["inactive"]["openai"] == "set OPENAI_API_KEY"
+    assert report["models"]["callable"] == 1
+    assert report["models"]["own"] == ["own"]
+    text = cli.run("config", "check", **variables)
+    assert "is right" in text.stdout
+    assert "secret-of-acme" not in done.stdout + text.stdout
+
+    path.write_text(CONFIG.replace("port", "prot").replace("provider =", "provder ="))
+    done = cli.run("config", "check", **variables)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        f'llm-router: {path}: server.prot: unknown key; did you mean "port"?',
+        f'llm-router: {path}: models.own.deployments[0].provder: unknown key; did you mean "provider"?',
+    ]
+    problems = json.loads(cli.run("config", "check", "--json", **variables).stdout)["error"]["problems"]
+    assert len(problems) == 2
+
+
+def test_config_check_finds_what_only_shows_in_the_whole_catalogue(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "router.toml"
+    path.write_text('[models.gpt-5]\naliases = ["claude-sonnet-4-5"]')
+    assert "is already a name of the model claude-sonnet-4-5" in cli.refused(
+        "config", "check", "--config", str(path)
+    )

@@ -33,7 +33,8 @@ def test_defaults_without_a_file(catalog: object) -> None:
     assert (settings.server.host, settings.server.port) == ("127.0.0.1", 4040)
     assert settings.server.data_dir == Path("/home/op/.local/share/llm-router")
     assert settings.credits.starting_pusd == 5 * 10**12
-    assert settings.active == ("ollama",)
+    assert settings.active == ()
+    assert settings.inactive["ollama"] == "needs no key; add [providers.ollama] or a model of yours there"
     assert settings.inactive["anthropic"] == "set ANTHROPIC_API_KEY or CLAUDE_API_KEY"
     assert settings.models == ()
     assert settings.warnings == ()
@@ -152,6 +153,17 @@ def test_an_own_provider_without_auth_is_active(load_text: Loader) -> None:
     assert settings.warnings == ()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[providers.ollama]",
+        "[[models.own.deployments]]\nprovider = 'ollama'\nupstream_model = 'x'\nprice = 0",
+    ],
+)
+def test_a_server_of_this_machine_is_active_once_the_file_names_it(load_text: Loader, text: str) -> None:
+    assert load_text(text).active == ("ollama",)
+
+
 def test_a_provider_can_be_switched_off(load_text: Loader) -> None:
     settings = load_text("[providers.openai]\nenabled = false", {"OPENAI_API_KEY": "k"})
     assert settings.inactive["openai"] == "switched off in the configuration"
@@ -165,6 +177,7 @@ def test_a_key_file_is_read_from_beside_the_configuration(load_text: Loader, tmp
 
 
 def test_placeholders_of_a_base_url_come_from_the_environment(load_text: Loader) -> None:
+    assert load_text("").inactive["azure"] == "set AZURE_ENDPOINT and AZURE_API_KEY"
     key = {"AZURE_API_KEY": "k"}
     without = load_text("", key)
     assert without.inactive["azure"] == "set AZURE_ENDPOINT"

@@ -13,6 +13,7 @@ from llm_router.adapters.clock import SystemClock
 from llm_router.adapters.control import call_control
 from llm_router.adapters.data_dir import STORE_NAME, prepare_data_dir
 from llm_router.adapters.keymaker import new_id, new_key_text
+from llm_router.catalog.listing import models_page
 from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import Snapshot, compile_snapshot, load_builtin
 from llm_router.domain.errors import NotFound, ServerError
@@ -60,6 +61,10 @@ async def _run(arguments: argparse.Namespace, command: str, values: Mapping[str,
 async def _run_here(
     arguments: argparse.Namespace, place: Place, command: str, values: Mapping[str, object]
 ) -> Result:
+    clock = SystemClock()
+    offer = Offer(arguments, clock.now_ms())
+    if command == "models":  # needs no store
+        return models_page(offer.snapshot(), offer.active(), clock.now_ms() // 1000)
     from llm_router.adapters.sqlite.schema import StoreError
     from llm_router.adapters.sqlite.store import SqliteStore
 
@@ -70,8 +75,6 @@ async def _run_here(
             code="no_data",
         )
     path = prepare_data_dir(data_dir)
-    clock = SystemClock()
-    offer = Offer(arguments, clock.now_ms())
     try:
         store = await SqliteStore.open(path, clock=clock)
     except StoreError as error:

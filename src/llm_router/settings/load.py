@@ -17,7 +17,7 @@ from llm_router.ports import Deadlines
 from llm_router.settings.check import read_table
 from llm_router.settings.models import merge_models
 from llm_router.settings.problems import ConfigError, Problems
-from llm_router.settings.providers import in_the_open, merge_providers, wrong_base_url
+from llm_router.settings.providers import merge_providers
 from llm_router.settings.result import (
     CreditSettings,
     FetchSettings,
@@ -29,20 +29,11 @@ from llm_router.settings.schema import (
     CreditsTable,
     FetchTable,
     FileTable,
-    ProviderTable,
     ServerTable,
     TimeoutsTable,
 )
-from llm_router.settings.secrets import (
-    Secret,
-    SecretError,
-    expand_home,
-    fill_placeholders,
-    is_literal,
-    open_to_others,
-    read_reference,
-    usable,
-)
+from llm_router.settings.secrets import expand_home, is_literal, open_to_others
+from llm_router.settings.signing import Signer
 
 FILE_BYTES_MAX = 16 * 1024 * 1024
 """A configuration file beyond this is not one."""
@@ -100,7 +91,8 @@ def load(
     credits = _credits(table.credits, problems)
     providers = merge_providers(table.providers, catalog.providers, dialects, problems)
     models = merge_models(table.models, catalog.models, providers, table.providers, problems)
-    signer = _Signer(environ, folder, problems, read=secrets)
+    used = frozenset(d.provider for m in table.models.values() for d in m.deployments)
+    signer = Signer(environ, folder, problems, used=used, read=secrets)
     for id_, provider in providers.items():
         signer.sign(provider, table.providers.get(id_))
     if problems:
@@ -299,58 +291,3 @@ def _file_warnings(path: Path | None, table: FileTable) -> list[str]:
     if literal and path is not None and open_to_others(path):
         warnings.append(f"{path}: holds a key and can be read by other users; run: chmod 600 {path}")
     return warnings
-
-
-class _Signer:
-    """Finds each provider's credential and says why a provider is not active."""
-
-    def __init__(self, environ: Mapping[str, str], folder: Path, problems: Problems, *, read: bool) -> None:
-        self._environ = environ
-        self._folder = folder
-        self._problems = problems
-        self._read = read
-        self.providers: dict[str, Provider] = {}
-        self.keys: dict[str, Secret] = {}
-        self.inactive: dict[str, str] = {}
-        self.warnings: list[str] = []
-
-    def sign(self, provider: Provider, table: ProviderTable | None) -> None:
-        url, missing = fill_placeholders(provider.base_url, self._environ)
-        self.providers[provider.id] = msgspec.structs.replace(provider, base_url=url)
-        if table is not None and not table.enabled:
-            self.inactive[provider.id] = "switched off in the configuration"
-            return
-        key = self._key(provider, table)
-        if key is not None:
-            self.keys[provider.id] = key
-        if missing:
-            self.inactive[provider.id] = f"set {' and '.join(missing)}"
-            if key is not None:
-                self.warnings.append(
-                    f"{provider.id}: has a key, but its address needs {' and '.join(missing)}"
-                )
-        elif wrong := (wrong_base_url(url) if url != provider.base_url else None):
-            self.inactive[provider.id] = f"its address {wrong}"
-        elif key is None and provider.key_required:
-            names = " or ".join(provider.env) or f'key = "env:NAME" under [providers.{provider.id}]'
-            self.inactive[provider.id] = f"set {names}"
-        elif key is not None and in_the_open(url):
-            self.warnings.append(f"{provider.id}: its key is sent to {url} without encryption")
-
-    def _key(self, provider: Provider, table: ProviderTable | None) -> Secret | None:
-        if not self._read or provider.auth == "none":
-            return None
-        if table is not None and table.key is not None:
-            try:
-                return read_reference(table.key, self._environ, self._folder)
-            except SecretError as error:
-                self._problems.add(("providers", provider.id, "key"), str(error))
-                return None
-        for name in provider.env:
-            if not self._environ.get(name, "").strip():
-                continue
-            try:
-                return usable(self._environ[name], f"the environment variable {name}")
-            except SecretError as error:
-                self.warnings.append(f"{provider.id}: {error}")
-        return None

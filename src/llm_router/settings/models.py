@@ -12,7 +12,7 @@ import msgspec
 from llm_router.domain.model import Capabilities, Deployment, Model, Provider
 from llm_router.domain.price import Price
 from llm_router.settings.prices import read_price
-from llm_router.settings.problems import KeyPath, Problems, nearest
+from llm_router.settings.problems import KeyPath, Problems, closest, nearest
 from llm_router.settings.schema import (
     CapabilitiesTable,
     DeploymentTable,
@@ -123,12 +123,14 @@ def _deployments(
         own[entry.provider] = _deployment(
             model, entry, present.get(entry.provider), price, priced, path, place
         )
-    if not own and not present and not problems.touch(*place.path, "deployments"):
-        hint = nearest(model.id, known)
+    if not own and not present and not problems.inside(*place.path, "deployments"):
+        meant = closest(model.id, known)
         problems.add(
             place.path,
-            f'is not in the catalogue ({hint}) and has no deployment: add [[models."{model.id}".deployments]] '
-            "with provider and upstream_model",
+            "is not in the catalogue"
+            + (f' (did you mean "{meant}"?)' if meant is not None else "")
+            + f' and has no deployment: add [[models."{model.id}".deployments]] with provider and '
+            "upstream_model",
         )
     rest = (
         _repriced(deployment, price, table)

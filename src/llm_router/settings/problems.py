@@ -53,6 +53,10 @@ class Problems:
         """Whether that very key is known to be wrong, so that nothing more need be said of it."""
         return path in self.places
 
+    def inside(self, *path: str | int) -> bool:
+        """Whether something at or below that key is known to be wrong."""
+        return any(place[: len(path)] == path for place in self.places)
+
     def lines(self, file: str) -> tuple[str, ...]:
         """One line a problem. What is wrong with a variable is not laid to the file."""
         return tuple(

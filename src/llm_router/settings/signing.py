@@ -1,0 +1,98 @@
+"""Sign in to providers: find each one's address and key, or say what it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import msgspec
+
+from llm_router.domain.model import Provider
+from llm_router.settings.problems import Problems
+from llm_router.settings.providers import in_the_open, wrong_base_url
+from llm_router.settings.schema import ProviderTable
+from llm_router.settings.secrets import Secret, SecretError, fill_placeholders, read_reference, usable
+
+
+class Signer:
+    """Finds each provider's credential and says why a provider is not active."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        folder: Path,
+        problems: Problems,
+        *,
+        used: Collection[str],
+        read: bool,
+    ) -> None:
+        """
+        Args:
+            used: providers at which the file's models are deployed.
+            read: whether credentials are looked at.
+        """
+        self._environ = environ
+        self._folder = folder
+        self._problems = problems
+        self._used = used
+        self._read = read
+        self.providers: dict[str, Provider] = {}
+        self.keys: dict[str, Secret] = {}
+        self.inactive: dict[str, str] = {}
+        self.warnings: list[str] = []
+
+    def sign(self, provider: Provider, table: ProviderTable | None) -> None:
+        """Resolve the provider's address and key; note why it cannot be called, if so."""
+        url, missing = fill_placeholders(provider.base_url, self._environ)
+        self.providers[provider.id] = msgspec.structs.replace(provider, base_url=url)
+        if table is not None and not table.enabled:
+            self.inactive[provider.id] = "switched off in the configuration"
+            return
+        key = self._key(provider, table)
+        if key is not None:
+            self.keys[provider.id] = key
+        wanted = table is not None or provider.id in self._used
+        reason = self._lacks(provider, key, missing, wanted=wanted)
+        if reason is None and url != provider.base_url and (wrong := wrong_base_url(url)):
+            reason = f"its address {wrong}"
+        if reason is not None:
+            self.inactive[provider.id] = reason
+        self._warn(provider.id, url, key, missing)
+
+    def _lacks(
+        self, provider: Provider, key: Secret | None, missing: tuple[str, ...], *, wanted: bool
+    ) -> str | None:
+        """What the operator has to do for it to be active; None if nothing."""
+        needs = list(missing)
+        if key is None and provider.key_required:
+            needs.append(" or ".join(provider.env) or f'key = "env:NAME" under [providers.{provider.id}]')
+        if needs:
+            return f"set {' and '.join(needs)}"
+        if key is None and not wanted:
+            # Servers on this machine need no key, so only a word of the operator tells that one runs.
+            return f"needs no key; add [providers.{provider.id}] or a model of yours there"
+        return None
+
+    def _warn(self, id_: str, url: str, key: Secret | None, missing: tuple[str, ...]) -> None:
+        if key is not None and missing:
+            self.warnings.append(f"{id_}: has a key, but its address needs {' and '.join(missing)}")
+        elif key is not None and in_the_open(url):
+            self.warnings.append(f"{id_}: its key is sent to {url} without encryption")
+
+    def _key(self, provider: Provider, table: ProviderTable | None) -> Secret | None:
+        if not self._read or provider.auth == "none":
+            return None
+        if table is not None and table.key is not None:
+            try:
+                return read_reference(table.key, self._environ, self._folder)
+            except SecretError as error:
+                self._problems.add(("providers", provider.id, "key"), str(error))
+                return None
+        for name in provider.env:
+            if not self._environ.get(name, "").strip():
+                continue
+            try:
+                return usable(self._environ[name], f"the environment variable {name}")
+            except SecretError as error:
+                self.warnings.append(f"{provider.id}: {error}")
+        return None
