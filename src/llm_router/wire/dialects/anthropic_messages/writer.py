@@ -33,8 +33,11 @@ _PIECE = {
 
 
 def frame(kind: str, body: object) -> bytes:
-    """One event."""
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), msgspec.json.encode(body))
+    """One event. Verbatim JSON in it may hold line breaks, always between values: they become blanks."""
+    data = msgspec.json.encode(body)
+    if b"\n" in data or b"\r" in data:
+        data = data.replace(b"\n", b" ").replace(b"\r", b" ")
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 
 
 class _Part:
