@@ -1,0 +1,469 @@
+"""The chunks of a stream, put right one by one: the part that pass-through and decoding share.
+
+What comes out is strict OpenAI form whatever the provider's habits: one id, model and created; the
+role once; one finish a choice, held back until the end is proven; tool calls numbered from 0; no
+usage in any chunk (it is kept in ``usage``); errors and cut streams known as such.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from llm_router.domain.errors import UpstreamError, UpstreamKind
+from llm_router.wire.dialects.openai_chat.calls import CallTracker
+from llm_router.wire.dialects.openai_chat.errors import error_of, is_error, malformed
+from llm_router.wire.dialects.openai_chat.finish import ERROR, failure_kind, meaning, native_word
+from llm_router.wire.dialects.openai_chat.lenient import encode, load_object
+from llm_router.wire.dialects.openai_chat.mend import PADDING, has_substance, mend_fields
+from llm_router.wire.dialects.openai_chat.usage import NOTHING, Reading, read_usage
+from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
+
+CHOICES_MAX = 128
+"""OpenAI's own limit of n."""
+
+_HEAD = frozenset(("id", "object", "created", "model", "choices", "usage", *PADDING))
+
+
+class Chunk(NamedTuple):
+    """A strict chunk, and its bytes as they came if nothing had to be changed."""
+
+    body: dict[str, Any]
+    data: bytes | None
+
+    def frame(self) -> bytes:
+        data = self.data if self.data is not None else encode(self.body)
+        return b"data: " + data + b"\n\n"
+
+
+class _Choice:
+    """What is known of one choice."""
+
+    __slots__ = ("calls", "ended", "held", "legacy", "legacy_chars", "native", "spoke", "started", "thought")
+
+    def __init__(self, calls: CallTracker) -> None:
+        self.started = False  # its role is out
+        self.ended = False  # a finish reason came
+        self.native: str | None = None
+        self.held: Chunk | None = None  # the chunk that ended it
+        self.calls = calls
+        self.legacy = False  # it holds a function_call
+        self.legacy_chars = 0
+        self.thought = False  # reasoning text came
+        self.spoke = False  # text or a call came
+
+
+class ChunkMender:
+    """Bytes of a stream in, strict chunks out. Never raises.
+
+    Attributes:
+        done: the end is proven; nothing comes any more.
+        error: the stream failed; nothing comes any more.
+        usage, reading: the last usage object, and what it says.
+        extras: members of chunks without choices that still wait for a chunk to travel on.
+    """
+
+    def __init__(self, *, reply_id: str = "", model: str = "", created_s: int = 0) -> None:
+        self._reader = SSEReader()
+        self._fallback = (reply_id, model, created_s)
+        self._choices: dict[int, _Choice] = {}
+        self._minted = 0
+        self.id: str | None = None  # of the whole stream, from its first chunk with choices on
+        self.model = self.upstream_id = self.upstream_model = ""
+        self.created = 0
+        self.service_tier: str | None = None
+        self.usage: dict[str, Any] | None = None
+        self._second_usage: dict[str, Any] | None = None  # Groq's x_groq.usage
+        self.reading: Reading = NOTHING
+        self.extras: dict[str, Any] = {}
+        self.output_chars = self.reasoning_chars = 0
+        self.flags: list[str] = []
+        self.done = False
+        self.error: UpstreamError | None = None
+
+    def feed(self, data: bytes) -> list[Chunk]:
+        """The chunks that these bytes complete."""
+        out: list[Chunk] = []
+        if self.done or self.error:
+            return out
+        try:
+            frames = self._reader.feed(data)
+        except EventTooLarge:
+            self.error = malformed("a stream event that is larger than any answer")
+            return out
+        for frame in frames:
+            self._frame(frame, out)
+        return out
+
+    def close(self) -> list[Chunk]:
+        """The connection was closed cleanly: the last chunks. Afterwards ``done`` or ``error`` is set."""
+        out: list[Chunk] = []
+        if self.done or self.error:
+            return out
+        for frame in self._reader.close():
+            self._frame(frame, out, last=True)
+        if self.done or self.error:
+            return out
+        if self._choices and all(choice.ended for choice in self._choices.values()):
+            self._end(out)
+        elif not self._choices and "malformed_chunk" in self.flags:
+            self.error = malformed("a stream that holds no answer")
+        else:
+            self._truncated()
+        return out
+
+    def spoke(self) -> bool:
+        """Whether any choice showed text or a call."""
+        return any(choice.spoke or choice.calls.sent for choice in self._choices.values())
+
+    def first_finish(self) -> tuple[str | None, str | None]:
+        """OpenAI's word for the end of the first choice, and the provider's own."""
+        if not self._choices:
+            return None, None
+        state = self._choices[min(self._choices)]
+        return meaning(state.native, tools=state.calls.sent > 0, legacy=state.legacy), state.native
+
+    def head(self) -> dict[str, Any]:
+        """The members that every chunk of the stream has in common."""
+        if self.id is None:
+            self._settle_head({})
+        return {
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+        }
+
+    def release(self) -> list[Chunk]:
+        """What was held back of choices that had ended, without their finish: the stream failed."""
+        out = []
+        for choice in self._choices.values():
+            if choice.held is not None and has_substance(choice.held.body["choices"][0]["delta"]):
+                out.append(_unfinished(choice.held))
+            choice.held = None
+        return out
+
+    # -- one frame ---------------------------------------------------------------------------------
+
+    def _frame(self, frame: Frame, out: list[Chunk], *, last: bool = False) -> None:
+        if self.done or self.error:
+            return
+        data = frame.data.strip() if frame.data[-1:].isspace() else frame.data
+        if not data:
+            return
+        if data.startswith(b"[DONE]"):
+            if self._choices:
+                self._end(out)
+            else:
+                self.error = self.error or malformed("the end of an answer without the answer")
+            return
+        body = load_object(data)
+        if frame.event == b"error":
+            self.error = error_of(body if body is not None else data.decode("utf-8", "replace"))
+        elif body is None:
+            if not last:
+                self._flag("malformed_chunk")
+            elif not b"[DONE]".startswith(data):
+                self._truncated()
+        else:
+            self._body(body, data, out)
+
+    def _body(self, body: dict[str, Any], data: bytes, out: list[Chunk]) -> None:
+        usage = body.get("usage")
+        if isinstance(usage, dict) and usage:
+            self._take_usage(usage, body)
+        if "x_groq" in body:
+            self._take_second(body["x_groq"])
+        if ("error" in body or "choices" not in body) and is_error(body):
+            self.error = error_of(body)
+            return
+        choices = body.get("choices")
+        if not isinstance(choices, list) or not choices:
+            self._stash(body)
+            return
+        changed = self._mend_head(body)
+        if len(choices) == 1:
+            self._choice(body, None if changed else data, out)
+            return
+        for choice in choices[:CHOICES_MAX]:
+            self._choice({**body, "choices": [choice]}, None, out)
+
+    def _mend_head(self, body: dict[str, Any]) -> bool:
+        if self.id is None:
+            self._settle_head(body)
+        elif not self.upstream_id:
+            self.upstream_id = _text(body.get("id"))
+        changed = False
+        if body.get("id") != self.id:
+            body["id"], changed = self.id, True
+        if body.get("object") != "chat.completion.chunk":
+            body["object"], changed = "chat.completion.chunk", True
+        if body.get("created") != self.created or body["created"].__class__ is not int:
+            body["created"], changed = self.created, True
+        if body.get("model") != self.model:
+            body["model"], changed = self.model, True
+        if body.get("usage") is not None:
+            del body["usage"]
+            changed = True
+        for name in PADDING:
+            if name in body:
+                del body[name]
+                changed = True
+        tier = body.get("service_tier")
+        if tier is not None:
+            if tier:
+                self.service_tier = str(tier)
+            else:
+                del body["service_tier"]
+                changed = True
+        if "error" in body:  # empty: said not to be one
+            del body["error"]
+            changed = True
+        if self.extras:
+            body.update({name: value for name, value in self.extras.items() if name not in body})
+            self.extras = {}
+            changed = True
+        return changed
+
+    def _settle_head(self, body: dict[str, Any]) -> None:
+        """Choose the id, model and created of the whole stream."""
+        reply_id, model, created_s = self._fallback
+        self.upstream_id = self.upstream_id or _text(body.get("id"))
+        self.upstream_model = self.upstream_model or _text(body.get("model"))
+        self.id = self.upstream_id if is_reply_id(self.upstream_id) else reply_id
+        self.model = self.upstream_model or model
+        self.created = whole_seconds(body.get("created")) or created_s
+
+    def _stash(self, body: dict[str, Any]) -> None:
+        """Keep what a chunk without choices says, for the next chunk that has some."""
+        self.upstream_id = self.upstream_id or _text(body.get("id"))
+        self.upstream_model = self.upstream_model or _text(body.get("model"))
+        for name, value in body.items():
+            if name not in _HEAD and value is not None and value != "":
+                self.extras[name] = value
+
+    # -- one choice --------------------------------------------------------------------------------
+
+    def _choice(self, body: dict[str, Any], data: bytes | None, out: list[Chunk]) -> None:
+        choice = body["choices"][0]
+        if not isinstance(choice, dict):
+            self._flag("malformed_chunk")
+            return
+        index = choice.get("index")
+        if index.__class__ is not int or not 0 <= index < CHOICES_MAX:
+            index = choice["index"] = 0
+            data = None
+        state = self._choices.get(index)
+        if state is None:
+            state = self._choices[index] = _Choice(CallTracker(self.id or self.upstream_id, index * 1000))
+        delta = choice.get("delta")
+        if delta.__class__ is not dict or "message" in choice:
+            delta, data = _only_delta(choice, state.started), None
+        if self._mend_delta(state, delta):
+            data = None
+        if _mend_choice(choice):
+            data = None
+        native = native_word(choice)
+        if native == "":
+            choice["finish_reason"], native, data = None, None, None
+        if native is not None and meaning(native, tools=False) == ERROR:
+            self.error = UpstreamError(
+                f"The provider broke off the answer: {native}.",
+                kind=failure_kind(native),
+                native_code=native,
+            )
+            return
+        self._emit(state, Chunk(body, data), native, out)
+
+    def _emit(self, state: _Choice, chunk: Chunk, native: str | None, out: list[Chunk]) -> None:
+        """Send the chunk, or hold it back if it ends its choice; drop what only repeats the end."""
+        if state.ended and not has_substance(chunk.body["choices"][0]["delta"]):
+            self._stash(chunk.body)
+            return
+        if state.held is not None:
+            out.append(_unfinished(state.held))
+            state.held = None
+        if native is not None and not state.ended:
+            state.ended, state.native = True, native
+        if state.ended:
+            state.held = chunk
+        else:
+            out.append(chunk)
+
+    def _mend_delta(self, state: _Choice, delta: dict[str, Any]) -> bool:
+        changed = mend_fields(delta, details_too=not state.thought)
+        if not state.started:
+            state.started = True
+            if delta.get("role") != "assistant":
+                rest = {name: value for name, value in delta.items() if name != "role"}
+                delta.clear()
+                delta.update({"role": "assistant", **rest})
+                changed = True
+        elif "role" in delta:
+            del delta["role"]
+            changed = True
+        content = delta.get("content")
+        if content:
+            self.output_chars += len(content)
+            state.spoke = True
+        if len(delta) > 1 or content is None:
+            changed |= self._mend_rest(state, delta)
+        return changed
+
+    def _mend_rest(self, state: _Choice, delta: dict[str, Any]) -> bool:
+        changed = False
+        reasoning = delta.get("reasoning_content")
+        if reasoning and isinstance(reasoning, str):
+            self.reasoning_chars += len(reasoning)
+            state.thought = True
+        refusal = delta.get("refusal")
+        if refusal and isinstance(refusal, str):
+            self.output_chars += len(refusal)
+            state.spoke = True
+        if "tool_calls" in delta:
+            calls = delta["tool_calls"]
+            before = state.calls.chars
+            right = state.calls.take(calls) if isinstance(calls, list) else []
+            self.output_chars += state.calls.chars - before
+            if not right:
+                del delta["tool_calls"]
+                changed = True
+            elif right != calls:
+                delta["tool_calls"] = right
+                changed = True
+        function = delta.get("function_call")
+        if isinstance(function, dict):
+            changed |= self._mend_function(state, function)
+        return changed
+
+    def _mend_function(self, state: _Choice, function: dict[str, Any]) -> bool:
+        """A piece of a legacy function_call."""
+        state.legacy = True
+        text = function.get("arguments")
+        right = text if isinstance(text, str) else "" if text is None else encode(text).decode()
+        state.legacy_chars += len(right)
+        self.output_chars += len(right) + len(str(function.get("name") or ""))
+        if text == right:
+            return False
+        function["arguments"] = right
+        return True
+
+    # -- usage and end -----------------------------------------------------------------------------
+
+    def _take_usage(self, usage: dict[str, Any], body: dict[str, Any]) -> None:
+        """The last usage is right; several are never added up."""
+        tier = body.get("service_tier")
+        if isinstance(tier, str) and tier:
+            self.service_tier = tier
+        reading = read_usage(usage, visible=self.spoke(), service_tier=self.service_tier)
+        if reading.usage is not None or reading.flags:
+            self.usage, self.reading = usage, reading
+            for flag in reading.flags:
+                self._flag(flag)
+
+    def _take_second(self, holder: object) -> None:
+        usage = holder.get("usage") if isinstance(holder, dict) else None
+        if isinstance(usage, dict):
+            self._second_usage = usage
+
+    def settle_usage(self) -> None:
+        """Read the usage once more, now that the whole answer is known."""
+        raw = self.usage if self.usage is not None else self._second_usage
+        if raw is not None:
+            self.usage = raw
+            self.reading = read_usage(raw, visible=self.spoke(), service_tier=self.service_tier)
+            for flag in self.reading.flags:
+                self._flag(flag)
+
+    def _end(self, out: list[Chunk]) -> None:
+        """The end is proven: send the finish of every choice."""
+        for index, choice in sorted(self._choices.items()):
+            out.append(self._finish(index, choice))
+            if choice.calls.unnamed():
+                self._flag("tool_call_unreadable")
+        self.settle_usage()
+        self.done = True
+
+    def _finish(self, index: int, state: _Choice) -> Chunk:
+        word = meaning(state.native, tools=state.calls.sent > 0, legacy=state.legacy)
+        if not state.ended:
+            self._flag("finish_missing")
+        body, data = state.held or Chunk({**self.head(), "choices": [{"index": index, "delta": {}}]}, None)
+        state.held = None
+        choice = body["choices"][0]
+        cut = word in ("length", "content_filter")
+        if missing := state.calls.finish(cut=cut):
+            _add_arguments(choice["delta"], missing)
+            data = None
+        if state.legacy and not state.legacy_chars and not cut:
+            choice["delta"].setdefault("function_call", {})["arguments"] = "{}"
+            data = None
+        if choice.get("finish_reason") != word:
+            choice["finish_reason"] = word
+            if state.native is not None:
+                choice.setdefault("native_finish_reason", state.native)
+            data = None
+        return Chunk(body, data)
+
+    def _truncated(self) -> None:
+        self.error = UpstreamError(
+            "The provider's stream ended before the answer was complete.", kind=UpstreamKind.TRUNCATED
+        )
+
+    def _flag(self, flag: str) -> None:
+        if flag not in self.flags:
+            self.flags.append(flag)
+
+
+def is_reply_id(text: str) -> bool:
+    """Whether a provider's id may stand as the reply's own."""
+    return text.startswith("chatcmpl-") and 9 < len(text) <= 256 and text.isascii() and text.isprintable()
+
+
+def whole_seconds(value: object) -> int:
+    """Unix seconds; 0 if the provider gave none that can be true."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return int(value) if 0 < value < 10**11 else 0
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _only_delta(choice: dict[str, Any], started: bool) -> dict[str, Any]:
+    """Leave the delta alone in a choice; a snapshot in ``message`` counts only as a first delta."""
+    delta, message = choice.get("delta"), choice.pop("message", None)
+    if not isinstance(delta, dict):
+        delta = message if isinstance(message, dict) and not started else {}
+        choice["delta"] = delta
+    return delta
+
+
+def _mend_choice(choice: dict[str, Any]) -> bool:
+    """Members that OpenAI's chunks always have, and empty log probabilities."""
+    changed = False
+    if "finish_reason" not in choice:
+        choice["finish_reason"] = None
+        changed = True
+    logprobs = choice.get("logprobs")
+    if isinstance(logprobs, dict) and not any(logprobs.values()):
+        choice["logprobs"] = None
+        changed = True
+    return changed
+
+
+def _add_arguments(delta: dict[str, Any], missing: list[dict[str, Any]]) -> None:
+    """Give the calls their missing arguments, in the deltas that open them where these are at hand."""
+    opened = {call["index"]: call for call in delta.get("tool_calls", ())}
+    for call in missing:
+        if call["index"] in opened:
+            opened[call["index"]]["function"]["arguments"] = call["function"]["arguments"]
+        else:
+            delta.setdefault("tool_calls", []).append(call)
+
+
+def _unfinished(chunk: Chunk) -> Chunk:
+    """The same chunk as if its choice went on."""
+    choice = {**chunk.body["choices"][0], "finish_reason": None}
+    choice.pop("native_finish_reason", None)
+    return Chunk({**chunk.body, "choices": [choice]}, None)

@@ -1,0 +1,176 @@
+"""Put right what OpenAI-like providers write into a message or a delta of one.
+
+Every function edits a decoded JSON object in place and says whether it changed anything, so that
+what is right already keeps its bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llm_router.wire.dialects.openai_chat.lenient import encode
+
+PADDING = ("obfuscation", "p", "padding")
+"""Members that only blur the length of a chunk (OpenAI, Mistral, Copilot)."""
+
+_REASONING = ("reasoning", "reasoning_text", "thinking")
+"""Other names of ``reasoning_content``."""
+
+_SUSPECT = frozenset((*PADDING, *_REASONING, "reasoning_details", "refusal", "audio", "function_call"))
+_SHOWN = frozenset(
+    ("reasoning_content", "reasoning_details", "tool_calls", "function_call", "refusal", "audio", "images")
+)
+
+
+def mend_fields(fields: dict[str, Any], *, details_too: bool = True) -> bool:
+    """Mend content, reasoning, refusal and empty members of a message or delta; not its tool calls.
+
+    ``details_too``: take reasoning text from ``reasoning_details`` where no other field has it.
+    """
+    changed, thought = False, ""
+    content = fields.get("content")
+    if content is not None and content.__class__ is not str:
+        thought = _mend_content(fields, content)
+        changed = True
+    if thought or not _SUSPECT.isdisjoint(fields):
+        for name in PADDING:
+            if fields.pop(name, None) is not None:
+                changed = True
+        changed |= _mend_reasoning(fields, thought, details_too)
+        changed |= _drop_empty(fields)
+    return changed
+
+
+def has_substance(fields: dict[str, Any]) -> bool:
+    """Whether a delta shows anything: text, reasoning, a call, a refusal, media."""
+    if fields.get("content"):
+        return True
+    return not _SHOWN.isdisjoint(fields) and any(fields.get(name) for name in _SHOWN)
+
+
+def _mend_content(fields: dict[str, Any], content: object) -> str:
+    """Make a list of parts (Mistral) plain text; return the reasoning that was in it."""
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for item in content if isinstance(content, list) else [content]:
+        if isinstance(item, str):
+            texts.append(item)
+        elif isinstance(item, dict):
+            _sort_part(item, texts, thoughts, fields)
+    fields["content"] = "".join(texts)
+    return "".join(thoughts)
+
+
+def _sort_part(part: dict[str, Any], texts: list[str], thoughts: list[str], fields: dict[str, Any]) -> None:
+    kind = part.get("type")
+    if kind in ("thinking", "reasoning"):
+        inner = part.get(kind, part.get("text"))
+        for piece in inner if isinstance(inner, list) else [inner]:
+            text = piece.get("text") if isinstance(piece, dict) else piece
+            if isinstance(text, str):
+                thoughts.append(text)
+    elif kind == "image_url":
+        images = fields.get("images")
+        fields["images"] = [*images, part] if isinstance(images, list) else [part]
+    elif isinstance(part.get("text"), str):
+        texts.append(part["text"])
+
+
+def _mend_reasoning(fields: dict[str, Any], thought: str, details_too: bool) -> bool:
+    """Bring reasoning text under one name; the same text under two names is not doubled."""
+    old = fields.get("reasoning_content")
+    best = old if isinstance(old, str) else ""
+    changed = False
+    for name in _REASONING:
+        if name in fields and (fields[name] is None or isinstance(fields[name], str)):
+            value = fields.pop(name)
+            changed = True
+            if value and len(value) > len(best):
+                best = value
+    best = best or thought or (_details_text(fields.get("reasoning_details")) if details_too else "")
+    if best and best != old:
+        fields["reasoning_content"] = best
+        changed = True
+    return changed
+
+
+def _details_text(details: object) -> str:
+    """The readable reasoning in OpenRouter's ``reasoning_details``."""
+    if not isinstance(details, list):
+        return ""
+    found = (
+        item.get("text" if item.get("type") == "reasoning.text" else "summary")
+        for item in details
+        if isinstance(item, dict)
+    )
+    return "".join(text for text in found if isinstance(text, str))
+
+
+def _drop_empty(fields: dict[str, Any]) -> bool:
+    """Remove empty values that stand for absent ones (Snowflake writes out every member)."""
+    changed = False
+    if fields.get("refusal") == "":
+        del fields["refusal"]
+        changed = True
+    for name in ("audio", "function_call"):
+        value = fields.get(name)
+        if isinstance(value, dict) and not any(value.values()):
+            del fields[name]
+            changed = True
+    return changed
+
+
+def arguments_text(value: object) -> str:
+    """Arguments as JSON text: objects are written out, nothing is "" (see ``whole_arguments``)."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else encode(value).decode()
+
+
+def whole_arguments(text: str, *, cut: bool) -> str:
+    """Arguments of a finished call: none, or a bare ``null``, become ``{}``.
+
+    ``cut``: the reply ended for length, so that nothing may be completed.
+    """
+    return "{}" if not cut and text.strip() in ("", "null") else text
+
+
+def minted_id(seed: str, number: int) -> str:
+    """An id for a call that came without one: the same for the same reply, at most 40 characters.
+
+    OpenAI refuses longer ids when they come back (https://platform.openai.com/docs/api-reference/chat).
+    """
+    name = "".join(c for c in seed.removeprefix("chatcmpl-") if c.isascii() and c.isalnum())
+    return f"call_{name[-24:] or 'reply'}_{number}"
+
+
+def mend_calls(calls: object, seed: str, *, cut: bool, first: int = 0) -> tuple[list[dict[str, Any]], bool]:
+    """The tool calls of a whole message in strict form, and whether that changed them.
+
+    What has neither a function nor a custom tool's name is no call of the client's and is left out.
+    ``first`` numbers the minted ids over several choices.
+    """
+    if not isinstance(calls, list):
+        return [], True
+    mended: list[dict[str, Any]] = []
+    ids: set[str] = set()
+    for call in calls:
+        right = _mend_call(call, cut) if isinstance(call, dict) else None
+        if right is None:
+            continue
+        if not isinstance(right.get("id"), str) or not right["id"] or right["id"] in ids:
+            right["id"] = minted_id(seed, first + len(mended))
+        ids.add(right["id"])
+        mended.append(right)
+    return mended, mended != calls
+
+
+def _mend_call(call: dict[str, Any], cut: bool) -> dict[str, Any] | None:
+    custom = call.get("custom")
+    if isinstance(custom, dict) and custom.get("name"):
+        return {**call, "type": "custom", "custom": {**custom, "input": arguments_text(custom.get("input"))}}
+    function = call.get("function")
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
+        return None
+    arguments = whole_arguments(arguments_text(function.get("arguments")), cut=cut)
+    return {**call, "type": "function", "function": {**function, "arguments": arguments}}
