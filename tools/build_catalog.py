@@ -16,15 +16,13 @@ import argparse
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "src")]
+from catalog.build import Builder
+from catalog.genai import GenaiPrices
+from catalog.write import files
 
-from catalog import litellm_table, overlay  # noqa: E402
-from catalog.build import Builder  # noqa: E402
-from catalog.genai import GenaiPrices  # noqa: E402
-from catalog.write import files  # noqa: E402
+from catalog import litellm_table, overlay
 
-DATA = ROOT / "src" / "llm_router" / "catalog" / "data"
+DATA = Path(__file__).resolve().parent.parent / "src" / "llm_router" / "catalog" / "data"
 
 
 def main(argv: list[str]) -> int:
@@ -33,9 +31,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the files differ")
     options = parser.parse_args(argv)
     text = overlay.load()
-    builder = Builder(
-        text, GenaiPrices(text.catalogue.as_of), litellm_table.load(options.litellm)
-    )
+    builder = Builder(text, GenaiPrices(text.catalogue.as_of), litellm_table.load(options.litellm))
     built = builder.build()
     if builder.problems:
         print("\n".join(builder.problems), file=sys.stderr)

@@ -15,7 +15,12 @@ from llm_router.catalog.schema import CatalogData, ModelRow, PriceRow
 from llm_router.domain import price
 from llm_router.domain.model import Provider
 
-_ALIKE = (("reasoning", "output"), ("input_audio", "input"), ("output_audio", "output"), ("output_image", "output"))
+_ALIKE = (
+    ("reasoning", "output"),
+    ("input_audio", "input"),
+    ("output_audio", "output"),
+    ("output_image", "output"),
+)
 """A rate that says what its absence says too is left out."""
 
 

@@ -20,8 +20,9 @@ _MODALITIES = (
 )
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _ALWAYS = frozenset({"low", "medium", "high"})
-_GRADED_HOMES = frozenset({"openai", "anthropic", "google"})
-"""Where every reasoning model takes low, medium and high, in whatever form its API has."""
+_GRADED = {"openai": "supports_reasoning", "anthropic": "supports_adaptive_thinking"}
+"""At whose models a flag of the table means that low, medium and high are taken. Claude models
+without adaptive thinking take a budget of tokens instead and have no levels."""
 
 
 class Facts:
@@ -36,11 +37,14 @@ class Facts:
         order = self._overlay.catalogue.providers
         hosts = sorted(text.at, key=lambda host: (host != dev.home, order.index(host)))
         rows = {host: self._row(host, text.at[host]) or {} for host in hosts}
-        first = rows.get(dev.home or "", {}) or self._further(text) or next((r for r in rows.values() if r), {})
+        first = (
+            rows.get(dev.home or "", {}) or self._further(text) or next((r for r in rows.values() if r), {})
+        )
         pool = [first] if first is rows.get(dev.home or "") else [*rows.values(), first]
         context = text.context_tokens or self._context(text, hosts, first)
         output = text.output_tokens_max or _output_max(first, context)
-        shutdown = text.shutdown or rows.get(dev.home or "", {}).get("deprecation_date")
+        home = rows.get(dev.home or "", {})
+        shutdown = text.shutdown or (None if text.earliest_shutdown_only else home.get("deprecation_date"))
         return ModelRow(
             id=id_,
             name=text.name,
@@ -48,7 +52,9 @@ class Facts:
             developer=dev.developer,
             slugs=dev.slugs,
             capabilities=_capabilities(text, dev, first, pool),
-            deployments=tuple(self._deployment(h, dev, text, rows[h], context, output, shutdown) for h in hosts),
+            deployments=tuple(
+                self._deployment(h, dev, text, rows[h], context, output, shutdown) for h in hosts
+            ),
             aliases=text.aliases,
             context_tokens=context,
             output_tokens_max=output,
@@ -93,7 +99,7 @@ class Facts:
         """What differs at this host: smaller limits, an end of its own, its names of snapshots."""
         own_context = row.get("max_input_tokens")
         own_output = _output_max(row, context)
-        ends = row.get("deprecation_date")
+        ends = None if text.earliest_shutdown_only else row.get("deprecation_date")
         if shutdown is not None and not text.open_weights:
             ends = min(shutdown, ends or shutdown)
         smaller = own_context is not None and context is not None and own_context < 0.9 * context
@@ -103,6 +109,7 @@ class Facts:
             dated=self._dated(host, dev, text),
             context_tokens=int(own_context) if smaller and own_context is not None else None,
             output_tokens_max=own_output if own_output and output and own_output < output else None,
+            lacks=("tools",) if host in text.no_tools_at else (),
             shutdown=ends,
         )
 
@@ -141,7 +148,9 @@ def _capabilities(text: ModelText, dev: DeveloperText, first: Row, pool: list[Ro
         json_schema=schema,
         reasoning=reasoning,
         reasoning_levels=_levels(text, dev, first, pool) if reasoning else (),
-        sampling=first.get("supports_sampling_params") is not False if text.sampling is None else text.sampling,
+        sampling=first.get("supports_sampling_params") is not False
+        if text.sampling is None
+        else text.sampling,
     )
 
 
@@ -151,6 +160,7 @@ def _levels(text: ModelText, dev: DeveloperText, first: Row, pool: list[Row]) ->
     listed = [row["reasoning_effort_levels"] for row in pool if row.get("reasoning_effort_levels")]
     if listed:
         return tuple(e for e in _EFFORTS if e in listed[0])
-    if dev.home not in _GRADED_HOMES:
+    flag = _GRADED.get(dev.home or "")
+    if flag is None or dev.home not in text.at or first.get(flag) is not True:
         return ()
     return tuple(e for e in _EFFORTS if e in _ALWAYS or first.get(f"supports_{e}_reasoning_effort") is True)

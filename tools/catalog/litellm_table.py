@@ -157,11 +157,9 @@ def load(path: Path | None) -> LitellmTable:
     if path is not None:
         return _load_file(path)
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-            + ["--dest", folder, f"litellm=={LITELLM_VERSION}"],
-            check=True,
-        )
+        wanted = f"litellm=={LITELLM_VERSION}"
+        flags = ("--quiet", "--no-deps", "--only-binary=:all:", "--dest", folder)
+        subprocess.run([sys.executable, "-m", "pip", "download", *flags, wanted], check=True)
         return _load_file(next(Path(folder).glob("litellm-*.whl")))
 
 
@@ -173,6 +171,8 @@ def _load_file(path: Path) -> LitellmTable:
     else:
         found, text = LITELLM_VERSION, path.read_bytes()
     if found != LITELLM_VERSION:
-        raise SourceError(f"{path.name} is litellm {found}; the overlay was checked against {LITELLM_VERSION}")
+        raise SourceError(
+            f"{path.name} is litellm {found}; the overlay was checked against {LITELLM_VERSION}"
+        )
     rows = json.loads(text, parse_float=Decimal)
     return LitellmTable({key: row for key, row in rows.items() if key != "sample_spec"}, found)

@@ -98,6 +98,8 @@ class ModelText(_Strict, frozen=True, kw_only=True):
         at: provider id -> its name of the model, in any order (the catalogue's order decides).
         dated: snapshots that cost the same; the developer's own provider knows them by this name.
         facts_of: a further key of the litellm table to read capabilities from.
+        no_tools_at: providers whose API, as we speak it, takes no tools with this model.
+        earliest_shutdown_only: the date in the sources is a promise ("not before"), no announcement.
     """
 
     name: str
@@ -125,6 +127,8 @@ class ModelText(_Strict, frozen=True, kw_only=True):
     context_tokens: int | None = None
     output_tokens_max: int | None = None
     facts_of: str | None = None
+    no_tools_at: tuple[str, ...] = ()
+    earliest_shutdown_only: bool = False
 
 
 class DeveloperText(_Strict, frozen=True, kw_only=True):

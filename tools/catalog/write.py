@@ -37,7 +37,9 @@ def _pruned(value: object) -> object:
 
 def _says(name: str, value: object) -> bool:
     """Whether a member is worth writing. ``simulated`` is never set in data."""
-    return value is not None and value not in ({}, []) and name != "simulated" and (name, value) != _NOT_LOSSLESS
+    return (
+        value is not None and value not in ({}, []) and name != "simulated" and (name, value) != _NOT_LOSSLESS
+    )
 
 
 def _json(value: object) -> str:

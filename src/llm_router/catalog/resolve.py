@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from llm_router.domain.errors import ModelNotFound
-from llm_router.domain.model import Deployment, Model, Status
+from llm_router.domain.model import Deployment, Model
 
 NAME_CHARS_SHOWN = 100
 """How much of an unknown name is repeated in the error: names are untrusted."""
@@ -132,17 +132,21 @@ def _folded(strong: Mapping[str, Name], weak: Mapping[str, Name]) -> dict[str, N
     return names
 
 
+class Ends(NamedTuple):
+    """Model ids on the day of the snapshot. ``ended``: past the developer's shutdown; ``dead``: and
+    served by nobody else.
+    """
+
+    ended: frozenset[str]
+    dead: frozenset[str]
+
+
 def resolve(
-    index: NameIndex,
-    models: Mapping[str, Model],
-    dead: Collection[str],
-    asked: str,
-    active: Collection[str] | None,
+    index: NameIndex, models: Mapping[str, Model], ends: Ends, asked: str, active: Collection[str] | None
 ) -> Resolved | None:
     """Find the model and the deployments for a name; None if the name is unknown.
 
     Args:
-        dead: ids of models that no provider serves any more.
         active: providers that can be called now; None counts all of them. It decides only whether
             a model past its shutdown is handed on to its successor.
     """
@@ -154,8 +158,8 @@ def resolve(
     deployments = tuple(_pin(d, name.pinned) for d in model.deployments if host is None or d.provider == host)
     if not deployments:
         return None  # that provider does not serve it
-    if host is None and _is_over(model, dead, active):
-        heir = _heir(models, dead, model, active)
+    if host is None and model.id in ends.ended and not _serves(model, ends, active):
+        heir = _heir(models, ends, model, active)
         if heir is not None:
             return Resolved(model=heir, deployments=heir.deployments, asked=asked, via="successor")
     via: Via = "provider" if host is not None else "id" if asked == model.id else "alias"
@@ -169,24 +173,27 @@ def _pin(deployment: Deployment, pinned: Mapping[str, str]) -> Deployment:
     return msgspec.structs.replace(deployment, upstream_model=upstream)
 
 
-def _is_over(model: Model, dead: Collection[str], active: Collection[str] | None) -> bool:
-    if model.id in dead:
-        return True
-    if active is None or model.status is not Status.SHUTDOWN:
+def _serves(model: Model, ends: Ends, active: Collection[str] | None) -> bool:
+    if model.id in ends.dead:
         return False
-    return not any(d.provider in active for d in model.deployments)
+    return active is None or any(d.provider in active for d in model.deployments)
 
 
 def _heir(
-    models: Mapping[str, Model], dead: Collection[str], model: Model, active: Collection[str] | None
+    models: Mapping[str, Model], ends: Ends, model: Model, active: Collection[str] | None
 ) -> Model | None:
+    """The first successor that can be called; else, for a dead model, the first that is alive."""
+    alive: Model | None = None
+    heir = model
     for _ in range(SUCCESSORS_MAX):
-        if model.successor is None:
-            return None
-        model = models[model.successor]
-        if not _is_over(model, dead, active):
-            return model
-    return None
+        if heir.successor is None:
+            break
+        heir = models[heir.successor]
+        if _serves(heir, ends, active):
+            return heir
+        if alive is None and heir.id not in ends.dead:
+            alive = heir
+    return alive if model.id in ends.dead else None
 
 
 def nearest(ids: Iterable[str], asked: str, count: int) -> tuple[str, ...]:

@@ -9,7 +9,9 @@ from collections.abc import Collection, Iterable, Mapping
 from importlib import resources
 from types import MappingProxyType
 
-from llm_router.catalog.resolve import Name, NameIndex, Resolved, nearest, not_found, resolve
+import msgspec
+
+from llm_router.catalog.resolve import Ends, Name, NameIndex, Resolved, nearest, not_found, resolve
 from llm_router.catalog.schema import CatalogData, DeploymentRow, ModelRow, decode_catalog
 from llm_router.domain.model import Deployment, Model, Provider, Status
 from llm_router.domain.price import Price
@@ -26,7 +28,7 @@ class Snapshot:
         next_change: the ISO date after it on which some price or status changes, if any is known.
     """
 
-    __slots__ = ("_dead", "_index", "models", "next_change", "providers", "today")
+    __slots__ = ("_ends", "_index", "models", "next_change", "providers", "today")
 
     def __init__(
         self,
@@ -34,7 +36,7 @@ class Snapshot:
         providers: Mapping[str, Provider],
         models: Mapping[str, Model],
         index: NameIndex,
-        dead: frozenset[str],
+        ends: Ends,
         today: str,
         next_change: str | None,
     ) -> None:
@@ -43,7 +45,7 @@ class Snapshot:
         self.today = today
         self.next_change = next_change
         self._index = index
-        self._dead = dead
+        self._ends = ends
 
     def resolve(self, name: str, *, active: Collection[str] | None = None) -> Resolved:
         """The model and deployments for a name that a client wrote; see :mod:`catalog.resolve`.
@@ -54,7 +56,7 @@ class Snapshot:
         Raises:
             ModelNotFound: with the nearest names in its message and details.
         """
-        found = resolve(self._index, self.models, self._dead, name, active)
+        found = resolve(self._index, self.models, self._ends, name, active)
         if found is None:
             raise not_found(name, self.nearest(name))
         return found
@@ -106,27 +108,30 @@ def compile_snapshot(
     own = _by_id(models)
     prices = _prices_on(data, day)
     linked: dict[str, Model] = {}
+    ended: set[str] = set()
     dead: set[str] = set()
     for row in data.models:
-        if row.id not in own:
-            model, alive = _link(row, prices, day)
-            linked[row.id] = model
-            if not alive:
-                dead.add(row.id)
+        if row.id in own:
+            continue
+        linked[row.id] = _link(row, prices, day)
+        if linked[row.id].status is Status.SHUTDOWN:
+            dead.add(row.id)
+        if row.shutdown is not None and row.shutdown <= day:
+            ended.add(row.id)
     linked |= own
     _check_references(linked, known)
-    rows = tuple(row for row in data.models if row.id not in own)
+    pins = {row.id: _pins(row, linked[row.id]) for row in data.models}
     index = NameIndex(
-        strong=_strong_names(linked, rows, own),
-        upstream=_upstream_names(linked, rows),
-        slugs={row.id: frozenset(row.slugs) for row in rows},
+        strong=_strong_names(linked, own, pins),
+        upstream=_upstream_names(linked, pins),
+        slugs={row.id: frozenset(row.slugs) for row in data.models},
         hosts={**data.provider_aliases, **{id_: id_ for id_ in known}},
     )
     return Snapshot(
         providers=known,
         models=linked,
         index=index,
-        dead=frozenset(dead),
+        ends=Ends(ended=frozenset(ended), dead=frozenset(dead)),
         today=day,
         next_change=_next_change(data, day),
     )
@@ -154,14 +159,14 @@ def _prices_on(data: CatalogData, day: str) -> dict[str, Price]:
     return chosen
 
 
-def _link(row: ModelRow, prices: Mapping[str, Price], day: str) -> tuple[Model, bool]:
-    """The model of a row, and whether any provider still serves it on that day.
+def _link(row: ModelRow, prices: Mapping[str, Price], day: str) -> Model:
+    """The model of a row as it stands on that day.
 
     Deployments past their shutdown are left out, unless none other is left: then they stay, so
     that the model is still listed with its price.
     """
     served = tuple(d for d in row.deployments if d.shutdown is None or d.shutdown > day)
-    model = Model(
+    return Model(
         id=row.id,
         name=row.name,
         family=row.family,
@@ -171,7 +176,7 @@ def _link(row: ModelRow, prices: Mapping[str, Price], day: str) -> tuple[Model, 
         aliases=_public_aliases(row),
         context_tokens=row.context_tokens,
         output_tokens_max=row.output_tokens_max,
-        status=_status(row, day),
+        status=_status(row, bool(served), day),
         released=row.released,
         deprecated=row.deprecated,
         shutdown=row.shutdown,
@@ -180,11 +185,13 @@ def _link(row: ModelRow, prices: Mapping[str, Price], day: str) -> tuple[Model, 
         quality_tier=row.quality_tier,
         strengths=row.strengths,
     )
-    return model, bool(served)
 
 
 def _deployment(row: ModelRow, at: DeploymentRow, prices: Mapping[str, Price]) -> Deployment:
     id_ = f"{at.provider}/{row.id}"
+    lacking = None
+    if "tools" in at.lacks:
+        lacking = msgspec.structs.replace(row.capabilities, tools=False, parallel_tools=False)
     return Deployment(
         id=id_,
         model=row.id,
@@ -193,6 +200,7 @@ def _deployment(row: ModelRow, at: DeploymentRow, prices: Mapping[str, Price]) -
         price=prices.get(id_),
         context_tokens=at.context_tokens if at.context_tokens is not None else row.context_tokens,
         output_tokens_max=at.output_tokens_max if at.output_tokens_max is not None else row.output_tokens_max,
+        capabilities=lacking,
     )
 
 
@@ -202,8 +210,9 @@ def _public_aliases(row: ModelRow) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*row.aliases, *dated, *slugged)))
 
 
-def _status(row: ModelRow, day: str) -> Status:
-    if row.shutdown is not None and row.shutdown <= day:
+def _status(row: ModelRow, served: bool, day: str) -> Status:
+    """A model that its developer has shut down, but others still serve, is deprecated."""
+    if not served:
         return Status.SHUTDOWN
     if row.shutdown is not None or (row.deprecated is not None and row.deprecated <= day):
         return Status.DEPRECATED
@@ -232,54 +241,56 @@ def _check_references(models: Mapping[str, Model], providers: Mapping[str, Provi
             ids.add(deployment.id)
 
 
+Pins = Mapping[str, Mapping[str, str]]
+"""Alias of a dated snapshot -> deployment id -> what the provider calls the snapshot."""
+
+
+def _pins(row: ModelRow, model: Model) -> dict[str, dict[str, str]]:
+    """The dated snapshots of a row, at those deployments that the model still has unchanged."""
+    ours = {(d.id, d.upstream_model) for d in model.deployments}
+    pins: dict[str, dict[str, str]] = {}
+    for at in row.deployments:
+        id_ = f"{at.provider}/{row.id}"
+        if (id_, at.upstream_model) in ours:
+            for alias, upstream in at.dated.items():
+                pins.setdefault(alias, {})[id_] = upstream
+    return pins
+
+
 def _strong_names(
-    models: Mapping[str, Model], rows: Iterable[ModelRow], own: Mapping[str, Model]
+    models: Mapping[str, Model], own: Mapping[str, Model], pins: Mapping[str, Pins]
 ) -> dict[str, Name]:
     """Ids, then aliases: the operator's before the catalogue's.
 
     Raises:
-        ValueError: an alias is an id, or two models of one origin claim it.
+        ValueError: an alias is another model's id, or two models of one origin claim it.
     """
     names = {id_: Name(id_) for id_ in models}
     taken: dict[str, str] = {}
-    for model in own.values():
+    for model in (*own.values(), *(m for m in models.values() if m.id not in own)):
         for alias in model.aliases:
-            if alias in models and alias != model.id:
+            holder = alias if alias in models else taken.get(alias, model.id)
+            if holder == model.id:
+                taken[alias] = model.id
+                names[alias] = Name(model.id, pins.get(model.id, {}).get(alias, {}))
+            elif model.id in own or holder not in own:
                 raise ValueError(
-                    f"alias '{alias}' of model '{model.id}' is the id of another model; "
-                    f"define a model with the id '{alias}' to replace that one"
+                    f"alias '{alias}' of model '{model.id}' is a name of the model '{holder}' already"
                 )
-            if taken.setdefault(alias, model.id) != model.id:
-                raise ValueError(
-                    f"alias '{alias}' is claimed by the models '{taken[alias]}' and '{model.id}'"
-                )
-            names[alias] = Name(model.id)
-    for row in rows:
-        pinned: dict[str, dict[str, str]] = {}
-        for at in row.deployments:
-            for alias, upstream in at.dated.items():
-                pinned.setdefault(alias, {})[f"{at.provider}/{row.id}"] = upstream
-        for alias in models[row.id].aliases:
-            if alias in own or (alias in taken and taken[alias] in own):
-                continue
-            if alias in models or taken.setdefault(alias, row.id) != row.id:
-                other = taken.get(alias, alias)
-                raise ValueError(f"alias '{alias}' is claimed by the models '{other}' and '{row.id}'")
-            names[alias] = Name(row.id, pinned.get(alias, {}))
     return names
 
 
-def _upstream_names(models: Mapping[str, Model], rows: Iterable[ModelRow]) -> dict[tuple[str, str], Name]:
+def _upstream_names(models: Mapping[str, Model], pins: Mapping[str, Pins]) -> dict[tuple[str, str], Name]:
     """What providers themselves call the models; the first model with a name keeps it."""
     names: dict[tuple[str, str], Name] = {}
     for model in models.values():
         for deployment in model.deployments:
             names.setdefault((deployment.provider, deployment.upstream_model), Name(model.id))
-    for row in rows:
-        for at in row.deployments:
-            for upstream in at.dated.values():
-                name = Name(row.id, {f"{at.provider}/{row.id}": upstream})
-                names.setdefault((at.provider, upstream), name)
+            for snapshots in pins.get(model.id, {}).values():
+                upstream = snapshots.get(deployment.id)
+                if upstream is not None:
+                    name = Name(model.id, {deployment.id: upstream})
+                    names.setdefault((deployment.provider, upstream), name)
     return names
 
 

@@ -33,6 +33,8 @@ def apply_quirks(body: dict[str, Any], quirks: tuple[Quirk, ...], model: str) ->
             case "set" | "default":
                 if quirk.edit == "set" or value is _MISSING:
                     holder[name] = quirk.value if quirk.value is not None else msgspec.Raw(b"null")
+                if quirk.edit == "set" and not quirk.lossless and _differ(value, holder[name]):
+                    losses.append(Loss(field=quirk.field, why=quirk.why))
                 continue
             case _ if value is _MISSING:
                 continue
@@ -53,10 +55,17 @@ def apply_quirks(body: dict[str, Any], quirks: tuple[Quirk, ...], model: str) ->
     return losses
 
 
+def _differ(asked: object, sent: object) -> bool:
+    """Whether the client asked for something, and for something else than what is sent."""
+    return asked is not _MISSING and _plain(asked) != _plain(sent)
+
+
+def _plain(value: object) -> object:
+    return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
+
+
 def _is_empty(value: object) -> bool:
-    if isinstance(value, msgspec.Raw):
-        value = msgspec.json.decode(value)
-    return value is _MISSING or value is None or value in ([], {}, "")
+    return value is _MISSING or _plain(value) in (None, [], {}, "")
 
 
 def _holder(
