@@ -116,18 +116,22 @@ class StoreTooNew(StoreError):
 
 
 class StoreCorrupt(StoreError):
-    """The books in the file do not add up, or it is not a store at all."""
+    """The books in the file do not add up, or it is another program's."""
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open a connection that any one thread at a time may use; transactions are explicit."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-    connection.execute("PRAGMA synchronous = FULL")
-    # Checkpoints are made by a connection of their own: inside a commit they would delay it.
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
-    connection.execute("PRAGMA cache_size = -16384")
-    if read_only:
-        connection.execute("PRAGMA query_only = ON")
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        # Checkpoints are made by a connection of their own: inside a commit they would delay it.
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA cache_size = -16384")
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -149,12 +153,9 @@ def prepare(connection: sqlite3.Connection, path: Path) -> bool:
     Raises:
         StoreTooNew, StoreCorrupt: as their names say.
     """
-    try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except sqlite3.DatabaseError as error:
-        raise StoreCorrupt(f"{path} is not a readable data file ({error}).") from error
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if version == 0 and tables == 0:
         _create(connection)
         return True

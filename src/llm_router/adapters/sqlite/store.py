@@ -25,7 +25,7 @@ from llm_router.adapters.sqlite.boot import audit, boot
 from llm_router.adapters.sqlite.journal import Journal, OpRefused
 from llm_router.adapters.sqlite.lock import StoreLock
 from llm_router.adapters.sqlite.rows import Chain, CreditOp, HoldOp, SettleOp, StatementOp
-from llm_router.adapters.sqlite.schema import connect, create_file, prepare
+from llm_router.adapters.sqlite.schema import StoreError, connect, create_file, prepare
 from llm_router.adapters.sqlite.writer import Writer
 from llm_router.billing.ledger import Entry, Ledger, Settlement, booked, same_credit
 from llm_router.domain.key import Key
@@ -90,18 +90,23 @@ class SqliteStore:
 
         Raises:
             StoreLocked: another process uses it.
-            StoreTooNew, StoreCorrupt: it cannot be used.
-            OSError: the file cannot be created or read.
+            StoreTooNew, StoreCorrupt, StoreError: it cannot be used, for the reason given.
         """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(None, cls._open, path, clock, loop)
 
     @classmethod
     def _open(cls, path: Path, clock: Clock, loop: asyncio.AbstractEventLoop) -> SqliteStore:
-        create_file(path)
-        lock = StoreLock(path)
+        try:
+            create_file(path)
+            lock = StoreLock(path)
+        except OSError as error:
+            raise StoreError(f"The data file {path} cannot be opened ({error}).") from error
         try:
             return cls(path, clock, lock, loop)
+        except sqlite3.Error as error:
+            lock.release()
+            raise StoreError(f"The data file {path} cannot be used ({error}).") from error
         except BaseException:
             lock.release()
             raise

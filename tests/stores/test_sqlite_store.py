@@ -1,0 +1,483 @@
+"""What only the SQLite store does: lock, schema, recovery, failing disks, group commit, key cache."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+from store_cases import FixedClock, make_key, record, run
+
+from llm_router.adapters.sqlite import journal, keys, schema, writer
+from llm_router.adapters.sqlite.boot import audit
+from llm_router.adapters.sqlite.schema import StoreCorrupt, StoreError, StoreLocked, StoreTooNew
+from llm_router.adapters.sqlite.store import SqliteStore
+from llm_router.domain.errors import LedgerUnavailable
+from llm_router.domain.key import key_digest
+from llm_router.domain.money import MAX_PUSD
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "data" / "books.db"
+
+
+def with_store(path, scenario):
+    async def main():
+        store = await SqliteStore.open(path, clock=FixedClock())
+        try:
+            return await scenario(store)
+        finally:
+            await store.close()
+
+    return run(main())
+
+
+def edit(path, *statements):
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+async def funded(store):
+    await store.credit("acme", 1000, "r1", "", 1)
+    await store.hold("e1", "acme", 300, "v1", 2)
+    await store.settle(record("e1", 100))
+
+
+def test_everything_survives_a_restart(path):
+    async def first(store):
+        assert store.created
+        await funded(store)
+        await store.create(*make_key(1))
+        await store.revoke("key_1", 50)
+
+    async def second(store):
+        assert not store.created
+        assert await store.accounts() == [("acme", 900, 0)]
+        assert [e.ref for e in await store.entries("acme", 5)] == ["use:e1", "credit:r1"]
+        assert (await store.generation("acme", "e1")).cost_pusd == 100
+        assert (await store.find(make_key(1)[1])).revoked_ms == 50
+        assert await store.settle(record("e1", 100)) == 900  # still settled
+        with pytest.raises(ValueError, match="already"):
+            await store.hold("e1", "acme", 1, "v1", 3)
+        assert await store.accounts() == [("acme", 900, 0)]
+        await store.credit("acme", 1, "r2", "", 1)
+        assert await store.audit() == 3
+
+    with_store(path, first)
+    with_store(path, second)
+
+
+def test_the_file_is_its_owners_only(path):
+    with_store(path, funded)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_open_holds_of_a_dead_process_are_voided_and_stay_on_record(path):
+    async def first(store):
+        await funded(store)
+        await store.hold("lost", "acme", 250, "v7", 3)
+        assert await store.accounts() == [("acme", 900, 250)]
+
+    async def second(store):
+        assert store.orphans == 1
+        assert await store.accounts() == [("acme", 900, 0)]
+        await store.audit()
+
+    async def third(store):
+        assert store.orphans == 0
+        # A reconciliation may still settle it, from what is available.
+        assert await store.settle(record("lost", 40)) == 860
+
+    with_store(path, first)
+    with_store(path, second)
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute(
+            "SELECT exchange_id, amount, price_version, epoch, state, voided_ms FROM holds"
+        ).fetchall()
+    assert rows == [("lost", 250, "v7", 1, "orphaned", FixedClock().now_ms())]
+    with_store(path, third)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM holds").fetchone() == (0,)
+
+
+def test_a_second_store_in_this_process_or_another_is_refused(path):
+    async def scenario(store):
+        with pytest.raises(StoreLocked) as caught:
+            await SqliteStore.open(path, clock=FixedClock())
+        assert str(path) in str(caught.value)
+        code = (
+            "import asyncio, pathlib, sys\n"
+            "from llm_router.adapters.clock import SystemClock\n"
+            "from llm_router.adapters.sqlite.store import SqliteStore\n"
+            "from llm_router.adapters.sqlite.schema import StoreLocked\n"
+            "try:\n"
+            "    asyncio.run(SqliteStore.open(pathlib.Path(sys.argv[1]), clock=SystemClock()))\n"
+            "except StoreLocked as error:\n"
+            "    print(error.pid)\n"
+        )
+        done = await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", code, str(path)], capture_output=True, text=True
+        )
+        return done
+
+    done = with_store(path, scenario)
+    assert done.stdout.strip() == str(os.getpid()), done.stderr
+    with_store(path, funded)  # free again
+
+
+def test_files_that_are_not_ours_or_too_new_are_refused(path):
+    with_store(path, funded)
+    edit(path, f"PRAGMA user_version = {schema.SCHEMA_VERSION + 1}")
+    with pytest.raises(StoreTooNew, match="later version"):
+        with_store(path, funded)
+    edit(path, "PRAGMA user_version = 1", "PRAGMA application_id = 1")
+    with pytest.raises(StoreCorrupt, match="other program"):
+        with_store(path, funded)
+    garbage = path.with_name("garbage.db")
+    garbage.write_bytes(b"not a database, but long enough to be read as one" * 100)
+    with pytest.raises(StoreError, match=r"garbage.db cannot be used \(file is not a database\)"):
+        with_store(garbage, funded)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        with_store(garbage / "below.db", funded)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE accounts SET posted = posted + 1",
+        "UPDATE accounts SET held = held + 1",
+        "DELETE FROM accounts",
+        "INSERT INTO holds VALUES ('x', 'acme', 5, 'v', 1, 1, 'open', NULL)",
+        "INSERT INTO holds VALUES ('x', 'nobody', 5, 'v', 1, 1, 'open', NULL)",
+        "INSERT INTO entries VALUES (3, 'x', 'acme', 5, 'grant', 1, '', zeroblob(32))",
+    ],
+)
+def test_books_that_do_not_add_up_are_not_opened(path, damage):
+    with_store(path, funded)
+    edit(path, damage)
+    with pytest.raises(StoreCorrupt):
+        with_store(path, funded)
+
+
+def test_damage_to_what_was_checked_before_is_found_by_an_audit(path):
+    with_store(path, funded)
+    with_store(path, lambda store: store.audit())
+    edit(
+        path,
+        "DROP TRIGGER entries_update",
+        "UPDATE entries SET amount = amount - 1 WHERE seq = 2",
+        "UPDATE accounts SET posted = posted - 1, proved = proved - 1",
+    )
+    with pytest.raises(StoreCorrupt, match="Entry 2"):
+        with_store(path, lambda store: store.audit())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE entries SET note = 'x' WHERE seq = 1",
+        "DELETE FROM entries WHERE seq = 2",
+        "INSERT INTO entries VALUES (9, 'x', 'acme', 5, 'grant', 1, '', zeroblob(32))",
+        "INSERT INTO entries VALUES (3, 'use:e1', 'acme', -5, 'use', 1, '', zeroblob(32))",
+        "INSERT INTO entries VALUES (3, 'x', 'acme', 5, 'use', 1, '', zeroblob(32))",
+        "INSERT INTO entries VALUES (3, 'x', 'acme', -5, 'grant', 1, '', zeroblob(32))",
+        "INSERT INTO entries VALUES (3, 'x', 'acme', 0, 'adjust', 1, '', zeroblob(32))",
+        "UPDATE accounts SET posted = -1",
+        "UPDATE accounts SET held = posted + 1",
+        "INSERT INTO exchanges (id, account, key, created_ms, status, cost, record) "
+        "VALUES ('e1', 'a', 'k', 1, 200, 0, '')",
+    ],
+)
+def test_the_database_itself_refuses(path, statement):
+    with_store(path, funded)
+    with pytest.raises(sqlite3.IntegrityError):
+        edit(path, statement)
+
+
+def test_the_schema_and_the_domain_agree_on_the_largest_amount(path):
+    async def scenario(store):
+        await store.credit("acme", MAX_PUSD, "r", "", 1)
+
+    with_store(path, scenario)
+    with pytest.raises(sqlite3.IntegrityError):
+        edit(path, "UPDATE accounts SET posted = posted + 1")
+
+
+def test_sums_beyond_63_bits_are_added_exactly(path):
+    async def scenario(store):
+        for number in range(6):
+            await store.credit("acme", MAX_PUSD, f"in{number}", "", 1)
+            await store.credit("acme", -MAX_PUSD + 1, f"out{number}", "", 1)
+            await store.credit("acme", -1, f"one{number}", "", 1)
+        await store.credit("acme", 77, "last", "", 1)
+        return await store.audit()
+
+    assert with_store(path, scenario) == 19
+    assert with_store(path, lambda store: store.accounts()) == [("acme", 77, 0)]
+
+
+def test_one_wakeup_of_the_loop_serves_a_whole_batch(path, monkeypatch):
+    batches = []
+    landed = journal.Journal._landed
+
+    def counting(self, ops, failure):
+        batches.append(len(ops))
+        landed(self, ops, failure)
+
+    monkeypatch.setattr(journal.Journal, "_landed", counting)
+
+    async def scenario(store):
+        await store.credit("acme", 10_000, "r", "", 1)
+        await asyncio.gather(*(store.hold(f"e{n}", "acme", 1, "v", 1) for n in range(500)))
+
+    with_store(path, scenario)
+    assert sum(batches) == 501
+    assert len(batches) < 50
+
+
+def test_a_cancelled_hold_can_still_be_settled(path):
+    async def scenario(store):
+        await store.credit("acme", 1000, "r1", "", 1)
+        waiting = asyncio.create_task(store.hold("e1", "acme", 300, "v1", 2))
+        await asyncio.sleep(0)  # let it make its move
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert store.available("acme") == 700
+        assert await store.settle(record("e1", 0)) == 1000
+
+    with_store(path, scenario)
+
+
+def test_a_cancelled_settlement_happens_all_the_same(path):
+    async def scenario(store):
+        await store.credit("acme", 1000, "r1", "", 1)
+        await store.hold("e1", "acme", 300, "v1", 2)
+        waiting = asyncio.create_task(store.settle(record("e1", 120)))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await store.settle(record("e1", 120)) == 880
+        assert len(await store.entries("acme", 9)) == 2
+
+    with_store(path, scenario)
+
+
+def fill_disk(store):
+    """Let the database grow no further, as a full disk would."""
+    connection = store._journal._writer._connection
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    return lambda: connection.execute("PRAGMA max_page_count = 1000000")
+
+
+def test_a_full_disk_stops_new_holds_loses_nothing_and_heals(path, monkeypatch):
+    monkeypatch.setattr(journal, "PROBE_S", 0.01)
+
+    async def scenario(store):
+        await store.credit("acme", 10**9, "r1", "", 1)
+        free = fill_disk(store)
+        taken, charged = [], []
+
+        async def spend():
+            for number in range(10_000):
+                await store.hold(f"e{number}", "acme", 10, "v1", 2)
+                taken.append(number)
+                await store.settle(record(f"e{number}", 3, error_message="x" * 2000))
+                charged.append(number)
+
+        with pytest.raises(LedgerUnavailable):
+            await spend()
+        # What failed was undone in memory: the balance is that of what was acknowledged.
+        spent = 3 * len(charged)
+        still_held = 10 * (len(taken) - len(charged))
+        assert await store.accounts() == [("acme", 10**9 - spent, still_held)]
+        assert await store.audit() == 1 + len(charged)
+        with pytest.raises(LedgerUnavailable):
+            await store.hold("next", "acme", 10, "v1", 2)
+        with pytest.raises(LedgerUnavailable):
+            await store.credit("acme", 1, "r2", "", 1)
+        with pytest.raises(LedgerUnavailable):
+            await store.create(*make_key(1))
+        free()
+        while True:
+            try:
+                await store.hold("later", "acme", 10, "v1", 2)
+                break
+            except LedgerUnavailable:
+                await asyncio.sleep(0.005)
+        assert await store.settle(record("later", 4)) == 10**9 - spent - still_held - 4
+        for number in set(taken) - set(charged):  # can be settled now
+            await store.settle(record(f"e{number}", 3))
+            spent += 3
+        assert await store.accounts() == [("acme", 10**9 - spent - 4, 0)]
+        await store.audit()
+
+    with_store(path, scenario)
+
+
+def test_a_failing_disk_fails_everything_that_waits(path, monkeypatch):
+    def broken(self, ops):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async def scenario(store):
+        await store.credit("acme", 1000, "r1", "", 1)
+        await store.hold("e0", "acme", 100, "v1", 2)
+        with monkeypatch.context() as patched:
+            patched.setattr(writer.Writer, "_commit", broken)
+            results = await asyncio.gather(
+                store.settle(record("e0", 30)),
+                *(store.hold(f"e{n}", "acme", 10, "v1", 2) for n in range(1, 6)),
+                store.credit("acme", 5, "r2", "", 1),
+                return_exceptions=True,
+            )
+            assert all(isinstance(result, LedgerUnavailable) for result in results)
+        assert await store.accounts() == [("acme", 1000, 100)]
+
+    with_store(path, scenario)
+
+
+def test_after_a_failed_sync_only_a_restart_helps(path, monkeypatch):
+    monkeypatch.setattr(journal, "PROBE_S", 0.001)
+    probes = asyncio.Event()
+    recovered = writer.Writer._recovered
+
+    def failing(self, ops):
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+        raise error
+
+    async def scenario(store):
+        loop = asyncio.get_running_loop()
+
+        def counting(self, ops):
+            loop.call_soon_threadsafe(probes.set)
+            return recovered(self, ops)
+
+        monkeypatch.setattr(writer.Writer, "_recovered", counting)
+        await store.credit("acme", 1000, "r1", "", 1)
+        with monkeypatch.context() as patched:
+            patched.setattr(writer.Writer, "_commit", failing)
+            with pytest.raises(LedgerUnavailable):
+                await store.hold("e1", "acme", 100, "v1", 2)
+        for _ in range(3):
+            probes.clear()
+            await probes.wait()
+        with pytest.raises(LedgerUnavailable):
+            await store.hold("e2", "acme", 100, "v1", 2)
+
+    with_store(path, scenario)
+    assert with_store(path, lambda store: store.accounts()) == [("acme", 1000, 0)]
+
+
+def test_one_bad_operation_does_not_hurt_its_batch(path):
+    async def scenario(store):
+        await store.credit("acme", 1000, "r1", "", 1)
+        await store.hold("old", "acme", 10, "v1", 2)
+        await store.settle(record("old", 1))
+        results = await asyncio.gather(
+            store.hold("a", "acme", 10, "v1", 2),
+            store.hold("old", "acme", 10, "v1", 2),
+            store.hold("b", "acme", 10, "v1", 2),
+            store.hold("c", "acme", 10, "v1", 2**70),
+            store.settle(record("old", 500)),
+            return_exceptions=True,
+        )
+        assert [type(result) for result in results] == [
+            int,
+            journal.OpRefused,
+            int,
+            journal.OpRefused,
+            int,
+        ]
+        assert await store.accounts() == [("acme", 999, 20)]
+        assert await store.settle(record("a", 5)) == 984
+        await store.audit()
+
+    with_store(path, scenario)
+
+
+def test_too_many_waiting_operations_are_refused_not_queued(path, monkeypatch):
+    monkeypatch.setattr(journal, "PENDING_MAX", 10)
+
+    async def scenario(store):
+        await store.credit("acme", 1000, "r1", "", 1)
+        results = await asyncio.gather(
+            *(store.hold(f"e{n}", "acme", 1, "v1", 2) for n in range(30)), return_exceptions=True
+        )
+        assert sum(isinstance(result, LedgerUnavailable) for result in results) == 20
+        assert await store.accounts() == [("acme", 1000, 10)]
+
+    with_store(path, scenario)
+
+
+def test_closing_ends_what_was_begun_and_takes_nothing_new(path):
+    async def main():
+        store = await SqliteStore.open(path, clock=FixedClock())
+        await store.credit("acme", 1000, "r1", "", 1)
+        holds = [asyncio.create_task(store.hold(f"e{n}", "acme", 1, "v", 1)) for n in range(50)]
+        await asyncio.sleep(0)
+        await store.close()
+        await store.close()
+        assert await asyncio.gather(*holds) == list(range(999, 949, -1))
+        with pytest.raises(LedgerUnavailable):
+            await store.hold("late", "acme", 1, "v", 1)
+
+    run(main())
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT held FROM accounts").fetchone() == (50,)
+        audit(connection)
+
+
+def test_the_log_does_not_grow_without_bound(path, monkeypatch):
+    monkeypatch.setattr(writer, "CHECKPOINT_PAGES", 100)
+
+    async def scenario(store):
+        await store.credit("acme", 10**9, "r1", "", 1)
+        for number in range(600):
+            await store.hold(f"e{number}", "acme", 1, "v", 1)
+            await store.settle(record(f"e{number}", 1))
+        return path.with_name(path.name + "-wal").stat().st_size
+
+    # Some 7,000 pages were written; the log began again whenever it was copied.
+    assert with_store(path, scenario) < 3000 * 4096
+
+
+def test_the_key_cache_is_bounded_and_guesses_are_not_kept(path):
+    async def scenario(store):
+        store._keys = keys.KeyCache(3)
+        for number in range(6):
+            await store.create(*make_key(number))
+            await store.find(make_key(number)[1])
+            await store.find(key_digest(b"guess %d" % number))
+        assert [key.id for key in store._keys._keys.values()] == ["key_3", "key_4", "key_5"]
+        assert (await store.find(make_key(0)[1])).id == "key_0"
+
+    with_store(path, scenario)
+
+
+def test_a_read_that_began_before_a_revocation_does_not_bring_the_key_back(path):
+    async def scenario(store):
+        key, digest = make_key(1)
+        await store.create(key, digest)
+        read = store._read
+
+        async def slow(query):
+            found = await read(query)
+            store._read = read  # only the first read is overtaken
+            await store.revoke(key.id, 9)
+            return found
+
+        store._read = slow
+        assert (await store.find(digest)).revoked_ms == 9
+        assert (await store.find(digest)).revoked_ms == 9
+
+    with_store(path, scenario)
