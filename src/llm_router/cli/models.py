@@ -37,7 +37,7 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
     price = entry["price_per_mtok"] or {}
     providers = entry["providers"]
     active = [provider["id"] for provider in providers if provider["available"]]
-    idle = [f"({provider['id']})" for provider in providers if not provider["available"]]
+    idle = [f"({provider['id']})" for provider in providers]
     return (
         printable(entry["family"]),
         entry["id"],
@@ -45,7 +45,7 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
         _amount(price.get("input")),
         _amount(price.get("output")),
         entry["status"],
-        " ".join((*active, *idle)),
+        " ".join(active or idle),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -19,15 +20,18 @@ def print_json(value: object) -> None:
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[str] = frozenset()
 ) -> None:
-    """A table on standard output: drawn on a terminal, plain columns elsewhere.
+    """A table on standard output: styled on a terminal that is wide enough, plain columns elsewhere.
+
+    Cells are never broken or cut: ids are there to be copied.
 
     Args:
         right: columns whose cells are set flush right.
     """
-    if sys.stdout.isatty():
-        _print_drawn(columns, rows, right)
-        return
     widths = [max(len(cell) for cell in cells) for cells in zip(columns, *rows, strict=True)]
+    width = sum(widths) + len(_GAP) * len(widths)
+    if sys.stdout.isatty() and width <= shutil.get_terminal_size().columns:
+        _print_styled(columns, rows, right)
+        return
     for row in (columns, *rows):
         cells = (
             cell.rjust(width) if name in right else cell.ljust(width)
@@ -36,15 +40,15 @@ def print_table(
         print(_GAP.join(cells).rstrip())
 
 
-def _print_drawn(columns: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[str]) -> None:
+def _print_styled(columns: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[str]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        table.add_column(name, justify="right" if name in right else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
