@@ -17,7 +17,8 @@ from llm_router.catalog.listing import models_page
 from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import Snapshot, compile_snapshot, load_builtin
 from llm_router.domain.errors import NotFound, ServerError
-from llm_router.engine.operations import Context, dispatch, iso_time
+from llm_router.engine.moments import iso_time
+from llm_router.engine.operations import Context, dispatch
 from llm_router.settings import (
     ConfigError,
     Place,

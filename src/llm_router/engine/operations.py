@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
@@ -20,6 +19,7 @@ from llm_router.catalog.snapshot import Snapshot
 from llm_router.domain.errors import InvalidRequest, ModelNotFound, NotFound
 from llm_router.domain.key import Key, Limits, key_digest
 from llm_router.domain.money import MAX_PUSD, format_usd, parse_usd
+from llm_router.engine.moments import iso_time, parse_expiry
 from llm_router.ports import Books, Clock, Keyring
 
 DEFAULT_ACCOUNT = "default"
@@ -36,9 +36,6 @@ PATTERNS_MAX = 200
 
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _REF = re.compile(r"[!-~]{1,200}")
-_SPAN = re.compile(r"([1-9][0-9]{0,4})(m|h|d|w)")
-_SPANS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -255,36 +252,6 @@ async def reload_config(context: Context) -> Result:
             code="not_running",
         )
     return dict(await context.reload())
-
-
-def parse_expiry(text: str, now_ms: int) -> int:
-    """Unix milliseconds of a span from now (``90m``, ``12h``, ``30d``, ``8w``) or an ISO 8601 time.
-
-    A time without a zone is UTC; a date alone is the start of that day.
-
-    Raises:
-        InvalidRequest: it is neither, or lies in the past.
-    """
-    span = _SPAN.fullmatch(text)
-    if span is not None:
-        return now_ms + int(span[1]) * _SPANS_MS[span[2]]
-    try:
-        moment = datetime.fromisoformat(text)
-        zoned = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-        at_ms = (zoned - _EPOCH) // timedelta(milliseconds=1)
-    except (ValueError, OverflowError):
-        raise InvalidRequest(
-            "expires must be a span such as 12h, 30d or 8w, or a time such as 2027-01-31", param="expires"
-        ) from None
-    if at_ms <= now_ms:
-        raise InvalidRequest(f"expires lies in the past: {iso_time(at_ms)}", param="expires")
-    return at_ms
-
-
-def iso_time(ms: int) -> str:
-    """Unix milliseconds as ``2026-01-31T12:00:00Z``."""
-    moment = _EPOCH + timedelta(milliseconds=ms)
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _read(kind: type[_T], arguments: Mapping[str, object]) -> _T:

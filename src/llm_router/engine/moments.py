@@ -1,0 +1,42 @@
+"""Points in time as operators write and read them. The time of now is an argument."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from llm_router.domain.errors import InvalidRequest
+
+_SPAN = re.compile(r"([1-9][0-9]{0,4})(m|h|d|w)")
+_SPANS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def parse_expiry(text: str, now_ms: int) -> int:
+    """Unix milliseconds of a span from now (``90m``, ``12h``, ``30d``, ``8w``) or an ISO 8601 time.
+
+    A time without a zone is UTC; a date alone is the start of that day.
+
+    Raises:
+        InvalidRequest: it is neither, or lies in the past.
+    """
+    span = _SPAN.fullmatch(text)
+    if span is not None:
+        return now_ms + int(span[1]) * _SPANS_MS[span[2]]
+    try:
+        moment = datetime.fromisoformat(text)
+        zoned = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        at_ms = (zoned - _EPOCH) // timedelta(milliseconds=1)
+    except (ValueError, OverflowError):
+        raise InvalidRequest(
+            "expires must be a span such as 12h, 30d or 8w, or a time such as 2027-01-31", param="expires"
+        ) from None
+    if at_ms <= now_ms:
+        raise InvalidRequest(f"expires lies in the past: {iso_time(at_ms)}", param="expires")
+    return at_ms
+
+
+def iso_time(ms: int) -> str:
+    """Unix milliseconds as ``2026-01-31T12:00:00Z``."""
+    moment = _EPOCH + timedelta(milliseconds=ms)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
