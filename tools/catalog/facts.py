@@ -100,8 +100,8 @@ class Facts:
         own_context = row.get("max_input_tokens")
         own_output = _output_max(row, context)
         ends = None if text.earliest_shutdown_only else row.get("deprecation_date")
-        if shutdown is not None and not text.open_weights:
-            ends = min(shutdown, ends or shutdown)
+        if ends is None and not text.open_weights:
+            ends = shutdown  # closed weights end everywhere, unless the host has a date of its own
         smaller = own_context is not None and context is not None and own_context < 0.9 * context
         return DeploymentRow(
             provider=host,

@@ -60,8 +60,8 @@ class GenaiPrices:
         known = self._providers.get(provider)
         if known is None:
             raise SourceError(f"genai-prices knows no provider {provider!r}")
-        exact = [m for m in known.models if m.id == ref]
-        return (exact or [m for m in known.models if m.is_match(ref)] or [None])[0]
+        exact = (m for m in known.models if m.id == ref)
+        return next(exact, None) or next((m for m in known.models if m.is_match(ref)), None)
 
     def context_tokens(self, provider: str, ref: str) -> int | None:
         found = self.model(provider, ref)
@@ -72,7 +72,7 @@ class GenaiPrices:
         found = self.model(provider, ref)
         if found is None:
             return []
-        page = (self._providers[provider].pricing_urls or [None])[0]
+        page = next(iter(self._providers[provider].pricing_urls or ()), None)
         quotes = []
         for since, prices in self._periods(found.prices):
             day = max(self._day, date.fromisoformat(since)) if since else self._day
