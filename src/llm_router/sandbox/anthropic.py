@@ -56,14 +56,16 @@ def _error(trouble: Trouble, request_id: str) -> tuple[Headers, bytes]:
     return tuple(headers), msgspec.json.encode(body)
 
 
-def _mend(message: dict[str, object], model: str) -> dict[str, object]:
+def _mend(message: dict[str, object], model: str, counted: bool) -> dict[str, object]:
     """Take the gateway's members out of every usage object."""
-    inner = message.get("message")
-    for holder in (message, inner):
+    for holder in (message, message.get("message")):
         usage = holder.get("usage") if isinstance(holder, dict) else None
-        if isinstance(usage, dict):
-            for name in ("cost", "credits_remaining"):
-                usage.pop(name, None)
+        if not isinstance(holder, dict) or not isinstance(usage, dict):
+            continue
+        if not counted:
+            del holder["usage"]
+        for name in ("cost", "credits_remaining"):
+            usage.pop(name, None)
     return message
 
 

@@ -232,7 +232,7 @@ async def _send_whole(
 ) -> None:
     bill = Bill(usage=reply.usage, cost_pusd=0, credits_remaining_pusd=0)
     body, _ = form.dialect.encode_reply(reply, context, bill)
-    mended = form.mend(msgspec.json.decode(body), context.model)
+    mended = form.mend(msgspec.json.decode(body), context.model, reply.usage is not None)
     body = msgspec.json.encode(mended)
     if "stall" in faults:
         await connection.pause(faults["stall"].seconds)

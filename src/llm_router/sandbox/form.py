@@ -69,7 +69,8 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
         garbage: a stream message that can't be parsed.
         check: whether reasoning came back unchanged. Raises BadSignature.
         reply_id: an id in its form, from 24 hexadecimal digits.
-        mend: put a reply or stream message the way the provider writes it.
+        mend: put a reply or stream message the way the provider writes it, from the message, the
+            model and whether its usage is to be told.
         counting_body: the body of a counting call as one of a chat call.
         counted, listed, described: bodies of the other operations.
     """
@@ -89,7 +90,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     garbage: Callable[[bool], bytes]
     check: Callable[[ChatRequest], None]
     reply_id: Callable[[str], str]
-    mend: Callable[[dict[str, object], str], dict[str, object]]
+    mend: Callable[[dict[str, object], str, bool], dict[str, object]]
     counting_body: Callable[[bytes], bytes]
     counted: Callable[[int], object]
     listed: Callable[[], object]

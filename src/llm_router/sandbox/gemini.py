@@ -74,12 +74,15 @@ def _error(trouble: Trouble, request_id: str) -> tuple[Headers, bytes]:
     return (), msgspec.json.encode({"error": error})
 
 
-def _mend(message: dict[str, object], model: str) -> dict[str, object]:
+def _mend(message: dict[str, object], model: str, counted: bool) -> dict[str, object]:
     """Take the gateway's members out."""
     usage = message.get("usageMetadata")
-    if isinstance(usage, dict):
-        for name in ("cost", "credits_remaining", "creditsRemaining"):
-            usage.pop(name, None)
+    if not isinstance(usage, dict):
+        return message
+    if not counted:
+        return {name: value for name, value in message.items() if name != "usageMetadata"}
+    for name in ("cost", "creditsRemaining", "credits_remaining"):
+        usage.pop(name, None)
     return message
 
 

@@ -50,7 +50,7 @@ def _error(trouble: Trouble, request_id: str) -> tuple[Headers, bytes]:
     return tuple(headers), msgspec.json.encode(body)
 
 
-def _mend(message: dict[str, object], model: str) -> dict[str, object]:
+def _mend(message: dict[str, object], model: str, counted: bool) -> dict[str, object]:
     """Take the gateway's members out; write xAI's arithmetic for its models.
 
     xAI's chat form leaves reasoning out of ``completion_tokens`` and adds it in ``total_tokens``.
@@ -58,6 +58,8 @@ def _mend(message: dict[str, object], model: str) -> dict[str, object]:
     usage = message.get("usage")
     if not isinstance(usage, dict):
         return message
+    if not counted:
+        return {name: value for name, value in message.items() if name != "usage"}
     for name in ("cost", "credits_remaining"):
         usage.pop(name, None)
     details = usage.get("completion_tokens_details")

@@ -22,8 +22,10 @@ _NUMBER = re.compile(r"(?<![\w.])-?[0-9]{1,15}(?:\.[0-9]{1,6})?(?![\w])")
 _NAME = r"[A-Z][\w'\u2019-]*(?:[ ](?:de|of|la|los|las|New|San|[A-Z])[\w'\u2019-]*)*"
 _SUBJECT = re.compile(rf"(?<=[\s\"“'(,]){_NAME}")
 _NO_SUBJECT = {
-    "I", "I'm", "I'll", "The", "What", "How", "Is", "Please", "Use", "Can", "Then", "And", "Also", "If",
-    "Celsius", "Fahrenheit", "JSON", "Call", "Tell", "Give", "Compare", "It", "Do", "You", "My", "A",
+    "I", "I'm", "I'll", "The", "What", "What's", "How", "Is", "Are", "Please", "Use", "Can", "Could", "Then",
+    "And", "Also", "If", "Celsius", "Fahrenheit", "JSON", "Call", "Tell", "Give", "Compare", "It", "Do", "Does",
+    "You", "My", "A", "An", "In", "At", "On", "For", "From", "To", "With", "Who", "Where", "When", "Which", "Why",
+    "There", "This", "That", "These", "Those", "Let", "Show", "Find", "Get", "Check", "Say", "Write",
 }  # fmt: skip
 
 
@@ -42,9 +44,9 @@ class Words:
     def subjects(self) -> tuple[str, ...]:
         """Names in the text, in order, each once: "the weather in Paris and New York" has two."""
         found = _SUBJECT.findall(" " + self.text[:READ_CHARS])
-        names = (name.rstrip("'\u2019-").removesuffix("'s").removesuffix("\u2019s") for name in found)
-        starts = {m[1] for m in re.finditer(rf"(?:^|[.?!:]\s+)({_NAME})", self.text[:READ_CHARS])}
-        kept = dict.fromkeys(n for n in names if n not in _NO_SUBJECT)
+        names = (_name(name) for name in found)
+        starts = {_name(m[1]) for m in re.finditer(rf"(?:^|[.?!:]\s+)({_NAME})", self.text[:READ_CHARS])}
+        kept = dict.fromkeys(n for n in names if n)
         inner = [n for n in kept if n not in starts]
         return tuple(inner or kept)[:32]
 
@@ -118,6 +120,14 @@ class Prompt:
     def pick(self, count: int, salt: bytes = b"") -> int:
         """A number below ``count``, the same for the same request."""
         return int.from_bytes(hashlib.sha256(self.digest + salt).digest()[:4], "big") % count
+
+
+def _name(found: str) -> str:
+    """A found name without an ending 's and without words that only begin a sentence; maybe ""."""
+    words = found.rstrip("'\u2019-").removesuffix("'s").removesuffix("\u2019s").split()
+    while words and words[0] in _NO_SUBJECT:
+        del words[0]
+    return " ".join(words)
 
 
 def shorten(text: str, most: int) -> str:

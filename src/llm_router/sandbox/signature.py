@@ -11,15 +11,18 @@ import binascii
 import hashlib
 import hmac
 
-from llm_router.wire.chat import ChatRequest, Message, Opaque, Text, Thinking, ToolCall, ToolResult
+from llm_router.wire.chat import ChatRequest, Message, Opaque, Part, Text, Thinking, ToolCall, ToolResult
 
 _KEY = b"simulated reasoning"
 _SALT_BYTES = 12
 _MAC_BYTES = 24
 
-GEMINI_STAND_INS = frozenset({"skip_thought_signature_validator", "context_engineering_is_the_way_to_go"})
-"""What Gemini takes in place of a signature for calls that it did not make.
-https://ai.google.dev/gemini-api/docs/thought-signatures"""
+_STAND_INS = (b"skip_thought_signature_validator", b"context_engineering_is_the_way_to_go")
+GEMINI_STAND_INS = frozenset(
+    text for word in _STAND_INS for text in (word.decode(), base64.b64encode(word).decode().rstrip("="))
+)
+"""What Gemini takes in place of a signature for calls that it did not make; clients send it plain or
+as base64. https://ai.google.dev/gemini-api/docs/thought-signatures"""
 
 
 class BadSignature(ValueError):
@@ -38,9 +41,9 @@ def mint(content: str, salt: bytes) -> str:
 
 
 def genuine(signature: str, content: str) -> bool:
-    """Whether ``mint`` made that signature for that content."""
+    """Whether ``mint`` made that signature for that content. Both alphabets of base64 are taken."""
     try:
-        raw = base64.b64decode(signature, validate=True)
+        raw = base64.b64decode(signature.replace("-", "+").replace("_", "/"), validate=True)
     except (binascii.Error, ValueError):
         return False
     salt, mac = raw[:_SALT_BYTES], raw[_SALT_BYTES:]
@@ -58,9 +61,11 @@ def check_thinking(request: ChatRequest) -> None:
     """
     for index, message in enumerate(request.messages):
         for number, part in enumerate(message.parts):
+            path = f"messages.{index}.content.{number}"
+            if _foreign(part, request.dialect):
+                raise BadSignature(path, "Invalid `signature` in `thinking` block: it was not issued here")
             if not isinstance(part, Thinking):
                 continue
-            path = f"messages.{index}.content.{number}"
             if part.redacted is not None:
                 if not genuine(part.redacted, "redacted"):
                     raise BadSignature(path, "Invalid `data` in `redacted_thinking` block")
@@ -93,9 +98,9 @@ def check_thoughts(request: ChatRequest, *, required: bool) -> None:
     for index, message in enumerate(request.messages):
         for number, part in enumerate(message.parts):
             signature = part.signature if isinstance(part, Text | Thinking | ToolCall) else None
-            if signature is None or signature in GEMINI_STAND_INS:
+            if signature is None or signature.rstrip("=") in GEMINI_STAND_INS:
                 continue
-            if not genuine(signature, "gemini"):
+            if _foreign(part, request.dialect) or not genuine(signature, "gemini"):
                 raise BadSignature(f"contents[{index}].parts[{number}]", "Thought signature is not valid")
     if not required:
         return
@@ -120,6 +125,13 @@ def _open_turn(messages: tuple[Message, ...]) -> list[tuple[int, Message]]:
             break
         found.append((index, message))
     return found[::-1]
+
+
+def _foreign(part: Part, dialect: str) -> bool:
+    """Whether the part carries opaque state of another provider, which the real one could not read."""
+    if not isinstance(part, Text | Thinking | ToolCall) or part.origin in (None, dialect):
+        return False
+    return part.signature is not None or (isinstance(part, Thinking) and part.redacted is not None)
 
 
 def _mac(salt: bytes, content: str) -> bytes:

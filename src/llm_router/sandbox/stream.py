@@ -12,6 +12,8 @@ from llm_router.wire import events
 from llm_router.wire.chat import Raw
 from llm_router.wire.fold import unfold
 
+SLICE_TOKENS = 3
+
 
 def small_events(reply: events.Reply) -> Iterator[events.Event]:
     """The events of a reply, a word each; several choices take turns."""
@@ -35,16 +37,24 @@ def small_events(reply: events.Reply) -> Iterator[events.Event]:
 def _words(batch: list[events.Event]) -> Iterator[events.Event]:
     """One choice's events with its text cut into words and its logprobs beside them."""
     probs = [p for e in batch if isinstance(e, events.LogProbs) for p in msgspec.json.decode(e.content)]
-    texts = {e.part for e in batch if isinstance(e, events.PartOpened) and e.form == "text"}
+    forms = {e.part: e.form for e in batch if isinstance(e, events.PartOpened)}
     for event in batch:
         if isinstance(event, events.LogProbs):
             continue
         if not isinstance(event, events.PartDelta) or not event.text:
             yield event
             continue
-        for word in tokens.words(event.text):
+        form = forms[event.part]
+        cut = _slices(event.text) if form == "tool_call" else tokens.words(event.text)
+        for word in cut:
             yield msgspec.structs.replace(event, text=word)
-            if probs and event.part in texts:
+            if probs and form == "text":
                 count = len(tokens.pieces(word))
                 yield events.LogProbs(choice=event.choice, content=Raw(msgspec.json.encode(probs[:count])))
                 probs = probs[count:]
+
+
+def _slices(text: str) -> list[str]:
+    """Arguments in pieces of a few tokens, which heed no word of theirs."""
+    parts = tokens.pieces(text)
+    return ["".join(parts[at : at + SLICE_TOKENS]) for at in range(0, len(parts), SLICE_TOKENS)]

@@ -17,6 +17,9 @@ from llm_router.wire import events
 from llm_router.wire.dialect import Bill, ReplyContext
 
 _DATA = re.compile(rb"(?<=data: )\{[^\r\n]*\}")
+_ELEMENT = re.compile(rb"\{[^\r\n]*\}")
+"""A message of a JSON array, which the encoder writes on one line each."""
+
 _USAGE = re.compile(rb'"usage(?:Metadata)?"\s*:')
 
 
@@ -106,21 +109,25 @@ async def send_stream(
     slow_s: float,
 ) -> None:
     """Stream a reply event by event; ordered faults strike in its middle."""
+    counted = reply.usage is not None
     kind = "application/json" if context.json_array else form.dialect.content_type_stream
     await connection.start(200, (*(h for h in head if h[0] != "content-type"), ("content-type", kind)))
     encoder = form.dialect.stream_encoder(context)
     batch = list(small_events(reply))
+    if reply.usage is not None:  # what Anthropic's first message tells: the input, and hardly any output
+        early = msgspec.structs.replace(reply.usage, output_tokens=1, reasoning_tokens=0)
+        batch.insert(1, events.UsageSeen(usage=early))
     deltas = [at for at, event in enumerate(batch) if isinstance(event, events.PartDelta)]
     middle = deltas[len(deltas) // 2] if deltas else 0
     for at, event in enumerate(batch):
         data = encoder.encode(event)
         if data:
-            await connection.body(_mended(form, context, data), more=True)
+            await connection.body(_mended(form, context, data, counted), more=True)
             await connection.pause(slow_s)
         if at == middle and not await _strike(connection, form, context, faults, failure):
             return
     bill = Bill(usage=reply.usage, cost_pusd=0, credits_remaining_pusd=0)
-    await connection.body(_mended(form, context, encoder.finish(bill)), more=False)
+    await connection.body(_mended(form, context, encoder.finish(bill), counted), more=False)
 
 
 async def _strike(
@@ -141,24 +148,13 @@ async def _strike(
     return True
 
 
-def _mended(form: Form, context: ReplyContext, data: bytes) -> bytes:
+def _mended(form: Form, context: ReplyContext, data: bytes, counted: bool) -> bytes:
     """Stream bytes with every message that holds usage put the way the provider writes it."""
     if not _USAGE.search(data):
         return data
-    if context.json_array:
-        return _mended_array(form, context, data)
-    return _DATA.sub(lambda m: _message(form, context, m[0]), data)
 
+    def mend(match: re.Match[bytes]) -> bytes:
+        message = form.mend(msgspec.json.decode(match[0]), context.model, counted)
+        return msgspec.json.encode(message)
 
-def _mended_array(form: Form, context: ReplyContext, data: bytes) -> bytes:
-    """The same for a piece of a JSON array: ``[`` or ``,`` before the messages, ``]`` behind them."""
-    start, end = data.find(b"{"), data.rfind(b"}") + 1
-    if start < 0:
-        return data
-    messages = msgspec.json.decode(b"[" + data[start:end] + b"]")
-    mended = [msgspec.json.encode(form.mend(message, context.model)) for message in messages]
-    return data[:start] + b",\r\n".join(mended) + data[end:]
-
-
-def _message(form: Form, context: ReplyContext, text: bytes) -> bytes:
-    return msgspec.json.encode(form.mend(msgspec.json.decode(text), context.model))
+    return (_ELEMENT if context.json_array else _DATA).sub(mend, data)
