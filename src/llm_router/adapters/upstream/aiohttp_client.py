@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import ssl
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
+from weakref import WeakSet
 
 import aiohttp
 import yarl
@@ -51,8 +53,9 @@ class _Call:
 class AiohttpUpstream:
     """Implements :class:`~llm_router.ports.Upstream` on aiohttp, with the rules of
     :class:`~llm_router.adapters.upstream.client.LeanUpstream` but these: only idempotent methods are
-    sent again after a stale connection (aiohttp does not tell whether a byte of a reply came), and
-    its parser takes some heads that are not quite HTTP, such as lines that end in a bare LF.
+    sent again after a stale connection (aiohttp does not tell whether a byte of a reply came); its
+    parser takes some heads that are not quite HTTP, such as lines that end in a bare LF; and it takes
+    a cut gzip body, or a body without length whose connection is reset, for whole.
 
     Options:
         connections_per_origin_max: more calls than that wait their turn.
@@ -80,6 +83,7 @@ class AiohttpUpstream:
         self._user_agent = user_agent
         self._context = ssl_context
         self._session: aiohttp.ClientSession | None = None
+        self._replies: WeakSet[AiohttpReply] = WeakSet()
         self._closed = False
 
     async def send(self, request: UpstreamRequest, deadlines: Deadlines) -> AiohttpReply:
@@ -106,6 +110,8 @@ class AiohttpUpstream:
     async def close(self) -> None:
         """Close every connection."""
         self._closed = True
+        for reply in list(self._replies):
+            await reply.close()
         if self._session is not None:
             await self._session.close()
 
@@ -121,7 +127,7 @@ class AiohttpUpstream:
                 request.method,
                 yarl.URL(f"{url.origin.scheme}://{url.authority}{url.target}", encoded=True),
                 headers=headers,
-                data=request.body or None,
+                data=io.BytesIO(request.body) if request.body else None,
                 skip_auto_headers=("accept", "content-type"),
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=None, connect=call.deadlines.connect_s),
@@ -141,7 +147,9 @@ class AiohttpUpstream:
         except ValueError as error:
             response.close()
             raise malformed(label, str(error)) from error
-        return AiohttpReply(response, framing, label, call)
+        reply = AiohttpReply(response, framing, label, call)
+        self._replies.add(reply)
+        return reply
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -172,7 +180,9 @@ class AiohttpReply:
         self.status = response.status
         self.headers = framing.headers
         self._response = response
-        self._length = None if framing.bodiless else framing.length
+        coding = framing.headers.get("content-encoding", "identity").strip().lower()
+        self._coding = "identity" if framing.bodiless or not coding else coding
+        self._length = framing.length if self._coding == "identity" and not framing.bodiless else None
         self._label = label
         self._call = call
         self._begun = False
@@ -188,9 +198,9 @@ class AiohttpReply:
     async def __anext__(self) -> bytes:
         if self._failed is not None:
             raise self._failed
-        coding = self.headers.get("content-encoding", "identity").strip().lower()
-        if coding not in ENCODINGS and coding not in ("identity", "") and self._length != 0:
-            raise self._end(malformed(self._label, f"the body has the content-encoding {coding[:40]!r}"))
+        if self._coding not in ENCODINGS and self._coding != "identity":
+            cause = f"the body has the content-encoding {self._coding[:40]!r}, which was not asked for"
+            raise self._end(malformed(self._label, cause))
         try:
             piece = await self._next()
         except TimeoutError as error:

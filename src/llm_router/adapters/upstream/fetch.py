@@ -148,14 +148,19 @@ def _media(body: bytes, content_type: str, host: str) -> Fetched:
     data = base64.b64encode(body).decode("ascii")
     declared = content_type.partition(";")[0].strip().lower()
     media_type = sniff(data)
-    if declared == "text/plain" and media_type in (None, "image/bmp") and _is_text(body):
-        media_type = "text/plain"  # two letters, BM, are all the magic of a bitmap
+    if declared == "text/plain" and (media_type is None or _is_weak(media_type, body)):
+        media_type = "text/plain" if _is_text(body) else None
     if media_type is None or not _taken(media_type):
         raise _refusal(
             f"The media at {host} is of no supported type (its header says {declared[:60] or 'nothing'}). "
             "Send an image, audio, video, PDF or plain text file."
         )
     return Fetched(media_type=media_type, data=data)
+
+
+def _is_weak(media_type: str, body: bytes) -> bool:
+    """Whether two bytes were all that told the type: then text/plain on the header weighs more."""
+    return media_type in ("image/bmp", "audio/aac", "audio/mpeg") and not body.startswith(b"ID3")
 
 
 def _taken(media_type: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Protocol, cast
 
 import httptools
@@ -177,7 +178,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         reply = self._reply
-        if reply is not None and self._until_close:
+        if reply is not None and self._until_close and self._said_goodbye():
             reply.end()
             self._finish(reply)
         elif self._transport is not None:
@@ -247,7 +248,7 @@ class Connection(asyncio.Protocol):
         reply, parser = self._reply, self._parser
         if self._interim:
             self._interim = False
-        elif reply is not None and parser is not None and not self._excess:
+        elif reply is not None and parser is not None and not self._excess and self._fault is None:
             self._keep = parser.should_keep_alive()
             reply.end()
 
@@ -267,6 +268,18 @@ class Connection(asyncio.Protocol):
         self._overhead += size
         if self._overhead > self._limits.header_bytes_max:
             self.fail(malformed(self.label, f"more than {self._limits.header_bytes_max} bytes of headers"))
+
+    def _said_goodbye(self) -> bool:
+        """Whether TLS ended with close_notify; without it the end may be forged. asyncio calls
+        eof_received either way, so ask the TLS object: after close_notify it reads as empty."""
+        assert self._transport is not None
+        tls = self._transport.get_extra_info("ssl_object")
+        if tls is None:
+            return True
+        try:
+            return not tls.read(1)
+        except ssl.SSLError:
+            return False
 
     def _hold_back(self, reply: LeanReply) -> None:
         if reply.size > self._limits.buffer_bytes_max and not self._read_paused:

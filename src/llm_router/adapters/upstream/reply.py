@@ -100,12 +100,13 @@ class LeanReply:
         """The head is read; ``length`` is that of the body where it is declared."""
         self.status = status
         self.headers = headers
-        self._length = None if bodiless else length
         coding = headers.get("content-encoding", "identity").strip().lower()
         if coding in ENCODINGS and not bodiless:
             self._inflater = Inflater(coding)
         elif coding not in ("identity", ""):
             self._refused = f"the body has the content-encoding {coding[:40]!r}, which was not asked for"
+        elif not bodiless:
+            self._length = length
 
     def push(self, piece: bytes) -> None:
         """Body bytes as they came."""
@@ -119,7 +120,7 @@ class LeanReply:
 
     def fail(self, error: UpstreamError) -> None:
         """The reply ends here, in failure; what came before may still be read."""
-        if not self._complete and self._error is None:
+        if self._error is None and not (self._complete and self.status):
             self._error = error
         self.wake()
 
