@@ -106,7 +106,7 @@ def _word(name: object) -> str | None:
 def _plain(body: bytes) -> str:
     """Text that is not JSON; of a web page nothing is worth showing."""
     text = body[: 4 * MESSAGE_CHARS_MAX].decode("utf-8", "replace").strip()
-    return "" if text[:1] == "<" else text
+    return "" if text[:1] == "<" or text == "null" else text
 
 
 def encode_error(error: RouterError, request_id: str) -> bytes:

@@ -207,7 +207,9 @@ class _Measure:
         for name in _REQUIRED.get(kind, ()):
             if not isinstance(block.get(name), str):
                 raise _refuse(f"{where}.{name}", "field required: a text")
-        if kind in ("image", "document"):
+        if kind in ("text", "thinking"):
+            self.plain(block[kind])
+        elif kind in ("image", "document"):
             self.media(block, kind, where)
         elif kind == "tool_use":
             if not isinstance(block.get("input"), dict):

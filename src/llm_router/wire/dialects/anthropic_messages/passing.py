@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
+from llm_router.domain.errors import RouterError, UnsupportedContent, UpstreamError, UpstreamKind
 from llm_router.wire import events, media
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Bill, Fetched, Inspected, Observed, ReplyContext, Target
@@ -33,7 +33,11 @@ from llm_router.wire.relay import PREAMBLE_BYTES_MAX
 def edit_request(
     inspected: Inspected, target: Target, fetched: Mapping[str, Fetched]
 ) -> tuple[bytes, tuple[Loss, ...]]:
-    """The client's own bytes with the model, the provider's quirks and fetched media written in."""
+    """The client's own bytes with the model, the provider's quirks and fetched media written in.
+
+    Raises:
+        UnsupportedContent: a fetched document is no text, although its type says so.
+    """
     tree = inspected.tree
     assert isinstance(tree, Tree)
     body: dict[str, object] = {**tree.raw, "model": target.model}
@@ -67,7 +71,13 @@ def _source(found: Fetched) -> dict[str, object]:
     kind = "image" if media.media_form(found.media_type) == "image" else "document"
     source = {"type": "base64", "media_type": found.media_type, "data": found.data}
     if found.media_type.startswith("text/"):
-        source = {"type": "text", "media_type": "text/plain", "data": media.decode_text(found.data)}
+        try:
+            text = media.decode_text(found.data)
+        except ValueError as error:
+            raise UnsupportedContent(
+                f"A document that was fetched cannot be read: {error}.", param="messages"
+            ) from None
+        source = {"type": "text", "media_type": "text/plain", "data": text}
     return {"type": kind, "source": source}
 
 
