@@ -1,7 +1,8 @@
 """The six declarative edits of a request that a provider may need.
 
 They work on a decoded JSON object whose values may still be verbatim (:class:`msgspec.Raw`); a
-value is decoded only where a dotted path leads into it.
+value is decoded only where a dotted path leads into it. ``messages[].name`` means the member
+``name`` of every item of the list ``messages``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ def apply_quirks(body: dict[str, Any], quirks: tuple[Quirk, ...], model: str) ->
         if quirk.models and not any(fnmatchcase(model, pattern) for pattern in quirk.models):
             continue
         if quirk.when is not None and _is_empty(body.get(quirk.when, _MISSING)):
+            continue
+        if "[]." in quirk.field:
+            losses += _edit_items(body, quirk)
             continue
         holder, name = _holder(body, quirk.field, create=quirk.edit in ("default", "set"))
         if holder is None:
@@ -55,6 +59,30 @@ def apply_quirks(body: dict[str, Any], quirks: tuple[Quirk, ...], model: str) ->
     return losses
 
 
+def _edit_items(body: dict[str, Any], quirk: Quirk) -> list[Loss]:
+    """Edit the items of a list; those that change are copied, since others may hold them too."""
+    path, _, rest = quirk.field.partition("[].")
+    holder, name = _holder(body, path, create=False)
+    items = holder.get(name) if holder is not None else None
+    if isinstance(items, msgspec.Raw):
+        if f'"{rest.partition(".")[0]}"'.encode() not in bytes(items):
+            return []
+        items = msgspec.json.decode(items)
+    if holder is None or not isinstance(items, list):
+        return []
+    to = quirk.to.removeprefix(f"{path}[].") if quirk.to is not None else None
+    inner = (msgspec.structs.replace(quirk, field=rest, to=to, models=(), when=None),)
+    losses: list[Loss] = []
+    edited = []
+    for item in items:
+        if isinstance(item, dict):
+            item = dict(item)
+            losses += apply_quirks(item, inner, "")
+        edited.append(item)
+    holder[name] = edited
+    return [Loss(field=quirk.field, why=quirk.why)] if losses else []
+
+
 def _differ(asked: object, sent: object) -> bool:
     """Whether the client asked for something, and for something else than what is sent."""
     return asked is not _MISSING and _plain(asked) != _plain(sent)
@@ -68,9 +96,7 @@ def _is_empty(value: object) -> bool:
     return value is _MISSING or _plain(value) in (None, [], {}, "")
 
 
-def _holder(
-    body: dict[str, Any], path: str, *, create: bool
-) -> tuple[dict[str, Any] | None, str]:
+def _holder(body: dict[str, Any], path: str, *, create: bool) -> tuple[dict[str, Any] | None, str]:
     *parents, name = path.split(".")
     holder = body
     for parent in parents:

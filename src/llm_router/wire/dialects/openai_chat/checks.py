@@ -127,8 +127,6 @@ _TEXTS: Final = {"text": "text", "refusal": "refusal"}
 
 
 def _check_parts(parts: list[Any], at: str) -> None:
-    if not parts:
-        raise _bad(at, "must not be an empty list")
     for number, part in enumerate(parts):
         if part.__class__ is not dict or not isinstance(part.get("type"), str):
             raise _bad(f"{at}[{number}]", "must be an object with a type")
@@ -210,9 +208,9 @@ def _tools(name: str, value: Any) -> None:
         raise _bad(name, "must be a list")
     for number, tool in enumerate(value):
         at = f"{name}[{number}]"
-        if not isinstance(tool, dict) or not isinstance(tool.get("type"), str):
+        if not isinstance(tool, dict) or not isinstance(tool.get("type", "function"), str):
             raise _bad(at, 'must be an object with a type, such as {"type": "function", "function": {...}}')
-        kind = tool["type"]
+        kind = tool.get("type", "function")  # Mistral's clients leave it out
         if kind in ("function", "custom"):
             _offered(tool.get(kind), f"{at}.{kind}")
 

@@ -262,7 +262,7 @@ def _cache(part: dict[str, Any]) -> CacheMark | None:
 
 
 def _tool(tool: dict[str, Any]) -> Tool:
-    match tool["type"]:
+    match tool.get("type", "function"):
         case "function":
             return _function_tool(tool["function"], _cache(tool) or _cache(tool["function"]))
         case "custom":

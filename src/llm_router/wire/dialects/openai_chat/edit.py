@@ -17,7 +17,10 @@ from llm_router.wire.loss import Loss
 from llm_router.wire.media import data_url
 
 ROUTERS = ("openrouter",)
-"""Providers that take the members of ``GATEWAY_ONLY`` themselves."""
+"""Providers that take the members of ``GATEWAY_ONLY`` themselves..."""
+
+OURS_ALONE = ("models", "route")
+"""... but these: a router behind us must not answer with another model than the one priced."""
 
 
 def edit_request(
@@ -31,9 +34,8 @@ def edit_request(
     tree = cast(Tree, inspected.tree)
     body: dict[str, Any] = dict(tree.raw)
     body["model"] = target.model
-    if target.provider not in ROUTERS:
-        for name in GATEWAY_ONLY:
-            body.pop(name, None)
+    for name in GATEWAY_ONLY if target.provider not in ROUTERS else OURS_ALONE:
+        body.pop(name, None)
     if inspected.stream:
         body["stream"] = True
         options = tree.body.get("stream_options") or {}

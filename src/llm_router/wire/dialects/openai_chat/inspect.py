@@ -22,7 +22,6 @@ DEPTH_MAX = 128
 
 _decode = msgspec.json.Decoder().decode
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.S)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -98,7 +97,8 @@ def parse(body: bytes) -> Tree:
 
 def _too_deep(body: bytes) -> bool:
     """Whether brackets outside of strings nest deeper than the limit; linear in the body."""
-    brackets = _STRING.sub(b"", body).translate(None, _NOT_BRACKETS)
+    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
+    brackets = b"".join(plain.split(b'"')[::2]).translate(None, _NOT_BRACKETS)
     for _ in range(DEPTH_MAX):
         brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
         if not brackets:

@@ -132,6 +132,8 @@ def _split(
     if max(prompt, completion) > MAX_COUNT:
         return Reading(flags=(FLAG_INVALID,))
     read = min(read, prompt)
+    if read + write > prompt:  # what was written was read again at once: count it as read
+        write = max(0, write - read)
     write = min(write, prompt - read)
     hour = min(write, _hour_tokens(raw))
     audio = min(audio, prompt - read - write)
