@@ -30,7 +30,7 @@ def measure(body: dict[str, Any], raw: dict[str, msgspec.Raw]) -> Measured:
     if tools:
         found.needs.add("tools")
         found.text_bytes += len(bytes(raw["tools"]))
-        found.custom_tools = tuple(t["custom"]["name"] for t in tools if t["type"] == "custom")
+        found.custom_tools = tuple(t["custom"]["name"] for t in tools if t.get("type") == "custom")
     if body.get("functions"):
         found.needs.add("tools")
         found.text_bytes += len(bytes(raw["functions"]))
