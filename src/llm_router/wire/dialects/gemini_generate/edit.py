@@ -14,13 +14,11 @@ import msgspec
 from llm_router.wire.dialect import Fetched, Inspected, Target
 from llm_router.wire.dialects.gemini_generate.inspect import Tree
 from llm_router.wire.dialects.gemini_generate.members import (
-    Raw,
     camel,
     listed,
     member,
     object_of,
     raw_of,
-    snake,
     value_of,
 )
 from llm_router.wire.loss import Loss
@@ -54,9 +52,8 @@ def edit_request(
             )
         )
     if target.quirks:
-        spelled = {camel(name): value for name, value in body.items()}
-        losses += apply_quirks(spelled, target.quirks, target.model)
-        body = {_own_spelling(name, body): value for name, value in spelled.items()}
+        body, lost = _with_quirks(body, target)
+        losses += lost
     if body == before:
         return tree.body, tuple(losses)
     return msgspec.json.encode(body), tuple(losses)
@@ -70,17 +67,22 @@ def _model(model: str) -> str:
     return model if "/" in model else f"models/{model}"
 
 
-def _own_spelling(name: str, body: dict[str, Any]) -> str:
-    return snake(name) if name not in body and snake(name) in body else name
+def _with_quirks(body: dict[str, Any], target: Target) -> tuple[dict[str, Any], list[Loss]]:
+    """The provider's edits, which know camelCase only. What none of them touches stays as it was."""
+    spelled = {camel(name): value for name, value in body.items()}
+    if "generationConfig" in spelled:
+        _config(spelled)
+    before = {name: dict(value) if isinstance(value, dict) else value for name, value in spelled.items()}
+    losses = apply_quirks(spelled, target.quirks, target.model)
+    return (spelled if spelled != before else body), losses
 
 
 def _config(body: dict[str, Any]) -> dict[str, Any]:
     """generationConfig as an object whose values keep their bytes, under the client's spelling."""
     name = "generation_config" if "generation_config" in body else "generationConfig"
     config = body.get(name)
-    members: dict[str, Any] = {}
-    if isinstance(config, Raw):
-        members = {camel(key): value for key, value in (object_of(config) or {}).items()}
+    found = config if isinstance(config, dict) else object_of(config) or {}
+    members: dict[str, Any] = {camel(key): value for key, value in found.items()}
     body[name] = members
     return members
 
