@@ -41,7 +41,7 @@ from llm_router.edge.handlers import ROUTES
 from llm_router.engine.exchange import Engine
 from llm_router.engine.operations import Context, FirstKey, dispatch, first_run
 from llm_router.engine.state import State
-from llm_router.settings import ConfigError, ServeOptions, Settings, find_config, load
+from llm_router.settings import ConfigError, ServeOptions, Settings, find_config, load, needs_restart
 from llm_router.settings.announcement import Announcement
 from llm_router.settings.announcement import LocalModel as LocalNote
 from llm_router.wire.dialects.registry import DIALECTS
@@ -117,7 +117,7 @@ class Server:
         self._data = load_builtin()
         self._builtin = compile_snapshot(self._data, today=self._today())
         self._path = find_config(options.config, environ)
-        self._settings = self._load()
+        self._settings = self._started_with = self._load()
         self._overlay = Overlay()
         self._stack = contextlib.AsyncExitStack()
         self._stopping = False
@@ -231,7 +231,6 @@ class Server:
         Raises:
             InvalidRequest: with every problem of the file.
         """
-        before = self._settings
         try:
             settings = self._load()
             state = build_state(settings, self._data, self._overlay, self._today())
@@ -243,21 +242,6 @@ class Server:
             raise InvalidRequest(f"The configuration cannot be used; the one in use stays: {error}") from None
         self._settings = settings
         self._running().state = state
-        ignored = [
-            f"server.{name}"
-            for name in (
-                "host",
-                "port",
-                "data_dir",
-                "body_bytes_max",
-                "drain_s",
-                "concurrency_max",
-                "access_log",
-            )
-            if getattr(before.server, name) != getattr(settings.server, name)
-        ]
-        if before.fetch != settings.fetch:
-            ignored.append("fetch")
         return {
             "reloaded": True,
             "config": str(self._path) if self._path is not None else None,
@@ -265,7 +249,10 @@ class Server:
             "providers_active": sorted(state.active),
             "warnings": [
                 *settings.warnings,
-                *(f"{name} changed; it takes effect at the next start" for name in ignored),
+                *(
+                    f"{key} changed; it takes effect at the next start"
+                    for key in needs_restart(self._started_with, settings)
+                ),
             ],
         }
 

@@ -64,6 +64,7 @@ class ProviderText(_Strict, frozen=True, kw_only=True):
     name: str
     base_url: str
     docs_url: str
+    developer: str | None = None
     dialect: str = "openai_chat"
     auth: Literal["bearer", "header", "query", "none"] = "bearer"
     auth_name: str | None = None
@@ -88,6 +89,7 @@ class ProviderText(_Strict, frozen=True, kw_only=True):
             quirks=tuple(q.quirk() for q in self.quirks),
             takes_urls=self.takes_urls,
             docs_url=self.docs_url,
+            developer=self.developer,
         )
 
 

@@ -55,6 +55,7 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     name: str
     base_url: str
     docs_url: str
+    developer: str | None = None
     dialect: str = "openai_chat"
     auth: AuthScheme = "bearer"
     auth_name: str | None = None
@@ -78,6 +79,7 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             quirks=tuple(row.quirk() for row in self.quirks),
             takes_urls=self.takes_urls,
             docs_url=self.docs_url,
+            developer=self.developer,
         )
 
 

@@ -82,6 +82,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         takes_urls: part kinds ("image", "file") whose https URL it fetches itself; for the others
             the gateway fetches the bytes.
         docs_url: its public API reference.
+        developer: the developer whose models it serves at first hand, as :class:`Model` spells it.
+        simulated: the sandbox plays it.
     """
 
     id: str
@@ -96,6 +98,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     quirks: tuple[Quirk, ...] = ()
     takes_urls: tuple[str, ...] = ()
     docs_url: str | None = None
+    developer: str | None = None
     simulated: bool = False
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 
 from llm_router.billing.tokens import estimate_tokens
 from llm_router.domain.errors import ClientError, RouterError, UpstreamError
+from llm_router.domain.record import ExchangeRecord
 from llm_router.engine import admit, pump, settle
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import Attempts
@@ -200,12 +201,23 @@ class Engine:
         track.record = settle.record_of(track, metered, self.clock.now_ms(), self.clock.monotonic_us())
         if track.key is None or not (track.held or track.record.status not in REFUSALS_NOT_RECORDED):
             return None
+        charged_pusd = self._chargeable(track, track.record)
         remaining = await self.books.settle(track.record)
         return Bill(
             usage=None if metered is None else metered.usage,
-            cost_pusd=track.record.cost_pusd,
+            cost_pusd=charged_pusd,
             credits_remaining_pusd=remaining,
         )
+
+    def _chargeable(self, track: Track, record: ExchangeRecord) -> int:
+        """What the ledger will charge of the cost: at most the hold and what else is available.
+
+        Exact, because the ledger moves in the synchronous first step of ``settle``.
+        """
+        held_pusd = track.admitted.estimate.amount_pusd if track.admitted is not None else 0
+        if record.cost_pusd <= held_pusd:
+            return record.cost_pusd
+        return min(record.cost_pusd, held_pusd + max(0, self.books.available(record.account)))
 
     async def _close(self, track: Track) -> None:
         """Resolve what is still open. Runs on every way out."""

@@ -46,8 +46,9 @@ def make_plan(
     """Order the deployments that can be called.
 
     Deployments that lack a capability the request needs come last (the catalogue may be behind the
-    provider, so they are not excluded); then those that speak the client's own dialect come first;
-    otherwise the catalogue's order is kept. Unpriced deployments are rejected: never free.
+    provider, so they are not excluded). The model's own developer comes before resellers. Of the
+    rest, those that speak the client's own dialect come first, since nothing can be lost there;
+    else the catalogue's order is kept. Unpriced deployments are rejected: never free.
     """
     candidates: list[Candidate] = []
     rejections: list[Rejection] = []
@@ -65,7 +66,13 @@ def make_plan(
                 )
             )
     if len(candidates) > 1:
-        candidates.sort(key=lambda c: (_missing(model, c.deployment, needs), not c.same_dialect))
+        candidates.sort(
+            key=lambda c: (
+                _missing(model, c.deployment, needs),
+                c.provider.developer != model.developer,
+                not c.same_dialect,
+            )
+        )
     return Plan(candidates=tuple(candidates), rejections=tuple(rejections))
 
 

@@ -70,7 +70,14 @@ def _base(
         return blank
     # Neither its name nor the variables of its key: that key belongs to its own address alone.
     return msgspec.structs.replace(
-        known[table.extends], id=id_, name=id_, base_url="", env=(), docs_url=None, key_required=True
+        known[table.extends],
+        id=id_,
+        name=id_,
+        base_url="",
+        env=(),
+        docs_url=None,
+        developer=None,
+        key_required=True,
     )
 
 

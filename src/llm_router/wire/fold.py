@@ -142,9 +142,7 @@ def fold(stream: Iterable[events.Event]) -> events.Reply:
 
 def unfold(reply: events.Reply) -> Iterator[events.Event]:
     """The events that tell the reply, one delta a part."""
-    yield events.Started(
-        id=reply.id, model=reply.model, created_s=reply.created_s, extras=reply.extras
-    )
+    yield events.Started(id=reply.id, model=reply.model, created_s=reply.created_s, extras=reply.extras)
     yield from reply.opaque
     for choice in reply.choices:
         for number, part in enumerate(choice.parts):

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from llm_router.wire.dialect import Dialect
-from llm_router.wire.dialects import anthropic_messages, gemini_generate, openai_chat
+from llm_router.wire.dialects.anthropic_messages import DIALECT as ANTHROPIC_MESSAGES
+from llm_router.wire.dialects.gemini_generate import DIALECT as GEMINI_GENERATE
+from llm_router.wire.dialects.openai_chat import DIALECT as OPENAI_CHAT
 
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
-    {
-        dialect.name: dialect
-        for dialect in (openai_chat.DIALECT, anthropic_messages.DIALECT, gemini_generate.DIALECT)
-    }
+    {dialect.name: dialect for dialect in (OPENAI_CHAT, ANTHROPIC_MESSAGES, GEMINI_GENERATE)}
 )
