@@ -186,6 +186,13 @@ def test_an_empty_reply_is_a_whole_stream() -> None:
     assert [event for event, _ in kit.frames(out)] == ["message_start", "message_delta", "message_stop"]
 
 
+def test_minted_ids_are_of_this_form() -> None:
+    context = msgspec.structs.replace(kit.CONTEXT, reply_id="chatcmpl-7")
+    for own, seen in (("msg_own", "msg_own"), ("chatcmpl-9", "msg_7"), ("", "msg_7")):
+        data, _ = DIALECT.encode_reply(events.Reply(id=own, choices=(events.Choice(),)), context, kit.BILL)
+        assert json.loads(data)["id"] == seen
+
+
 def test_the_bill_stands_in_the_usage_exactly() -> None:
     reply = DIALECT.decode_reply(kit.reply_bytes("text"))
     data, _ = DIALECT.encode_reply(reply, kit.CONTEXT, kit.BILL)
@@ -294,6 +301,22 @@ def test_foreign_state_comes_back_through_a_client_unharmed(streamed: bool) -> N
     }
     request = DIALECT.decode_request(DIALECT.inspect(json.dumps(body).encode(), None, None))
     assert request.messages[-1].parts == _FOREIGN
+
+
+def test_foreign_state_that_is_known_early_goes_before_its_call() -> None:
+    encoder = DIALECT.stream_encoder(kit.CONTEXT)
+    opened = events.PartOpened(
+        part=0, form="tool_call", id="c", name="f", signature="thought==", dialect="gemini_generate"
+    )
+    data = encoder.encode(opened) + encoder.encode(events.PartClosed(part=0, signature="thought=="))
+    data += encoder.finish(kit.BILL)
+    kit.grammar(data)
+    content = _accumulated(data)
+    assert [block["type"] for block in content] == ["redacted_thinking", "tool_use"]
+    body = {"model": "m", "max_tokens": 5, "messages": [{"role": "assistant", "content": content}]}
+    request = DIALECT.decode_request(DIALECT.inspect(json.dumps(body).encode(), None, None))
+    call = chat.ToolCall(id="c", name="f", arguments="{}", signature="thought==", origin="gemini_generate")
+    assert request.messages[0].parts == (call,)
 
 
 def test_a_forged_seal_is_taken_as_it_is() -> None:

@@ -133,6 +133,8 @@ def test_names_only_in_the_framing_and_done_marker() -> None:
     assert kit.decode([out.encode()]) == kit.decode([text.encode()])
     unnamed = "".join(line + "\n" for line in text.split("\n") if not line.startswith("event:"))
     tail = "event: data\ndata: [DONE]\n\n"
+    early = text[: text.index("event: message_delta")]
+    assert isinstance(kit.decode([early.encode(), tail.encode()])[-1], events.Failed)
     assert kit.decode([unnamed.encode(), tail.encode()]) == kit.decode([text.encode()])
 
 
@@ -201,8 +203,9 @@ def test_an_index_that_comes_twice() -> None:
             {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "!"}},
         ]
 
-    reply = kit.decode_stream(kit.sse(*block("a"), *block("b"), {"type": "message_stop"}))
-    assert [p.text for p in reply.choices[0].parts if isinstance(p, chat.Text)] == ["a!", "b!"]
+    got = kit.decode([kit.sse(*block("a"), *block("b"), {"type": "message_stop"})])
+    assert [p.text for p in fold(got).choices[0].parts if isinstance(p, chat.Text)] == ["a!", "b!"]
+    assert [event.part for event in got if isinstance(event, events.PartClosed)] == [0, 1]
 
 
 def test_usage_takes_the_last_value_of_each_field() -> None:
@@ -283,3 +286,4 @@ def test_hostile_events_never_raise_and_obey_the_event_grammar(
             case _:
                 pass
     assert isinstance(got[-1], events.Failed | events.Ended)
+    assert isinstance(got[-1], events.Failed) or not open_

@@ -19,7 +19,7 @@ from llm_router.wire.dialect import Bill, Fetched, Inspected, Observed, ReplyCon
 from llm_router.wire.dialects.anthropic_messages.errors import encode_error
 from llm_router.wire.dialects.anthropic_messages.facts import dump, items, members, string
 from llm_router.wire.dialects.anthropic_messages.inspect import Tree
-from llm_router.wire.dialects.anthropic_messages.reply import decode_reply, open_message
+from llm_router.wire.dialects.anthropic_messages.reply import decode_reply, open_message, reply_id
 from llm_router.wire.dialects.anthropic_messages.stream import Decoder
 from llm_router.wire.dialects.anthropic_messages.usage import annotate
 from llm_router.wire.dialects.anthropic_messages.writer import frame
@@ -102,7 +102,7 @@ def pass_reply(body: bytes, context: ReplyContext) -> Passed:
     """
     message = open_message(body)
     reply = decode_reply(body)
-    defaults = {"id": context.reply_id, "type": "message", "role": "assistant", "model": context.model}
+    defaults = {"id": reply_id("", context), "type": "message", "role": "assistant", "model": context.model}
     for name, text in defaults.items():
         if not string(message.get(name)):
             message[name] = dump(text)
@@ -258,9 +258,9 @@ class PassRelay:
         """``message_start`` with the members that clients rely on; unchanged if they are there."""
         body = members(data) or {}
         message = members(body.get("message")) or {}
-        defaults = {"id": self._context.reply_id, "model": self._context.model}
+        defaults = {"id": reply_id("", self._context), "model": self._context.model}
         missing = {name: dump(text) for name, text in defaults.items() if not string(message.get(name))}
-        self.observed.reply_id = string(message.get("id")) or self._context.reply_id
+        self.observed.reply_id = string(message.get("id")) or defaults["id"]
         if not missing:
             return data
         return msgspec.json.encode({**body, "message": {**message, **missing}})

@@ -129,8 +129,10 @@ def opaque_members(message: dict[str, Raw]) -> list[OpaqueSeen]:
 
 
 def reply_id(own: str, context: ReplyContext) -> str:
-    """The reply's id: the provider's if it is of this API's form."""
-    return own if own.startswith("msg_") else context.reply_id
+    """The reply's id: the provider's if it is of this API's form, else the minted one in that form."""
+    if own.startswith("msg_"):
+        return own
+    return "msg_" + context.reply_id.removeprefix("msg_").removeprefix("chatcmpl-")
 
 
 def call_id(own: str, context: ReplyContext, number: int) -> str:
