@@ -220,3 +220,18 @@ def test_models_and_keys(sandbox: RunningSandbox, client: anthropic.Anthropic) -
         reply = http.post(f"{url}/v1/messages", json={"model": MODEL})
     assert reply.status_code == 401
     assert reply.json()["error"]["type"] == "authentication_error"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"max_tokens": 1024}, "max_tokens"),
+        ({"tools": [WEATHER], "tool_choice": {"type": "any"}}, "tool_choice"),
+        ({"extra_body": {"temperature": 0.5}}, "temperature"),
+        ({"extra_body": {"top_k": 5}}, "top_k"),
+    ],
+)
+def test_what_goes_badly_with_thinking(client: anthropic.Anthropic, fields: Any, said: str) -> None:
+    asked: Any = {"model": MODEL, "max_tokens": 3000, "thinking": THINKING, "messages": user("hi"), **fields}
+    with pytest.raises(anthropic.BadRequestError, match=said):
+        client.messages.create(**asked)

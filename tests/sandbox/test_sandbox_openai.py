@@ -286,3 +286,9 @@ def test_unknown_paths(sandbox: RunningSandbox) -> None:
         reply = http.post(f"{sandbox.base_url}/openai/v1/nothing", headers={"authorization": "Bearer k"})
         assert reply.status_code == 404
         assert "message" in reply.json()["error"]
+
+
+def test_names_that_only_a_provider_takes(client: openai.OpenAI) -> None:
+    reply = client.chat.completions.create(model="@cf/meta/llama-3.1-8b", messages=user("Hello"))
+    assert reply.model == "@cf/meta/llama-3.1-8b"
+    assert "[simulated @cf/meta/llama-3.1-8b]" in (reply.choices[0].message.content or "")

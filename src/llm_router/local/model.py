@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 DEFAULT_ID = "smollm2-135m-instruct"
 DEFAULT_TEMPERATURE = 0.0
-DEFAULT_OUTPUT_TOKENS = 1024
+DEFAULT_OUTPUT_TOKENS = 512
 """So small a model can fall into repeating itself: it stops here and not at the end of the context."""
 
 DEFAULT_TEMPLATE = (

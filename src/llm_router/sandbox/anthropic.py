@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import msgspec
 
 from llm_router.sandbox.form import Call, Form, Headers, Trouble, wait_text
-from llm_router.sandbox.signature import check_thinking
+from llm_router.sandbox.signature import Objection, check_thinking
+from llm_router.wire.chat import ChatRequest
 from llm_router.wire.dialects.anthropic_messages import DIALECT
 
 MODELS = ("claude-opus-4-1", "claude-sonnet-4-5", "claude-haiku-4-5", "claude-sonnet-4", "claude-3-7-sonnet")
@@ -54,6 +55,29 @@ def _error(trouble: Trouble, request_id: str) -> tuple[Headers, bytes]:
     if wait is not None:
         headers.append(("retry-after", wait_text(wait)))
     return tuple(headers), msgspec.json.encode(body)
+
+
+def _check(request: ChatRequest) -> None:
+    """Check reasoning of earlier turns, and what may not be asked for together with thinking.
+
+    https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking#feature-compatibility
+
+    Raises:
+        Objection: what the API answers with 400.
+    """
+    check_thinking(request)
+    thinking = request.reasoning
+    if thinking is None or not (thinking.enabled or thinking.adaptive or thinking.budget_tokens):
+        return
+    budget, most = thinking.budget_tokens, request.max_tokens
+    if budget is not None and most is not None and budget >= most:
+        raise Objection("max_tokens", "`max_tokens` must be greater than `thinking.budget_tokens`")
+    if request.tool_choice is not None and request.tool_choice.mode in ("required", "tool"):
+        raise Objection("tool_choice", "Thinking may not be enabled when tool_choice forces tool use")
+    if request.temperature not in (None, 1.0):
+        raise Objection("temperature", "`temperature` may only be set to 1 when thinking is enabled")
+    if request.top_k is not None:
+        raise Objection("top_k", "`top_k` must be unset when thinking is enabled")
 
 
 def _mend(message: dict[str, object], model: str, counted: bool) -> dict[str, object]:
@@ -109,7 +133,7 @@ FORM = Form(
     error=_error,
     failure=_failure,
     garbage=_garbage,
-    check=check_thinking,
+    check=_check,
     reply_id=lambda digits: f"msg_01{digits[:22]}",
     mend=_mend,
     counting_body=_counting_body,

@@ -17,7 +17,7 @@ from llm_router.sandbox.form import SIMULATED_HEADER, Call, Form, Headers, Troub
 from llm_router.sandbox.metering import PromptCache, meter, prompt_tokens
 from llm_router.sandbox.model import simulate
 from llm_router.sandbox.prompt import Prompt
-from llm_router.sandbox.signature import BadSignature
+from llm_router.sandbox.signature import Objection
 from llm_router.sandbox.streaming import Connection, Gone, send_stream
 from llm_router.sandbox.tries import Tries
 from llm_router.wire.chat import ChatRequest
@@ -127,7 +127,7 @@ class Sandbox:
                 raise Refused(_ordered(form, faults[kind]))
         try:
             form.check(request)
-        except BadSignature as bad:
+        except Objection as bad:
             raise Refused(Trouble(status=400, message=bad.why, param=bad.path)) from bad
         answer = simulate(prompt, empty="empty" in faults)
         usage = None if prompt.directives.no_usage else meter(request, answer, self._cache)
@@ -199,14 +199,29 @@ def _decode(
     try:
         if counting:
             body = exchange.form.counting_body(body)
+        body, named = _plain_model(body)
         inspected = dialect.inspect(body, call.model, call.stream)
         if call.stream and exchange.form.name == "gemini":
             inspected.json_array = query.get("alt") != "sse"
-        return inspected, dialect.decode_request(inspected)
+        request = dialect.decode_request(inspected)
+        return inspected, request if named is None else msgspec.structs.replace(request, model=named)
     except RouterError as error:
         raise Refused(Trouble(status=error.status, message=error.message, param=error.param)) from error
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise Refused(Trouble(status=400, message=f"The body is not a JSON object: {error}.")) from error
+
+
+def _plain_model(body: bytes) -> tuple[bytes, str | None]:
+    """Put a stand-in where the model's name is one that only its provider takes ("@cf/meta/llama-3").
+
+    The dialects' front side checks names as the gateway's clients may write them.
+    """
+    tree = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    model = msgspec.json.decode(tree["model"]) if "model" in tree else None
+    if not isinstance(model, str) or model[:1].isalnum():
+        return body, None
+    tree["model"] = msgspec.Raw(b'"simulated"')
+    return msgspec.json.encode(tree), model
 
 
 def _ordered(form: Form, fault: Fault) -> Trouble:

@@ -67,7 +67,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
         failure: the last bytes of a stream that fails, from the error's body and whether a JSON
             array (not SSE) is streamed.
         garbage: a stream message that can't be parsed.
-        check: whether reasoning came back unchanged. Raises BadSignature.
+        check: what only this provider refuses, changed reasoning above all. Raises Objection.
         reply_id: an id in its form, from 24 hexadecimal digits.
         mend: put a reply or stream message the way the provider writes it, from the message, the
             model and whether its usage is to be told.

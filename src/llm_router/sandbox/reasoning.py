@@ -14,6 +14,7 @@ _THINKERS = re.compile(
     re.IGNORECASE,
 )
 _NO_THINKERS = re.compile(r"-chat(-latest)?$|instruct|non-reasoning|flash-lite", re.IGNORECASE)
+_PLAIN = re.compile(r"(^|/)(gpt-[34])", re.IGNORECASE)
 _HIDDEN = re.compile(r"(^|/)(o[1-9]|gpt-[5-9]|gpt-4)", re.IGNORECASE)
 _SENTENCES = {"minimal": 1, "low": 1, "medium": 2, "high": 4, "xhigh": 6, "max": 8}
 _STEPS = (
@@ -50,8 +51,8 @@ def think(prompt: Prompt) -> Thoughts | None:
         if not named and (asked is None or not (asked.budget_tokens or asked.effort)):
             return None
         shown = asked is not None and asked.show is True
-    else:
-        if not named:
+    else:  # OpenAI's form: models of any maker behind hosts that speak it
+        if not named and (asked is None or _PLAIN.search(request.model) is not None):
             return None
         shown = _HIDDEN.search(request.model) is None
     effort = asked.effort if asked is not None else None

@@ -25,8 +25,8 @@ GEMINI_STAND_INS = frozenset(
 as base64. https://ai.google.dev/gemini-api/docs/thought-signatures"""
 
 
-class BadSignature(ValueError):
-    """A signature did not come back as it was given. ``path`` says where it stood."""
+class Objection(ValueError):
+    """The provider would refuse the request. ``path`` says where in it, ``why`` what is wrong."""
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(why)
@@ -57,27 +57,27 @@ def check_thinking(request: ChatRequest) -> None:
     thinking (https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking).
 
     Raises:
-        BadSignature: a block was changed, or is missing where it must stand.
+        Objection: a block was changed, or is missing where it must stand.
     """
     for index, message in enumerate(request.messages):
         for number, part in enumerate(message.parts):
             path = f"messages.{index}.content.{number}"
             if _foreign(part, request.dialect):
-                raise BadSignature(path, "Invalid `signature` in `thinking` block: it was not issued here")
+                raise Objection(path, "Invalid `signature` in `thinking` block: it was not issued here")
             if not isinstance(part, Thinking):
                 continue
             if part.redacted is not None:
                 if not genuine(part.redacted, "redacted"):
-                    raise BadSignature(path, "Invalid `data` in `redacted_thinking` block")
+                    raise Objection(path, "Invalid `data` in `redacted_thinking` block")
             elif part.signature is None or not genuine(part.signature, part.text):
-                raise BadSignature(path, "Invalid `signature` in `thinking` block")
+                raise Objection(path, "Invalid `signature` in `thinking` block")
     thinks = request.reasoning
     if thinks is None or thinks.enabled is not True or thinks.adaptive:
         return
     for index, message in _open_turn(request.messages):
         if message.role == "assistant" and any(isinstance(p, ToolCall) for p in message.parts):
             if not isinstance(message.parts[0], Thinking):
-                raise BadSignature(
+                raise Objection(
                     f"messages.{index}.content.0",
                     "Expected `thinking` or `redacted_thinking`, but found another block: an assistant turn "
                     "with tool calls must begin with its thinking block while thinking is enabled",
@@ -93,7 +93,7 @@ def check_thoughts(request: ChatRequest, *, required: bool) -> None:
             (Gemini 3, https://ai.google.dev/gemini-api/docs/thought-signatures).
 
     Raises:
-        BadSignature: a signature was changed, or is missing where it is required.
+        Objection: a signature was changed, or is missing where it is required.
     """
     for index, message in enumerate(request.messages):
         for number, part in enumerate(message.parts):
@@ -101,13 +101,13 @@ def check_thoughts(request: ChatRequest, *, required: bool) -> None:
             if signature is None or signature.rstrip("=") in GEMINI_STAND_INS:
                 continue
             if _foreign(part, request.dialect) or not genuine(signature, "gemini"):
-                raise BadSignature(f"contents[{index}].parts[{number}]", "Thought signature is not valid")
+                raise Objection(f"contents[{index}].parts[{number}]", "Thought signature is not valid")
     if not required:
         return
     for index, message in _open_turn(request.messages):
         calls = [p for p in message.parts if isinstance(p, ToolCall)]
         if message.role == "assistant" and calls and calls[0].signature is None:
-            raise BadSignature(
+            raise Objection(
                 f"contents[{index}].parts",
                 f"Function call is missing a thought_signature in functionCall parts: {calls[0].name}",
             )
