@@ -345,7 +345,7 @@ def test_foreign_calls_carry_the_documented_placeholder_once() -> None:
     assert first["functionCall"] == {"id": "a", "name": "f", "args": {}}
     assert "thoughtSignature" not in second
     assert body["contents"][2]["parts"] == [
-        {"functionResponse": {"id": "a", "name": "f", "response": {"result": ""}}},
+        {"functionResponse": {"id": "a", "name": "f", "response": {}}},
         {"functionResponse": {"id": "b", "name": "f", "response": {"result": "B"}}},
     ]
     assert losses == []

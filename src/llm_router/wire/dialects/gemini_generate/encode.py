@@ -109,12 +109,9 @@ class _Encoder:
             written = self._parts.write(part)
             if written is not None:
                 parts.append(written)
-        signed = any(
-            "thoughtSignature" in part for part in parts if isinstance(part, dict) and "functionCall" in part
-        )
-        if calls and not signed and needs_signatures(self._target.model):
+        if calls and needs_signatures(self._target.model):
             first = next(part for part in parts if isinstance(part, dict) and "functionCall" in part)
-            first["thoughtSignature"] = SKIP
+            first.setdefault("thoughtSignature", SKIP)
         return parts
 
     def _user(self, message: chat.Message) -> list[Any]:
@@ -140,7 +137,7 @@ class _Encoder:
             )
         texts = [part.text for part in result.content if isinstance(part, chat.Text)]
         answer: dict[str, Any] = {"id": result.call_id} if result.call_id else {}
-        answer |= {"name": name, "response": _response("\n".join(texts), result.is_error)}
+        answer |= {"name": name, "response": _response(texts, result.is_error)}
         inside: list[Any] = []
         behind: list[Any] = []
         for part in result.content:
@@ -339,8 +336,11 @@ class _Encoder:
                 body[name] = raw
 
 
-def _response(text: str, is_error: bool) -> dict[str, Any] | Raw:
+def _response(texts: list[str], is_error: bool) -> dict[str, Any] | Raw:
     """A function's answer: an object as it is, text under ``result``, a failure under ``error``."""
+    text = "\n".join(texts)
+    if not texts and not is_error:
+        return {}
     data = text.encode("utf-8", "replace")
     value = value_of(data) if text.lstrip()[:1] == "{" else None
     if is_error:

@@ -145,7 +145,9 @@ class _Frames:
             return [Frame(message, None) for message in self._other.close()]
         rest = bytes(self._buffer)
         self._buffer.clear()
-        return _frames_of(rest.rstrip(b"\r\n") + b"\r\n\r\n") if rest.strip() else []
+        if not rest.endswith((b"\n\n", b"\r\r", b"\n\r\n")):
+            rest = rest.rstrip(b"\r\n") + b"\r\n\r\n"
+        return _frames_of(rest)
 
     def _cut(self) -> list[Frame]:
         """Take whole events off the buffer. A last CR waits: an LF may follow it."""

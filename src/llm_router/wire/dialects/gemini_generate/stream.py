@@ -16,7 +16,7 @@ from llm_router.wire.dialects.gemini_generate.chunks import ChunkReader
 from llm_router.wire.dialects.gemini_generate.errors import error_value
 from llm_router.wire.dialects.gemini_generate.grounding import grounding_of
 from llm_router.wire.dialects.gemini_generate.logprobs import encode_logprobs
-from llm_router.wire.dialects.gemini_generate.members import object_of
+from llm_router.wire.dialects.gemini_generate.members import compact, object_of
 from llm_router.wire.dialects.gemini_generate.parts import PartWriter
 from llm_router.wire.dialects.gemini_generate.reply import add_opaque, finish_members, usage_metadata
 from llm_router.wire.events import Event
@@ -148,6 +148,8 @@ class Writer:
 
     def frame(self, message: bytes) -> bytes:
         if not self._array:
+            if b"\n" in message or b"\r" in message:  # an indented element of an array
+                message = compact(message).encode()
             return b"data: " + message + b"\r\n\r\n"
         begun, self._begun = self._begun, True
         return (b",\r\n" if begun else b"[") + message
