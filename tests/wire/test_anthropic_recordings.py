@@ -9,10 +9,11 @@ from typing import Any
 import anthropic_kit as kit
 import pytest
 
-from llm_router.domain.errors import UpstreamError, UpstreamKind
+from llm_router.domain.errors import InvalidRequest, UnsupportedContent, UpstreamError, UpstreamKind
 from llm_router.domain.usage import Usage
 from llm_router.wire import chat, events
 from llm_router.wire.dialects.anthropic_messages import DIALECT
+from llm_router.wire.dialects.registry import DIALECTS
 from llm_router.wire.fold import unfold
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "recordings"
@@ -293,3 +294,49 @@ def test_requests_lose_nothing(case: dict[str, Any]) -> None:
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     """A function tool without its optional type."""
     return {k: v for k, v in tool.items() if (k, v) != ("type", "custom")}
+
+
+# --- requests of other dialects ----------------------------------------------------------------------------
+
+
+def _check_demands(body: dict[str, Any]) -> None:
+    """What the API refuses: turns that do not alternate, results that do not follow their calls, empty text."""
+    waiting: set[str] = set()
+    roles = [message["role"] for message in body["messages"]]
+    assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"] * (len(roles) % 2)
+    for message in body["messages"]:
+        blocks = message["content"]
+        assert blocks
+        assert all(block["text"].strip() for block in blocks if block["type"] == "text")
+        results = [block.get("tool_use_id") for block in blocks if block["type"] == "tool_result"]
+        assert set(results) == waiting
+        assert [block["type"] for block in blocks[: len(results)]] == ["tool_result"] * len(results)
+        waiting = {block["id"] for block in blocks if block["type"] == "tool_use"}
+    assert all(tool["input_schema"]["type"] == "object" for tool in body.get("tools") or ())
+    budget = (body.get("thinking") or {}).get("budget_tokens")
+    assert budget is None or 1024 <= budget < body["max_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("api", "dialect"), [("chat_completions", "openai_chat"), ("*generate_content", "gemini_generate")]
+)
+def test_recorded_requests_of_other_dialects_become_valid_ones(api: str, dialect: str) -> None:
+    front = DIALECTS[dialect]
+    seen = 0
+    for path in sorted(RECORDINGS.glob(f"dev/*/{api}/*.json")):
+        body = (json.loads(path.read_bytes())["request"] or {}).get("body")
+        if not isinstance(body, dict):
+            continue
+        try:
+            inspected = front.inspect(
+                json.dumps(body).encode(), "m" if dialect == "gemini_generate" else None, None
+            )
+            data, _ = DIALECT.encode_request(
+                front.decode_request(inspected), kit.target(output_tokens_max=64000)
+            )
+        except (InvalidRequest, UnsupportedContent):
+            continue
+        DIALECT.inspect(data, None, None)
+        _check_demands(json.loads(data))
+        seen += 1
+    assert seen > 50

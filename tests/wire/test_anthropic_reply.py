@@ -245,7 +245,7 @@ def test_stop_reasons(finish: str, native: str | None, sequence: str | None, rea
 
 def test_what_cannot_be_said_is_a_declared_loss() -> None:
     parts = (
-        chat.Text(text="a", citations=(chat.Citation(url="https://x.example"),)),
+        chat.Text(text="a", citations=(chat.Citation(title="a book"),)),
         chat.Media(form="image", data="AAAA", media_type="image/png"),
         chat.Opaque(dialect="gemini_generate", name="executableCode", raw=chat.Raw(b"{}")),
         chat.ToolCall(id="", name="f", arguments='{"cut'),
@@ -282,6 +282,8 @@ _FOREIGN = (
     chat.Thinking(redacted="gAAA", id="rs_2", origin="openai_responses"),
     chat.ToolCall(id="c1", name="f", arguments="{}", signature="thought==", origin="gemini_generate"),
     chat.Text(text="Hello", signature="more==", origin="gemini_generate"),
+    chat.Thinking(text="unsigned", origin="openai_chat"),
+    chat.Text(text="Bye", citations=(chat.Citation(url="https://x.example", title="X", cited_text="bye"),)),
 )
 
 
@@ -299,8 +301,17 @@ def test_foreign_state_comes_back_through_a_client_unharmed(streamed: bool) -> N
         "max_tokens": 5,
         "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": content}],
     }
-    request = DIALECT.decode_request(DIALECT.inspect(json.dumps(body).encode(), None, None))
-    assert request.messages[-1].parts == _FOREIGN
+    inspected = DIALECT.inspect(json.dumps(body).encode(), None, None)
+    assert DIALECT.decode_request(inspected).messages[-1].parts == _FOREIGN
+    # on the way to a provider of this API, which would refuse it, nothing of it is left
+    passed, losses = DIALECT.edit_request(inspected, kit.target(), {})
+    assert b"llmr1." not in passed
+    assert [loss.field for loss in losses] == ["messages[].reasoning"]
+    blocks = json.loads(passed)["messages"][1]["content"]
+    assert [(block["type"], block.get("text")) for block in blocks] == [
+        ("tool_use", None), ("text", "Hello"), ("text", "Bye"),
+    ]  # fmt: skip
+    assert "citations" not in blocks[-1]
 
 
 def test_foreign_state_that_is_known_early_goes_before_its_call() -> None:
@@ -337,6 +348,8 @@ def _accumulated(data: bytes) -> list[dict[str, Any]]:
             block, delta = content[body["index"]], body["delta"]
             if delta["type"] == "signature_delta":
                 block["signature"] = delta["signature"]
+            elif delta["type"] == "citations_delta":
+                block.setdefault("citations", []).append(delta["citation"])
             elif delta["type"] == "input_json_delta":
                 block["json"] = block.get("json", "") + delta["partial_json"]
             else:

@@ -16,6 +16,7 @@ import msgspec
 
 from llm_router.wire import media
 from llm_router.wire.chat import Citation, Media, Opaque, Part, Raw, Text, Thinking, ToolCall, ToolResult
+from llm_router.wire.dialects.anthropic_messages import seal
 from llm_router.wire.dialects.anthropic_messages.facts import (
     NAME,
     cache_mark,
@@ -63,10 +64,15 @@ def citation(raw: Raw) -> Citation:
     def text(*names: str) -> str | None:
         return next((body[name] for name in names if isinstance(body.get(name), str)), None)
 
+    own = not seal.is_sealed(body.get("encrypted_index"))
     source = text("source")
     url = text("url") or (source if source is not None and media.is_http_url(source) else None)
     return Citation(
-        url=url, title=text("title", "document_title"), cited_text=text("cited_text"), dialect=NAME, raw=raw
+        url=url,
+        title=text("title", "document_title"),
+        cited_text=text("cited_text") or None,
+        dialect=NAME if own else None,
+        raw=raw if own else None,
     )
 
 

@@ -27,7 +27,7 @@ JSON_SCHEMA = (
     "Answer with one JSON value that satisfies the JSON schema below, and nothing else: "
     "no words before or after it and no code fence.\n\n"
 )
-_SILENT_EXTRAS = ("stream_options", "store", "prompt_cache_retention", "prompt_cache_options")
+_SILENT_EXTRAS = ("stream_options", "usage", "store", "prompt_cache_retention", "prompt_cache_options")
 """Members of other dialects about the transport or the provider's own storage: nothing of the answer is lost."""
 
 

@@ -20,6 +20,7 @@ from llm_router.wire.dialects.anthropic_messages.errors import encode_error
 from llm_router.wire.dialects.anthropic_messages.facts import dump, items, members, string
 from llm_router.wire.dialects.anthropic_messages.inspect import Tree
 from llm_router.wire.dialects.anthropic_messages.reply import decode_reply, open_message, reply_id
+from llm_router.wire.dialects.anthropic_messages.seal import strip_seals
 from llm_router.wire.dialects.anthropic_messages.stream import Decoder
 from llm_router.wire.dialects.anthropic_messages.usage import annotate
 from llm_router.wire.dialects.anthropic_messages.writer import frame
@@ -41,9 +42,14 @@ def edit_request(
     tree = inspected.tree
     assert isinstance(tree, Tree)
     body: dict[str, object] = {**tree.raw, "model": target.model}
-    if fetched and "messages" in tree.raw:
-        body["messages"] = _inline(tree.raw["messages"], fetched)
-    losses = apply_quirks(body, target.quirks, target.model)
+    losses: list[Loss] = []
+    if "messages" in tree.raw:
+        body["messages"], lost = strip_seals(tree.raw["messages"])
+        if lost:
+            losses.append(Loss(field="messages[].reasoning", why="it is another provider's"))
+    if fetched and "messages" in body:
+        body["messages"] = _inline(dump(body["messages"]), fetched)
+    losses += apply_quirks(body, target.quirks, target.model)
     return msgspec.json.encode(body), tuple(losses)
 
 

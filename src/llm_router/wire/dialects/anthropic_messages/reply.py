@@ -213,12 +213,19 @@ def _bound(part: chat.Text | chat.ToolCall, side: seal.Side) -> list[object]:
 
 def _text(part: chat.Text, losses: Losses) -> dict[str, object]:
     block: dict[str, object] = {"type": "text", "text": part.text}
-    own = [cite.raw for cite in part.citations if cite.dialect == NAME and cite.raw is not None]
-    if own:
-        block["citations"] = own
-    if len(own) < len(part.citations):
-        losses.add("annotations", "citations of other providers have no place here")
+    told = [found for found in map(encode_citation, part.citations) if found is not None]
+    if told:
+        block["citations"] = told
+    if len(told) < len(part.citations):
+        losses.add("annotations", "citations that name no page have no place here")
     return block
+
+
+def encode_citation(cited: chat.Citation) -> object | None:
+    """A citation: the provider's own as it came, another's as that of a web page; None if it has none."""
+    if cited.dialect == NAME and cited.raw is not None:
+        return cited.raw
+    return seal.sealed_citation(cited)
 
 
 def thinking_block(part: chat.Thinking) -> dict[str, object]:
@@ -230,7 +237,7 @@ def thinking_block(part: chat.Thinking) -> dict[str, object]:
     sealed = seal.seal_thinking(part)
     if not part.text and part.redacted is not None:
         return {"type": "redacted_thinking", "data": sealed}
-    return {"type": "thinking", "thinking": part.text, "signature": sealed or ""}
+    return {"type": "thinking", "thinking": part.text, "signature": sealed}
 
 
 def _tool_use(part: chat.ToolCall, context: ReplyContext, number: int, losses: Losses) -> dict[str, object]:

@@ -4,6 +4,8 @@ Clients send ``thinking.signature`` and ``redacted_thinking.data`` back unread, 
 So reasoning state of other providers (signatures, item ids, encrypted reasoning) travels in them,
 marked by a prefix, and is unpacked when it comes back. State that is bound to a call or to text
 (Gemini's thoughtSignature) travels in a ``redacted_thinking`` block right before or behind it.
+Citations of other providers are marked likewise. Nothing that is marked so may reach a provider of
+this API, which would refuse it: :func:`strip_seals` takes it out of passed requests.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from typing import Literal
 
 import msgspec
 
-from llm_router.wire.chat import Part, Text, Thinking, ToolCall
-from llm_router.wire.dialects.anthropic_messages.facts import NAME, NOT_JSON
+from llm_router.wire.chat import Citation, Part, Raw, Text, Thinking, ToolCall
+from llm_router.wire.dialects.anthropic_messages.facts import NAME, NOT_JSON, items, members, string
 
 PREFIX = "llmr1."
 
@@ -48,10 +50,8 @@ def _unpack(text: str | None) -> _State | None:
         return None
 
 
-def seal_thinking(part: Thinking) -> str | None:
-    """What stands for the opaque state of another dialect's reasoning; None if it has none."""
-    if part.signature is None and part.redacted is None and part.id is None:
-        return None
+def seal_thinking(part: Thinking) -> str:
+    """What stands for the opaque state of another dialect's reasoning, even if that is none."""
     return _pack(_State(origin=part.origin, signature=part.signature, redacted=part.redacted, id=part.id))
 
 
@@ -96,3 +96,56 @@ def _bind(part: Part, state: _State | None) -> Part:
     if state is None or not isinstance(part, Text | ToolCall):
         return part
     return msgspec.structs.replace(part, signature=state.signature, origin=state.origin)
+
+
+def sealed_citation(cited: Citation) -> dict[str, object] | None:
+    """Another provider's citation in this API's form; None if it names no page."""
+    if cited.url is None:
+        return None
+    return {
+        "type": "web_search_result_location",
+        "url": cited.url,
+        "title": cited.title,
+        "cited_text": cited.cited_text or "",
+        "encrypted_index": PREFIX,
+    }
+
+
+def is_sealed(text: object) -> bool:
+    """Whether an opaque text is one of ours."""
+    return isinstance(text, str) and text.startswith(PREFIX)
+
+
+def strip_seals(messages: Raw) -> tuple[object, bool]:
+    """``messages`` without what is sealed, and whether reasoning went with it. The rest is verbatim."""
+    if PREFIX.encode() not in bytes(messages):
+        return messages, False
+    out: list[object] = []
+    lost = False
+    for raw in items(messages) or ():
+        message = members(raw) or {}
+        blocks = items(message.get("content"))
+        if blocks is None:
+            out.append(raw)
+            continue
+        kept = [_unsealed(block) for block in blocks]
+        lost = lost or None in kept
+        content = [block for block in kept if block is not None]
+        if content or not blocks:
+            out.append({**message, "content": content})
+    return out, lost
+
+
+def _unsealed(raw: Raw) -> object | None:
+    """A content block without sealed citations; None if it is sealed itself."""
+    block = members(raw) or {}
+    if is_sealed(string(block.get("signature"))) or is_sealed(string(block.get("data"))):
+        return None
+    cited = items(block.get("citations"))
+    if cited is None:
+        return raw
+    own = [cite for cite in cited if not is_sealed(string((members(cite) or {}).get("encrypted_index")))]
+    if len(own) == len(cited):
+        return raw
+    rest = {name: part for name, part in block.items() if name != "citations"}
+    return {**rest, "citations": own} if own else rest

@@ -19,7 +19,13 @@ from llm_router.wire.dialect import Bill, ReplyContext
 from llm_router.wire.dialects.anthropic_messages import seal
 from llm_router.wire.dialects.anthropic_messages.errors import encode_error
 from llm_router.wire.dialects.anthropic_messages.facts import NAME, Losses, members
-from llm_router.wire.dialects.anthropic_messages.reply import call_id, reply_id, stop_members, thinking_block
+from llm_router.wire.dialects.anthropic_messages.reply import (
+    call_id,
+    encode_citation,
+    reply_id,
+    stop_members,
+    thinking_block,
+)
 from llm_router.wire.dialects.anthropic_messages.usage import billed_usage, encode_usage
 from llm_router.wire.loss import Loss
 
@@ -242,10 +248,11 @@ class Encoder:
         cited = event.citation
         if cited is None:
             return out
-        if cited.dialect == NAME and cited.raw is not None and part.opened.form == "text":
-            return out + self._piece({"type": "citations_delta", "citation": cited.raw})
-        self._lost.add("annotations", "citations of other providers have no place here")
-        return out
+        told = encode_citation(cited) if part.opened.form == "text" else None
+        if told is None:
+            self._lost.add("annotations", "citations that name no page have no place here")
+            return out
+        return out + self._piece({"type": "citations_delta", "citation": told})
 
     def _piece(self, delta: dict[str, object]) -> bytes:
         body = {"type": "content_block_delta", "index": self._index, "delta": delta}
