@@ -7,13 +7,14 @@ from typing import Any
 import msgspec
 
 from llm_router.domain.errors import UpstreamError
-from llm_router.wire.dialects.openai_chat.chunks import is_reply_id, whole_seconds
 from llm_router.wire.dialects.openai_chat.errors import error_of, is_error, malformed
 from llm_router.wire.dialects.openai_chat.finish import ERROR, failure_kind, meaning, native_word
+from llm_router.wire.dialects.openai_chat.head import is_reply_id, text_of, whole_seconds
 from llm_router.wire.dialects.openai_chat.lenient import load_object
 from llm_router.wire.dialects.openai_chat.mend import (
     PADDING,
     arguments_text,
+    has_logprobs,
     mend_calls,
     mend_fields,
     whole_arguments,
@@ -56,7 +57,7 @@ def mend_body(data: bytes, *, reply_id: str = "", model: str = "", created_s: in
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
         raise malformed("a reply without choices")
-    upstream_id, upstream_model = _text(body.get("id")), _text(body.get("model"))
+    upstream_id, upstream_model = text_of(body.get("id")), text_of(body.get("model"))
     members = _members(body, upstream_id, upstream_model, (reply_id, model, created_s))
     mended = MendedBody(members=members, choices=[], upstream_id=upstream_id, upstream_model=upstream_model)
     seed = upstream_id or reply_id
@@ -108,35 +109,37 @@ def _choice(mended: MendedBody, choice: dict[str, Any], number: int, seed: str) 
         if not isinstance(calls, list) or len(right) != len(calls):
             mended.flags = (*mended.flags, "tool_call_unreadable")
     function = message.get("function_call")
-    if isinstance(function, dict):
+    if function is not None and ("tool_calls" in message or not text_of(function.get("name"))):
+        del message["function_call"]  # beside tool calls it only repeats them
+        function = None
+    if function is not None:
         function["arguments"] = whole_arguments(arguments_text(function.get("arguments")), cut=cut)
-    word = meaning(native, tools="tool_calls" in message, legacy=isinstance(function, dict))
+    word = meaning(native, tools="tool_calls" in message, legacy=function is not None)
     if choice.get("finish_reason") != word:
         choice["finish_reason"] = word
         if native is not None:
             choice.setdefault("native_finish_reason", native)
     index = choice.get("index")
     choice["index"] = index if isinstance(index, int) and not isinstance(index, bool) else number
-    logprobs = choice.get("logprobs")
-    if logprobs is None or (isinstance(logprobs, dict) and not any(logprobs.values())):
+    if not has_logprobs(choice.get("logprobs")):
         choice["logprobs"] = None
     _count(mended, message)
     if not mended.choices:
-        mended.native_finish = _text(choice.get("native_finish_reason")) or native
+        mended.native_finish = text_of(choice.get("native_finish_reason")) or native
     mended.choices.append(choice)
 
 
 def _count(mended: MendedBody, message: dict[str, Any]) -> None:
     """Count the characters that the client is shown."""
     for name in ("content", "refusal"):
-        mended.output_chars += len(_text(message.get(name)))
-    mended.reasoning_chars += len(_text(message.get("reasoning_content")))
+        mended.output_chars += len(text_of(message.get(name)))
+    mended.reasoning_chars += len(text_of(message.get("reasoning_content")))
     for call in message.get("tool_calls", ()):
         body = call.get("function") or call.get("custom")
         mended.output_chars += len(body["name"]) + len(body.get("arguments", body.get("input", "")))
     function = message.get("function_call")
     if isinstance(function, dict):
-        mended.output_chars += len(_text(function.get("name"))) + len(function["arguments"])
+        mended.output_chars += len(text_of(function.get("name"))) + len(function["arguments"])
 
 
 def _usage(mended: MendedBody, body: dict[str, Any]) -> None:
@@ -150,7 +153,3 @@ def _usage(mended: MendedBody, body: dict[str, Any]) -> None:
         raw, visible=mended.output_chars > 0, service_tier=tier if isinstance(tier, str) and tier else None
     )
     mended.flags = (*mended.flags, *mended.reading.flags)
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""

@@ -76,8 +76,8 @@ class CallTracker:
         call = self._find(item.get("index"), native_id, name)
         if call is None:
             call = self._open(item.get("index"), native_id, custom)
-        if name and not call.name:
-            call.name = name
+        call.name = call.name or name
+        call.native_id = call.native_id or native_id
         call.extra.update((key, value) for key, value in item.items() if key not in _KNOWN)
         piece = _release(call, arguments_text(body.get("input" if custom else "arguments")))
         if call.number >= 0:
@@ -128,9 +128,9 @@ class CallTracker:
             call = self._by_index.get(index)
             if call is None or not name:
                 return call
-            if native_id and call.native_id and native_id != call.native_id:
-                return None
-            return None if not native_id and call.name and call.is_whole() else call
+            if native_id and call.native_id:
+                return call if native_id == call.native_id else None
+            return None if call.name and call.is_whole() else call
         if native_id:
             return next((call for call in self._calls if call.native_id == native_id), None)
         last = self._calls[-1] if self._calls else None
@@ -156,3 +156,29 @@ def _release(call: _Call, piece: str) -> str:
         return ""
     call.held = ""
     return text
+
+
+class LegacyCall:
+    """The one function_call of a choice in the legacy style. ``begun``: its name is out."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self.chars = 0
+        self._arguments = False
+
+    def take(self, function: dict[str, Any]) -> dict[str, Any] | None:
+        """The strict form of a piece; None if it belongs to no named function."""
+        name = function.get("name")
+        named = isinstance(name, str) and name != ""
+        if not (named or self.begun):
+            return None
+        text = arguments_text(function.get("arguments"))
+        self._arguments = self._arguments or text != ""
+        self.chars += len(text) + (len(name) if isinstance(name, str) and not self.begun else 0)
+        right: dict[str, Any] = {} if self.begun else {"name": name}
+        self.begun = True
+        return {**right, "arguments": text}
+
+    def finish(self, *, cut: bool) -> dict[str, Any] | None:
+        """What is still missing when the choice ends: "{}" if there were no arguments."""
+        return {"arguments": "{}"} if self.begun and not self._arguments and not cut else None

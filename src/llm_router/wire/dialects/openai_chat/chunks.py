@@ -10,18 +10,17 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from llm_router.domain.errors import UpstreamError, UpstreamKind
-from llm_router.wire.dialects.openai_chat.calls import CallTracker
+from llm_router.wire.dialects.openai_chat.calls import CallTracker, LegacyCall
 from llm_router.wire.dialects.openai_chat.errors import error_of, is_error, malformed
 from llm_router.wire.dialects.openai_chat.finish import ERROR, failure_kind, meaning, native_word
+from llm_router.wire.dialects.openai_chat.head import StreamHead, text_of
 from llm_router.wire.dialects.openai_chat.lenient import encode, load_object
-from llm_router.wire.dialects.openai_chat.mend import PADDING, has_substance, mend_fields
+from llm_router.wire.dialects.openai_chat.mend import has_logprobs, has_substance, mend_fields
 from llm_router.wire.dialects.openai_chat.usage import NOTHING, Reading, read_usage
 from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
 
 CHOICES_MAX = 128
 """OpenAI's own limit of n."""
-
-_HEAD = frozenset(("id", "object", "created", "model", "choices", "usage", *PADDING))
 
 
 class Chunk(NamedTuple):
@@ -38,16 +37,26 @@ class Chunk(NamedTuple):
 class _Choice:
     """What is known of one choice."""
 
-    __slots__ = ("calls", "ended", "held", "legacy", "legacy_chars", "native", "spoke", "started", "thought")
+    __slots__ = (
+        "calls",
+        "ended",
+        "held",
+        "legacy",
+        "native",
+        "said",
+        "spoke",
+        "started",
+        "thought",
+    )
 
     def __init__(self, calls: CallTracker) -> None:
         self.started = False  # its role is out
         self.ended = False  # a finish reason came
         self.native: str | None = None
+        self.said: str | None = None  # the word of the provider behind an aggregator, or ``native``
         self.held: Chunk | None = None  # the chunk that ended it
         self.calls = calls
-        self.legacy = False  # it holds a function_call
-        self.legacy_chars = 0
+        self.legacy = LegacyCall()
         self.thought = False  # reasoning text came
         self.spoke = False  # text or a call came
 
@@ -59,22 +68,16 @@ class ChunkMender:
         done: the end is proven; nothing comes any more.
         error: the stream failed; nothing comes any more.
         usage, reading: the last usage object, and what it says.
-        extras: members of chunks without choices that still wait for a chunk to travel on.
+        head: what all chunks have in common.
     """
 
     def __init__(self, *, reply_id: str = "", model: str = "", created_s: int = 0) -> None:
         self._reader = SSEReader()
-        self._fallback = (reply_id, model, created_s)
+        self.head = StreamHead(reply_id, model, created_s)
         self._choices: dict[int, _Choice] = {}
-        self._minted = 0
-        self.id: str | None = None  # of the whole stream, from its first chunk with choices on
-        self.model = self.upstream_id = self.upstream_model = ""
-        self.created = 0
-        self.service_tier: str | None = None
         self.usage: dict[str, Any] | None = None
         self._second_usage: dict[str, Any] | None = None  # Groq's x_groq.usage
         self.reading: Reading = NOTHING
-        self.extras: dict[str, Any] = {}
         self.output_chars = self.reasoning_chars = 0
         self.flags: list[str] = []
         self.done = False
@@ -113,25 +116,16 @@ class ChunkMender:
 
     def spoke(self) -> bool:
         """Whether any choice showed text or a call."""
-        return any(choice.spoke or choice.calls.sent for choice in self._choices.values())
+        return any(
+            choice.spoke or choice.calls.sent or choice.legacy.begun for choice in self._choices.values()
+        )
 
     def first_finish(self) -> tuple[str | None, str | None]:
         """OpenAI's word for the end of the first choice, and the provider's own."""
         if not self._choices:
             return None, None
         state = self._choices[min(self._choices)]
-        return meaning(state.native, tools=state.calls.sent > 0, legacy=state.legacy), state.native
-
-    def head(self) -> dict[str, Any]:
-        """The members that every chunk of the stream has in common."""
-        if self.id is None:
-            self._settle_head({})
-        return {
-            "id": self.id,
-            "object": "chat.completion.chunk",
-            "created": self.created,
-            "model": self.model,
-        }
+        return meaning(state.native, tools=state.calls.sent > 0, legacy=state.legacy.begun), state.said
 
     def release(self) -> list[Chunk]:
         """What was held back of choices that had ended, without their finish: the stream failed."""
@@ -178,68 +172,14 @@ class ChunkMender:
             return
         choices = body.get("choices")
         if not isinstance(choices, list) or not choices:
-            self._stash(body)
+            self.head.stash(body)
             return
-        changed = self._mend_head(body)
+        changed = self.head.mend(body)
         if len(choices) == 1:
             self._choice(body, None if changed else data, out)
             return
         for choice in choices[:CHOICES_MAX]:
             self._choice({**body, "choices": [choice]}, None, out)
-
-    def _mend_head(self, body: dict[str, Any]) -> bool:
-        if self.id is None:
-            self._settle_head(body)
-        elif not self.upstream_id:
-            self.upstream_id = _text(body.get("id"))
-        changed = False
-        if body.get("id") != self.id:
-            body["id"], changed = self.id, True
-        if body.get("object") != "chat.completion.chunk":
-            body["object"], changed = "chat.completion.chunk", True
-        if body.get("created") != self.created or body["created"].__class__ is not int:
-            body["created"], changed = self.created, True
-        if body.get("model") != self.model:
-            body["model"], changed = self.model, True
-        if body.get("usage") is not None:
-            del body["usage"]
-            changed = True
-        for name in PADDING:
-            if name in body:
-                del body[name]
-                changed = True
-        tier = body.get("service_tier")
-        if tier is not None:
-            if tier:
-                self.service_tier = str(tier)
-            else:
-                del body["service_tier"]
-                changed = True
-        if "error" in body:  # empty: said not to be one
-            del body["error"]
-            changed = True
-        if self.extras:
-            body.update({name: value for name, value in self.extras.items() if name not in body})
-            self.extras = {}
-            changed = True
-        return changed
-
-    def _settle_head(self, body: dict[str, Any]) -> None:
-        """Choose the id, model and created of the whole stream."""
-        reply_id, model, created_s = self._fallback
-        self.upstream_id = self.upstream_id or _text(body.get("id"))
-        self.upstream_model = self.upstream_model or _text(body.get("model"))
-        self.id = self.upstream_id if is_reply_id(self.upstream_id) else reply_id
-        self.model = self.upstream_model or model
-        self.created = whole_seconds(body.get("created")) or created_s
-
-    def _stash(self, body: dict[str, Any]) -> None:
-        """Keep what a chunk without choices says, for the next chunk that has some."""
-        self.upstream_id = self.upstream_id or _text(body.get("id"))
-        self.upstream_model = self.upstream_model or _text(body.get("model"))
-        for name, value in body.items():
-            if name not in _HEAD and value is not None and value != "":
-                self.extras[name] = value
 
     # -- one choice --------------------------------------------------------------------------------
 
@@ -254,7 +194,9 @@ class ChunkMender:
             data = None
         state = self._choices.get(index)
         if state is None:
-            state = self._choices[index] = _Choice(CallTracker(self.id or self.upstream_id, index * 1000))
+            state = self._choices[index] = _Choice(
+                CallTracker(self.head.id or self.head.upstream_id, index * 1000)
+            )
         delta = choice.get("delta")
         if delta.__class__ is not dict or "message" in choice:
             delta, data = _only_delta(choice, state.started), None
@@ -277,13 +219,14 @@ class ChunkMender:
     def _emit(self, state: _Choice, chunk: Chunk, native: str | None, out: list[Chunk]) -> None:
         """Send the chunk, or hold it back if it ends its choice; drop what only repeats the end."""
         if state.ended and not has_substance(chunk.body["choices"][0]["delta"]):
-            self._stash(chunk.body)
+            self.head.stash(chunk.body)
             return
         if state.held is not None:
             out.append(_unfinished(state.held))
             state.held = None
         if native is not None and not state.ended:
             state.ended, state.native = True, native
+            state.said = text_of(chunk.body["choices"][0].get("native_finish_reason")) or native
         if state.ended:
             state.held = chunk
         else:
@@ -330,31 +273,28 @@ class ChunkMender:
             elif right != calls:
                 delta["tool_calls"] = right
                 changed = True
-        function = delta.get("function_call")
-        if isinstance(function, dict):
-            changed |= self._mend_function(state, function)
+        if delta.get("function_call") is not None:
+            changed |= self._mend_function(state, delta)
         return changed
 
-    def _mend_function(self, state: _Choice, function: dict[str, Any]) -> bool:
-        """A piece of a legacy function_call."""
-        state.legacy = True
-        text = function.get("arguments")
-        right = text if isinstance(text, str) else "" if text is None else encode(text).decode()
-        state.legacy_chars += len(right)
-        self.output_chars += len(right) + len(str(function.get("name") or ""))
-        if text == right:
-            return False
-        function["arguments"] = right
-        return True
+    def _mend_function(self, state: _Choice, delta: dict[str, Any]) -> bool:
+        """A piece of a legacy function_call. Beside tool calls it only repeats them."""
+        before = delta["function_call"]
+        counted = state.legacy.chars
+        right = None if state.calls.sent else state.legacy.take(before)
+        self.output_chars += state.legacy.chars - counted
+        if right is None:
+            del delta["function_call"]
+        else:
+            delta["function_call"] = right
+        return bool(right != before)
 
     # -- usage and end -----------------------------------------------------------------------------
 
     def _take_usage(self, usage: dict[str, Any], body: dict[str, Any]) -> None:
         """The last usage is right; several are never added up."""
-        tier = body.get("service_tier")
-        if isinstance(tier, str) and tier:
-            self.service_tier = tier
-        reading = read_usage(usage, visible=self.spoke(), service_tier=self.service_tier)
+        self.head.note_tier(body)
+        reading = read_usage(usage, visible=self.spoke(), service_tier=self.head.service_tier)
         if reading.usage is not None or reading.flags:
             self.usage, self.reading = usage, reading
             for flag in reading.flags:
@@ -370,7 +310,7 @@ class ChunkMender:
         raw = self.usage if self.usage is not None else self._second_usage
         if raw is not None:
             self.usage = raw
-            self.reading = read_usage(raw, visible=self.spoke(), service_tier=self.service_tier)
+            self.reading = read_usage(raw, visible=self.spoke(), service_tier=self.head.service_tier)
             for flag in self.reading.flags:
                 self._flag(flag)
 
@@ -384,18 +324,20 @@ class ChunkMender:
         self.done = True
 
     def _finish(self, index: int, state: _Choice) -> Chunk:
-        word = meaning(state.native, tools=state.calls.sent > 0, legacy=state.legacy)
+        word = meaning(state.native, tools=state.calls.sent > 0, legacy=state.legacy.begun)
         if not state.ended:
             self._flag("finish_missing")
-        body, data = state.held or Chunk({**self.head(), "choices": [{"index": index, "delta": {}}]}, None)
+        body, data = state.held or Chunk(
+            {**self.head.members(), "choices": [{"index": index, "delta": {}}]}, None
+        )
         state.held = None
         choice = body["choices"][0]
         cut = word in ("length", "content_filter")
         if missing := state.calls.finish(cut=cut):
             _add_arguments(choice["delta"], missing)
             data = None
-        if state.legacy and not state.legacy_chars and not cut:
-            choice["delta"].setdefault("function_call", {})["arguments"] = "{}"
+        if (rest := state.legacy.finish(cut=cut)) is not None:
+            choice["delta"].setdefault("function_call", {}).update(rest)
             data = None
         if choice.get("finish_reason") != word:
             choice["finish_reason"] = word
@@ -414,22 +356,6 @@ class ChunkMender:
             self.flags.append(flag)
 
 
-def is_reply_id(text: str) -> bool:
-    """Whether a provider's id may stand as the reply's own."""
-    return text.startswith("chatcmpl-") and 9 < len(text) <= 256 and text.isascii() and text.isprintable()
-
-
-def whole_seconds(value: object) -> int:
-    """Unix seconds; 0 if the provider gave none that can be true."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return int(value) if 0 < value < 10**11 else 0
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
 def _only_delta(choice: dict[str, Any], started: bool) -> dict[str, Any]:
     """Leave the delta alone in a choice; a snapshot in ``message`` counts only as a first delta."""
     delta, message = choice.get("delta"), choice.pop("message", None)
@@ -446,7 +372,7 @@ def _mend_choice(choice: dict[str, Any]) -> bool:
         choice["finish_reason"] = None
         changed = True
     logprobs = choice.get("logprobs")
-    if isinstance(logprobs, dict) and not any(logprobs.values()):
+    if logprobs is not None and not has_logprobs(logprobs):
         choice["logprobs"] = None
         changed = True
     return changed

@@ -7,7 +7,7 @@ from typing import Any
 from llm_router.domain.errors import RouterError
 from llm_router.wire.chat import Media, Thinking
 from llm_router.wire.dialect import Bill, ReplyContext
-from llm_router.wire.dialects.openai_chat.chunks import is_reply_id
+from llm_router.wire.dialects.openai_chat.head import is_reply_id
 from llm_router.wire.dialects.openai_chat.lenient import encode
 from llm_router.wire.dialects.openai_chat.parts import (
     NAME,

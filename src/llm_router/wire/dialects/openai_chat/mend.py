@@ -16,7 +16,9 @@ PADDING = ("obfuscation", "p", "padding")
 _REASONING = ("reasoning", "reasoning_text", "thinking")
 """Other names of ``reasoning_content``."""
 
-_SUSPECT = frozenset((*PADDING, *_REASONING, "reasoning_details", "refusal", "audio", "function_call"))
+_LISTS = ("reasoning_details", "annotations", "images")
+_OBJECTS = ("audio", "function_call")
+_SUSPECT = frozenset((*PADDING, *_REASONING, *_LISTS, *_OBJECTS, "refusal"))
 _SHOWN = frozenset(
     ("reasoning_content", "reasoning_details", "tool_calls", "function_call", "refusal", "audio", "images")
 )
@@ -32,12 +34,14 @@ def mend_fields(fields: dict[str, Any], *, details_too: bool = True) -> bool:
     if content is not None and content.__class__ is not str:
         thought = _mend_content(fields, content)
         changed = True
-    if thought or not _SUSPECT.isdisjoint(fields):
+    thoughts = fields.get("reasoning_content")
+    odd = thoughts is not None and thoughts.__class__ is not str
+    if thought or odd or not _SUSPECT.isdisjoint(fields):
         for name in PADDING:
             if fields.pop(name, None) is not None:
                 changed = True
+        changed |= _drop_wrong(fields)
         changed |= _mend_reasoning(fields, thought, details_too)
-        changed |= _drop_empty(fields)
     return changed
 
 
@@ -82,7 +86,7 @@ def _mend_reasoning(fields: dict[str, Any], thought: str, details_too: bool) -> 
     best = old if isinstance(old, str) else ""
     changed = False
     for name in _REASONING:
-        if name in fields and (fields[name] is None or isinstance(fields[name], str)):
+        if name in fields:
             value = fields.pop(name)
             changed = True
             if value and len(value) > len(best):
@@ -106,18 +110,31 @@ def _details_text(details: object) -> str:
     return "".join(text for text in found if isinstance(text, str))
 
 
-def _drop_empty(fields: dict[str, Any]) -> bool:
-    """Remove empty values that stand for absent ones (Snowflake writes out every member)."""
-    changed = False
-    if fields.get("refusal") == "":
-        del fields["refusal"]
-        changed = True
-    for name in ("audio", "function_call"):
+def _drop_wrong(fields: dict[str, Any]) -> bool:
+    """Remove values of a wrong type, and empty ones that stand for absent (Snowflake writes out all)."""
+    wrong = [
+        name
+        for name in ("reasoning_content", *_REASONING, "refusal")
+        if fields.get(name) is not None and not isinstance(fields[name], str)
+    ]
+    wrong += (name for name in _LISTS if fields.get(name) is not None and not isinstance(fields[name], list))
+    for name in _OBJECTS:
         value = fields.get(name)
-        if isinstance(value, dict) and not any(value.values()):
-            del fields[name]
-            changed = True
-    return changed
+        if value is not None and not (isinstance(value, dict) and any(value.values())):
+            wrong.append(name)
+    if fields.get("refusal") == "":
+        wrong.append("refusal")
+    for name in wrong:
+        del fields[name]
+    return bool(wrong)
+
+
+def has_logprobs(logprobs: object) -> bool:
+    """Whether it is an object with lists, at least one of them not empty."""
+    if not isinstance(logprobs, dict):
+        return False
+    lists = [logprobs.get(name) for name in ("content", "refusal")]
+    return any(lists) and all(items is None or isinstance(items, list) for items in lists)
 
 
 def arguments_text(value: object) -> str:

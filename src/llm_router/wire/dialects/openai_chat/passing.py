@@ -41,15 +41,16 @@ class PassRelay:
         self._held.clear()
         if self._context.usage_chunk:
             usage = passed_usage(mender.usage, mender.reading, bill)
-            extras = {name: value for name, value in mender.extras.items() if name != "usage"}
-            out += Chunk({**mender.head(), **extras, "choices": [], "usage": usage}, None).frame()
+            out += Chunk(
+                {**mender.head.members(), **mender.head.extras, "choices": [], "usage": usage}, None
+            ).frame()
         return out + DONE
 
     def fail(self, error: RouterError, request_id: str) -> bytes:
         held = bytes(self._held)
         self._held.clear()
         rest = b"".join(chunk.frame() for chunk in self._shaped(self._mender.release()))
-        return held + rest + error_frame(self._mender.head(), error, request_id)
+        return held + rest + error_frame(self._mender.head.members(), error, request_id)
 
     def _take(self, chunks: list[Chunk]) -> bytes:
         seen, mender = self.observed, self._mender
@@ -82,9 +83,12 @@ class PassRelay:
         seen.usage = mender.reading.usage
         if mender.flags:
             seen.flags[:] = mender.flags
-        if seen.reply_id is None and mender.id is not None:
-            seen.reply_id = mender.id
-        seen.upstream_id, seen.upstream_model = mender.upstream_id or None, mender.upstream_model or None
+        if seen.reply_id is None and mender.head.id is not None:
+            seen.reply_id = mender.head.id
+        seen.upstream_id, seen.upstream_model = (
+            mender.head.upstream_id or None,
+            mender.head.upstream_model or None,
+        )
         if mender.done and seen.finish is None:
             seen.finish, seen.native_finish = mender.first_finish()
 

@@ -7,7 +7,7 @@ from typing import Any
 from llm_router.wire.chat import Citation, Media, Opaque, Part, Raw, Refusal, Text, Thinking, ToolCall
 from llm_router.wire.dialect import Bill, ReplyContext
 from llm_router.wire.dialects.openai_chat.body import mend_body
-from llm_router.wire.dialects.openai_chat.chunks import is_reply_id
+from llm_router.wire.dialects.openai_chat.head import is_reply_id
 from llm_router.wire.dialects.openai_chat.lenient import encode
 from llm_router.wire.dialects.openai_chat.mend import whole_arguments
 from llm_router.wire.dialects.openai_chat.parts import (

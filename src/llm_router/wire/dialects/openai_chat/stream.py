@@ -245,7 +245,7 @@ class ChatStreamDecoder:
                 out.append(UsageSeen(usage=mender.reading.usage))
             out.append(Failed(error=mender.error))
         elif mender.done:
-            out += self._members(mender.extras)
+            out += self._members(mender.head.extras)
             if mender.usage is not None:
                 out.append(UsageSeen(usage=mender.reading.usage))
             out.append(Ended())
@@ -258,9 +258,9 @@ class ChatStreamDecoder:
             mender = self._mender
             out.append(
                 Started(
-                    id=mender.upstream_id,
-                    model=mender.upstream_model,
-                    created_s=mender.created,
+                    id=mender.head.upstream_id,
+                    model=mender.head.upstream_model,
+                    created_s=mender.head.created,
                     extras=extras_of(body),
                 )
             )

@@ -1,0 +1,352 @@
+"""Streams of the chat form: provider habits put right, and the laws that hold for any stream."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from chat_kit import bridge, corpus, cut, pass_relay, run, sse
+from chat_reader import Read, frames, parsed, read_stream
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llm_router.domain.errors import UpstreamKind
+from llm_router.domain.usage import Usage
+from llm_router.wire.dialect import Bill, Relay
+from llm_router.wire.dialects.openai_chat import DIALECT
+from llm_router.wire.fold import fold
+
+CASES = corpus("streams")
+GOOD = [pytest.param(case, id=case["name"]) for case in CASES if "expect" in case]
+BAD = [pytest.param(case, id=case["name"]) for case in CASES if "error" in case]
+RELAYS = [pytest.param(pass_relay, id="pass"), pytest.param(bridge, id="bridge")]
+
+
+def _stream(case: dict[str, Any]) -> bytes:
+    return sse(case["chunks"], comments=case.get("comments", False))
+
+
+def _check(read: Read, expect: dict[str, Any], *, passed: bool) -> None:
+    count = len(expect["text"])
+    assert read.text == dict(enumerate(expect["text"]))
+    assert read.reasoning == dict(enumerate(expect.get("reasoning", [""] * count)))
+    if "function" in expect and passed:
+        assert [read.function[0]["name"], parsed(read.function[0]["arguments"])] == expect["function"]
+    elif "function" in expect:
+        assert [read.calls[0][0]["name"], parsed(read.calls[0][0]["arguments"])] == expect["function"]
+        return
+    else:
+        for number, calls in enumerate(expect.get("calls", [[]] * count)):
+            shown = [[c["id"], c["name"], parsed(c["arguments"])] for c in read.calls[number]]
+            assert shown == calls
+    assert read.finish == dict(enumerate(expect["finish"]))
+    assert read.usage is not None
+    if expect["usage"] is None:
+        assert read.usage["prompt_tokens"] is None
+    else:
+        prompt, completion, cached, reasoning = expect["usage"]
+        assert read.usage["prompt_tokens"] == prompt
+        assert read.usage["completion_tokens"] == completion
+        assert read.usage["total_tokens"] == prompt + completion
+        if cached is not None:
+            assert read.usage["prompt_tokens_details"]["cached_tokens"] == cached
+        if reasoning is not None:
+            assert read.usage["completion_tokens_details"]["reasoning_tokens"] == reasoning
+    assert read.usage["cost"] == 0.0000015
+    assert read.usage["credits_remaining"] == 2
+    if passed:
+        assert read.usage.get("upstream_cost") == expect.get("upstream_cost")
+    assert read.model == expect.get("model", read.model)
+    assert read.id == expect.get("id", read.id)
+    assert read.members.items() >= expect.get("members", {}).items()
+
+
+@pytest.mark.parametrize("make", RELAYS)
+@pytest.mark.parametrize("case", GOOD)
+def test_habits_are_put_right(case: dict[str, Any], make: Callable[[], Relay]) -> None:
+    data = _stream(case)
+    for size in (1, 5, 10**6):
+        relay = make()
+        read = read_stream(run(relay, cut(data, size)))
+        _check(read, case["expect"], passed=make is pass_relay)
+        assert relay.observed.native_finish == case["expect"]["native"][0] or make is bridge
+        if make is pass_relay:
+            assert relay.observed.flags == case["expect"].get("flags", [])
+        assert relay.observed.finish is not None
+
+
+@pytest.mark.parametrize("make", RELAYS)
+@pytest.mark.parametrize("case", BAD)
+def test_errors_inside_a_stream(case: dict[str, Any], make: Callable[[], Relay]) -> None:
+    data = _stream(case)
+    for size in (1, 5, 10**6):
+        relay = make()
+        out = run(relay, cut(data, size))
+        error = relay.observed.error
+        assert error is not None
+        assert not relay.observed.ended
+        assert {"kind": error.kind.value, "status": error.status, "code": error.native_code} == case["error"]
+        assert b"[DONE]" not in out
+        assert b'"finish_reason":"' not in out
+        last = json.loads(frames(out)[-1])
+        assert last["choices"] == []
+        assert last["error"]["code"] == error.code
+        assert last["error"]["request_id"] == "gen-1"
+
+
+@pytest.mark.parametrize("make", RELAYS)
+@pytest.mark.parametrize("case", GOOD)
+def test_no_cut_changes_what_the_client_gets(case: dict[str, Any], make: Callable[[], Relay]) -> None:
+    data = _stream(case)
+    whole = read_stream(run(make(), [data])).__dict__
+    for position in range(1, len(data)):
+        assert read_stream(run(make(), [data[:position], data[position:]])).__dict__ == whole
+
+
+@pytest.mark.parametrize("make", RELAYS)
+@pytest.mark.parametrize("newline", [b"\r\n", b"\r"])
+@pytest.mark.parametrize("case", GOOD)
+def test_line_ends_do_not_matter(case: dict[str, Any], make: Callable[[], Relay], newline: bytes) -> None:
+    data = _stream(case)
+    whole = read_stream(run(make(), [data])).__dict__
+    assert read_stream(run(make(), cut(data.replace(b"\n", newline), 3))).__dict__ == whole
+
+
+def _proof(data: bytes) -> int:
+    """Where the line ends that gives the last choice its finish; else where the end marker begins."""
+    begun, ended, position = set(), set(), 0
+    for line in data.split(b"\n"):
+        position += len(line) + 1
+        try:
+            chunk = json.loads(line.removeprefix(b"data: "))
+        except ValueError:
+            continue
+        for choice in chunk["choices"] if isinstance(chunk, dict) else []:
+            begun.add(choice["index"])
+            if choice.get("finish_reason"):
+                ended.add(choice["index"])
+        if begun and begun == ended == _choices(data):
+            return position - 1
+    return data.index(b"[DONE]")
+
+
+def _choices(data: bytes) -> set[int]:
+    return {0, 1} if b'"index": 1, "delta": {"role"' in data else {0}
+
+
+@pytest.mark.parametrize("make", RELAYS)
+@pytest.mark.parametrize("case", GOOD)
+def test_truncation_is_seen(case: dict[str, Any], make: Callable[[], Relay]) -> None:
+    """A stream cut before its last finish, or inside a chunk, never looks finished."""
+    data = _stream(case)
+    proof = _proof(data)
+    for position in range(proof):
+        relay = make()
+        relay.feed(data[:position])
+        assert not relay.observed.ended
+        out = relay.close()
+        assert not relay.observed.ended, position
+        assert relay.observed.error is not None
+        assert relay.observed.error.kind in (UpstreamKind.TRUNCATED, UpstreamKind.MALFORMED)
+        assert b"[DONE]" not in out
+        assert b'"finish_reason":"' not in out
+
+
+def test_a_stream_cut_inside_its_usage_is_truncated() -> None:
+    data = _stream(CASES[0])
+    start = data.index(b'"choices": []')
+    for position in range(start, data.index(b"data: [DONE]") - 2):
+        relay = pass_relay()
+        relay.feed(data[:position])
+        relay.close()
+        assert relay.observed.error is not None, position
+
+
+def test_a_stream_cut_inside_its_end_marker_is_whole() -> None:
+    data = _stream(CASES[0])
+    for position in range(data.index(b"data: [DONE]"), len(data)):
+        read = read_stream(run(pass_relay(), [data[:position]]))
+        assert read.done
+
+
+def test_a_clean_stream_passes_byte_for_byte() -> None:
+    data = _stream(CASES[0])
+    out = run(pass_relay(), cut(data, 100))
+    before, after = frames(data), frames(out)
+    assert before[:-2] == after[:-2]
+    usage = json.loads(after[-2])["usage"]
+    assert usage.pop("cost") == 0.0000015
+    assert usage.pop("credits_remaining") == 2
+    assert usage == json.loads(before[-2])["usage"]
+    assert after[-1] == b"[DONE]"
+
+
+@pytest.mark.parametrize("make", RELAYS)
+def test_nothing_is_sent_before_content(make: Callable[[], Relay]) -> None:
+    chunks = CASES[0]["chunks"]
+    relay = make()
+    assert relay.feed(sse(chunks[:1])) == b""
+    assert not relay.observed.content_started
+    assert relay.feed(sse(chunks[1:2]))
+    assert relay.observed.content_started
+    assert relay.observed.output_chars == 2
+
+
+@pytest.mark.parametrize("make", RELAYS)
+@pytest.mark.parametrize("case", GOOD)
+def test_without_the_usage_chunk(case: dict[str, Any], make: Callable[..., Relay]) -> None:
+    read = read_stream(run(make(usage_chunk=False), [_stream(case)]), usage_chunk=False)
+    assert read.done
+    assert read.usage is None
+
+
+def test_the_clients_error_raises_in_the_official_client() -> None:
+    """Its stream raises on a chunk with a truthy ``error`` and reads ``error.message``."""
+    relay = pass_relay()
+    out = run(relay, [sse(CASES[0]["chunks"][:2])])
+    last = json.loads(frames(out)[-1])
+    assert last["error"]["message"]
+    assert last["object"] == "chat.completion.chunk"
+
+
+def test_estimated_usage_is_marked() -> None:
+    relay = pass_relay()
+    relay.feed(sse([*CASES[0]["chunks"][:4], "[DONE]"]))
+    from llm_router.domain.usage import Provenance
+
+    usage = Usage(input_tokens=7, output_tokens=3, provenance=Provenance.ESTIMATED)
+    last = frames(relay.finish(Bill(usage=usage, cost_pusd=0, credits_remaining_pusd=0)))[-2]
+    assert json.loads(last)["usage"] == {
+        "prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10, "estimated": True,
+        "cost": 0, "credits_remaining": 0,
+    }  # fmt: skip
+
+
+# -- the legacy style ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", RELAYS)
+def test_calls_become_the_legacy_style(make: Callable[..., Relay]) -> None:
+    case = next(c for c in CASES if c["name"].startswith("parallel calls"))
+    read = read_stream(run(make(legacy_functions=True), cut(_stream(case), 9)))
+    assert read.finish == {0: "function_call"}
+    assert read.calls == {0: []}
+    assert (read.function[0]["name"], parsed(read.function[0]["arguments"])) == ("a", {"x": 1})
+
+
+# -- stream = whole --------------------------------------------------------------------------------
+
+
+def _whole(case: dict[str, Any]) -> bytes:
+    """The reply that the clean form of a case would be without streaming."""
+    read = read_stream(run(pass_relay(), [_stream(case)]))
+    choices = []
+    for index, text in read.text.items():
+        message: dict[str, Any] = {"role": "assistant", "content": text or None}
+        if read.reasoning[index]:
+            message["reasoning_content"] = read.reasoning[index]
+        if read.calls[index]:
+            message["tool_calls"] = [
+                {
+                    "id": c["id"],
+                    "type": "function",
+                    "function": {"name": c["name"], "arguments": c["arguments"]},
+                }
+                for c in read.calls[index]
+            ]
+        if index in read.function:
+            message["function_call"] = read.function[index]
+        native = case["expect"]["native"][index]
+        choices.append({"index": index, "message": message, "finish_reason": native})
+    return json.dumps({"id": read.id, "model": read.model, "choices": choices}).encode()
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_a_stream_tells_what_a_whole_reply_tells(case: dict[str, Any]) -> None:
+    decoder = DIALECT.stream_decoder()
+    events = decoder.feed(_stream(case)) + decoder.close()
+    streamed, whole = fold(events), DIALECT.decode_reply(_whole(case))
+    assert len(streamed.choices) == len(whole.choices)
+    for one, other in zip(streamed.choices, whole.choices, strict=True):
+        assert [_bare(p) for p in one.parts] == [_bare(p) for p in other.parts]
+        assert (one.index, one.finish) == (other.index, other.finish)
+
+
+def _bare(part: Any) -> tuple[Any, ...]:
+    text = getattr(part, "text", None)
+    return (type(part), text, getattr(part, "name", None), getattr(part, "arguments", None))
+
+
+# -- hostile streams -------------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            [
+                "id", "choices", "delta", "index", "content", "role", "tool_calls", "function", "name",
+                "arguments", "finish_reason", "usage", "prompt_tokens", "completion_tokens", "error",
+                "message", "reasoning", "reasoning_details", "type", "text", "model", "created", "logprobs",
+                "x_groq", "custom", "input", "function_call", "refusal", "audio", "images", "annotations",
+            ]
+        ),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+CHUNKS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "choices": st.lists(
+                st.fixed_dictionaries(
+                    {
+                        "index": st.integers(0, 2) | JSON,
+                        "delta": JSON | st.fixed_dictionaries({"content": JSON, "tool_calls": JSON}),
+                    },
+                    optional={
+                        "finish_reason": st.sampled_from(["stop", "length", "", 2, None, "tool_calls"])
+                        | JSON,
+                        "logprobs": JSON,
+                    },
+                ),
+                max_size=2,
+            )
+            | JSON
+        },
+        optional={
+            "usage": JSON,
+            "id": JSON,
+            "error": JSON,
+            "model": JSON,
+            "x_groq": JSON,
+            "service_tier": JSON,
+        },
+    )
+    | JSON,
+    max_size=6,
+)
+
+
+@settings(deadline=None)
+@given(CHUNKS, st.booleans(), st.integers(1, 40))
+def test_any_stream_becomes_a_right_one_or_an_error(chunks: list[Any], done: bool, size: int) -> None:
+    data = sse([*chunks, *(["[DONE]"] if done else [])])
+    for make in (pass_relay, bridge):
+        relay = make()
+        out = run(relay, cut(data, size))
+        if relay.observed.error is None:
+            read_stream(out)
+        else:
+            assert b"[DONE]" not in out
+
+
+@given(st.binary(max_size=300), st.integers(1, 50))
+def test_any_bytes_are_survived(data: bytes, size: int) -> None:
+    for make in (pass_relay, bridge):
+        relay = make()
+        run(relay, cut(data, size))
+        assert relay.observed.error is not None
