@@ -68,7 +68,6 @@ class BridgedDelivery:
         self._context = track.context()
         self._front = track.call.dialect
         self.observed = observe(reply)
-        self.observed.reply_id = self._context.reply_id
         self._losses: tuple[Loss, ...] = ()
         if reply.opaque or any(isinstance(p, chat.Opaque) for c in reply.choices for p in c.parts):
             # Rare: what the encoder cannot say must be known before the record is written.
@@ -120,8 +119,6 @@ async def stream(track: Track, behind: Dialect, reply: UpstreamReply, clock: Clo
         relay = front.pass_relay(context)
     else:
         relay = BridgeRelay(behind.stream_decoder(), front.stream_encoder(context))
-    if relay.observed.reply_id is None:
-        relay.observed.reply_id = context.reply_id
     track.delivery = StreamDelivery(relay)
     seen, waited_us = relay.observed, clock.monotonic_us()
     await _forward(track, relay.feed(head), clock)
@@ -202,8 +199,6 @@ async def whole(track: Track, behind: Dialect, reply: UpstreamReply, clock: Cloc
     seen = track.delivery.observed
     if seen.error is not None:
         raise seen.error
-    if seen.reply_id is None:
-        seen.reply_id = track.context().reply_id
 
 
 def observe(reply: events.Reply) -> Observed:

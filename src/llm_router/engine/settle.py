@@ -68,7 +68,7 @@ def record_of(track: Track, bill: Metered | None, now_ms: int, now_us: int) -> E
         model=track.model.id if track.model is not None else None,
         deployment=candidate.deployment.id if candidate is not None else None,
         provider=candidate.provider.id if candidate is not None else None,
-        reply_id=seen.reply_id if seen is not None else None,
+        reply_id=_reply_id(track),
         created_ms=track.created_ms,
         duration_ms=duration_us // 1000,
         first_token_ms=track.first_token_ms,
@@ -88,6 +88,14 @@ def record_of(track: Track, bill: Metered | None, now_ms: int, now_us: int) -> E
         client_gone=track.gone,
         flags=_flags(track, bill),
     )
+
+
+def _reply_id(track: Track) -> str | None:
+    """The id that the client saw: the provider's where the relay kept it, else ours."""
+    if track.delivery is None:
+        return None
+    kept = track.delivery.observed.reply_id
+    return track.context().reply_id if kept is None else kept
 
 
 def _status(track: Track) -> int:
