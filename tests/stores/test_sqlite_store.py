@@ -432,6 +432,8 @@ def test_closing_ends_what_was_begun_and_takes_nothing_new(path):
         assert await asyncio.gather(*holds) == list(range(999, 949, -1))
         with pytest.raises(LedgerUnavailable):
             await store.hold("late", "acme", 1, "v", 1)
+        with pytest.raises(LedgerUnavailable):
+            await store.find(bytes(32))
 
     run(main())
     with closing(sqlite3.connect(path)) as connection:
@@ -451,6 +453,17 @@ def test_the_log_does_not_grow_without_bound(path, monkeypatch):
 
     # Some 7,000 pages were written; the log began again whenever it was copied.
     assert with_store(path, scenario) < 3000 * 4096
+
+
+def test_a_disk_that_cannot_be_read_is_said_to_be(path):
+    async def scenario(store):
+        store._reads.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
+        with pytest.raises(LedgerUnavailable, match="read"):
+            await store.generation("acme", "e1")
+        store._reads.set_authorizer(None)
+        assert await store.generation("acme", "e1") is None
+
+    with_store(path, scenario)
 
 
 def test_the_key_cache_is_bounded_and_guesses_are_not_kept(path):

@@ -62,13 +62,20 @@ class Journal:
     def closing(self) -> bool:
         return self._closing
 
+    def check_open(self) -> None:
+        """
+        Raises:
+            LedgerUnavailable: the store is closed, or about to be.
+        """
+        if self._closing:
+            raise LedgerUnavailable("The gateway is shutting down.", retry_after_s=5)
+
     def check_usable(self) -> None:
         """
         Raises:
             LedgerUnavailable: nothing can be promised now.
         """
-        if self._closing:
-            raise LedgerUnavailable("The gateway is shutting down.", retry_after_s=5)
+        self.check_open()
         if self._failure is not None:
             raise _unavailable(self._failure)
 

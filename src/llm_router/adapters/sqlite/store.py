@@ -28,6 +28,7 @@ from llm_router.adapters.sqlite.rows import Chain, CreditOp, HoldOp, SettleOp, S
 from llm_router.adapters.sqlite.schema import StoreError, connect, create_file, prepare
 from llm_router.adapters.sqlite.writer import Writer
 from llm_router.billing.ledger import Entry, Ledger, Settlement, booked, same_credit
+from llm_router.domain.errors import LedgerUnavailable
 from llm_router.domain.key import Key
 from llm_router.domain.record import ExchangeRecord
 from llm_router.ports import Clock
@@ -308,7 +309,18 @@ class SqliteStore:
         await self._journal.submit(op)
 
     async def _read(self, read: Callable[[sqlite3.Connection], _T]) -> _T:
-        return await self._loop.run_in_executor(self._reader, read, self._reads)
+        """Query in the reader's thread, which never waits for the writer.
+
+        Raises:
+            LedgerUnavailable: the store is closed, or its disk cannot be read.
+        """
+        self._journal.check_open()
+        try:
+            return await self._loop.run_in_executor(self._reader, read, self._reads)
+        except sqlite3.Error as error:
+            raise LedgerUnavailable(
+                "The ledger cannot read its disk. Try again shortly.", retry_after_s=5
+            ) from error
 
     async def list(self) -> list[Key]:
         return await self._read(keys.read_keys)
