@@ -6,6 +6,7 @@ import asyncio
 import sys
 import traceback
 from collections.abc import Callable
+from urllib.parse import unquote
 
 from llm_router.domain.errors import MethodNotAllowed, NotFound, Overloaded, RouterError, ServerError
 from llm_router.edge.http import AsgiClient, Receive, Request, Scope, Send, answer_json
@@ -81,14 +82,14 @@ class Gateway:
         """Read the body, hand the call to the engine, watch the client."""
         started_us = self.engine.clock.monotonic_us()
         body = await request.body(self.body_bytes_max)
-        call = Call(
+        call = self.call(
+            request,
+            body,
+            started_us,
             operation=route.operation or "",
-            dialect=self.dialect(route.dialect),
-            body=body,
-            credential=credential(request),
-            headers=request.headers,
-            started_us=started_us,
-            path_model=parameters.get("model"),
+            dialect=route.dialect,
+            model=parameters.get("model"),
+            stream=route.stream,
         )
         client = AsgiClient(send)
         task = asyncio.current_task()
@@ -107,6 +108,31 @@ class Gateway:
             await self.answer_error(route.dialect, _unforeseen(), send)
         finally:
             watcher.cancel()
+
+    def call(
+        self,
+        request: Request,
+        body: bytes,
+        started_us: int,
+        *,
+        operation: str,
+        dialect: str,
+        model: str | None,
+        stream: bool | None,
+    ) -> Call:
+        """What the request asks of the engine. ``model`` and ``stream`` are those of its path."""
+        gemini = dialect == "gemini_generate"
+        return Call(
+            operation=operation,
+            dialect=self.dialect(dialect),
+            body=body,
+            credential=credential(request, query_key=gemini),
+            headers=request.headers,
+            started_us=started_us,
+            path_model=None if model is None else unquote(model),
+            path_stream=stream,
+            json_array=gemini and stream is True and request.parameter("alt") != "sse",
+        )
 
     def dialect(self, name: str) -> Dialect:
         return self.engine.dialects[name]
@@ -133,8 +159,11 @@ class Gateway:
         await self.answer_error("openai_chat", error, send)
 
 
-def credential(request: Request) -> bytes | None:
-    """The API key of a request: a bearer token, or the header that other vendors' clients send."""
+def credential(request: Request, *, query_key: bool = False) -> bytes | None:
+    """The API key of a request: a bearer token, or the header that other vendors' clients send.
+
+    ``query_key``: the parameter ``key`` is looked at too, which only Gemini's clients send.
+    """
     text = request.headers.get("authorization")
     if text is not None:
         scheme, _, token = text.partition(" ")
@@ -142,7 +171,8 @@ def credential(request: Request) -> bytes | None:
     for name in ("x-api-key", "x-goog-api-key", "api-key"):
         if name in request.headers:
             return request.headers[name].strip().encode("latin-1")
-    return None
+    found = request.parameter("key") if query_key else None
+    return None if found is None else found.encode("utf-8", "replace")
 
 
 async def _cancel_when_gone(request: Request, task: asyncio.Task[object]) -> None:

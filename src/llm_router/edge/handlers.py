@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 
 from llm_router import __version__
+from llm_router.catalog.foreign import anthropic_entry, anthropic_page, gemini_entry, gemini_page
 from llm_router.catalog.listing import model_entry
 from llm_router.domain.errors import ModelNotFound, NotFound
 from llm_router.domain.key import Key
+from llm_router.domain.model import Model
 from llm_router.domain.money import format_usd
 from llm_router.domain.record import ExchangeRecord
 from llm_router.edge.gateway import Gateway, credential
 from llm_router.edge.http import Request, Send, answer_json
-from llm_router.edge.routes import Route, RouteTable
+from llm_router.edge.routes import Handler, Route, RouteTable
 from llm_router.engine.admit import authenticate
+from llm_router.engine.counting import Count, count_tokens
 
 
 async def _key(gateway: Gateway, request: Request) -> Key:
@@ -28,23 +32,83 @@ def _may_use(key: Key, model: str) -> bool:
     return key.models is None or any(fnmatchcase(model, pattern) for pattern in key.models)
 
 
+async def _listed(gateway: Gateway, request: Request, *, query_key: bool = False) -> list[Model]:
+    """The models that the key may use."""
+    engine = gateway.engine
+    now_ms = engine.clock.now_ms()
+    key = await authenticate(engine.keyring, credential(request, query_key=query_key), now_ms)
+    return [m for m in engine.state.snapshot.models.values() if _may_use(key, m.id)]
+
+
+def _found(gateway: Gateway, listed: list[Model], name: str) -> Model:
+    found = gateway.engine.state.snapshot.find(unquote(name))
+    if found not in listed:
+        raise ModelNotFound(f"Model '{found.id}' is not available to this API key.", param="model")
+    return found
+
+
 async def models(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
-    """GET /v1/models: every model the key may use, with prices and capabilities."""
-    key = await _key(gateway, request)
+    """GET /v1/models: every model the key may use, in the shape of the client's own API."""
+    listed = await _listed(gateway, request)
     state = gateway.engine.state
-    listed = [m for m in state.snapshot.models.values() if _may_use(key, m.id)]
-    data = [model_entry(m, state.active, gateway.started_s) for m in listed]
-    await answer_json(send, 200, {"object": "list", "data": data})
+    if "anthropic-version" in request.headers:
+        page = anthropic_page(listed, request.parameter("after_id"), _limit(request), gateway.started_s)
+    else:
+        data = [model_entry(m, state.active, gateway.started_s) for m in listed]
+        page = {"object": "list", "data": data}
+    await answer_json(send, 200, page)
+
+
+def _limit(request: Request) -> int:
+    text = request.parameter("limit") or request.parameter("pageSize") or ""
+    return min(max(int(text), 1), 1000) if text.isdecimal() and len(text) < 6 else 1000
 
 
 async def model(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """GET /v1/models/{id}: one model, by id or alias."""
-    key = await _key(gateway, request)
-    state = gateway.engine.state
-    found = state.snapshot.find(unquote(parameters["model"]))
-    if not _may_use(key, found.id):
-        raise ModelNotFound(f"Model '{found.id}' is not available to this API key.", param="model")
-    await answer_json(send, 200, model_entry(found, state.active, gateway.started_s))
+    found = _found(gateway, await _listed(gateway, request), parameters["model"])
+    if "anthropic-version" in request.headers:
+        await answer_json(send, 200, anthropic_entry(found, gateway.started_s))
+    else:
+        await answer_json(send, 200, model_entry(found, gateway.engine.state.active, gateway.started_s))
+
+
+async def gemini_models(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
+    """GET /v1beta/models: the same in Gemini's shape, by pages."""
+    listed = await _listed(gateway, request, query_key=True)
+    await answer_json(send, 200, gemini_page(listed, request.parameter("pageToken"), _limit(request)))
+
+
+async def gemini_model(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
+    """GET /v1beta/models/{id}: one model in Gemini's shape."""
+    listed = await _listed(gateway, request, query_key=True)
+    await answer_json(send, 200, gemini_entry(_found(gateway, listed, parameters["model"])))
+
+
+async def count_anthropic(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
+    """POST /v1/messages/count_tokens."""
+    count = await _count(gateway, request, parameters, "anthropic_messages")
+    await answer_json(send, 200, {"input_tokens": count.tokens}, _estimated(count))
+
+
+async def count_gemini(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
+    """POST /v1beta/models/{model}:countTokens."""
+    count = await _count(gateway, request, parameters, "gemini_generate")
+    await answer_json(send, 200, {"totalTokens": count.tokens}, _estimated(count))
+
+
+async def _count(gateway: Gateway, request: Request, parameters: dict[str, str], dialect: str) -> Count:
+    started_us = gateway.engine.clock.monotonic_us()
+    body = await request.body(gateway.body_bytes_max)
+    model = parameters.get("model")
+    call = gateway.call(
+        request, body, started_us, operation="count_tokens", dialect=dialect, model=model, stream=False
+    )
+    return await count_tokens(gateway.engine, call)
+
+
+def _estimated(count: Count) -> list[tuple[bytes, bytes]]:
+    return [(b"x-llm-router-estimated", b"true")] if count.estimated else []
 
 
 async def generation(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
@@ -102,6 +166,26 @@ async def _inference(gateway: Gateway, request: Request, send: Send, parameters:
     raise AssertionError("inference routes are served by Gateway.infer")
 
 
+def _gemini_rows(version: str) -> tuple[Route, ...]:
+    """Gemini's API lives under two versions; its clients call either."""
+
+    def row(method: str, path: str, handler: Handler, summary: str, **members: Any) -> Route:
+        return Route(
+            method=method,
+            path=f"{version}/models{path}",
+            handler=handler,
+            summary=summary,
+            dialect="gemini_generate",
+            **members,
+        )
+
+    return (
+        row("POST", "/{model}:generateContent", _inference, "Gemini's API, for any model.", operation="chat", stream=False),
+        row("POST", "/{model}:streamGenerateContent", _inference, "The same, streamed (alt=sse, or a JSON array).", operation="chat", stream=True),
+        row("POST", "/{model}:countTokens", count_gemini, "The tokens of a request."),
+    )  # fmt: skip
+
+
 ROUTES = RouteTable(
     (
         Route(
@@ -109,10 +193,41 @@ ROUTES = RouteTable(
             path="/v1/chat/completions",
             handler=_inference,
             operation="chat",
-            summary="A chat completion, streamed or not, for any model.",
+            summary="OpenAI's chat completions, streamed or not, for any model.",
         ),
+        Route(
+            method="POST",
+            path="/v1/messages",
+            handler=_inference,
+            operation="chat",
+            dialect="anthropic_messages",
+            summary="Anthropic's messages, streamed or not, for any model.",
+        ),
+        Route(
+            method="POST",
+            path="/v1/messages/count_tokens",
+            handler=count_anthropic,
+            dialect="anthropic_messages",
+            summary="The tokens of a request.",
+        ),
+        *_gemini_rows("/v1"),
+        *_gemini_rows("/v1beta"),
         Route(method="GET", path="/v1/models", handler=models, summary="All models with prices."),
         Route(method="GET", path="/v1/models/{model}", handler=model, summary="One model."),
+        Route(
+            method="GET",
+            path="/v1beta/models",
+            handler=gemini_models,
+            dialect="gemini_generate",
+            summary="All models in Gemini's shape.",
+        ),
+        Route(
+            method="GET",
+            path="/v1beta/models/{model}",
+            handler=gemini_model,
+            dialect="gemini_generate",
+            summary="One model in Gemini's shape.",
+        ),
         Route(
             method="GET",
             path="/v1/generations/{id}",

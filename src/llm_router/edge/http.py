@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -39,6 +40,11 @@ class Request:
             else:
                 self.headers[key] = value.decode("latin-1")
         self._receive = receive
+
+    def parameter(self, name: str) -> str | None:
+        """The last value of a query parameter."""
+        values = parse_qs(self.query.decode("latin-1"), keep_blank_values=True, max_num_fields=100).get(name)
+        return None if values is None else values[-1]
 
     async def body(self, bytes_max: int) -> bytes:
         """The whole body.

@@ -23,6 +23,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         path: exact, or with ``{name}`` for one or more characters (a model id may hold slashes).
         dialect: the client dialect of its errors, and of the operation if it is one.
         operation: set for inference routes.
+        stream: what the path says of streaming, where it does (Gemini); None where the body says it.
         summary: one line for the documentation.
     """
 
@@ -32,6 +33,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     dialect: str = "openai_chat"
     operation: str | None = None
+    stream: bool | None = None
 
 
 class RouteTable:

@@ -42,6 +42,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         credential: the bearer or header key as bytes; None if there was none.
         headers: the client's headers that the engine reads (lower case): ``x-llm-router-*`` and
             those that its dialect forwards.
+        json_array: a stream is wanted as one JSON array (Gemini without ``alt=sse``).
         started_us: monotonic time at which the request's first byte was handled.
     """
 
@@ -53,6 +54,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     started_us: int
     path_model: str | None = None
     path_stream: bool | None = None
+    json_array: bool = False
 
 
 class Admitted(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +157,7 @@ def admit_to_limits(
     Raises:
         RateLimitExceeded: with the rate-limit headers of the reply.
     """
-    tokens = estimate_tokens(inspected.text_bytes) + (inspected.output_tokens or 0) * inspected.n
+    tokens = tokens_admitted(inspected)
     admission = counters.admit(key.id, limits, tokens, now_ms)
     if admission.refused is None:
         return admission, tokens
@@ -170,6 +172,11 @@ def admit_to_limits(
     )
     error.headers = admission.headers
     raise error
+
+
+def tokens_admitted(inspected: Inspected) -> int:
+    """What a request is counted as in the token window until its usage is known."""
+    return estimate_tokens(inspected.text_bytes) + (inspected.output_tokens or 0) * inspected.n
 
 
 async def hold_credit(

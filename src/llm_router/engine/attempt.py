@@ -186,13 +186,19 @@ def _headers(track: Track, candidate: Candidate, behind: Dialect) -> tuple[tuple
         for name in FORWARDED_HEADERS.get(behind.name, ()):
             if name in track.call.headers:
                 headers[name] = track.call.headers[name]
-    secret = track.state.provider_keys.get(provider.id)
-    if secret is not None:
-        if provider.auth == "bearer":
-            headers["authorization"] = f"Bearer {secret}"
-        elif provider.auth == "header":
-            headers[(provider.auth_name or "x-api-key").lower()] = secret
+    headers.update(credential_headers(provider, track.state.provider_keys.get(provider.id)))
     return tuple(headers.items())
+
+
+def credential_headers(provider: Provider, secret: str | None) -> dict[str, str]:
+    """How the provider's credential is sent, where it is sent by a header."""
+    if secret is None:
+        return {}
+    if provider.auth == "bearer":
+        return {"authorization": f"Bearer {secret}"}
+    if provider.auth == "header":
+        return {(provider.auth_name or "x-api-key").lower(): secret}
+    return {}
 
 
 def _redact(error: UpstreamError, provider: Provider, secret: str | None) -> None:

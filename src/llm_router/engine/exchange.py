@@ -66,6 +66,7 @@ class Engine:
         self.clock = clock
         self.telemetry = telemetry
         self.new_id = new_id
+        self.upstream = upstream
         self._attempts = Attempts(dialects, upstream, fetcher, clock)
 
     async def serve(self, call: Call, client: Client) -> None:
@@ -100,6 +101,7 @@ class Engine:
         now_ms = track.created_ms
         key = track.key = await admit.authenticate(self.keyring, call.credential, now_ms)
         inspected = call.dialect.inspect(call.body, call.path_model, call.path_stream)
+        inspected.json_array = call.json_array
         track.inspected = inspected
         track.asked_model = inspected.model
         resolved = state.snapshot.resolve(inspected.model, active=state.active)

@@ -78,7 +78,7 @@ class Track(msgspec.Struct, kw_only=True):
         """What an encoder of the client's dialect needs to know."""
         inspected, admitted = self.inspected, self.admitted
         return ReplyContext(
-            reply_id=f"chatcmpl-{self.id.removeprefix('gen-')}",
+            reply_id=self.call.dialect.reply_id_prefix + self.id.removeprefix("gen-"),
             model=self.model.id if self.model is not None else self.asked_model,
             created_s=self.created_ms // 1000,
             usage_chunk=admitted.usage_chunk if admitted is not None else True,
@@ -87,6 +87,13 @@ class Track(msgspec.Struct, kw_only=True):
             prompt_tokens_estimate=admitted.input_tokens_expected if admitted is not None else 0,
             custom_tools=inspected.custom_tools if inspected is not None else (),
         )
+
+    def reply_id_for(self, upstream_id: str | None) -> str:
+        """The id that an encoder gives the reply: the provider's own, if it is of the dialect's form."""
+        prefix = self.call.dialect.reply_id_prefix
+        if upstream_id and upstream_id.startswith(prefix):
+            return upstream_id
+        return prefix + self.id.removeprefix("gen-")
 
     def note_losses(self, losses: Iterable[Loss]) -> None:
         self.losses.extend(losses)

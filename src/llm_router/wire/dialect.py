@@ -225,6 +225,9 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         upstream_url(base_url, operation, model, stream): the full URL of an operation; tolerant of
             a base URL with or without its version segment where the dialect's clients are.
         upstream_headers(stream): headers the dialect asks for beside auth.
+        reply_id_prefix: how the ids of its replies begin; a provider's id that begins so is kept.
+        inspect_count_tokens: as inspect, for a request whose tokens are only to be counted; None where
+            the dialect has no such operation.
         heartbeat: bytes that tell a waiting stream reader "still there" and nothing else.
     """
 
@@ -244,4 +247,6 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     encode_error: Callable[[RouterError, str], bytes]
     upstream_url: Callable[[str, str, str, bool], str]
     upstream_headers: Callable[[bool], tuple[tuple[str, str], ...]]
+    reply_id_prefix: str = ""
+    inspect_count_tokens: Callable[[bytes, str | None, bool | None], Inspected] | None = None
     heartbeat: bytes = b": heartbeat\n\n"

@@ -55,7 +55,9 @@ def upstream_headers(stream: bool) -> tuple[tuple[str, str], ...]:
 DIALECT = Dialect(
     name=NAME,
     content_type_stream="text/event-stream; charset=utf-8",
+    reply_id_prefix="msg_",
     inspect=inspect,
+    inspect_count_tokens=inspect_count_tokens,
     decode_request=decode_request,
     encode_request=encode_request,
     edit_request=edit_request,

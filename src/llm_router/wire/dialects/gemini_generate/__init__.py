@@ -19,7 +19,7 @@ from llm_router.wire.dialects.gemini_generate.decode import decode_request
 from llm_router.wire.dialects.gemini_generate.edit import edit_request
 from llm_router.wire.dialects.gemini_generate.encode import encode_request
 from llm_router.wire.dialects.gemini_generate.errors import decode_error, encode_error
-from llm_router.wire.dialects.gemini_generate.inspect import inspect
+from llm_router.wire.dialects.gemini_generate.inspect import inspect, inspect_count_tokens
 from llm_router.wire.dialects.gemini_generate.members import NAME
 from llm_router.wire.dialects.gemini_generate.passing import PassedReply, PassRelay
 from llm_router.wire.dialects.gemini_generate.reply import decode_reply, encode_reply
@@ -65,6 +65,7 @@ DIALECT = Dialect(
     name=NAME,
     content_type_stream="text/event-stream",
     inspect=inspect,
+    inspect_count_tokens=inspect_count_tokens,
     decode_request=decode_request,
     encode_request=encode_request,
     edit_request=edit_request,

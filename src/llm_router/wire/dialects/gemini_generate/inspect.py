@@ -73,6 +73,23 @@ def _parse(body: bytes) -> dict[str, Any]:
     return value
 
 
+def inspect_count_tokens(body: bytes, path_model: str | None, path_stream: bool | None) -> Inspected:
+    """The same for ``:countTokens``, whose body holds contents alone or a whole ``generateContentRequest``.
+
+    Raises:
+        InvalidRequest: as for inspect.
+    """
+    try:
+        inner = msgspec.json.decode(body, type=_Counted).generateContentRequest
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        inner = None  # what is wrong is said below
+    return inspect(body if inner is None else bytes(inner), path_model, path_stream)
+
+
+class _Counted(msgspec.Struct):
+    generateContentRequest: msgspec.Raw | None = None
+
+
 def _model(path_model: str | None, value: dict[str, Any]) -> str:
     name = path_model if path_model else value.get("model")
     if not isinstance(name, str) or not name:

@@ -163,6 +163,10 @@ class _Frames:
 
 def _frames_of(raw: bytes) -> list[Frame]:
     """The frame of one event's bytes; none for blank lines and comments."""
+    line = raw.rstrip(b"\r\n")
+    if line.startswith(b"data:") and b"\n" not in line and b"\r" not in line:  # as Google writes it
+        message = line[6:] if line[5:6] == b" " else line[5:]
+        return [Frame(message, raw)] if message.strip() else []
     reader = SSEReader()
     found = [frame.data for frame in (*reader.feed(raw), *reader.close()) if frame.data.strip()]
     return [Frame(message, raw if len(found) == 1 else None) for message in found]

@@ -41,6 +41,7 @@ def upstream_headers(stream: bool) -> tuple[tuple[str, str], ...]:
 DIALECT = Dialect(
     name=NAME,
     content_type_stream="text/event-stream; charset=utf-8",
+    reply_id_prefix="chatcmpl-",
     inspect=inspect,
     decode_request=decode_request,
     encode_request=encode_request,

@@ -1,0 +1,68 @@
+"""The catalogue in the shapes of the other APIs' own model lists.
+
+https://docs.anthropic.com/en/api/models-list and https://ai.google.dev/api/models
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from llm_router.domain.model import Model
+
+
+def anthropic_entry(model: Model, created_s: int) -> dict[str, object]:
+    """One model as Anthropic's API shows it."""
+    released = model.released or datetime.fromtimestamp(created_s, UTC).date().isoformat()
+    return {
+        "type": "model",
+        "id": model.id,
+        "display_name": model.name,
+        "created_at": f"{released}T00:00:00Z",
+        "max_input_tokens": model.context_tokens,
+        "max_tokens": model.output_tokens_max,
+    }
+
+
+def anthropic_page(
+    models: Sequence[Model], after_id: str | None, limit: int, created_s: int
+) -> dict[str, object]:
+    """A page of the list, beginning behind ``after_id`` (at the start if that is unknown)."""
+    page, more = _cut(models, after_id, limit)
+    return {
+        "data": [anthropic_entry(model, created_s) for model in page],
+        "first_id": page[0].id if page else None,
+        "last_id": page[-1].id if page else None,
+        "has_more": more,
+    }
+
+
+def gemini_entry(model: Model) -> dict[str, object]:
+    """One model as Google's API shows it."""
+    return {
+        "name": f"models/{model.id}",
+        "baseModelId": model.id,
+        "version": "1",
+        "displayName": model.name,
+        "description": f"{model.name} by {model.developer}",
+        "inputTokenLimit": model.context_tokens or 0,
+        "outputTokenLimit": model.output_tokens_max or 0,
+        "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],
+        "thinking": model.capabilities.reasoning,
+    }
+
+
+def gemini_page(models: Sequence[Model], page_token: str | None, limit: int) -> dict[str, object]:
+    """A page of the list; the token of the next one is the last id of this one."""
+    page, more = _cut(models, page_token, limit)
+    answer: dict[str, object] = {"models": [gemini_entry(model) for model in page]}
+    if more:
+        answer["nextPageToken"] = page[-1].id
+    return answer
+
+
+def _cut(models: Sequence[Model], after: str | None, limit: int) -> tuple[Sequence[Model], bool]:
+    start = 0
+    if after is not None:
+        start = next((i + 1 for i, model in enumerate(models) if model.id == after), 0)
+    return models[start : start + limit], start + limit < len(models)
