@@ -94,8 +94,8 @@ def _reply_id(track: Track) -> str | None:
     """The id that the client saw: the provider's where the relay kept it, else ours."""
     if track.delivery is None:
         return None
-    kept = track.delivery.observed.reply_id
-    return track.context().reply_id if kept is None else kept
+    seen = track.delivery.observed
+    return track.reply_id_for(seen.upstream_id) if seen.reply_id is None else seen.reply_id
 
 
 def _status(track: Track) -> int:
