@@ -589,10 +589,10 @@ def _events(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
         elif name == "event":
             event = value
         elif not line:
-            if data:
+            if any(data):
                 yield event, "\n".join(data)
             event, data = "", []
-    if data:
+    if any(data):
         yield event, "\n".join(data)
 
 
