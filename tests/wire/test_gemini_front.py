@@ -215,9 +215,10 @@ def test_google_genai_reads_replies_and_streams() -> None:
 def test_google_genai_brings_a_foreign_signature_back() -> None:
     """Its client decodes signatures to bytes and writes them in the URL-safe alphabet."""
     types = pytest.importorskip("google.genai.types")
-    thinking = chat.Thinking(text="hm", signature="Eq/+>?" * 7, origin="anthropic_messages")
+    thinking = chat.Thinking(text="hm", signature="Eq/+>?\u00bf\u00ff~~~" * 7, origin="anthropic_messages")
     reply = msgspec.structs.replace(REPLY, choices=(Choice(parts=(thinking,)),))
     body, _ = DIALECT.encode_reply(reply, CONTEXT, BILL)
+    assert b"/" in body or b"+" in body, "a character that the URL-safe alphabet spells differently"
     found = types.GenerateContentResponse._from_response(response=json.loads(body), kwargs={})
     content = found.candidates[0].content.model_dump(mode="json", by_alias=True, exclude_none=True)
     asked = {"contents": [{"role": "user", "parts": [{"text": "x"}]}, content]}

@@ -360,13 +360,13 @@ def test_own_signatures_go_back_on_their_parts_and_foreign_ones_do_not() -> None
         Text(text="x", signature="s1", origin=NAME),
         Text(text="", signature="s2", origin=NAME),
         ToolCall(id="a", name="f", arguments="{}", signature="s3", origin=NAME),
-        ToolCall(id="b", name="f", arguments="{}"),
+        ToolCall(id="b", name="f", arguments="{}", signature="s4", origin="openai_responses"),
     )
     body, losses = encoded(asked(user("x"), said(*parts)))
     sent = body["contents"][1]["parts"]
     assert [part.get("thoughtSignature") for part in sent] == ["own", "s1", "s2", "s3", None]
     assert sent[0]["thought"] is True
-    assert losses == ["reasoning"]
+    assert losses == ["reasoning", "signature"]
 
 
 def test_media_in_results_goes_inside_or_behind() -> None:

@@ -191,6 +191,10 @@ def test_minted_ids_are_stable_and_belong_to_the_reply() -> None:
 
     assert ids("r") == ids("r")
     assert len({*ids("r"), *ids("s")}) == 4
+    twice = [{"functionCall": {"name": "f", "id": "x"}}] * 2
+    message = {"candidates": [{"content": {"parts": twice}, "finishReason": "STOP"}]}
+    parts = folded(decode(sse([message]))).reply().choices[0].parts
+    assert len({part.id for part in parts if isinstance(part, chat.ToolCall)}) == 2
 
 
 def test_a_plain_object_answers_a_streaming_call() -> None:
@@ -208,3 +212,27 @@ def test_stream_equals_whole_in_text_and_calls(case: Any) -> None:
     by_array = DIALECT.decode_reply(json.dumps(case["messages"]).encode())
     assert [joined(c) for c in by_stream.choices] == [joined(c) for c in by_array.choices]
     assert by_stream.usage == by_array.usage
+
+
+def test_offsets_count_bytes_even_where_no_text_is_quoted() -> None:
+    grounding = {
+        "groundingChunks": [{"web": {"uri": "https://a.example"}}],
+        "groundingSupports": [
+            {"segment": {"startIndex": 6, "endIndex": 9}, "groundingChunkIndices": [0]},
+            {"segment": {"startIndex": 2, "endIndex": 9}, "groundingChunkIndices": [0]},  # inside a character
+            {"segment": {"startIndex": 6, "endIndex": 99}, "groundingChunkIndices": [0]},
+        ],
+    }
+    message = {
+        "candidates": [
+            {
+                "content": {"parts": [{"text": "Käse ist"}]},
+                "finishReason": "STOP",
+                "groundingMetadata": grounding,
+            }
+        ]
+    }
+    for reply in (folded(decode(sse([message]))).reply(), DIALECT.decode_reply(json.dumps(message).encode())):
+        (part,) = reply.choices[0].parts
+        assert isinstance(part, chat.Text)
+        assert [part.text[c.start : c.end] for c in part.citations] == ["ist"]

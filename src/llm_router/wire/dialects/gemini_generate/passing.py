@@ -7,7 +7,6 @@ finishes: the bill belongs into it.
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,7 +24,8 @@ from llm_router.wire.dialects.gemini_generate.usage import encode_usage
 from llm_router.wire.framing.sse import EVENT_BYTES_MAX, EventTooLarge, SSEReader
 from llm_router.wire.relay import PREAMBLE_BYTES_MAX
 
-_BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
+_BLANK_LINES = (b"\n\n", b"\n\r", b"\r\r")
+"""How the end of a line and an empty line behind it can look; a further LF belongs to a CR."""
 
 
 class Frame(NamedTuple):
@@ -121,6 +121,7 @@ class _Frames:
         self._other: Messages | None = None
         self._buffer = bytearray()
         self._sse = False
+        self._searched = 0
 
     def feed(self, data: bytes) -> list[Frame]:
         if self._other is not None:
@@ -153,12 +154,21 @@ class _Frames:
         """Take whole events off the buffer. A last CR waits: an LF may follow it."""
         frames: list[Frame] = []
         end = len(self._buffer) - (1 if self._buffer.endswith(b"\r") else 0)
-        start = 0
-        while (match := _BLANK_LINE.search(self._buffer, start, end)) is not None:
-            frames += _frames_of(bytes(self._buffer[start : match.end()]))
-            start = match.end()
+        start, at = 0, self._searched
+        while (stop := self._event_end(at, end)) is not None:
+            frames += _frames_of(bytes(self._buffer[start:stop]))
+            start = at = stop
         del self._buffer[:start]
+        self._searched = max(0, len(self._buffer) - 4)  # a blank line cut in two is four bytes at most
         return frames
+
+    def _event_end(self, at: int, end: int) -> int | None:
+        """Where the first event from ``at`` ends, behind its blank line."""
+        found = [place for mark in _BLANK_LINES if (place := self._buffer.find(mark, at, end)) >= 0]
+        if not found:
+            return None
+        stop = min(found) + 2
+        return stop + 1 if self._buffer[stop - 1 : stop + 1] == b"\r\n" else stop
 
 
 def _frames_of(raw: bytes) -> list[Frame]:
