@@ -173,6 +173,21 @@ def test_errors(client: genai.Client, order: str, status: int, name: str) -> Non
         assert details[-1]["retryDelay"] == "7s"
 
 
+def test_the_plain_stand_in_is_taken(sandbox: RunningSandbox) -> None:
+    url = f"{sandbox.provider_base_url('gemini_generate')}/v1beta/models/gemini-3-pro:generateContent"
+    call: dict[str, Any] = {"functionCall": {"name": "get_weather", "args": {}}}
+    answer = {"functionResponse": {"name": "get_weather", "response": {"sky": "sunny"}}}
+    contents = [
+        {"role": "user", "parts": [{"text": "The weather?"}]},
+        {"role": "model", "parts": [call]},
+        {"role": "user", "parts": [answer]},
+    ]
+    with httpx2.Client(headers={"x-goog-api-key": "k"}) as http:
+        assert http.post(url, json={"contents": contents}).status_code == 400
+        call["thoughtSignature"] = "skip_thought_signature_validator"
+        assert http.post(url, json={"contents": contents}).status_code == 200
+
+
 def test_json_array_streams(sandbox: RunningSandbox) -> None:
     url = f"{sandbox.provider_base_url('gemini_generate')}/v1beta/models/{MODEL}:streamGenerateContent"
     with httpx2.Client(headers={"x-goog-api-key": "k"}) as http:

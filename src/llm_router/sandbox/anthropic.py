@@ -136,6 +136,7 @@ FORM = Form(
     check=_check,
     reply_id=lambda digits: f"msg_01{digits[:22]}",
     mend=_mend,
+    readable=lambda body: body,
     counting_body=_counting_body,
     counted=lambda tokens: {"input_tokens": tokens},
     listed=lambda: {

@@ -199,7 +199,7 @@ def _decode(
     try:
         if counting:
             body = exchange.form.counting_body(body)
-        body, named = _plain_model(body)
+        body, named = _plain_model(exchange.form.readable(body))
         inspected = dialect.inspect(body, call.model, call.stream)
         if call.stream and exchange.form.name == "gemini":
             inspected.json_array = query.get("alt") != "sse"

@@ -71,6 +71,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
         reply_id: an id in its form, from 24 hexadecimal digits.
         mend: put a reply or stream message the way the provider writes it, from the message, the
             model and whether its usage is to be told.
+        readable: the body with what the dialect's front side would not keep put in other words.
         counting_body: the body of a counting call as one of a chat call.
         counted, listed, described: bodies of the other operations.
     """
@@ -91,6 +92,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     check: Callable[[ChatRequest], None]
     reply_id: Callable[[str], str]
     mend: Callable[[dict[str, object], str, bool], dict[str, object]]
+    readable: Callable[[bytes], bytes]
     counting_body: Callable[[bytes], bytes]
     counted: Callable[[int], object]
     listed: Callable[[], object]

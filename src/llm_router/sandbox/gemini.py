@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from urllib.parse import unquote
 
 import msgspec
 
 from llm_router.sandbox.form import Call, Form, Headers, Trouble, wait_text
-from llm_router.sandbox.signature import check_thoughts
+from llm_router.sandbox.signature import check_thoughts, mint
 from llm_router.wire.chat import ChatRequest
 from llm_router.wire.dialects.gemini_generate import DIALECT
 
@@ -25,6 +26,16 @@ _STATUSES = {
 }  # fmt: skip
 _RPC = "type.googleapis.com/google.rpc."
 _STRICT_THINKERS = re.compile(r"gemini-([3-9]|[1-9][0-9])", re.IGNORECASE)
+
+
+_STAND_INS = (b"skip_thought_signature_validator", b"context_engineering_is_the_way_to_go")
+_STAND_IN = re.compile(
+    rb'("thought_?[sS]ignature"\s*:\s*")(?:'
+    + b"|".join(form for word in _STAND_INS for form in (word, b64encode(word).rstrip(b"=")))
+    + rb')=*(?=")'
+)
+"""What Gemini takes in place of a signature for calls that it did not make; clients send it plain or
+as base64. https://ai.google.dev/gemini-api/docs/thought-signatures"""
 
 
 def _find(method: str, path: str) -> Call | None:
@@ -102,6 +113,11 @@ def _check(request: ChatRequest) -> None:
     check_thoughts(request, required=_STRICT_THINKERS.search(request.model) is not None)
 
 
+def _readable(body: bytes) -> bytes:
+    """Put a real signature in the place of each stand-in, which the dialect reads as none at all."""
+    return _STAND_IN.sub(lambda m: m[1] + mint("gemini", b"stand-in").encode(), body)
+
+
 def _counting_body(body: bytes) -> bytes:
     """A counting call holds either contents alone or a whole ``generateContentRequest``."""
     tree = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
@@ -147,6 +163,7 @@ FORM = Form(
     check=_check,
     reply_id=lambda digits: digits[:22],
     mend=_mend,
+    readable=_readable,
     counting_body=_counting_body,
     counted=_counted,
     listed=lambda: {"models": [_described(model) for model in MODELS]},

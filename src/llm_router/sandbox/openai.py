@@ -121,6 +121,7 @@ FORM = Form(
     check=_check,
     reply_id=lambda digits: f"chatcmpl-{digits}",
     mend=_mend,
+    readable=_same,
     counting_body=_same,
     counted=_counted,
     listed=lambda: {"object": "list", "data": [_described(model) for model in MODELS]},

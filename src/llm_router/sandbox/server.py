@@ -21,6 +21,9 @@ DEFAULT_PORT = 4041
 """Where ``llm-router sandbox`` listens: next to the gateway's own port."""
 
 
+BACKLOG = 1024
+
+
 class _Protocol(HttpToolsProtocol):
     """uvicorn's protocol, silent about replies that were ordered to break off."""
 
@@ -144,6 +147,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen(BACKLOG)  # whoever is told the address may connect at once
     except OSError:
         listener.close()
         raise

@@ -17,13 +17,6 @@ _KEY = b"simulated reasoning"
 _SALT_BYTES = 12
 _MAC_BYTES = 24
 
-_STAND_INS = (b"skip_thought_signature_validator", b"context_engineering_is_the_way_to_go")
-GEMINI_STAND_INS = frozenset(
-    text for word in _STAND_INS for text in (word.decode(), base64.b64encode(word).decode().rstrip("="))
-)
-"""What Gemini takes in place of a signature for calls that it did not make; clients send it plain or
-as base64. https://ai.google.dev/gemini-api/docs/thought-signatures"""
-
 
 class Objection(ValueError):
     """The provider would refuse the request. ``path`` says where in it, ``why`` what is wrong."""
@@ -98,7 +91,7 @@ def check_thoughts(request: ChatRequest, *, required: bool) -> None:
     for index, message in enumerate(request.messages):
         for number, part in enumerate(message.parts):
             signature = part.signature if isinstance(part, Text | Thinking | ToolCall) else None
-            if signature is None or signature.rstrip("=") in GEMINI_STAND_INS:
+            if signature is None:
                 continue
             if _foreign(part, request.dialect) or not genuine(signature, "gemini"):
                 raise Objection(f"contents[{index}].parts[{number}]", "Thought signature is not valid")
