@@ -11,9 +11,11 @@ from llm_router.wire.dialects.openai_chat.head import is_reply_id
 from llm_router.wire.dialects.openai_chat.lenient import encode
 from llm_router.wire.dialects.openai_chat.parts import (
     NAME,
+    SEPARATOR,
     annotation,
     call_extra,
     detail_of,
+    head_detail,
     image_member,
     text_signature_detail,
 )
@@ -35,7 +37,7 @@ from llm_router.wire.loss import Loss
 
 
 class _Part:
-    """An open part. ``index`` is its number among the calls, the images or the reasoning details."""
+    """An open part. ``index`` is its number among the calls."""
 
     __slots__ = ("chars", "index", "opened", "text")
 
@@ -141,8 +143,6 @@ class ChatStreamEncoder:
                 self._lose(opaque_loss(event.name))
                 return b""
         state.parts[event.part] = _Part(event, index)
-        if event.form == "thinking" and state.thoughts and event.redacted is None:
-            state.parts[event.part].index = -1  # a blank line goes before its first text
         return self._call(event, index, head=True) if event.form == "tool_call" else b""
 
     def _delta(self, event: PartDelta) -> bytes:
@@ -172,11 +172,17 @@ class ChatStreamEncoder:
         return out
 
     def _thought(self, event: PartDelta, part: _Part, state: _Choice) -> bytes:
+        """A piece of reasoning. The first one says where it is from, and stands apart from what was before."""
+        delta: dict[str, Any] = {"reasoning_content": event.text}
+        if not part.text:
+            if state.thoughts:
+                delta["reasoning_content"] = SEPARATOR + event.text
+            state.thoughts += 1
+            if part.opened.dialect is not None:
+                head = Thinking(id=part.opened.id or None, origin=part.opened.dialect)
+                delta["reasoning_details"] = [head_detail(head, state.details)]
         part.text.append(event.text)
-        state.thoughts += 1
-        text = "\n\n" + event.text if part.index == -1 else event.text
-        part.index = 0
-        return self._chunk(event.choice, {"reasoning_content": text})
+        return self._chunk(event.choice, delta)
 
     def _closed(self, event: PartClosed) -> bytes:
         state = self._choice(event.choice)

@@ -20,6 +20,9 @@ NAME = "openai_chat"
 
 DIALECT_NAMES = (NAME, "openai_responses", "anthropic_messages", "gemini_generate", "bedrock_converse")
 
+SEPARATOR = "\n\n"
+"""What stands between the texts of two reasoning parts where they share one member."""
+
 TEXT_SIGNATURE = "text_signature"
 """``id`` of a reasoning detail whose data is the signature of the message's text (Gemini)."""
 
@@ -224,6 +227,13 @@ def detail_of(part: Thinking, index: int) -> dict[str, Any]:
     if part.id is not None:
         detail["id"] = part.id
     return {**detail, "format": format_of(part.origin), "index": index}
+
+
+def head_detail(part: Thinking, index: int) -> dict[str, Any]:
+    """The entry that goes with the first piece of a streamed part: all but its text, which follows."""
+    detail = detail_of(part, index)
+    del detail["signature"]
+    return detail
 
 
 def text_signature_detail(signature: str, origin: str | None, index: int) -> dict[str, Any]:

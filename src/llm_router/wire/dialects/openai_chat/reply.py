@@ -12,6 +12,7 @@ from llm_router.wire.dialects.openai_chat.lenient import encode
 from llm_router.wire.dialects.openai_chat.mend import whole_arguments
 from llm_router.wire.dialects.openai_chat.parts import (
     NAME,
+    SEPARATOR,
     annotation,
     call_member,
     detail_of,
@@ -218,7 +219,7 @@ def _message(choice: Choice, losses: list[Loss]) -> dict[str, Any]:
         "refusal": "".join(refusals) or None,
     }
     if any(thoughts):
-        message["reasoning_content"] = "\n\n".join(filter(None, thoughts))
+        message["reasoning_content"] = SEPARATOR.join(filter(None, thoughts))
     return {**message, **{name: items for name, items in lists.items() if items}, **more}
 
 

@@ -12,6 +12,7 @@ from llm_router.wire.dialects.openai_chat.lenient import encode
 from llm_router.wire.dialects.openai_chat.mend import minted_id
 from llm_router.wire.dialects.openai_chat.parts import (
     NAME,
+    SEPARATOR,
     TEXT_SIGNATURE,
     call_signature,
     citations,
@@ -41,7 +42,10 @@ class _Parts:
         self._next = 0
         self._open: dict[str, int] = {}  # "text", "thinking", "refusal" -> part
         self._calls: dict[int, int] = {}  # a call's index -> part
+        self._late_signatures: dict[int, str] = {}  # that came behind the call's first delta
         self._signature: str | None = None  # of the open thinking part
+        self._detail_index: object = None  # of the open thinking part
+        self._thoughts = False
         self._text_signature: tuple[str, str] | None = None
         self._sources: list[Citation] = []
         self._audio: list[bytes] = []
@@ -51,7 +55,7 @@ class _Parts:
         out: list[Event] = []
         thought = delta.get("reasoning_content")
         if isinstance(thought, str) and thought:
-            out += self._text("thinking", thought, _format(delta))
+            out += self._thought(thought, _first_detail(delta))
         if "reasoning_details" in delta:
             out += self._details(delta["reasoning_details"])
         text = delta.get("content")
@@ -75,38 +79,58 @@ class _Parts:
         """Close what is open. ``sources`` stand beside the choices and belong to the text."""
         out: list[Event] = []
         found = self._sources or list(sources)
-        if self._text_signature is not None and "text" not in self._open:
-            out += self._opened("text", origin=self._text_signature[1])
         if "text" in self._open:
             number = self._open["text"]
             out += (PartDelta(choice=self._choice, part=number, citation=source) for source in found)
         for form in list(self._open):
             out += self._close(form)
-        out += (PartClosed(choice=self._choice, part=number) for number in self._calls.values())
+        if self._text_signature is not None:  # on an empty part of its own, as Gemini does it too
+            data, origin = self._text_signature
+            out += self._opened("text", origin)
+            out.append(PartClosed(choice=self._choice, part=self._open.pop("text"), signature=data))
+        out += (
+            PartClosed(choice=self._choice, part=number, signature=self._late_signatures.get(index))
+            for index, number in self._calls.items()
+        )
         self._calls.clear()
         if self._audio:
             out += self._media("audio/pcm", base64.b64encode(b"".join(self._audio)).decode())
         return out
 
-    def _text(self, form: Any, text: str, origin: str | None = None) -> list[Event]:
+    def _text(self, form: Any, text: str) -> list[Event]:
         out: list[Event] = []
         if form not in self._open:
             if form != "thinking" and "thinking" in self._open:
                 out += self._close("thinking")
-            out += self._opened(form, origin=origin)
+            out += self._opened(form)
         return [*out, PartDelta(choice=self._choice, part=self._open[form], text=text)]
 
-    def _opened(self, form: Any, origin: str | None = None) -> list[Event]:
+    def _thought(self, text: str, detail: dict[str, Any]) -> list[Event]:
+        """A piece of reasoning text; its detail says where it is from, and when another part begins."""
+        out: list[Event] = []
+        index = detail.get("index", self._detail_index)
+        if "thinking" in self._open and index != self._detail_index:
+            out += self._close("thinking")
+        self._detail_index = index
+        if "thinking" not in self._open:
+            id_ = detail.get("id")
+            out += self._opened(
+                "thinking", origin_of(detail.get("format")), id_ if isinstance(id_, str) else ""
+            )
+            if self._thoughts:
+                text = text.removeprefix(SEPARATOR)
+            self._thoughts = True
+        return out + self._text("thinking", text)
+
+    def _opened(self, form: Any, origin: str | None = None, id_: str = "") -> list[Event]:
         self._open[form] = self._next
         self._next += 1
-        return [PartOpened(choice=self._choice, part=self._open[form], form=form, dialect=origin)]
+        return [PartOpened(choice=self._choice, part=self._open[form], form=form, dialect=origin, id=id_)]
 
     def _close(self, form: str) -> list[Event]:
         number, signature = self._open.pop(form), None
         if form == "thinking":
             signature, self._signature = self._signature, None
-        elif form == "text" and self._text_signature is not None:
-            signature = self._text_signature[0]
         return [PartClosed(choice=self._choice, part=number, signature=signature)]
 
     def _details(self, details: object) -> list[Event]:
@@ -122,7 +146,7 @@ class _Parts:
                 out += self._redacted(data, origin, item.get("id"))
             elif isinstance(signature, str) and signature:
                 if "thinking" not in self._open:
-                    out += self._opened("thinking", origin=origin)
+                    out += self._opened("thinking", origin)
                 self._signature = signature
         return out
 
@@ -157,6 +181,8 @@ class _Parts:
                     dialect="gemini_generate" if signature is not None else None,
                 )
             )  # fmt: skip
+        elif (late := call_signature(call)) is not None:
+            self._late_signatures[index] = late
         if piece:
             out.append(PartDelta(choice=self._choice, part=self._calls[index], text=piece))
         return out
@@ -207,11 +233,10 @@ class _Parts:
         return transcript if isinstance(transcript, str) else ""
 
 
-def _format(delta: dict[str, Any]) -> str:
-    """The origin of a piece of reasoning text."""
+def _first_detail(delta: dict[str, Any]) -> dict[str, Any]:
     details = delta.get("reasoning_details")
     first = details[0] if isinstance(details, list) and details else None
-    return origin_of(first.get("format") if isinstance(first, dict) else None)
+    return first if isinstance(first, dict) else {}
 
 
 class ChatStreamDecoder:
