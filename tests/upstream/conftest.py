@@ -49,7 +49,7 @@ class World:
     async def send(self, server: Server, client: Upstream | None = None, **changes: Any) -> UpstreamReply:
         return await (client or self.client()).send(
             request(server.url(), **{k: v for k, v in changes.items() if k != "deadlines"}),
-            changes.get("deadlines", Deadlines(connect_s=3, first_byte_s=3, idle_s=3, total_s=5)),
+            changes.get("deadlines", Deadlines()),
         )
 
     async def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+from typing import Any
 
 import pytest
 from conftest import World, request
@@ -12,6 +13,7 @@ from scripted_server import CHUNKED, OK, Peer, always, sized
 from test_upstream_conformance import failure
 
 from llm_router.adapters.upstream.deadline import GRAIN_S, Deadline
+from llm_router.adapters.upstream.pool import Pool
 from llm_router.domain.errors import UpstreamKind
 from llm_router.ports import Deadlines
 
@@ -319,6 +321,92 @@ async def test_nothing_is_left_over(world: World) -> None:
     leftover = [o for o in gc.get_objects() if type(o).__name__ in ("LeanReply", "Connection")]
     assert leftover == []
     assert {task for task in asyncio.all_tasks() - before if "Server" not in repr(task)} == set()
+
+
+# Turns that go wrong at the worst moment.
+
+
+class FakeConnection:
+    """What a pool needs of a connection."""
+
+    def __init__(self) -> None:
+        self.owner: object = None
+        self.keep_s = None
+        self.lost = False
+        self.usable = True
+
+    def park(self, until: float) -> None:
+        pass
+
+    def close(self) -> None:
+        self.usable = False
+
+
+def small_pool(made: list[FakeConnection]) -> Pool:
+    async def connect(until: float) -> FakeConnection:
+        made.append(FakeConnection())
+        return made[-1]
+
+    loop = asyncio.get_running_loop()
+    return Pool(loop, "host:1", connect, size=1, waiters_max=9, idle_s=9.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_who_is_cancelled_while_being_served_passes_it_on(world: World, gone: bool) -> None:
+    made: list[FakeConnection] = []
+    pool = small_pool(made)
+    until = asyncio.get_running_loop().time() + 5
+    first: Any = await pool.acquire(until)
+    waiting = [asyncio.ensure_future(pool.acquire(until)) for _ in range(2)]
+    await asyncio.sleep(0)
+    if gone:
+        first.lost, first.usable = True, False
+        pool.lost(first)
+    else:
+        pool.freed(first)
+    waiting[0].cancel()
+    second: Any = await waiting[1]
+    assert waiting[0].cancelled()
+    assert (second is first, len(made)) == (not gone, 2 if gone else 1)
+
+
+async def test_who_needs_a_fresh_one_replaces_an_idle_one(world: World) -> None:
+    made: list[FakeConnection] = []
+    pool = small_pool(made)
+    until = asyncio.get_running_loop().time() + 5
+    first: Any = await pool.acquire(until)
+    pool.freed(first)
+    asking = asyncio.ensure_future(pool.acquire(until, fresh=True))
+    await asyncio.sleep(0)
+    assert not first.usable
+    first.lost = True
+    pool.lost(first)  # as the transport would tell
+    assert (await asking) is made[1]
+
+
+async def test_who_needs_a_fresh_one_is_not_given_a_used_one(world: World) -> None:
+    made: list[FakeConnection] = []
+    pool = small_pool(made)
+    until = asyncio.get_running_loop().time() + 5
+    first: Any = await pool.acquire(until)
+    asking = asyncio.ensure_future(pool.acquire(until, fresh=True))
+    await asyncio.sleep(0)
+    pool.freed(first)
+    assert (await asking) is made[1]
+    assert not first.usable
+
+
+async def test_a_connection_that_dies_on_the_way_is_not_given(world: World) -> None:
+    made: list[FakeConnection] = []
+    pool = small_pool(made)
+    until = asyncio.get_running_loop().time() + 5
+    first: Any = await pool.acquire(until)
+    asking = asyncio.ensure_future(pool.acquire(until))
+    await asyncio.sleep(0)
+    pool.freed(first)
+    first.lost, first.usable = True, False
+    pool.lost(first)
+    assert (await asking) is made[1]
 
 
 # The lazy timer.

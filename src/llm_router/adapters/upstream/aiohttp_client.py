@@ -52,10 +52,13 @@ class _Call:
 
 class AiohttpUpstream:
     """Implements :class:`~llm_router.ports.Upstream` on aiohttp, with the rules of
-    :class:`~llm_router.adapters.upstream.client.LeanUpstream` but these: only idempotent methods are
-    sent again after a stale connection (aiohttp does not tell whether a byte of a reply came); its
-    parser takes some heads that are not quite HTTP, such as lines that end in a bare LF; and it takes
-    a cut gzip body, or a body without length whose connection is reset, for whole.
+    :class:`~llm_router.adapters.upstream.client.LeanUpstream` but these:
+
+    * only idempotent methods are sent again after a stale connection (aiohttp does not tell whether a
+      byte of a reply came);
+    * its parser takes some heads that are not quite HTTP, such as lines that end in a bare LF;
+    * it takes a cut gzip body, or a body without length whose connection is reset, for whole;
+    * bytes that a server sends on an idle connection are taken for the next reply.
 
     Options:
         connections_per_origin_max: more calls than that wait their turn.

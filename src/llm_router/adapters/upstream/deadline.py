@@ -46,8 +46,6 @@ class Deadline:
         self._armed = self.at = _NEVER
 
     def _arm(self, at: float) -> None:
-        if at >= self._armed:
-            return
         if self._handle is not None:
             self._handle.cancel()
         self._armed = at

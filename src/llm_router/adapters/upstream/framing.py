@@ -62,15 +62,23 @@ def read_framing(
 
 
 def _join(fields: list[tuple[bytes, bytes]], header_bytes_max: int) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    size = 0
-    for raw_name, raw_value in fields:
-        size += len(raw_name) + len(raw_value) + 4
-        name = raw_name.decode("latin-1").lower()
-        value = raw_value.decode("latin-1").rstrip(" \t")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    if size > header_bytes_max:
+    """Decode all names, and all values, in one go: the parser lets no line feed into either."""
+    if not fields:
+        return {}
+    raw_names, raw_values = zip(*fields, strict=True)
+    names = b"\n".join(raw_names).decode("latin-1").lower()
+    values = b"\n".join(raw_values).decode("latin-1")
+    if len(names) + len(values) + 2 * len(fields) > header_bytes_max:
         raise ValueError(f"more than {header_bytes_max} bytes of headers")
+    pairs = list(zip(names.split("\n"), [value.rstrip(" \t") for value in values.split("\n")], strict=True))
+    headers = dict(pairs)
+    return headers if len(headers) == len(pairs) else _merge(pairs)
+
+
+def _merge(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
 
 

@@ -140,10 +140,9 @@ class Connection(asyncio.Protocol):
     def expect(self, at: float) -> None:
         self._deadline.move(at)
 
-    def drained(self) -> None:
-        if self._read_paused and self._transport is not None:
-            self._read_paused = False
-            self._transport.resume_reading()
+    def drained(self, reply: LeanReply) -> None:
+        if self._reply is reply:  # else the next exchange is on already
+            self._read_on()
 
     def drop(self, reply: LeanReply, error: UpstreamError) -> None:
         if self._reply is reply:
@@ -227,7 +226,7 @@ class Connection(asyncio.Protocol):
                 reply.method, status, parser.get_http_version(), self._fields, self._limits.header_bytes_max
             )
         except ValueError as error:
-            self._fault = str(error)
+            self._fault, self._excess = str(error), True
             return
         self._take_framing(reply, status, framing)
 
@@ -248,7 +247,7 @@ class Connection(asyncio.Protocol):
         reply, parser = self._reply, self._parser
         if self._interim:
             self._interim = False
-        elif reply is not None and parser is not None and not self._excess and self._fault is None:
+        elif reply is not None and parser is not None and not self._excess:
             self._keep = parser.should_keep_alive()
             reply.end()
 
@@ -292,13 +291,18 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         self._reply = None
         self.served += 1
-        self.drained()
+        self._read_on()
         whole = self._unsent is None and not self._transport.get_write_buffer_size()
         if self._keep and whole and not self._excess and self.owner is not None:
             self.owner.freed(self)
         else:
             self.close()
         reply.wake()
+
+    def _read_on(self) -> None:
+        if self._read_paused and self._transport is not None:
+            self._read_paused = False
+            self._transport.resume_reading()
 
     def _write_on(self) -> None:
         unsent, transport = self._unsent, self._transport

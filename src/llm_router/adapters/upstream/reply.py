@@ -21,8 +21,8 @@ class Wire(Protocol):
         """Fail the reply with a timeout when it is still being waited for at that time."""
         ...
 
-    def drained(self) -> None:
-        """The reader has taken everything that was queued."""
+    def drained(self, reply: LeanReply) -> None:
+        """The reader of that reply has taken everything that was queued."""
         ...
 
     def drop(self, reply: LeanReply, error: UpstreamError) -> None:
@@ -120,7 +120,7 @@ class LeanReply:
 
     def fail(self, error: UpstreamError) -> None:
         """The reply ends here, in failure; what came before may still be read."""
-        if self._error is None and not (self._complete and self.status):
+        if self._error is None and not self._complete:
             self._error = error
         self.wake()
 
@@ -235,7 +235,7 @@ class LeanReply:
     def _drained(self) -> None:
         self.size = 0
         if self._wire is not None:
-            self._wire.drained()
+            self._wire.drained(self)
 
     def _label(self) -> str:
         return "the provider" if self._wire is None else self._wire.label
@@ -251,10 +251,12 @@ class LeanReply:
         await self._wait()
 
     async def _wait(self) -> None:
+        assert self._waiter is None, "a reply has one reader"
         self._waiter = waiter = self._loop.create_future()
         try:
             await waiter
         except asyncio.CancelledError:
+            self._waiter = None
             if self._wire is not None:
                 self._wire.drop(self, truncated(self._wire.label, "the call was cancelled"))
             raise
