@@ -9,7 +9,13 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32: no letter that is mistaken for a digit (https://www.crockford.com/base32.html)."""
 
 
+_PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
+
+
 def new_exchange_id() -> str:
     """``gen-`` and 26 characters: 48 bits of Unix milliseconds, then 80 random bits."""
     value = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10), "big")
-    return "gen-" + "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
+    return "gen-" + "".join([_PAIRS[(value >> shift) & 1023] for shift in _SHIFTS])
+
+
+_SHIFTS = tuple(range(120, -1, -10))

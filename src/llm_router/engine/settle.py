@@ -15,7 +15,7 @@ ERROR_TEXT_MAX = 2000
 
 def end_of(track: Track) -> End:
     """How the exchange ended, for the settlement table."""
-    if track.gone:
+    if track.gone and not (track.delivery is not None and track.delivery.observed.ended):
         return End.CLIENT_GONE
     if track.error is not None:
         return End.CUT if track.content_sent else End.FAILED
@@ -80,7 +80,7 @@ def record_of(track: Track, bill: Metered | None, now_ms: int, now_us: int) -> E
         usage=bill.usage if bill is not None else NO_USAGE,
         cost_pusd=bill.cost_pusd if bill is not None else 0,
         cost=bill.lines if bill is not None else (),
-        price_version=track.admitted.estimate.price_version if track.admitted is not None else None,
+        price_version=_price_version(track),
         attempts=tuple(track.attempts),
         losses=tuple(dict.fromkeys(loss.field for loss in track.losses)),
         error_code=error.code if error is not None else None,
@@ -88,6 +88,13 @@ def record_of(track: Track, bill: Metered | None, now_ms: int, now_us: int) -> E
         client_gone=track.gone,
         flags=_flags(track, bill),
     )
+
+
+def _price_version(track: Track) -> str | None:
+    """Of the price that was charged, so that the cost can be calculated again; else of the hold."""
+    if track.candidate is not None and track.candidate.deployment.price is not None:
+        return track.candidate.deployment.price.version
+    return track.admitted.estimate.price_version if track.admitted is not None else None
 
 
 def _reply_id(track: Track) -> str | None:
