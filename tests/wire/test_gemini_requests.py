@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -600,3 +601,65 @@ def test_fetched_media_takes_the_place_of_its_url() -> None:
     assert json.loads(body)["contents"][0]["parts"] == [
         {"inlineData": {"mimeType": "image/png", "data": "aGk="}}, {"text": "?"},
     ]  # fmt: skip
+
+
+NAMES = [
+    "contents", "parts", "role", "text", "thought", "thoughtSignature", "inlineData", "inline_data", "fileData",
+    "mimeType", "data", "fileUri", "functionCall", "functionResponse", "name", "args", "id", "response", "result",
+    "error", "tools", "functionDeclarations", "parameters", "parametersJsonSchema", "googleSearch", "toolConfig",
+    "functionCallingConfig", "mode", "allowedFunctionNames", "generationConfig", "temperature", "thinkingConfig",
+    "thinkingBudget", "thinkingLevel", "responseSchema", "responseMimeType", "stopSequences", "systemInstruction",
+    "responseModalities", "seed", "logprobs", "topK", "type", "properties", "novelty",
+]  # fmt: skip
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2) | st.floats(allow_nan=False, width=16)
+    | st.sampled_from(["", "x", "user", "model", "system", "function", "ANY", "aGkh", "image/png", "application/json"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=5),
+    max_leaves=20,
+)  # fmt: skip
+likely_part = st.one_of(
+    st.fixed_dictionaries({"text": st.just("x")}, optional={"thought": junk, "thoughtSignature": junk}),
+    st.fixed_dictionaries(
+        {"functionCall": st.fixed_dictionaries({"name": st.just("f")}, optional={"args": junk, "id": junk})}
+    ),
+    st.fixed_dictionaries(
+        {
+            "functionResponse": st.fixed_dictionaries(
+                {"name": st.just("f")}, optional={"response": junk, "id": junk, "parts": junk}
+            )
+        }
+    ),
+    st.fixed_dictionaries(
+        {"inlineData": st.fixed_dictionaries({"mimeType": st.just("a/b"), "data": st.just("é")})}
+    ),
+    st.dictionaries(st.sampled_from(NAMES), junk, min_size=1, max_size=3),
+)
+likely = st.fixed_dictionaries(
+    {
+        "contents": st.lists(
+            st.fixed_dictionaries(
+                {"parts": st.lists(likely_part, min_size=1, max_size=3)},
+                optional={"role": st.sampled_from(["user", "model", "system", "function"])},
+            ),
+            min_size=1,
+            max_size=3,
+        )
+    },
+    optional=dict.fromkeys(
+        ("tools", "toolConfig", "generationConfig", "systemInstruction", "novelty", "serviceTier"), junk
+    ),
+)
+
+
+@settings(max_examples=300)
+@given(likely | st.dictionaries(st.sampled_from(NAMES), junk, max_size=5))
+def test_any_body_is_refused_or_decoded_and_encoded(body: object) -> None:
+    raw = json.dumps(body).encode()
+    try:
+        found = DIALECT.inspect(raw, "m", False)
+    except InvalidRequest:
+        return
+    assert DIALECT.edit_request(found, TARGET, {}) == (raw, ())
+    request = DIALECT.decode_request(found)
+    with contextlib.suppress(InvalidRequest, UnsupportedContent):
+        DIALECT.encode_request(request, TARGET)
