@@ -140,11 +140,14 @@ class Watched(LocalModel):
         self.launched.set()
 
 
+ANY_PORT = READY.replace("or 4567", "or 1024 + os.getpid() % 60000")
+
+
 def test_a_crash_is_mended_at_the_same_address(
     gguf: Path, child: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model, "RESTART_PAUSE_S", 0)
-    child(READY + "sys.stdin.read()")
+    child("import os\n" + ANY_PORT + "sys.stdin.read()")
 
     async def run() -> None:
         local = Watched(gguf, LocalOptions())
