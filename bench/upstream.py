@@ -4,8 +4,8 @@
 
 An echo server runs in a second process, so that only the client's work is counted (user and system
 time of this process). The absolute figures belong to the machine and the interpreter; the ratio
-travels. Three kinds of call: ``plain`` (832-byte JSON reply), ``stream`` (32 events, chunked, one
-write each) and ``tls`` is left out on purpose: OpenSSL costs the same in both.
+travels. Two kinds of call: ``plain`` (832-byte JSON reply) and ``stream`` (32 events, chunked, one
+write each). No TLS: OpenSSL costs both the same.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ import gzip
 import socket
 
 import pytest
-from conftest import Authority, World
 from scripted_server import CHUNKED, OK, Peer, Server, always, chunk, sized
+from upstream_world import Authority, World
 
 from llm_router.adapters.upstream.fetch import GuardedFetcher
 from llm_router.domain.errors import InvalidRequest

@@ -7,20 +7,13 @@ import gzip
 import zlib
 
 import pytest
-from conftest import World, request
 from scripted_server import CHUNKED, OK, Peer, always, chunk, sized
+from upstream_world import World, failure, request
 
 from llm_router.domain.errors import UpstreamError, UpstreamKind
 from llm_router.ports import Deadlines
 
 MIB = 1024 * 1024
-
-
-async def failure(awaitable) -> UpstreamError:
-    with pytest.raises(UpstreamError) as caught:
-        await awaitable
-    assert "sk-canary" not in str(caught.value)
-    return caught.value
 
 
 async def collect(reply) -> list[bytes]:

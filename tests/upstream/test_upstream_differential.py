@@ -10,10 +10,10 @@ from itertools import pairwise
 from typing import Any
 
 import h11
-from conftest import World, request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scripted_server import Peer, Server
+from upstream_world import World, request
 
 from llm_router.adapters.upstream.aiohttp_client import AiohttpUpstream
 from llm_router.adapters.upstream.client import LeanUpstream

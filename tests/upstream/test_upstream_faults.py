@@ -7,9 +7,8 @@ import gzip
 import socket
 
 import pytest
-from conftest import World, lean_only, request
 from scripted_server import CHUNKED, OK, Peer, always, chunk, sized
-from test_upstream_conformance import failure
+from upstream_world import World, failure, lean_only, request
 
 from llm_router.domain.errors import UpstreamKind
 from llm_router.ports import Deadlines

@@ -8,9 +8,8 @@ import socket
 from typing import Any
 
 import pytest
-from conftest import World, request
 from scripted_server import CHUNKED, OK, Peer, always, sized
-from test_upstream_conformance import failure
+from upstream_world import World, failure, request
 
 from llm_router.adapters.upstream.deadline import GRAIN_S, Deadline
 from llm_router.adapters.upstream.pool import Pool

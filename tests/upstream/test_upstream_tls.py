@@ -6,9 +6,8 @@ import asyncio
 import ssl
 
 import pytest
-from conftest import Authority, World, lean_only, request
 from scripted_server import OK, Peer, always, sized
-from test_upstream_conformance import failure
+from upstream_world import Authority, World, failure, lean_only, request
 
 from llm_router.adapters.upstream.tls import verified_context
 from llm_router.domain.errors import UpstreamKind
