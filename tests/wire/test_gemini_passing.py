@@ -203,3 +203,21 @@ def test_bodies_that_are_no_reply(body: bytes) -> None:
     observed = DIALECT.pass_reply(body, CONTEXT).observed
     assert observed.error is not None
     assert not observed.ended
+
+
+def test_blank_lines_ahead_are_not_kept() -> None:
+    for raw in (
+        sse([{"error": {"code": 503, "message": "overloaded"}}]),
+        b'{"error": {"code": 503, "message": "x"}}',
+    ):
+        relay = PassRelay(CONTEXT)
+        for _ in range(3000):
+            assert relay.feed(b"\r\n" * 50) == b""
+        relay.feed(raw)
+        relay.close()
+        assert relay.observed.error is not None
+        assert relay.observed.error.kind == UpstreamKind.OVERLOADED
+        assert folded(decode(b"\r\n" * 50 + raw)).error is not None
+    assert folded(
+        decode(b"\xef\xbb\xbf" + array([{"candidates": [{"finishReason": "STOP"}]}]), range(9))
+    ).ended

@@ -129,7 +129,9 @@ class _Frames:
         self._buffer += data
         if not self._sse:
             first = bytes(self._buffer).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-            if not first:
+            if not first:  # nothing yet but blank lines, which say nothing
+                if len(self._buffer) > 3:
+                    self._buffer.clear()
                 return []
             if first in (b"[", b"{"):
                 self._other, data = Messages(), bytes(self._buffer)

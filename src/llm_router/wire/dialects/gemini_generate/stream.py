@@ -92,8 +92,11 @@ class Messages:
         """
         if self._reader is None:
             self._head += data
-            first = self._head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-            if not first or (len(self._head) < 3 and b"\xef\xbb\xbf".startswith(self._head)):
+            if len(self._head) < 3 and b"\xef\xbb\xbf".startswith(self._head):
+                return []
+            self._head = self._head.removeprefix(b"\xef\xbb\xbf").lstrip()
+            first = self._head[:1]
+            if not first:
                 return []
             self._reader = _Array() if first == b"[" else _Object() if first == b"{" else _SSE()
             data, self._head = self._head, b""
