@@ -142,7 +142,9 @@ def test_one_broken_line_is_skipped_and_two_are_not() -> None:
     data = kit.stream_bytes("text")
     head, rest = data.split(b"\n\n", 1)
     broken = b'data: {"type": "content_block_delta", "ind\n\n'
-    assert kit.decode([head, b"\n\n", broken, rest]) == kit.decode([data])
+    *got, end = kit.decode([head, b"\n\n", broken, rest])
+    assert got == kit.decode([data])[:-1]
+    assert end == events.Ended(flags=("malformed_chunk",))
     last = kit.decode([head, b"\n\n", broken, broken, rest])[-1]
     assert isinstance(last, events.Failed)
     assert last.error.kind is UpstreamKind.MALFORMED

@@ -10,6 +10,7 @@ from llm_router.domain.errors import LossRefused, RouterError, UpstreamError, Up
 from llm_router.domain.model import Provider
 from llm_router.domain.record import AttemptRecord
 from llm_router.engine import pump
+from llm_router.engine.intake import redact_error
 from llm_router.engine.tracks import Track
 from llm_router.ports import Clock, Deadlines, Fetcher, Upstream, UpstreamReply, UpstreamRequest
 from llm_router.routing.plan import Candidate
@@ -144,6 +145,12 @@ class Attempts:
         attempt.status = reply.status
         attempt.first_byte_us = now_us - began_us
         try:
+            if 300 <= reply.status < 400:
+                raise UpstreamError(
+                    f"The provider answered with a redirect ({reply.status}), which is not followed. "
+                    "Its base URL in the configuration may be wrong.",
+                    kind=UpstreamKind.MALFORMED,
+                )
             if not 200 <= reply.status < 300:
                 raise behind.decode_error(reply.status, reply.headers, await _error_body(reply))
             if track.call.operation == "chat" and track.inspected is not None and track.inspected.stream:
@@ -204,8 +211,7 @@ def credential_headers(provider: Provider, secret: str | None) -> dict[str, str]
 def _redact(error: UpstreamError, provider: Provider, secret: str | None) -> None:
     """Name the provider, and take its credential out of everything it said."""
     error.provider = provider.id
-    if secret:
-        error.message = error.message.replace(secret, "[redacted]")
+    redact_error(error, secret)
     if error.kind is UpstreamKind.AUTHENTICATION:
         error.message = (
             f"The provider {provider.name} refused this gateway's credentials for it "

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
+from llm_router.engine.intake import Intake, redact_body
 from llm_router.engine.tracks import Track, reply_headers
 from llm_router.ports import Clock, UpstreamReply
 from llm_router.wire import chat, events
@@ -17,6 +18,10 @@ from llm_router.wire.relay import BridgeRelay
 
 SNIFF_BYTES_MAX = 64
 """How many leading blanks are skipped to see whether a body is JSON or an event stream."""
+
+REST_S = 0.05
+REST_BYTES_MAX = 64 * 1024
+"""How long, and for how much, what follows the end marker is waited for."""
 
 
 class StreamDelivery:
@@ -110,8 +115,8 @@ async def stream(track: Track, behind: Dialect, reply: UpstreamReply, clock: Clo
     """
     assert track.candidate is not None
     front, context = track.call.dialect, track.context()
-    chunks = reply.chunks()
-    head = await _head(chunks)
+    intake = Intake(reply.chunks(), _secret(track), track.state.reply_bytes_max)
+    head = await _head(intake)
     relay: Relay
     if head.lstrip()[:1] == b"{":
         relay = BridgeRelay(_WholeAsStream(behind), front.stream_encoder(context))
@@ -122,41 +127,46 @@ async def stream(track: Track, behind: Dialect, reply: UpstreamReply, clock: Clo
     track.delivery = StreamDelivery(relay)
     seen, waited_us = relay.observed, clock.monotonic_us()
     await _forward(track, relay.feed(head), clock)
-    if not (seen.ended or seen.error):
-        async for chunk in chunks:
-            now_us = clock.monotonic_us()
-            track.upstream_us += now_us - waited_us
-            await _forward(track, relay.feed(chunk), clock)
-            if seen.ended or seen.error:
-                break
-            waited_us = clock.monotonic_us()
-        else:
+    while not (seen.ended or seen.error):
+        chunk = await intake.next()
+        if chunk is None:
             await _forward(track, relay.close(), clock)
+            break
+        track.upstream_us += clock.monotonic_us() - waited_us
+        await _forward(track, relay.feed(chunk), clock)
+        waited_us = clock.monotonic_us()
     if seen.error is not None:
         raise seen.error
     if not seen.ended:
         raise UpstreamError(
             "The provider's stream ended before the answer was complete.", kind=UpstreamKind.TRUNCATED
         )
-    await _rest(chunks)
+    await _rest(intake)
 
 
-async def _head(chunks: AsyncIterator[bytes]) -> bytes:
+def _secret(track: Track) -> str | None:
+    assert track.candidate is not None
+    return track.state.provider_keys.get(track.candidate.provider.id)
+
+
+async def _head(intake: Intake) -> bytes:
     """The first bytes that are not blank."""
     head = b""
-    async for chunk in chunks:
-        head += chunk
-        if head.strip() or len(head) > SNIFF_BYTES_MAX:
+    while not head.strip() and len(head) <= SNIFF_BYTES_MAX:
+        chunk = await intake.next()
+        if chunk is None:
             break
+        head += chunk
     return head
 
 
-async def _rest(chunks: AsyncIterator[bytes]) -> None:
+async def _rest(intake: Intake) -> None:
     """Take what follows the end marker if it is already there, so that the connection can be reused."""
+    size = 0
     try:
-        async with asyncio.timeout(0.05):
-            async for _ in chunks:
-                pass
+        async with asyncio.timeout(REST_S):
+            while size < REST_BYTES_MAX and (chunk := await intake.next()) is not None:
+                size += len(chunk)
     except (TimeoutError, UpstreamError):
         pass  # the answer is complete; the connection is closed instead
 
@@ -185,6 +195,7 @@ async def whole(track: Track, behind: Dialect, reply: UpstreamReply, clock: Cloc
         body = await reply.read(track.state.reply_bytes_max)
     finally:
         track.upstream_us += clock.monotonic_us() - began_us
+    body = redact_body(body, _secret(track))
     start = body[: SNIFF_BYTES_MAX * 4].lstrip()
     if start.startswith((b"data:", b"event:", b":")):
         decoder = behind.stream_decoder()

@@ -120,7 +120,12 @@ class Failed(_Event, frozen=True, kw_only=True):
 
 
 class Ended(_Event, frozen=True, kw_only=True):
-    """Proof that the stream is complete. Terminal."""
+    """Proof that the stream is complete. Terminal.
+
+    ``flags``: what was wrong with it and could be passed over.
+    """
+
+    flags: tuple[str, ...] = ()
 
 
 Event = (

@@ -95,3 +95,4 @@ class BridgeRelay:
                 seen.error = event.error
             case events.Ended():
                 seen.ended = True
+                seen.flags.extend(event.flags)

@@ -153,6 +153,7 @@ class Watcher:
                 seen.error = event.error
             case events.Ended():
                 seen.ended = True
+                seen.flags.extend(event.flags)
 
     def _text(self, event: events.PartDelta) -> None:
         if not event.text:

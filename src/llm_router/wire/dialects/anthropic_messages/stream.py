@@ -87,7 +87,9 @@ class Decoder:
         """The upstream closed cleanly: the last events."""
         if self.done:
             return []
+        broken = self.broken
         out = self._frames(self._reader.close())
+        self.broken = broken  # half an event at the end is a cut, not an event that is no JSON
         if self.done:
             return out
         if self._stopped:
@@ -275,7 +277,7 @@ class Decoder:
             stop_sequence=self._sequence,
             message=self._details,
         )
-        return [*out, finished, events.Ended()]
+        return [*out, finished, events.Ended(flags=("malformed_chunk",) if self.broken else ())]
 
 
 _HANDLERS: dict[str, Callable[[Decoder, dict[str, Any], bytes], Events]] = {
