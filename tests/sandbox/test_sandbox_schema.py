@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from llm_router.sandbox.pattern import shortest_match
 from llm_router.sandbox.prompt import Words
@@ -145,6 +147,60 @@ def test_made_values_are_valid(schema: Any) -> None:
     assert instance(schema, WORDS) == value
 
 
+_numbers = st.one_of(
+    st.builds(
+        lambda a, b: {"type": "integer", "minimum": min(a, b), "maximum": max(a, b)},
+        st.integers(-50, 50),
+        st.integers(-50, 50),
+    ),
+    st.builds(lambda a: {"type": "number", "exclusiveMinimum": a}, st.integers(-5, 50)),
+    st.builds(
+        lambda m, low: {"type": "integer", "multipleOf": m, "minimum": low},
+        st.integers(1, 9),
+        st.integers(-20, 60),
+    ),
+)
+_patterns = (r"^\d{3}$", r"^[a-f0-9]{8}-[a-f]{2}$", r"^(a|b)+c?$", r"\.txt$", r"^[^x]{2,4}$", r"^\S+@\S+$")
+_strings = st.one_of(
+    st.builds(
+        lambda a, b: {"type": "string", "minLength": a, "maxLength": a + b},
+        st.integers(0, 30),
+        st.integers(0, 30),
+    ),
+    st.sampled_from([{"type": "string", "pattern": p} for p in _patterns]),
+)
+_names = st.sampled_from("abcdef")
+_schemas = st.recursive(
+    st.one_of(_numbers, _strings, st.sampled_from([{}, {"type": "boolean"}, {"type": ["null", "string"]}])),
+    lambda inner: st.one_of(
+        st.builds(
+            lambda p, r: {
+                "type": "object",
+                "properties": p,
+                "required": [n for n in p if n in r],
+                "additionalProperties": False,
+            },
+            st.dictionaries(_names, inner, max_size=4),
+            st.sets(_names),
+        ),
+        st.builds(
+            lambda i, n, m: {"type": "array", "items": i, "minItems": n, "maxItems": n + m},
+            inner,
+            st.integers(0, 3),
+            st.integers(0, 3),
+        ),
+        st.builds(lambda a, b: {"anyOf": [a, b]}, inner, inner),
+    ),
+    max_leaves=8,
+)
+
+
+@given(_schemas, st.text(max_size=60))
+@settings(max_examples=100, deadline=None)
+def test_any_schema_gets_a_valid_value(schema: Any, text: str) -> None:
+    assert problems(instance(schema, Words(text)), schema, schema) == []
+
+
 def test_words_of_the_prompt_are_used() -> None:
     schema = {
         "type": "object",
@@ -164,6 +220,29 @@ def test_words_of_the_prompt_are_used() -> None:
 def test_defaults_and_examples_win() -> None:
     assert instance({"type": "string", "default": "d", "enum": ["e"]}, WORDS) == "d"
     assert instance({"type": "string", "examples": ["x"]}, WORDS) == "x"
+
+
+HUGE: Any = {
+    "type": "array",
+    "minItems": 4000,
+    "items": {"type": "array", "minItems": 4000, "items": {"type": "object"}},
+}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        HUGE,
+        {"allOf": [{"$ref": "#"}, {"$ref": "#"}]},
+        {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]},
+        {"type": "object", "minProperties": 4000, "additionalProperties": {"$ref": "#"}},
+        {"type": "string", "pattern": "((((a{999}){999}){999}){999}){999}"},
+        {"type": "string", "pattern": "^(a+)+$"},
+    ],
+)
+def test_monstrous_schemas_end_soon(schema: Any) -> None:
+    words = Words("a" * 2000 + "!")
+    assert len(str(instance(schema, words))) < 2_000_000
 
 
 @pytest.mark.parametrize("schema", [True, None, "text", {"$ref": "#/nowhere"}, {"$ref": "#"}, {"allOf": 3}])

@@ -11,6 +11,9 @@ import string
 REPEAT_MAX = 256
 """Counts in patterns are followed up to here."""
 
+BUILT_CHARS_MAX = 8192
+"""No text grows longer, however counts are nested."""
+
 _CLASSES = {"d": "0", "w": "a", "s": " ", "D": "a", "W": "-", "S": "a", "n": "\n", "t": "\t", "r": "\r"}
 
 
@@ -40,8 +43,8 @@ class _Reader:
                 continue
             atom = self._atom(char)
             least = self._least()
-            out.append(atom * min(least, REPEAT_MAX))
-        return "".join(out)
+            out.append((atom * min(least, REPEAT_MAX))[:BUILT_CHARS_MAX])
+        return "".join(out)[:BUILT_CHARS_MAX]
 
     def _atom(self, char: str) -> str:
         if char == "(":

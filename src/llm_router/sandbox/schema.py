@@ -19,8 +19,14 @@ DEPTH_SOFT = 6
 DEPTH_MAX = 40
 """Below this depth a schema can't be met any more; null stands for the rest."""
 
+NODES_MAX = 20_000
+"""How many schemas are looked at for one value; null stands for the rest. A small schema can ask for
+a huge value ("at least 4,096 lists of at least 4,096 lists")."""
+
 LENGTH_MAX = 4096
 """Bound of ``minLength`` and ``minItems`` that is followed."""
+
+_REPEATED_GROUP = re.compile(r"\)[*+{]")
 
 _FORMATS = {
     "date-time": "2026-01-01T12:00:00Z",
@@ -68,9 +74,11 @@ class _Maker:
         self._words = words
         self._subject = subject
         self._numbers = 0
+        self._left = NODES_MAX
 
     def value(self, schema: object, name: str, depth: int) -> Any:
-        if depth > DEPTH_MAX or schema is False:
+        self._left -= 1
+        if depth > DEPTH_MAX or self._left < 0 or schema is False:
             return None
         if not isinstance(schema, Mapping):
             return self._words.short(self._subject)
@@ -103,9 +111,12 @@ class _Maker:
             case _:
                 return self._string(schema, name)
 
-    def _merged(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _merged(self, schema: Mapping[str, Any], depth: int = 0) -> Mapping[str, Any]:
         """The schema with ``$ref`` followed and ``allOf`` joined."""
         for _ in range(DEPTH_MAX):
+            self._left -= 1
+            if depth > DEPTH_MAX or self._left < 0:
+                return {}
             ref = schema.get("$ref")
             if isinstance(ref, str):
                 rest = {k: v for k, v in schema.items() if k != "$ref"}
@@ -115,7 +126,9 @@ class _Maker:
             if isinstance(parts, list):
                 merged: Mapping[str, Any] = {k: v for k, v in schema.items() if k != "allOf"}
                 for part in parts:
-                    merged = _joined(merged, self._merged(part) if isinstance(part, Mapping) else {})
+                    merged = _joined(
+                        merged, self._merged(part, depth + 1) if isinstance(part, Mapping) else {}
+                    )
                 schema = merged
                 continue
             break
@@ -177,7 +190,7 @@ class _Maker:
                 break
             made.setdefault(name, self.value(properties[name], name, depth + 1))
         extra = schema.get("additionalProperties", {})
-        while len(made) < least and extra is not False:
+        while len(made) < least and extra is not False and self._left > 0:
             made[f"key{len(made)}"] = self.value(extra if extra is not True else {}, "", depth + 1)
         return made
 
@@ -190,7 +203,7 @@ class _Maker:
         if not wanted and depth < DEPTH_SOFT and _bound(schema, "maxItems", LENGTH_MAX):
             wanted = 1
         before = self._subject
-        while len(made) < wanted and items is not False:
+        while len(made) < wanted and items is not False and self._left > 0:
             made.append(self.value(items, name, depth + 1))
             self._subject += 1
             if schema.get("uniqueItems") is True and made[-1] in made[:-1]:
@@ -303,15 +316,17 @@ def _limit(schema: Mapping[str, Any], name: str) -> int | float | None:
 
 def _matching(pattern: str, candidates: list[str]) -> str:
     """The first candidate that the pattern takes, else a text built from the pattern."""
+    if _REPEATED_GROUP.search(pattern):  # matching it may take for ever: believe what is built
+        candidates = []
     try:
         wanted = re.compile(pattern)
     except (re.error, OverflowError, RecursionError):
-        return candidates[0]
+        return candidates[0] if candidates else ""
     try:
         built = shortest_match(pattern)
     except RecursionError:
         built = ""
-    for candidate in (*candidates, built):
+    for candidate in candidates:
         if len(candidate) <= LENGTH_MAX and wanted.search(candidate):
             return candidate
     return built
