@@ -9,7 +9,7 @@ import msgspec
 from llm_router.domain.errors import UpstreamError
 from llm_router.wire.dialects.openai_chat.errors import error_of, is_error, malformed
 from llm_router.wire.dialects.openai_chat.finish import ERROR, failure_kind, meaning, native_word
-from llm_router.wire.dialects.openai_chat.head import is_reply_id, text_of, whole_seconds
+from llm_router.wire.dialects.openai_chat.head import is_reply_id, mend_tier, text_of, whole_seconds
 from llm_router.wire.dialects.openai_chat.lenient import load_object
 from llm_router.wire.dialects.openai_chat.mend import (
     PADDING,
@@ -81,8 +81,7 @@ def _members(
     }
     dropped = {*head, "choices", "usage", "error", *PADDING}
     rest = {name: value for name, value in body.items() if name not in dropped}
-    if rest.get("service_tier") == "":
-        del rest["service_tier"]
+    mend_tier(rest)
     rest.setdefault("system_fingerprint", None)  # some clients read it without asking
     return head | rest
 

@@ -20,7 +20,7 @@ from llm_router.wire.dialects.openai_chat.parts import (
     text_signature_detail,
 )
 from llm_router.wire.dialects.openai_chat.passing import DONE, error_frame
-from llm_router.wire.dialects.openai_chat.reply import EXTRAS, opaque_loss
+from llm_router.wire.dialects.openai_chat.reply import opaque_loss, own_members
 from llm_router.wire.dialects.openai_chat.usage import usage_object
 from llm_router.wire.events import (
     Event,
@@ -105,7 +105,7 @@ class ChatStreamEncoder:
             "created": event.created_s or self._context.created_s,
             "model": event.model or self._context.model,
             "system_fingerprint": None,
-            **{name: event.extras[name] for name in EXTRAS if name in event.extras},
+            **own_members(event.extras),
         }
 
     def _members(self) -> dict[str, Any]:

@@ -57,9 +57,9 @@ class StreamHead:
         if "error" in body:  # empty: not an error
             del body["error"]
             changed = True
-        if body.get("service_tier") == "":
-            del body["service_tier"]
-            changed = True
+        if body.get("service_tier") is not None:
+            self.note_tier(body)
+            changed |= mend_tier(body)
         if self.extras:
             body.update({name: value for name, value in self.extras.items() if name not in body})
             self.extras = {}
@@ -69,6 +69,8 @@ class StreamHead:
     def stash(self, body: dict[str, Any]) -> None:
         """Keep what a chunk without choices says, for the next chunk that has some."""
         self._hear(body)
+        self.note_tier(body)
+        mend_tier(body)
         for name, value in body.items():
             if name not in _OWN and value is not None and value != "":
                 self.extras[name] = value
@@ -88,6 +90,22 @@ class StreamHead:
     def _hear(self, body: dict[str, Any]) -> None:
         self.upstream_id = self.upstream_id or text_of(body.get("id"))
         self.upstream_model = self.upstream_model or text_of(body.get("model"))
+
+
+TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
+"""The service tiers that OpenAI's clients know (openai-python, ``types/chat/chat_completion.py``)."""
+
+
+def mend_tier(members: dict[str, Any]) -> bool:
+    """Say the service tier in OpenAI's words; the metered usage keeps the provider's own."""
+    tier = members.get("service_tier")
+    if tier is None or tier in TIERS:
+        return False
+    if isinstance(tier, str) and tier.replace("-", "_") in ("standard", "on_demand"):
+        members["service_tier"] = "default"
+    else:
+        del members["service_tier"]
+    return True
 
 
 def is_reply_id(text: str) -> bool:

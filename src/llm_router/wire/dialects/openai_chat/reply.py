@@ -7,8 +7,8 @@ from typing import Any
 from llm_router.wire.chat import Citation, Media, Opaque, Part, Raw, Refusal, Text, Thinking, ToolCall
 from llm_router.wire.dialect import Bill, ReplyContext
 from llm_router.wire.dialects.openai_chat.body import mend_body
-from llm_router.wire.dialects.openai_chat.head import is_reply_id
-from llm_router.wire.dialects.openai_chat.lenient import encode
+from llm_router.wire.dialects.openai_chat.head import is_reply_id, mend_tier
+from llm_router.wire.dialects.openai_chat.lenient import encode, load
 from llm_router.wire.dialects.openai_chat.mend import whole_arguments
 from llm_router.wire.dialects.openai_chat.parts import (
     NAME,
@@ -136,7 +136,7 @@ def encode_reply(reply: Reply, context: ReplyContext, bill: Bill) -> tuple[bytes
         "choices": [_choice_member(choice, context, losses) for choice in reply.choices],
         "usage": usage_object(bill),
         "system_fingerprint": None,
-        **{name: reply.extras[name] for name in EXTRAS if name in reply.extras},
+        **own_members(reply.extras),
     }
     for seen in reply.opaque:
         if seen.dialect == NAME:
@@ -144,6 +144,13 @@ def encode_reply(reply: Reply, context: ReplyContext, bill: Bill) -> tuple[bytes
         else:
             losses.append(opaque_loss(seen.name))
     return encode(body), tuple(losses)
+
+
+def own_members(extras: dict[str, Raw]) -> dict[str, Any]:
+    """The extras that have a place in this dialect."""
+    members = {name: load(bytes(extras[name])) for name in EXTRAS if name in extras}
+    mend_tier(members)
+    return members
 
 
 def opaque_loss(name: str) -> Loss:
