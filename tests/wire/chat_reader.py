@@ -89,7 +89,11 @@ def read_stream(data: bytes, *, usage_chunk: bool = True) -> Read:
         else:
             assert chunk.get("usage") is None
         read.members.update(
-            {k: v for k, v in chunk.items() if k not in ("id", "object", "created", "model", "choices", "usage")}
+            {
+                k: v
+                for k, v in chunk.items()
+                if k not in ("id", "object", "created", "model", "choices", "usage")
+            }
         )
         for choice in chunk["choices"]:
             _choice(read, choice)
