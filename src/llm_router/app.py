@@ -36,7 +36,7 @@ from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import compile_snapshot, load_builtin
 from llm_router.domain.errors import InvalidRequest, RouterError
 from llm_router.domain.model import Model, Provider
-from llm_router.edge.gateway import Gateway
+from llm_router.edge.gateway import STOP_S, Gateway
 from llm_router.edge.handlers import ROUTES
 from llm_router.engine.exchange import Engine
 from llm_router.engine.operations import Context, FirstKey, dispatch, first_run
@@ -54,6 +54,9 @@ BACKLOG = 2048
 
 KEEP_ALIVE_S = 75
 """How long an idle connection of a client stays open."""
+
+UNREAD_S = 60
+"""How long a client may leave what was sent to it unread or unacknowledged; then it counts as gone."""
 
 
 class Overlay(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +140,7 @@ class Server:
             upstream = LeanUpstream()
             stack.push_async_callback(upstream.close)
             engine = self._engine = self._build_engine(store, upstream)
+            stack.push_async_callback(engine.close)
             context = self._operations(store)
             first = await first_run(context)
             control = await serve_control(settings.data_dir, lambda c, a: dispatch(c, a, context))
@@ -149,11 +153,12 @@ class Server:
                 ready=lambda: "stopping" if self._stopping else None,
             )
             server = http_server(gateway, settings.drain_s)
-            self._handle_signals(server)
+            self._handle_signals(server, gateway, settings.drain_s)
             days = asyncio.create_task(self._follow_days())
             stack.callback(days.cancel)
             announce(await self._announcement(listener, store, first))
             await server.serve(sockets=[listener])
+            await gateway.stop()
         return 0
 
     async def _open_store(self, stack: contextlib.AsyncExitStack) -> SqliteStore:
@@ -265,14 +270,22 @@ class Server:
             if change is not None and state.snapshot.today < change <= today:
                 self._running().state = self._state()
 
-    def _handle_signals(self, server: uvicorn.Server) -> None:
+    def _handle_signals(self, server: uvicorn.Server, gateway: Gateway, drain_s: float) -> None:
+        """Stop at the first SIGTERM or SIGINT: open requests may end for ``drain_s``, then they are ended.
+        A second signal ends them at once."""
         loop = asyncio.get_running_loop()
+
+        def end() -> None:
+            task = loop.create_task(gateway.stop())
+            self._stack.callback(task.cancel)
 
         def stop() -> None:
             if self._stopping:
                 server.force_exit = True
+                return
             self._stopping = True
             server.should_exit = True
+            self._stack.callback(loop.call_later(drain_s, end).cancel)
 
         def hang_up() -> None:
             task = loop.create_task(self._reload_and_say())
@@ -363,6 +376,8 @@ def bind(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted sockets inherit it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_S * 1000)
         listener.bind((host, port))
         listener.listen(BACKLOG)
     except OSError:
@@ -391,7 +406,7 @@ def http_server(gateway: Gateway, drain_s: float) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=max(1, round(drain_s)),
+        timeout_graceful_shutdown=round(drain_s + STOP_S) + 1,  # the gateway itself ends them before
     )
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]

@@ -8,13 +8,23 @@ import traceback
 from collections.abc import Callable
 from urllib.parse import unquote
 
-from llm_router.domain.errors import MethodNotAllowed, NotFound, Overloaded, RouterError, ServerError
+from llm_router.domain.errors import (
+    ClientError,
+    MethodNotAllowed,
+    NotFound,
+    Overloaded,
+    RouterError,
+    ServerError,
+)
 from llm_router.edge.http import AsgiClient, Receive, Request, Scope, Send, answer_json
 from llm_router.edge.routes import Route, RouteTable
-from llm_router.engine.admit import Call
+from llm_router.engine.admit import Call, authenticate
 from llm_router.engine.exchange import Engine
 from llm_router.engine.tracks import error_headers
 from llm_router.wire.dialect import Dialect
+
+STOP_S = 5.0
+"""How long exchanges that are ended may take to say so."""
 
 
 class Gateway:
@@ -41,6 +51,7 @@ class Gateway:
         self.body_bytes_max = body_bytes_max
         self.exchanges_max = exchanges_max
         self.exchanges = 0
+        self._tasks: set[asyncio.Task[object]] = set()
         self.ready = ready
         self.started_s = engine.clock.now_ms() // 1000
 
@@ -72,16 +83,27 @@ class Gateway:
                 f"This gateway serves {self.exchanges_max} requests at the same time, its limit. Retry shortly.",
                 retry_after_s=1.0,
             )
+        task = asyncio.current_task()
+        assert task is not None
         self.exchanges += 1
+        self._tasks.add(task)
         try:
             await self._infer(route, request, send, parameters)
         finally:
+            self._tasks.discard(task)
             self.exchanges -= 1
+
+    async def stop(self) -> None:
+        """End the exchanges that still run; return when they have told their clients, or at the latest
+        after STOP_S."""
+        self.engine.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=STOP_S)
 
     async def _infer(self, route: Route, request: Request, send: Send, parameters: dict[str, str]) -> None:
         """Read the body, hand the call to the engine, watch the client."""
         started_us = self.engine.clock.monotonic_us()
-        body = await request.body(self.body_bytes_max)
+        body = await self.read(request, route.dialect)
         call = self.call(
             request,
             body,
@@ -103,11 +125,26 @@ class Gateway:
             task.uncancel()
         except Exception:
             _report(request)
-            if client.started:
-                raise  # the server cuts the connection: no answer that looks whole
-            await self.answer_error(route.dialect, _unforeseen(), send)
+            if not client.started:  # else the server cuts the connection: no answer that looks whole
+                await self.answer_error(route.dialect, _unforeseen(), send)
         finally:
             watcher.cancel()
+
+    async def read(self, request: Request, dialect: str) -> bytes:
+        """The request's body. Of a caller whose key is not valid nothing is read: it will be refused
+        whatever it says, and must not keep others waiting until it has said it.
+
+        Raises:
+            PayloadTooLarge, UnsupportedEncoding, InvalidRequest, ConnectionError: see ``Request.body``.
+        """
+        request.check_head(self.body_bytes_max)
+        engine = self.engine
+        found = credential(request, query_key=dialect == "gemini_generate")
+        try:
+            await authenticate(engine.keyring, found, engine.clock.now_ms())
+        except ClientError:
+            return b""
+        return await request.body(self.body_bytes_max)
 
     def call(
         self,
@@ -151,6 +188,7 @@ class Gateway:
         if methods:
             allowed = ", ".join(sorted(methods))
             error = MethodNotAllowed(f"{request.method} is not allowed for {shown}. Use {allowed}.")
+            error.headers = (("allow", allowed),)
         else:
             error = NotFound(
                 f"There is no {request.method} {shown}. The OpenAI-compatible API begins at /v1, "

@@ -99,7 +99,7 @@ async def count_gemini(gateway: Gateway, request: Request, send: Send, parameter
 
 async def _count(gateway: Gateway, request: Request, parameters: dict[str, str], dialect: str) -> Count:
     started_us = gateway.engine.clock.monotonic_us()
-    body = await request.body(gateway.body_bytes_max)
+    body = await gateway.read(request, dialect)
     model = parameters.get("model")
     call = gateway.call(
         request, body, started_us, operation="count_tokens", dialect=dialect, model=model, stream=False

@@ -47,22 +47,26 @@ class Request:
         return None if values is None else values[-1]
 
     async def body(self, bytes_max: int) -> bytes:
-        """The whole body.
+        """The whole body. Call :meth:`check_head` first.
 
         Raises:
-            PayloadTooLarge: it is declared or turns out to be larger than ``bytes_max``.
-            UnsupportedEncoding: it is compressed, or not JSON by its content type.
+            PayloadTooLarge: it turns out to be larger than ``bytes_max``.
             InvalidRequest: it did not arrive in time.
             ConnectionError: the client left before its end.
         """
-        self._check_head(bytes_max)
         try:
             async with asyncio.timeout(BODY_READ_S):
                 return await self._read(bytes_max)
         except TimeoutError:
             raise InvalidRequest(f"The request body did not arrive within {BODY_READ_S:.0f} s.") from None
 
-    def _check_head(self, bytes_max: int) -> None:
+    def check_head(self, bytes_max: int) -> None:
+        """Refuse what the headers alone show to be wrong.
+
+        Raises:
+            PayloadTooLarge: the body is declared to be larger than ``bytes_max``.
+            UnsupportedEncoding: it is compressed, or not JSON by its content type.
+        """
         encoding = self.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
             raise UnsupportedEncoding(

@@ -130,9 +130,22 @@ class Attempts:
         assert track.inspected is not None
         fetched: dict[str, Fetched] = {}
         for form, url in track.inspected.media_urls:
-            if form not in provider.takes_urls and url not in fetched and track.state.fetch_media:
-                fetched[url] = await self._fetcher.fetch(url)
+            if form not in provider.takes_urls and track.state.fetch_media:
+                fetched[url] = await self._fetch_once(track, url)
         return fetched
+
+    async def _fetch_once(self, track: Track, url: str) -> Fetched:
+        """What is behind a URL, or why it cannot be had: one request for all attempts."""
+        known = track.fetched.get(url)
+        if known is None:
+            try:
+                known = await self._fetcher.fetch(url)
+            except RouterError as error:
+                known = error
+            track.fetched[url] = known
+        if isinstance(known, RouterError):
+            raise known
+        return known
 
     async def _call(self, track: Track, attempt: _Attempt, request: UpstreamRequest) -> None:
         behind = self._dialects[attempt.candidate.dialect]

@@ -17,13 +17,14 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from llm_router.billing.tokens import estimate_tokens
-from llm_router.domain.errors import ClientError, RouterError, UpstreamError
+from llm_router.domain.errors import ClientError, LedgerUnavailable, Overloaded, RouterError, UpstreamError
 from llm_router.domain.record import ExchangeRecord
 from llm_router.engine import admit, pump, settle
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import Attempts
 from llm_router.engine.state import State
 from llm_router.engine.tracks import Track, reply_headers
+from llm_router.engine.upkeep import Upkeep
 from llm_router.ports import (
     Books,
     Client,
@@ -68,6 +69,8 @@ class Engine:
         self.new_id = new_id
         self.upstream = upstream
         self._attempts = Attempts(dialects, upstream, fetcher, clock)
+        self._upkeep = Upkeep(books)
+        self._running: dict[asyncio.Task[object], Track] = {}
 
     async def serve(self, call: Call, client: Client) -> None:
         """Answer one call. Raises only what is a bug of ours; errors are told to the client.
@@ -81,6 +84,26 @@ class Engine:
             state=self.state,
             created_ms=self.clock.now_ms(),
         )
+        task = asyncio.current_task()
+        assert task is not None
+        self._running[task] = track
+        try:
+            await self._serve(track, task)
+        finally:
+            del self._running[task]
+
+    def stop(self) -> None:
+        """End what still runs: every client is told, every hold resolved. ``serve`` returns soon after."""
+        for task, track in self._running.items():
+            if not (track.settled or track.stopped):  # else it ends by itself
+                track.stopped = True
+                task.cancel()
+
+    async def close(self) -> None:
+        """Let go of what runs beside the exchanges."""
+        await self._upkeep.close()
+
+    async def _serve(self, track: Track, task: asyncio.Task[object]) -> None:
         try:
             try:
                 await self._admit(track)
@@ -91,8 +114,11 @@ class Engine:
         except ConnectionError:
             track.gone = True
         except asyncio.CancelledError:
-            track.gone = True
-            raise
+            if not track.stopped:
+                track.gone = True
+                raise
+            task.uncancel()
+            await self._say_stopped(track)
         finally:
             await self._close(track)
 
@@ -170,8 +196,9 @@ class Engine:
         try:
             bill = await self._settle(track)
         except RouterError as failure:
-            bill, error = None, failure
-            track.error = failure
+            bill = None
+            if error is None:  # else nothing is to be charged, and that error is the one to tell
+                track.error = error = failure
         if error is None and bill is not None and track.delivery is not None:
             data = track.delivery.finish(bill)
             track.note_losses(track.delivery.losses())
@@ -180,6 +207,14 @@ class Engine:
             await client.finish(data)
         elif error is not None:
             await self._tell_error(track, error)
+
+    async def _say_stopped(self, track: Track) -> None:
+        """Answer an exchange that is ended because the gateway stops."""
+        track.error = Overloaded("This gateway is stopping. Send the request again.", retry_after_s=1.0)
+        try:
+            await self._conclude(track)
+        except ConnectionError:
+            track.gone = True
 
     async def _tell_error(self, track: Track, error: RouterError) -> None:
         client, front = track.client, track.call.dialect
@@ -204,7 +239,12 @@ class Engine:
         if track.key is None or not (track.held or track.record.status not in REFUSALS_NOT_RECORDED):
             return None
         charged_pusd = self._chargeable(track, track.record)
-        remaining = await self.books.settle(track.record)
+        try:
+            remaining = await self.books.settle(track.record)
+        except LedgerUnavailable:
+            if track.held:
+                self._upkeep.void_later(track.record)
+            raise
         return Bill(
             usage=None if metered is None else metered.usage,
             cost_pusd=charged_pusd,
@@ -227,7 +267,7 @@ class Engine:
             if not track.settled:
                 await self._settle(track)
         except RouterError:
-            pass  # the store is down: the hold is voided at the next start, and nobody was told of a cost
+            pass  # the store is down: the hold is voided later, and nobody was told of a cost
         finally:
             if track.release is not None:
                 key_id, limits, tokens = track.release

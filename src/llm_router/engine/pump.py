@@ -261,6 +261,7 @@ class _Heart:
         self._pause_s = pause_s
         self._loop = asyncio.get_running_loop()
         self._beat: asyncio.Task[None] | None = None
+        self._stopped = False
         self._timer = self._loop.call_later(pause_s, self._due)
 
     def _due(self) -> None:
@@ -275,8 +276,11 @@ class _Heart:
 
     async def _send(self) -> None:
         client = self._track.client
+        if self._stopped:  # between the timer and this task the answer was complete
+            return
         with suppress(ConnectionError):  # the pump learns of it by itself
             await client.beat(200, reply_headers(self._track), self._track.call.dialect.heartbeat)
 
     def stop(self) -> None:
+        self._stopped = True
         self._timer.cancel()

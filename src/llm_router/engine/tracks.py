@@ -16,7 +16,7 @@ from llm_router.engine.state import State
 from llm_router.ports import Admission, Client
 from llm_router.routing.plan import Candidate
 from llm_router.wire.chat import ChatRequest
-from llm_router.wire.dialect import Bill, Inspected, Observed, ReplyContext
+from llm_router.wire.dialect import Bill, Fetched, Inspected, Observed, ReplyContext
 from llm_router.wire.loss import Loss, loss_header
 
 RETRY_AFTER_S_MAX = 120
@@ -43,6 +43,8 @@ class Track(msgspec.Struct, kw_only=True):
         settled: its settlement has been queued; never a second one.
         content_sent: content reached the client: no other deployment may answer any more.
         gone: the client left.
+        stopped: the gateway is stopping and ends the exchange.
+        fetched: media by URL, or why it could not be had: attempts do not ask twice.
         upstream_us: time spent waiting for providers, which is not our overhead.
         release: what the counters have to give back.
     """
@@ -66,9 +68,11 @@ class Track(msgspec.Struct, kw_only=True):
     delivery: Delivery | None = None
     content_sent: bool = False
     gone: bool = False
+    stopped: bool = False
     error: RouterError | None = None
     losses: list[Loss] = msgspec.field(default_factory=list)
     attempts: list[AttemptRecord] = msgspec.field(default_factory=list)
+    fetched: dict[str, Fetched | RouterError] = msgspec.field(default_factory=dict)
     first_token_ms: int | None = None
     upstream_us: int = 0
     upstream_headers: dict[str, str] = msgspec.field(default_factory=dict)
@@ -86,6 +90,7 @@ class Track(msgspec.Struct, kw_only=True):
             json_array=inspected.json_array if inspected is not None else False,
             prompt_tokens_estimate=admitted.input_tokens_expected if admitted is not None else 0,
             custom_tools=inspected.custom_tools if inspected is not None else (),
+            echo=inspected.echo if inspected is not None else {},
         )
 
     def reply_id_for(self, upstream_id: str | None) -> str:

@@ -57,6 +57,7 @@ class ReplyContext(msgspec.Struct, frozen=True, kw_only=True):
         json_array: the client wants a JSON array, not SSE (Gemini without ``alt=sse``).
         prompt_tokens_estimate: for dialects whose first event carries input tokens.
         custom_tools: names of free-text tools that the client offered.
+        echo: members of the request that the dialect's replies repeat, verbatim (Responses does).
     """
 
     reply_id: str
@@ -67,6 +68,7 @@ class ReplyContext(msgspec.Struct, frozen=True, kw_only=True):
     json_array: bool = False
     prompt_tokens_estimate: int = 0
     custom_tools: tuple[str, ...] = ()
+    echo: dict[str, msgspec.Raw] = {}
 
 
 class Bill(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +96,7 @@ class Inspected(msgspec.Struct, kw_only=True):
         usage_chunk: the client's ``include_usage``; None if it did not say.
         media_urls: http(s) URLs of media, with their part kind ("image", "audio", "video", "file").
         tree: the dialect's own parse, for its decode_request and edit_request. Not to be changed.
+        echo: for :attr:`ReplyContext.echo`.
     """
 
     model: str
@@ -113,6 +116,7 @@ class Inspected(msgspec.Struct, kw_only=True):
     media_urls: tuple[tuple[str, str], ...] = ()
     session: str | None = None
     service_tier: str | None = None
+    echo: dict[str, msgspec.Raw] = {}
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,67 @@
+"""Settlements that the store could not take are tried again until it can, so that no hold stays open."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import msgspec
+
+from llm_router.domain.errors import LedgerUnavailable
+from llm_router.domain.record import ExchangeRecord
+from llm_router.ports import Books
+
+RETRY_S = 1.0
+"""Pause between two rounds of tries."""
+
+UNRESOLVED_MAX = 10_000
+"""More holds than that wait for the next start, which voids what is left open."""
+
+FLAG_VOIDED = "ledger_unavailable"
+
+
+class Upkeep:
+    """The exchanges whose hold is still open because the store was down when they ended.
+
+    They are voided: their client was told that nothing was charged.
+    """
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._unresolved: dict[str, ExchangeRecord] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def void_later(self, record: ExchangeRecord) -> None:
+        """Resolve the hold of an exchange, at no cost, as soon as the store writes again."""
+        if len(self._unresolved) >= UNRESOLVED_MAX:
+            return
+        flags = (*record.flags, FLAG_VOIDED)
+        self._unresolved[record.id] = msgspec.structs.replace(record, cost_pusd=0, cost=(), flags=flags)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work(), name="upkeep")
+
+    async def close(self) -> None:
+        """Try no more."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _work(self) -> None:
+        try:
+            while self._unresolved:
+                await asyncio.sleep(RETRY_S)
+                await self._round()
+        finally:
+            self._task = None
+
+    async def _round(self) -> None:
+        """Try them all, until the store says no again."""
+        for record in list(self._unresolved.values()):
+            try:
+                await self._books.settle(record)
+            except LedgerUnavailable:
+                return
+            except ValueError:
+                pass  # the store has another opinion of this exchange; no further try changes it
+            del self._unresolved[record.id]
