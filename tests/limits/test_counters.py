@@ -145,7 +145,7 @@ def test_after_the_wait_that_was_told_a_request_is_admitted(limits, steps):
         if admission.refused in ("requests", "tokens"):
             fits = limits.tokens_per_minute is None or tokens <= limits.tokens_per_minute
             if fits and limits.requests_per_minute != 0:
-                now_ms += int(admission.retry_after_s * 1000)
+                now_ms += round(admission.retry_after_s * 1000)
                 admission = counters.admit("k", limits, tokens, now_ms)
                 assert admission.refused in (None, "concurrency")
         if admission.refused is None:
