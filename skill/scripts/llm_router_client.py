@@ -39,7 +39,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -480,7 +480,7 @@ class _Reply:
     def lost(self, what: str, error: Exception | None = None, repeatable: bool = False) -> LLMRouterError:
         why = f"There is {what} from {self._http.origin} ({self._why(error)})."
         failure = LLMRouterError("NETWORK_ERROR", f"{why} The request may have been charged all the same.")
-        failure.repeatable = repeatable and not self._expired
+        failure.repeatable = repeatable
         return failure
 
     def _why(self, error: Exception | None = None) -> str:
@@ -757,6 +757,8 @@ def _in_parallel(work: Callable[[str], dict[str, Any]], items: Sequence[str]) ->
 
     for item in items:
         threading.Thread(target=run, args=(item,), daemon=True).start()
+    while wait(futures.values(), timeout=0.5).not_done:
+        pass  # an endless wait could miss a Ctrl-C
     return {item: future.result() for item, future in futures.items()}
 
 

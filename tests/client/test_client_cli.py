@@ -142,6 +142,7 @@ def test_a_stream_that_broke_says_so_in_its_last_line(scripted: Script, last: by
     text, line = out.splitlines()
     assert text == "half an ans"
     assert json.loads(line)["error"]["code"] == code
+    assert "partial" not in json.loads(line)  # it stands above
     assert json.loads(err) == json.loads(line)
 
 

@@ -233,15 +233,35 @@ def test_a_host_that_is_no_name() -> None:
         [send(b"HTTP/1.1 200 OK\r\n"), drip(b"x: y\r\n")],
         [send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n"), drip(b" ")],
         [send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"), drip(b"0")],
-        [send(b"HTTP/1.1 500 X\r\ncontent-length: 99999\r\n\r\n"), drip(b" ")],
         [drip(b"HTTP/1.1 100 Continue\r\n\r\n")],
     ],
 )
 def test_the_time_of_a_call_is_bounded(scripted: Script, script: Any) -> None:
     got = client_of(scripted(script), timeout=0.3, max_retries=0).chat("m", HI)["error"]
-    assert got["code"] in ("NETWORK_ERROR", "http_500")
-    if got["code"] == "NETWORK_ERROR":
-        assert "0.3 s is over" in got["message"] or "silent" in got["message"]
+    assert got["code"] == "NETWORK_ERROR"
+    assert "0.3 s is over" in got["message"] or "silent" in got["message"]
+
+
+def test_an_error_without_its_whole_body_is_that_error(scripted: Script) -> None:
+    script = [send(b"HTTP/1.1 500 X\r\ncontent-length: 99999\r\n\r\n"), drip(b" ")]
+    got = client_of(scripted(script), timeout=0.3).chat("m", HI)["error"]
+    assert (got["code"], got["status"]) == ("http_500", 500)
+
+
+def test_a_host_that_takes_no_connection_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed: list[float] = []
+
+    def connect(address: Any, timeout: float, *_: object) -> None:
+        allowed.append(timeout)
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    for timeout in (600.0, 5.0):
+        got = LLMRouterClient(KEY, timeout=timeout, max_retries=0).chat("m", HI)["error"]
+        assert got["code"] == "NETWORK_ERROR"
+        assert "silent" in got["message"]
+    assert allowed[0] == llm_router_client.CONNECT_S_MAX
+    assert 0 < allowed[1] <= 5
 
 
 def test_an_endless_reply_is_cut(scripted: Script, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -242,6 +242,7 @@ WIRE = b"".join(
         HELLO[0].replace(b"\n", b"\r\n"),
         b": keep-alive\r\n\r\n",
         b'data:{"choices": [{"index": 0,\ndata: "delta": {"content": "l\xc3\xb6 \xe2\x80\x9c"}}]}\n\n',
+        b'data: {"choices":\r\ndata: []}\r\n\r\n',
         HELLO[2].replace(b"\n", b"\r"),
         b"event: chunk\n" + LAST,
         b"data: [DONE]",
@@ -254,7 +255,7 @@ def test_no_cut_of_the_bytes_changes_the_events(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(WIRE)]
     pieces = [WIRE[a:b] for a, b in pairwise(edges)]
     events = list(llm_router_client._events(llm_router_client._lines(pieces)))
-    assert [name for name, _ in events] == ["", "", "", "chunk", ""]
+    assert [name for name, _ in events] == ["", "", "", "", "chunk", ""]
     assert events[-1][1] == "[DONE]"
     assert json.loads(events[1][1])["choices"][0]["delta"]["content"] == "lö “"
 
