@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -233,6 +234,37 @@ class Gateway:
 
     def ask(self, streamed: bool, model: str, text: object = "hi", **options: Any) -> Any:
         return self.stream(model, text, **options) if streamed else self.chat(model, text, **options)
+
+    def raw(self, *pieces: bytes) -> bytes:
+        """Send bytes as they are, one piece after the other, and read until the gateway closes."""
+        with socket.create_connection(("127.0.0.1", self.port), WAIT_S) as connection:
+            received = b""
+            try:
+                for piece in pieces:
+                    connection.sendall(piece)
+                while data := connection.recv(65536):
+                    received += data
+            except ConnectionError:
+                pass
+            return received
+
+    def head(self, size: int | None, *headers: str, key: str | None = None) -> bytes:
+        """The head of a chat request, as bytes."""
+        lines = ["POST /v1/chat/completions HTTP/1.1", "host: x", "content-type: application/json", *headers]
+        key = self.key if key is None else key
+        lines += [f"authorization: Bearer {key}"] if key else []
+        lines += [] if size is None else [f"content-length: {size}"]
+        return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+
+    def hang_up(self, body: bytes, until: bytes | None) -> None:
+        """Send a chat request and leave: at once, or when these bytes have come."""
+        with socket.create_connection(("127.0.0.1", self.port), WAIT_S) as connection:
+            connection.sendall(self.head(len(body)) + body)
+            received = b""
+            while until is not None and until not in received:
+                data = connection.recv(65536)
+                assert data, received
+                received += data
 
     def _headers(self, headers: dict[str, str] | None, key: str | None) -> dict[str, str]:
         key = self.key if key is None else key
