@@ -343,7 +343,8 @@ class _Http:
             raise self._unreachable(error) from None
         reply = _Reply(self, connection, left_s, self.idle_s if stream else left_s)
         try:
-            connection.request("GET" if body is None else "POST", target, body, headers)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have refused at once
+                connection.request("GET" if body is None else "POST", target, body, headers)
             reply.response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             with reply:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import socket
 from pathlib import Path
@@ -109,6 +110,20 @@ def test_a_cut_reply_is_an_error_and_not_asked_for_again(scripted: Script, pause
         assert "may have been charged" in got["message"]
         assert len(server.requests) == 1
     assert pauses == []
+
+
+def test_a_refusal_before_the_body_was_taken_is_read(
+    scripted: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send_all = http.client.HTTPConnection.request
+
+    def broken(self: http.client.HTTPConnection, method: str, url: str, body: bytes, headers: Any) -> None:
+        send_all(self, method, url, None, headers)
+        raise BrokenPipeError
+
+    monkeypatch.setattr(http.client.HTTPConnection, "request", broken)
+    server = scripted(reply(413, {"error": {"message": "m", "code": "payload_too_large"}}))
+    assert client_of(server).chat("m", HI)["error"]["code"] == "payload_too_large"
 
 
 def test_a_chunked_reply_is_read_whole(scripted: Script) -> None:
