@@ -20,3 +20,15 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
 def loss_header(losses: Iterable[Loss]) -> str:
     """The value of ``x-llm-router-losses``: the distinct fields, comma separated, in order."""
     return ", ".join(dict.fromkeys(loss.field for loss in losses))
+
+
+class Losses:
+    """Declared losses of one request or reply, each told once."""
+
+    def __init__(self) -> None:
+        self.found: list[Loss] = []
+
+    def add(self, field: str, why: str) -> None:
+        loss = Loss(field=field, why=why)
+        if loss not in self.found:
+            self.found.append(loss)

@@ -17,15 +17,8 @@ import msgspec
 from llm_router.wire import media
 from llm_router.wire.chat import Citation, Media, Opaque, Part, Raw, Text, Thinking, ToolCall, ToolResult
 from llm_router.wire.dialects.anthropic_messages import seal
-from llm_router.wire.dialects.anthropic_messages.facts import (
-    NAME,
-    cache_mark,
-    is_object,
-    items,
-    members,
-    string,
-    value,
-)
+from llm_router.wire.dialects.anthropic_messages.facts import NAME, cache_mark
+from llm_router.wire.verbatim import is_object, items, members, string, value
 
 Block = dict[str, Raw]
 

@@ -11,13 +11,14 @@ import msgspec
 from llm_router.domain.errors import UnsupportedContent
 from llm_router.wire.chat import ChatRequest, Raw, Tool
 from llm_router.wire.dialect import Target
-from llm_router.wire.dialects.anthropic_messages.facts import JSON_TOOL, NAME, Losses, cache_control, members
+from llm_router.wire.dialects.anthropic_messages.facts import JSON_TOOL, NAME, cache_control
 from llm_router.wire.dialects.anthropic_messages.request import TOOL_MEMBER
-from llm_router.wire.dialects.anthropic_messages.schema import closed_schema, is_object_schema, object_schema
 from llm_router.wire.dialects.anthropic_messages.thinking import Thought, plan_thinking
 from llm_router.wire.dialects.anthropic_messages.turns import Turns, Wire
-from llm_router.wire.loss import Loss
+from llm_router.wire.jsonschema.closed import closed_schema, is_object_schema, object_schema
+from llm_router.wire.loss import Loss, Losses
 from llm_router.wire.quirks import apply_quirks
+from llm_router.wire.verbatim import members
 
 OUTPUT_TOKENS_DEFAULT = 4096
 """``max_tokens`` is required; this is written when neither the client nor the catalogue knows one."""

@@ -11,7 +11,7 @@ import msgspec
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
 from llm_router.wire.classify import classify, header_retry_after_s, message_retry_after_s, scrub
-from llm_router.wire.dialects.anthropic_messages.facts import value
+from llm_router.wire.verbatim import value
 
 MESSAGE_CHARS_MAX = 4000
 """How much of a provider's text is passed on."""

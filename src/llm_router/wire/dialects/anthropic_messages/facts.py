@@ -1,4 +1,4 @@
-"""Words of the Messages API, and readers of JSON that keep every value's bytes.
+"""Words of the Messages API.
 
 https://docs.anthropic.com/en/api/messages
 """
@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-
 from llm_router.wire.chat import CacheMark, Raw
 from llm_router.wire.events import Finish
-from llm_router.wire.loss import Loss
+from llm_router.wire.verbatim import value
 
 NAME = "anthropic_messages"
 
@@ -20,9 +18,6 @@ JSON_TOOL = "reply_with_json"
 
 The decoder turns its call back into text: the client never sees it.
 """
-
-NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What decoding untrusted bytes as JSON may raise."""
 
 FINISH: Mapping[str, Finish] = {
     "end_turn": Finish.STOP,
@@ -85,58 +80,6 @@ def stop_message(details: object) -> str | None:
     return None
 
 
-_OBJECT = msgspec.json.Decoder(dict[str, Raw])
-_ARRAY = msgspec.json.Decoder(list[Raw])
-_ANY = msgspec.json.Decoder()
-
-
-def members(raw: Raw | bytes | None) -> dict[str, Raw] | None:
-    """The members of a JSON object, verbatim; None if it is no object."""
-    if raw is None:
-        return None
-    try:
-        return _OBJECT.decode(raw)
-    except NOT_JSON:
-        return None
-
-
-def items(raw: Raw | bytes | None) -> list[Raw] | None:
-    """The items of a JSON array, verbatim; None if it is no array."""
-    if raw is None:
-        return None
-    try:
-        return _ARRAY.decode(raw)
-    except NOT_JSON:
-        return None
-
-
-def value(raw: Raw | bytes | None) -> object:
-    """The plain value; None also where it is absent or no JSON."""
-    if raw is None:
-        return None
-    try:
-        decoded: object = _ANY.decode(raw)
-    except NOT_JSON:
-        return None
-    return decoded
-
-
-def string(raw: Raw | bytes | None) -> str | None:
-    """The text of a JSON string; None if it is none."""
-    decoded = value(raw)
-    return decoded if isinstance(decoded, str) else None
-
-
-def is_object(raw: Raw | bytes) -> bool:
-    """Whether verbatim JSON is an object."""
-    return bytes(raw).lstrip()[:1] == b"{"
-
-
-def dump(data: object) -> Raw:
-    """``data`` as compact JSON."""
-    return Raw(msgspec.json.encode(data))
-
-
 def cache_mark(raw: Raw | None) -> CacheMark | None:
     """``cache_control`` as a mark; anything but an object is none."""
     control = value(raw)
@@ -151,15 +94,3 @@ def cache_control(mark: CacheMark) -> dict[str, str]:
     if mark.ttl in ("5m", "1h"):
         return {"type": "ephemeral", "ttl": mark.ttl}
     return {"type": "ephemeral"}
-
-
-class Losses:
-    """Declared losses of one request or reply, each told once."""
-
-    def __init__(self) -> None:
-        self.found: list[Loss] = []
-
-    def add(self, field: str, why: str) -> None:
-        loss = Loss(field=field, why=why)
-        if loss not in self.found:
-            self.found.append(loss)

@@ -13,7 +13,7 @@ from llm_router.domain.errors import InvalidRequest
 from llm_router.wire import media
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Inspected
-from llm_router.wire.dialects.anthropic_messages.facts import NOT_JSON, members
+from llm_router.wire.verbatim import NOT_JSON, members
 
 THINKING_BUDGET_MIN = 1024
 

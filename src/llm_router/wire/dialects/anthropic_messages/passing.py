@@ -17,7 +17,6 @@ from llm_router.wire import events, media
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Bill, Fetched, Inspected, Observed, ReplyContext, Target
 from llm_router.wire.dialects.anthropic_messages.errors import encode_error
-from llm_router.wire.dialects.anthropic_messages.facts import dump, items, members, string
 from llm_router.wire.dialects.anthropic_messages.inspect import Tree
 from llm_router.wire.dialects.anthropic_messages.reply import decode_reply, open_message, reply_id
 from llm_router.wire.dialects.anthropic_messages.seal import strip_seals
@@ -29,6 +28,7 @@ from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
 from llm_router.wire.loss import Loss
 from llm_router.wire.quirks import apply_quirks
 from llm_router.wire.relay import PREAMBLE_BYTES_MAX
+from llm_router.wire.verbatim import dump, items, members, string
 
 
 def edit_request(

@@ -20,18 +20,14 @@ from llm_router.wire.dialects.anthropic_messages.errors import stream_error
 from llm_router.wire.dialects.anthropic_messages.facts import (
     JSON_TOOL,
     NAME,
-    Losses,
     finish_of,
-    items,
-    members,
     stop_message,
     stop_reason_of,
-    string,
-    value,
 )
 from llm_router.wire.dialects.anthropic_messages.usage import UsageReader, billed_usage
 from llm_router.wire.events import Choice, Finish, OpaqueSeen, Reply
-from llm_router.wire.loss import Loss
+from llm_router.wire.loss import Loss, Losses
+from llm_router.wire.verbatim import items, members, string, value
 
 KNOWN = frozenset(
     (

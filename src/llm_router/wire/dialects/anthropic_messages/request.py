@@ -9,16 +9,9 @@ from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Inspected
 from llm_router.wire.dialects.anthropic_messages import seal
 from llm_router.wire.dialects.anthropic_messages.blocks import decode_block
-from llm_router.wire.dialects.anthropic_messages.facts import (
-    NAME,
-    cache_mark,
-    dump,
-    items,
-    members,
-    string,
-    value,
-)
+from llm_router.wire.dialects.anthropic_messages.facts import NAME, cache_mark
 from llm_router.wire.dialects.anthropic_messages.inspect import Tree
+from llm_router.wire.verbatim import dump, items, members, string, value
 
 TOOL_MEMBER = "tools[]."
 """Prefix of extras that hold a member of function tools which the canonical form lacks, by tool name."""

@@ -17,7 +17,8 @@ from typing import Literal
 import msgspec
 
 from llm_router.wire.chat import Citation, Part, Raw, Text, Thinking, ToolCall
-from llm_router.wire.dialects.anthropic_messages.facts import NAME, NOT_JSON, items, members, string
+from llm_router.wire.dialects.anthropic_messages.facts import NAME
+from llm_router.wire.verbatim import NOT_JSON, items, members, string
 
 PREFIX = "llmr1."
 

@@ -11,7 +11,9 @@ import msgspec
 from llm_router.domain.errors import UnsupportedContent
 from llm_router.wire import media
 from llm_router.wire.chat import Media
-from llm_router.wire.dialects.anthropic_messages.facts import NAME, Losses, cache_control, members
+from llm_router.wire.dialects.anthropic_messages.facts import NAME, cache_control
+from llm_router.wire.loss import Losses
+from llm_router.wire.verbatim import members
 
 IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 PDF = "application/pdf"

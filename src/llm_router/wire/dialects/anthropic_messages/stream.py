@@ -18,18 +18,11 @@ from llm_router.wire import events
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialects.anthropic_messages.blocks import call_state, citation
 from llm_router.wire.dialects.anthropic_messages.errors import stream_error
-from llm_router.wire.dialects.anthropic_messages.facts import (
-    JSON_TOOL,
-    NAME,
-    NOT_JSON,
-    dump,
-    finish_of,
-    members,
-    stop_message,
-)
+from llm_router.wire.dialects.anthropic_messages.facts import JSON_TOOL, NAME, finish_of, stop_message
 from llm_router.wire.dialects.anthropic_messages.reply import KNOWN
 from llm_router.wire.dialects.anthropic_messages.usage import UsageReader
 from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
+from llm_router.wire.verbatim import NOT_JSON, dump, members
 
 BROKEN_MAX = 1
 """How many frames that are no JSON are skipped before the stream is given up."""

@@ -21,8 +21,9 @@ import msgspec
 
 from llm_router.wire.chat import ChatRequest, Reasoning
 from llm_router.wire.dialect import Target
-from llm_router.wire.dialects.anthropic_messages.facts import NAME, Losses
+from llm_router.wire.dialects.anthropic_messages.facts import NAME
 from llm_router.wire.dialects.anthropic_messages.turns import Turn
+from llm_router.wire.loss import Losses
 
 BUDGET_MIN = 1024
 BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 24576, "max": 32000}

@@ -16,8 +16,10 @@ from collections.abc import Iterable
 from llm_router.wire import chat
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialects.anthropic_messages.blocks import object_text
-from llm_router.wire.dialects.anthropic_messages.facts import NAME, Losses, cache_control, members
+from llm_router.wire.dialects.anthropic_messages.facts import NAME, cache_control
 from llm_router.wire.dialects.anthropic_messages.sources import media_block
+from llm_router.wire.loss import Losses
+from llm_router.wire.verbatim import members
 
 OPENING = "."
 """The user's turn that is put before a conversation which the assistant opened."""

@@ -16,8 +16,8 @@ from llm_router.domain.usage import Provenance, Usage, token_count
 from llm_router.wire.bill import bill_members
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Bill
-from llm_router.wire.dialects.anthropic_messages.facts import dump
 from llm_router.wire.events import UsageSeen
+from llm_router.wire.verbatim import dump
 
 _COUNTS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 _FIELDS = (

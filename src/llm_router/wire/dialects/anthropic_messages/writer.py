@@ -18,7 +18,7 @@ from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Bill, ReplyContext
 from llm_router.wire.dialects.anthropic_messages import seal
 from llm_router.wire.dialects.anthropic_messages.errors import encode_error
-from llm_router.wire.dialects.anthropic_messages.facts import NAME, Losses, members
+from llm_router.wire.dialects.anthropic_messages.facts import NAME
 from llm_router.wire.dialects.anthropic_messages.reply import (
     call_id,
     encode_citation,
@@ -27,7 +27,8 @@ from llm_router.wire.dialects.anthropic_messages.reply import (
     thinking_block,
 )
 from llm_router.wire.dialects.anthropic_messages.usage import billed_usage, encode_usage
-from llm_router.wire.loss import Loss
+from llm_router.wire.loss import Loss, Losses
+from llm_router.wire.verbatim import members
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 _PIECE = {

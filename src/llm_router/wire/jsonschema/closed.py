@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from llm_router.wire.chat import Raw
-from llm_router.wire.dialects.anthropic_messages.facts import dump, value
+from llm_router.wire.verbatim import dump, value
 
 _FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
 _KEPT = ("type", "enum", "const", "title", "description", "default", "$ref", "required")
