@@ -186,8 +186,8 @@ def test_what_is_refused(members: dict[str, Any], param: str) -> None:
         b"\xef\xbb\xbf{}",
         '{"model":"m"}'.encode("utf-16"),
         b'{"model":"m","messages":' + b"[" * 100_000,
-        b'{"model":"m","x":' + b'{"a":' * 200 + b"1" + b"}" * 200 + b"}",
-        b'{"model":"m","x":' + b'[{"a":"]}"},' * 100 + b"[" * 150 + b"]" * 150 + b"]" * 100 + b"}",
+        _body()[:-1] + b',"x":' + b'{"a":' * 200 + b"1" + b"}" * 200 + b"}",
+        _body()[:-1] + b',"x":[' + b'{"a":"]}\\\\\\""},' * 100 + b"[" * 150 + b"]" * 151 + b"}",
     ],
 )
 def test_bodies_that_are_refused(body: bytes) -> None:
@@ -223,6 +223,7 @@ def test_bodies_that_are_refused(body: bytes) -> None:
         {"tools": [{"function": {"name": "f"}}]},
         {"x": ["[" * 5000]},
         {"x": [[]] * 500},
+        {"x": [{"a": '\\"]}['}] * 500},
     ],
 )
 def test_what_is_taken(members: dict[str, Any]) -> None:

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_router.domain.errors import UpstreamKind
-from llm_router.domain.usage import Usage
-from llm_router.wire.dialect import Bill, Relay
+from llm_router.domain.usage import Provenance, Usage
+from llm_router.wire import chat, events
+from llm_router.wire.dialect import Bill, Relay, ReplyContext
 from llm_router.wire.dialects.openai_chat import DIALECT
 from llm_router.wire.fold import fold
 
@@ -214,14 +215,92 @@ def test_the_clients_error_raises_in_the_official_client() -> None:
 def test_estimated_usage_is_marked() -> None:
     relay = pass_relay()
     relay.feed(sse([*CASES[0]["chunks"][:4], "[DONE]"]))
-    from llm_router.domain.usage import Provenance
-
     usage = Usage(input_tokens=7, output_tokens=3, provenance=Provenance.ESTIMATED)
     last = frames(relay.finish(Bill(usage=usage, cost_pusd=0, credits_remaining_pusd=0)))[-2]
     assert json.loads(last)["usage"] == {
         "prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10, "estimated": True,
         "cost": 0, "credits_remaining": 0,
     }  # fmt: skip
+
+
+def test_members_of_empty_chunks_travel_with_the_next_one() -> None:
+    case = next(c for c in CASES if c["name"].startswith("azure"))
+    relay = pass_relay()
+    first = json.loads(frames(run(relay, [_stream(case)]))[0])
+    assert first["prompt_filter_results"] == [{"prompt_index": 0}]
+    assert first["choices"][0]["delta"]["role"] == "assistant"
+
+
+# -- the encoder alone -----------------------------------------------------------------------------
+
+
+def _encoded(*happened: events.Event, **changes: Any) -> tuple[Read, list[str]]:
+    encoder = DIALECT.stream_encoder(
+        ReplyContext(**({"reply_id": "chatcmpl-e", "model": "m", "created_s": 1} | changes))
+    )
+    data = b"".join(encoder.encode(event) for event in happened)
+    bill = Bill(usage=Usage(), cost_pusd=0, credits_remaining_pusd=0)
+    return read_stream(data + encoder.finish(bill)), [loss.field for loss in encoder.losses]
+
+
+def test_calls_without_arguments_and_a_stop_that_is_a_call() -> None:
+    read, losses = _encoded(
+        events.PartOpened(part=0, form="tool_call", id="c", name="f"),
+        events.PartClosed(part=0),
+        events.Finished(reason=events.Finish.STOP, native="STOP"),
+    )
+    assert read.shown_calls() == [("f", {})]
+    assert read.finish == {0: "tool_calls"}
+    assert losses == []
+
+
+def test_interleaved_calls_keep_their_numbers() -> None:
+    read, _ = _encoded(
+        events.PartOpened(part=3, form="tool_call", id="c", name="f"),
+        events.PartOpened(part=7, form="tool_call", id="d", name="sh", custom=True),
+        events.PartDelta(part=3, text='{"a"'),
+        events.PartDelta(part=7, text="ls"),
+        events.PartDelta(part=3, text=":1}"),
+        events.PartClosed(part=7),
+        events.PartClosed(part=3),
+        events.Finished(reason=events.Finish.TOOL_CALLS),
+    )
+    assert read.shown_calls() == [("f", {"a": 1}), ("sh", "ls")]
+    assert [call["type"] for call in read.calls[0]] == ["function", "custom"]
+
+
+def test_what_has_no_form_is_declared_and_not_shown() -> None:
+    read, losses = _encoded(
+        events.Started(id="msg_1", model="claude", created_s=5),
+        events.PartOpened(part=0, form="opaque", name="server_tool_use", dialect="anthropic_messages"),
+        events.PartClosed(part=0),
+        events.PartOpened(part=1, form="media", media_type="video/mp4", data="AAAA"),
+        events.PartClosed(part=1),
+        events.OpaqueSeen(dialect="gemini_generate", name="groundingMetadata", raw=chat.Raw(b"{}")),
+        events.PartOpened(part=2, form="text"),
+        events.PartDelta(part=2, text="a", citation=chat.Citation(title="no url")),
+        events.PartDelta(part=2, citation=chat.Citation(url="https://x.example", title="X", start=0, end=1)),
+        events.PartClosed(part=2),
+        events.Finished(reason=events.Finish.STOP),
+    )
+    assert read.text == {0: "a"}
+    assert read.calls == {0: []}
+    assert (read.id, read.model) == ("chatcmpl-e", "claude")
+    assert losses == ["server_tool_use", "video", "groundingMetadata", "citations"]
+    assert read.annotations[0] == [
+        {
+            "type": "url_citation",
+            "url_citation": {"start_index": 0, "end_index": 1, "url": "https://x.example", "title": "X"},
+        }
+    ]
+
+
+def test_an_empty_answer_and_a_refusal_with_a_reason() -> None:
+    read, _ = _encoded(events.Finished(reason=events.Finish.STOP))
+    assert (read.text, read.finish) == ({0: ""}, {0: "stop"})
+    blocked = events.Finished(reason=events.Finish.CONTENT_FILTER, native="SAFETY", message="Blocked.")
+    read, _ = _encoded(blocked)
+    assert (read.refusal, read.finish) == ({0: "Blocked."}, {0: "content_filter"})
 
 
 # -- the legacy style ------------------------------------------------------------------------------
@@ -266,8 +345,7 @@ def _whole(case: dict[str, Any]) -> bytes:
 @pytest.mark.parametrize("case", GOOD)
 def test_a_stream_tells_what_a_whole_reply_tells(case: dict[str, Any]) -> None:
     decoder = DIALECT.stream_decoder()
-    events = decoder.feed(_stream(case)) + decoder.close()
-    streamed, whole = fold(events), DIALECT.decode_reply(_whole(case))
+    streamed, whole = fold(decoder.feed(_stream(case)) + decoder.close()), DIALECT.decode_reply(_whole(case))
     assert len(streamed.choices) == len(whole.choices)
     for one, other in zip(streamed.choices, whole.choices, strict=True):
         assert [_bare(p) for p in one.parts] == [_bare(p) for p in other.parts]
