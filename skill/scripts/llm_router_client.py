@@ -881,10 +881,8 @@ def _show_stream(client: LLMRouterClient, model: str, messages: list[Any], optio
         print(_line(error.as_dict()), file=sys.stderr)
         return 1
     print(flush=True)
-    reply = client.last_stream.reply if client.last_stream else {}
-    choices = reply.pop("choices", [])
-    facts = {"finish_reason": choices[0]["finish_reason"] if choices else None}
-    print(_line({**reply, **facts}), file=sys.stderr)
+    facts = {name: getattr(client.last_stream, name) for name in ("id", "model", "finish_reason", "usage")}
+    print(_line(facts), file=sys.stderr)
     return 0
 
 
