@@ -9,7 +9,11 @@ from llm_router.wire.dialect import Dialect
 from llm_router.wire.dialects.anthropic_messages import DIALECT as ANTHROPIC_MESSAGES
 from llm_router.wire.dialects.gemini_generate import DIALECT as GEMINI_GENERATE
 from llm_router.wire.dialects.openai_chat import DIALECT as OPENAI_CHAT
+from llm_router.wire.dialects.openai_responses import DIALECT as OPENAI_RESPONSES
 
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
-    {dialect.name: dialect for dialect in (OPENAI_CHAT, ANTHROPIC_MESSAGES, GEMINI_GENERATE)}
+    {
+        dialect.name: dialect
+        for dialect in (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES, GEMINI_GENERATE)
+    }
 )

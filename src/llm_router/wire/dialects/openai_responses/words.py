@@ -1,0 +1,176 @@
+"""Words of the Responses API, its ids, and readers of JSON.
+
+https://platform.openai.com/docs/api-reference/responses
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, Final
+
+import msgspec
+
+from llm_router.wire.chat import Raw
+from llm_router.wire.events import Finish
+from llm_router.wire.loss import Loss
+
+NAME: Final = "openai_responses"
+ID_PREFIX: Final = "resp_"
+ID_CHARS_MAX: Final = 64
+"""Longer ids are refused when they come back."""
+
+ENCRYPTED: Final = "reasoning.encrypted_content"
+"""The ``include`` that makes reasoning come with its encrypted state, so that it can be sent back."""
+
+LOGPROBS: Final = "message.output_text.logprobs"
+
+SEPARATOR: Final = "\n\n"
+"""What stands between the parts of a reasoning summary where they make one text."""
+
+_decode = msgspec.json.Decoder().decode
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
+encode = msgspec.json.Encoder().encode
+"""Compact JSON bytes."""
+
+_NOT_JSON = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+def load(data: bytes) -> object:
+    """Any JSON value; odd values in it (infinities, halves of surrogate pairs) are mended. None if unreadable."""
+    try:
+        return _decode(data)
+    except _NOT_JSON:
+        return _load_odd(data)
+
+
+def load_object(data: bytes) -> dict[str, Any] | None:
+    """The JSON object in ``data``; None if there is none to be read."""
+    value = load(data)
+    return value if isinstance(value, dict) else None
+
+
+def members(data: Raw | bytes | None) -> dict[str, Raw] | None:
+    """The members of a JSON object, verbatim; None if it is no object."""
+    if data is None:
+        return None
+    try:
+        return _members(data)
+    except _NOT_JSON:
+        value = _load_odd(bytes(data))
+        return {name: dump(v) for name, v in value.items()} if isinstance(value, dict) else None
+
+
+def value_of(raw: Raw | None) -> object:
+    """The plain value of verbatim JSON; None also where there is none."""
+    return None if raw is None else load(bytes(raw))
+
+
+def dump(value: object) -> Raw:
+    """``value`` as compact JSON."""
+    return Raw(encode(value))
+
+
+def _load_odd(data: bytes) -> object:
+    try:
+        return _clean(json.loads(data.decode("utf-8-sig", "replace"), strict=False))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _clean(value: object) -> object:
+    match value:
+        case str():
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        case float():
+            return value if math.isfinite(value) else None
+        case list():
+            return [_clean(item) for item in value]
+        case dict():
+            return {_clean(name): _clean(item) for name, item in value.items()}
+    return value
+
+
+# -- values ----------------------------------------------------------------------------------------
+
+
+def text_of(value: object) -> str:
+    """The string, or "" for any other value."""
+    return value if isinstance(value, str) else ""
+
+
+def objects(value: object) -> list[dict[str, Any]]:
+    """The objects in a list; nothing else."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def kind_of(item: dict[str, Any]) -> str:
+    """The type of an input item, which messages and references may leave out."""
+    kind = item.get("type")
+    if isinstance(kind, str):
+        return kind
+    return "message" if "role" in item or "content" in item else "item_reference"
+
+
+def whole_seconds(value: object) -> int:
+    """Unix seconds; 0 if the provider gave none that can be true."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return int(value) if 0 < value < 10**11 else 0
+
+
+def is_reply_id(text: str) -> bool:
+    """Whether a provider's id may stand as the reply's own."""
+    return text.startswith(ID_PREFIX) and 5 < len(text) <= 256 and text.isascii() and text.isprintable()
+
+
+def seed_of(reply_id: str) -> str:
+    """What the ids of a reply's items are made of."""
+    name = "".join(c for c in reply_id.removeprefix(ID_PREFIX) if c.isascii() and c.isalnum())
+    return name[-40:] or "reply"
+
+
+# -- why a reply ended -----------------------------------------------------------------------------
+
+FINISHED: Final = ("completed", "complete", "incomplete")
+"""Statuses of a reply that holds an answer ("complete": seen at a compatible host)."""
+
+UNFINISHED: Final = ("queued", "in_progress")
+
+_REASONS: Final = {
+    "content_filter": Finish.CONTENT_FILTER,
+    "max_output_tokens": Finish.LENGTH,
+    "max_tokens": Finish.LENGTH,
+}
+
+
+def finish_of(status: str, reason: str, *, calls: bool) -> Finish:
+    """The canonical finish. ``reason``: of ``incomplete_details``; ``calls``: a client's tool is called.
+
+    An answer that is incomplete for a reason not known here was cut somehow: never a plain end.
+    """
+    if status == "incomplete":
+        return _REASONS.get(reason, Finish.LENGTH)
+    return Finish.TOOL_CALLS if calls else Finish.STOP
+
+
+def status_of(finish: Finish) -> tuple[str, dict[str, str] | None]:
+    """``status`` and ``incomplete_details`` for a canonical finish."""
+    match finish:
+        case Finish.LENGTH:
+            return "incomplete", {"reason": "max_output_tokens"}
+        case Finish.CONTENT_FILTER:
+            return "incomplete", {"reason": "content_filter"}
+    return "completed", None
+
+
+class Losses:
+    """Declared losses of one request or reply, each told once."""
+
+    def __init__(self) -> None:
+        self.found: list[Loss] = []
+
+    def add(self, field: str, why: str) -> None:
+        loss = Loss(field=field, why=why)
+        if loss not in self.found:
+            self.found.append(loss)
