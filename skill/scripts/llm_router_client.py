@@ -87,6 +87,9 @@ class LLMRouterError(RuntimeError):
         self.partial: dict[str, Any] | None = None
         self.partial_text = ""
 
+    def __str__(self) -> str:
+        return self.message
+
     def as_dict(self) -> dict[str, Any]:
         """The form in which :meth:`LLMRouterClient.chat` returns it."""
         facts = _given(status=self.status, retry_after=self.retry_after)
@@ -323,9 +326,11 @@ class _Http:
             try:
                 return self._try(path, body, stream, max(deadline - time.monotonic(), 0.001))
             except LLMRouterError as error:
+                long = error.retry_after is not None and error.retry_after > RETRY_AFTER_S_MAX
+                if long or not error.repeatable or tries >= self.retries_max:
+                    raise
                 pause_s = _pause_s(error.retry_after, tries)
-                late = pause_s > RETRY_AFTER_S_MAX or time.monotonic() + pause_s >= deadline
-                if late or not error.repeatable or tries >= self.retries_max:
+                if time.monotonic() + pause_s >= deadline:
                     raise
             tries += 1
             time.sleep(pause_s)

@@ -14,7 +14,7 @@ from client_kit import Script
 from scripted_gateway import ScriptedGateway, cut, drip, reply, send, silence, stream
 
 import llm_router_client
-from llm_router_client import LLMRouterClient
+from llm_router_client import LLMRouterClient, LLMRouterError
 
 HI = [{"role": "user", "content": "hi"}]
 KEY = "sk-secret-1"
@@ -91,7 +91,9 @@ def test_a_redirect_is_not_followed(scripted: Script) -> None:
     got = client_of(server).chat("m", HI)["error"]
     assert (got["code"], got["status"]) == ("http_307", 307)
     assert "LLM_ROUTER_BASE_URL" in got["message"]
-    assert len(server.requests) == 1
+    with pytest.raises(LLMRouterError, match="LLM_ROUTER_BASE_URL"):
+        list(client_of(server).chat_stream("m", HI))
+    assert len(server.requests) == 2
 
 
 def test_a_cut_reply_is_an_error_and_not_asked_for_again(scripted: Script, pauses: list[float]) -> None:
@@ -175,9 +177,11 @@ def test_the_pause_is_the_gateways(scripted: Script, pauses: list[float]) -> Non
     server = scripted(
         reply(429, LIMITED, retry_after="7"),
         reply(429, LIMITED, retry_after="2", retry_after_ms="1500"),
+        reply(429, LIMITED, retry_after="60"),
         reply(200, GOOD),
     )
-    assert client_of(server).chat("m", HI) == GOOD
+    assert client_of(server, max_retries=3).chat("m", HI) == GOOD
+    assert 60 <= pauses[2] <= 60.25
     assert 7 <= pauses[0] <= 7.25
     assert 1.5 <= pauses[1] <= 1.75
 
