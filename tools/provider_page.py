@@ -23,7 +23,7 @@ Anything that speaks one of the dialects, in the [configuration file](configurat
 
 ```toml
 [providers.acme]
-dialect = "openai_chat"                  # or anthropic_messages, gemini_generate
+dialect = "openai_chat"                  # or openai_responses, anthropic_messages, gemini_generate
 base_url = "https://llm.acme.example/v1"
 key = "env:ACME_API_KEY"
 
