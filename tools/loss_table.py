@@ -23,6 +23,7 @@ from llm_router.wire.dialects.registry import DIALECTS
 PAGE = Path(__file__).parent.parent / "docs" / "losses.md"
 FRONT = "openai_chat"
 BEHIND = {
+    "openai_responses": ("openai", "gpt-5.2"),
     "anthropic_messages": ("anthropic", "claude-sonnet-4-5"),
     "gemini_generate": ("google", "gemini-2.5-flash"),
 }

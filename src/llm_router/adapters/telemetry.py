@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TextIO
 
@@ -32,10 +33,8 @@ class AccessLog:
             fields.append(f"error={record.error_code}")
         if record.client_gone:
             fields.append("client_gone")
-        try:
+        with contextlib.suppress(OSError, ValueError):  # a closed standard error must not fail an exchange
             print(" ".join(fields), file=self._out)
-        except (OSError, ValueError):
-            pass  # a closed standard error must not fail an exchange
 
 
 def _printable(text: str) -> str:

@@ -3,7 +3,7 @@
 Names are tried from the most to the least definite, and the first that fits wins:
 
 1. a public id; 2. an alias or a dated snapshot; 3. ``developer/name``, which asks for the model at
-whoever serves it; 4. ``provider/name`` and ``provider/upstream name``, which narrow it to that
+whoever serves it, unless that is also the name of a provider that is active and serves it; 4. ``provider/name`` and ``provider/upstream name``, which narrow it to that
 provider; 5. a provider's own name of a model, with or without its organisation; 6. all of these
 in lower case.
 """
@@ -11,6 +11,7 @@ in lower case.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from difflib import get_close_matches
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -20,6 +21,9 @@ from llm_router.domain.model import Deployment, Model
 
 NAME_CHARS_SHOWN = 100
 """How much of an unknown name is repeated in the error: names are untrusted."""
+
+SWAPPED_CHARS_MAX = 3
+"""Ids whose length differs by more are not compared letter by letter, which is slow."""
 
 SUCCESSORS_MAX = 8
 """How far a chain of successors is followed."""
@@ -88,6 +92,18 @@ class NameIndex:
             return name, None
         return self._find(text.lower(), self._folded)
 
+    def active_host(self, text: str, model: Model, active: Collection[str] | None) -> str | None:
+        """The provider before the slash, where it can be called and serves the model.
+
+        Developers and their own providers share names: ``anthropic/...`` means the provider while
+        that is active, and the developer's model at any host while it is not.
+        """
+        head, slash, _ = text.partition("/")
+        host = self._hosts.get(head) if slash else None
+        if host is None or active is None or host not in active:
+            return None
+        return host if any(d.provider == host for d in model.deployments) else None
+
     def _find(self, text: str, names: Mapping[str, Name]) -> tuple[Name, str | None] | None:
         name = names.get(text)
         if name is not None:
@@ -155,6 +171,8 @@ def resolve(
         return None
     name, host = found
     model = models[name.model]
+    if host is None:
+        host = index.active_host(asked, model, active)
     deployments = tuple(_pin(d, name.pinned) for d in model.deployments if host is None or d.provider == host)
     if not deployments:
         return None  # that provider does not serve it
@@ -197,17 +215,29 @@ def _heir(
 
 
 def nearest(ids: Iterable[str], asked: str, count: int) -> tuple[str, ...]:
-    """The ``count`` ids most like a name, by shared letter pairs; none that shares almost nothing."""
-    wanted = _pairs(asked[-NAME_CHARS_SHOWN:].rpartition("/")[2].lower())
+    """The ``count`` ids most like a name: those that begin with it, then by shared letter pairs; where
+    that finds little, by the letters in their order, which sees through swapped ones.
+    """
+    text = asked[-NAME_CHARS_SHOWN:].rpartition("/")[2].lower()
+    wanted = _pairs(text)
     if not wanted:
         return ()
+    names = list(ids)
     scored = []
-    for id_ in ids:
-        have = _pairs(id_.lower())
+    for id_ in names:
+        folded = id_.lower()
+        have = _pairs(folded)
         score = 2 * len(wanted & have) / (len(wanted) + len(have))
+        if folded.startswith(text) and len(text) > 2:
+            score += 1
         if score > 0.3:
             scored.append((-score, len(id_), id_))
-    return tuple(id_ for _, _, id_ in sorted(scored)[:count])
+    best = tuple(id_ for _, _, id_ in sorted(scored)[:count])
+    if scored and min(scored)[0] < -0.5:
+        return best
+    similar = [id_ for id_ in names if abs(len(id_) - len(text)) <= SWAPPED_CHARS_MAX]
+    close = get_close_matches(text, similar, n=count, cutoff=0.6)
+    return tuple(dict.fromkeys([*close, *best]))[:count]
 
 
 def _pairs(text: str) -> frozenset[str]:

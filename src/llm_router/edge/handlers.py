@@ -51,7 +51,9 @@ async def models(gateway: Gateway, request: Request, send: Send, parameters: dic
     """GET /v1/models: every model the key may use, in the shape of the client's own API."""
     listed = await _listed(gateway, request)
     state = gateway.engine.state
-    if "anthropic-version" in request.headers:
+    if "x-goog-api-key" in request.headers:
+        page = gemini_page(listed, request.parameter("pageToken"), _limit(request))
+    elif "anthropic-version" in request.headers:
         page = anthropic_page(listed, request.parameter("after_id"), _limit(request), gateway.started_s)
     else:
         data = [model_entry(m, state.active, gateway.started_s) for m in listed]
@@ -67,7 +69,9 @@ def _limit(request: Request) -> int:
 async def model(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """GET /v1/models/{id}: one model, by id or alias."""
     found = _found(gateway, await _listed(gateway, request), parameters["model"])
-    if "anthropic-version" in request.headers:
+    if "x-goog-api-key" in request.headers:
+        await answer_json(send, 200, gemini_entry(found))
+    elif "anthropic-version" in request.headers:
         await answer_json(send, 200, anthropic_entry(found, gateway.started_s))
     else:
         await answer_json(send, 200, model_entry(found, gateway.engine.state.active, gateway.started_s))

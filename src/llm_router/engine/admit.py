@@ -18,12 +18,13 @@ from llm_router.domain.errors import (
     ModelNotAllowed,
     ProviderNotConfigured,
     RateLimitExceeded,
+    UnsupportedContent,
 )
 from llm_router.domain.key import Key, Limits, key_digest
 from llm_router.domain.money import format_usd
 from llm_router.engine.state import State
 from llm_router.ports import Admission, Books, Counters, Keyring
-from llm_router.routing.plan import Plan, make_plan
+from llm_router.routing.plan import NOT_CONFIGURED, UNPRICED, Plan, make_plan
 from llm_router.wire.dialect import Dialect, Inspected
 
 KEY_BYTES_MAX = 512
@@ -119,6 +120,7 @@ def plan_for(call: Call, state: State, inspected: Inspected, resolved: Resolved)
         needs=inspected.needs,
     )
     if not plan.candidates:
+        _refuse_unsupported(resolved, plan)
         names = [r.deployment.split("/", 1)[0] for r in plan.rejections]
         hints = [
             f"{state.snapshot.providers[n].name} ({' or '.join(state.snapshot.providers[n].env) or 'config file'})"
@@ -127,10 +129,24 @@ def plan_for(call: Call, state: State, inspected: Inspected, resolved: Resolved)
         ]
         raise ProviderNotConfigured(
             f"No provider of '{resolved.model.id}' is configured on this gateway. "
-            f"It is served by: {', '.join(hints)}. Set that provider's key and reload.",
+            f"It is served by: {', '.join(hints)}. Its operator must set that provider's key and start again.",
             param="model",
         )
     return plan
+
+
+def _refuse_unsupported(resolved: Resolved, plan: Plan) -> None:
+    """Refuse content that every callable deployment declares not to take.
+
+    Raises:
+        UnsupportedContent: with what it lacks.
+    """
+    lacking = [r.reason for r in plan.rejections if r.reason not in (NOT_CONFIGURED, UNPRICED)]
+    if lacking:
+        raise UnsupportedContent(
+            f"'{resolved.model.id}' {' and '.join(dict.fromkeys(lacking))}. Choose another model.",
+            param="tools" if lacking[0] == "calls no tools" else "messages",
+        )
 
 
 def merged_limits(key: Key, default: Limits) -> Limits:
@@ -212,9 +228,14 @@ async def hold_credit(
 
 def insufficient(needed_pusd: int, available_pusd: int, affordable_max_tokens: int) -> InsufficientCredits:
     """The 402 that says what was needed, what is there, and what would fit."""
+    way = (
+        f"Add credit, or set max_tokens to at most {affordable_max_tokens}."
+        if affordable_max_tokens > 0
+        else "Add credit: not even the input is covered."
+    )
     return InsufficientCredits(
         f"The request may cost up to ${format_usd(needed_pusd)}, but ${format_usd(max(available_pusd, 0))} is "
-        f"available. Add credit, or set max_tokens to at most {affordable_max_tokens}.",
+        f"available. {way}",
         details={
             "needed": msgspec.Raw(format_usd(needed_pusd).encode()),
             "available": msgspec.Raw(format_usd(available_pusd).encode()),

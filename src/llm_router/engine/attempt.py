@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -19,6 +20,13 @@ from llm_router.wire.inline import inline_media
 
 ERROR_BYTES_MAX = 64 * 1024
 """How much of an error body is read."""
+
+_OURS_TO_MEND = {
+    UpstreamKind.AUTHENTICATION: "credentials for it",
+    UpstreamKind.PERMISSION: "access to the model",
+    UpstreamKind.PAYMENT: "account for lack of payment",
+}
+"""What a provider holds against the operator, not against the client."""
 
 REASONING_SILENCE_S = 300.0
 """How long a reasoning model may be silent in a stream: hidden thinking takes minutes."""
@@ -225,10 +233,13 @@ def _redact(error: UpstreamError, provider: Provider, secret: str | None) -> Non
     """Name the provider, and take its credential out of everything it said."""
     error.provider = provider.id
     redact_error(error, secret)
-    if error.kind is UpstreamKind.AUTHENTICATION:
+    netloc = urlsplit(provider.base_url).netloc
+    if netloc:  # where an operator's own provider lives is not the client's business
+        error.message = error.message.replace(netloc, provider.name)
+    if error.kind in _OURS_TO_MEND:
         error.message = (
-            f"The provider {provider.name} refused this gateway's credentials for it "
-            f"(your own API key is fine): {error.message}"
+            f"The provider {provider.name} refused this gateway's {_OURS_TO_MEND[error.kind]} "
+            f"(your own API key and credit are fine): {error.message}"
         )
 
 

@@ -17,7 +17,14 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from llm_router.billing.tokens import estimate_tokens
-from llm_router.domain.errors import ClientError, LedgerUnavailable, Overloaded, RouterError, UpstreamError
+from llm_router.domain.errors import (
+    ClientError,
+    LedgerUnavailable,
+    Overloaded,
+    RouterError,
+    ServerError,
+    UpstreamError,
+)
 from llm_router.domain.record import ExchangeRecord
 from llm_router.engine import admit, pump, settle
 from llm_router.engine.admit import Admitted, Call
@@ -245,6 +252,10 @@ class Engine:
             if track.held:
                 self._upkeep.void_later(track.record)
             raise
+        except asyncio.CancelledError:
+            if track.held:  # on its way, but nobody waits any more to hear if the store refuses it
+                self._upkeep.settle_later(track.record)
+            raise
         return Bill(
             usage=None if metered is None else metered.usage,
             cost_pusd=charged_pusd,
@@ -263,6 +274,8 @@ class Engine:
 
     async def _close(self, track: Track) -> None:
         """Resolve what is still open. Runs on every way out."""
+        if track.error is None and not (track.settled or track.gone):
+            track.error = ServerError("The gateway met an unforeseen error.")  # it is being raised now
         try:
             if not track.settled:
                 await self._settle(track)

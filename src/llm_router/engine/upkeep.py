@@ -21,10 +21,7 @@ FLAG_VOIDED = "ledger_unavailable"
 
 
 class Upkeep:
-    """The exchanges whose hold is still open because the store was down when they ended.
-
-    They are voided: their client was told that nothing was charged.
-    """
+    """The exchanges whose hold may still be open because the store was down when they ended."""
 
     def __init__(self, books: Books) -> None:
         self._books = books
@@ -32,11 +29,16 @@ class Upkeep:
         self._task: asyncio.Task[None] | None = None
 
     def void_later(self, record: ExchangeRecord) -> None:
-        """Resolve the hold of an exchange, at no cost, as soon as the store writes again."""
+        """Resolve the hold of an exchange as soon as the store writes again. It costs nothing: that is
+        what its client was told."""
+        flags = (*record.flags, FLAG_VOIDED)
+        self.settle_later(msgspec.structs.replace(record, cost_pusd=0, cost=(), flags=flags))
+
+    def settle_later(self, record: ExchangeRecord) -> None:
+        """Settle again, which does nothing if it was settled."""
         if len(self._unresolved) >= UNRESOLVED_MAX:
             return
-        flags = (*record.flags, FLAG_VOIDED)
-        self._unresolved[record.id] = msgspec.structs.replace(record, cost_pusd=0, cost=(), flags=flags)
+        self._unresolved[record.id] = record
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work(), name="upkeep")
 

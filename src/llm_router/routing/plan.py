@@ -13,6 +13,10 @@ ATTEMPTS_MAX = 3
 """At most this many calls go upstream for one exchange, whatever the plan holds."""
 
 
+NOT_CONFIGURED = "provider not configured"
+UNPRICED = "unpriced"
+
+
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """A deployment with what it takes to call it."""
 
@@ -45,8 +49,8 @@ def make_plan(
 ) -> Plan:
     """Order the deployments that can be called.
 
-    Deployments that lack a capability the request needs come last (the catalogue may be behind the
-    provider, so they are not excluded). The model's own developer comes before resellers. Of the
+    Deployments whose model lacks a capability the request needs come last (the catalogue may be behind
+    the provider, so they are not excluded); one that itself declares that it lacks it is rejected. The model's own developer comes before resellers. Of the
     rest, those that speak the client's own dialect come first, since nothing can be lost there;
     else the catalogue's order is kept. Unpriced deployments are rejected: never free.
     """
@@ -55,9 +59,11 @@ def make_plan(
     for deployment in deployments:
         provider = providers[deployment.provider]
         if deployment.price is None:
-            rejections.append(Rejection(deployment=deployment.id, reason="unpriced"))
+            rejections.append(Rejection(deployment=deployment.id, reason=UNPRICED))
         elif provider.id not in active:
-            rejections.append(Rejection(deployment=deployment.id, reason="provider not configured"))
+            rejections.append(Rejection(deployment=deployment.id, reason=NOT_CONFIGURED))
+        elif (lacking := _declared_lack(deployment, needs)) is not None:
+            rejections.append(Rejection(deployment=deployment.id, reason=lacking))
         else:
             dialect = deployment.dialect or provider.dialect
             candidates.append(
@@ -74,6 +80,17 @@ def make_plan(
             )
         )
     return Plan(candidates=tuple(candidates), rejections=tuple(rejections))
+
+
+def _declared_lack(deployment: Deployment, needs: frozenset[str]) -> str | None:
+    """What the deployment says of itself that it cannot do, though the request needs it."""
+    can = deployment.capabilities
+    if can is None:
+        return None
+    for form in ("image", "audio", "video", "file"):
+        if form in needs and not can.sees(form):
+            return f"takes no {form} input"
+    return "calls no tools" if "tools" in needs and not can.tools else None
 
 
 def _missing(model: Model, deployment: Deployment, needs: frozenset[str]) -> int:

@@ -159,9 +159,10 @@ class Turns:
             return {"type": "redacted_thinking", "data": part.redacted}
         if part.origin == NAME and part.signature is not None:
             return {"type": "thinking", "thinking": part.text, "signature": part.signature}
-        self._losses.add(
-            "messages[].reasoning", "reasoning is only taken back with this provider's own signature"
-        )
+        if part.signature is not None or part.redacted is not None:  # plain text is never wanted back
+            self._losses.add(
+                "messages[].reasoning", "reasoning is only taken back with this provider's own signature"
+            )
         return None
 
     def _call(self, part: chat.ToolCall) -> Wire:

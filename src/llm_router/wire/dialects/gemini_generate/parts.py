@@ -65,7 +65,8 @@ class PartWriter:
 
     def _thinking(self, part: chat.Thinking) -> dict[str, Any] | None:
         if (part.origin or NAME) != NAME and not self._foreign:
-            self.lose("reasoning", "reasoning of another provider's model is not sent to Gemini")
+            if part.signature is not None or part.redacted is not None:  # plain text is never wanted back
+                self.lose("reasoning", "reasoning of another provider's model is not sent to Gemini")
             return None
         carried = Carried(
             origin=part.origin or NAME, signature=part.signature, redacted=part.redacted, id=part.id
