@@ -185,7 +185,7 @@ def test_endless_crashes_are_given_up(
 
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(LocalUnavailable, match=r"pip install 'llm-router\[local\]'"):
+    with pytest.raises(LocalUnavailable, match=r"pip install '\.\[local\]' .* or  pip install xllamacpp"):
         asyncio.run(start_local(tmp_path))
 
 
@@ -262,5 +262,6 @@ def test_catalogue_entries_resolve_and_cost_nothing() -> None:
     assert price is not None
     assert price.version == "local-0"
     assert cost_lines(price, Usage(input_tokens=10, output_tokens=10, cache_read_tokens=3)) == ()
+    assert entry.deployments[0].capabilities == entry.capabilities
     assert entry.capabilities.tools
     assert not entry.capabilities.sees("image")

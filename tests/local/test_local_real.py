@@ -33,7 +33,7 @@ def find_gguf() -> Path | None:
 @pytest.fixture(scope="module")
 def gguf() -> Path:
     if importlib.util.find_spec("xllamacpp") is None:
-        pytest.skip("the extra [local] is not installed: pip install 'llm-router[local]'")
+        pytest.skip("the extra [local] is not installed: pip install '.[local]'")
     path = find_gguf()
     if path is None or not path.is_file():
         pytest.skip("no model file: run llm-router local pull, or set LLM_ROUTER_TEST_GGUF")

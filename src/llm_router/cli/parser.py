@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
 def build_parser() -> Parser:
     parser = Parser(
         prog="llm-router",
-        description="One key and one API for 70+ language models.",
+        description="One key and one API for 290+ language models.",
         epilog=EPILOG,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
@@ -76,7 +76,11 @@ def _add_serve(commands: _Commands[Parser], where: Parser) -> None:
     serve.add_argument("--host", help="address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=_port, help="port to listen on (4040; 0 = any)")
     serve.add_argument("--sandbox", action="store_true", help="simulated providers answer, without any key")
-    serve.add_argument("--local", action="store_true", help="serve a small real model on this machine")
+    serve.add_argument(
+        "--local",
+        action="store_true",
+        help="serve a small real model on this machine (needs pip install xllamacpp)",
+    )
     serve.add_argument(
         "--local-gguf", type=Path, metavar="FILE", help="serve this GGUF file (implies --local)"
     )

@@ -43,6 +43,7 @@ def entries(
         provider=PROVIDER_ID,
         upstream_model=model_id,
         price=PRICE,
+        capabilities=capabilities,  # what the server said is certain: what it does not take is refused
         context_tokens=ready.context_tokens,
         output_tokens_max=output_tokens_max,
     )

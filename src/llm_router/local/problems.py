@@ -14,5 +14,6 @@ class LocalUnavailable(GatewayError):
 
 def extra_missing() -> LocalUnavailable:
     return LocalUnavailable(
-        "The local model needs the extra [local], which is not installed: run  pip install 'llm-router[local]'"
+        "The local model needs the package xllamacpp, which is not installed: "
+        "run  pip install '.[local]'  in the checkout of LLM Router, or  pip install xllamacpp  elsewhere"
     )
