@@ -104,8 +104,12 @@ def test_the_life_of_a_key(cli: Cli) -> None:
 def test_credits(cli: Cli) -> None:
     cli.json("keys", "create", "--name", "demo")
     added = cli.run("credits", "add", "2.5", "--ref", "r1")
-    assert added.stdout == "The account default has $7.50 left.\n"
-    assert cli.json("credits", "add", "2.5", "--ref", "r1", "--reason", "again")["credits_remaining"] == 7.5
+    assert (added.stdout, added.stderr) == ("The account default has $7.50 left.\n", "")
+    again = cli.json("credits", "add", "2.5", "--ref", "r1", "--reason", "again")
+    assert (again["credits_remaining"], again["booked"]) == (7.5, False)
+    told = cli.run("credits", "add", "2.5", "--ref", "r1")
+    assert told.stderr == "Nothing was added: the reference r1 was booked already.\n"
+    assert told.stdout == "The account default has $7.50 left.\n"
     raw = cli.run("credits", "add", "0.000000000001", "--json").stdout
     assert '"credits_remaining": 7.500000000001' in raw
     assert cli.json("credits", "show") == {

@@ -149,6 +149,8 @@ def add_credits(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(result)
         return 0
+    if result.get("booked") is False:
+        note(f"Nothing was added: the reference {result['ref']} was booked already.")
     print(f"The account {result['account']} has {_dollars(result)} left.")
     warnings = result.get("warnings")
     for warning in warnings if isinstance(warnings, list) else ():

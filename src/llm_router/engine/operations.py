@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -38,6 +38,14 @@ _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _REF = re.compile(r"[!-~]{1,200}")
 
 
+class OperatorBooks(Books, Protocol):
+    """Books that an operator can ask more of than an exchange has to."""
+
+    async def credited(self, ref: str) -> bool:
+        """Whether a grant or adjustment was booked under that reference."""
+        ...
+
+
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """What the commands work on.
 
@@ -49,7 +57,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     keyring: Keyring
-    books: Books
+    books: OperatorBooks
     clock: Clock
     snapshot: Callable[[], Snapshot]
     active: Callable[[], Collection[str]]
@@ -190,7 +198,7 @@ async def revoke_key(arguments: RevokeKey, context: Context) -> Result:
 
 
 async def add_credits(arguments: AddCredits, context: Context) -> Result:
-    """Book credits to an account, once per reference.
+    """Book credits to an account, once per reference. ``booked`` is false where it was done before.
 
     Raises:
         InvalidRequest: the amount is no positive number of dollars, or an argument is malformed.
@@ -207,11 +215,13 @@ async def add_credits(arguments: AddCredits, context: Context) -> Result:
             f"an account holds at most {format_usd(MAX_PUSD)} dollars; '{account}' has {format_usd(before_pusd)}",
             param="amount",
         )
+    known = await context.books.credited(ref)
     await context.books.credit(account, amount_pusd, ref, reason, context.clock.now_ms())
     result: Result = {
         "account": account,
         "amount": _dollars(amount_pusd),
         "ref": ref,
+        "booked": not known,
         "credits_remaining": _remaining(account, context),
     }
     if not any(key.account == account for key in await context.keyring.list()):

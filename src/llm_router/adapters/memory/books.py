@@ -68,6 +68,10 @@ class MemoryBooks:
         )
         return credit.remaining_pusd
 
+    async def credited(self, ref: str) -> bool:
+        """Whether a grant or adjustment was booked under that reference."""
+        return ref in self._credits
+
     async def generation(self, account: str, id_: str) -> ExchangeRecord | None:
         record = self._records.get(id_)
         if record is None or record.account != account:

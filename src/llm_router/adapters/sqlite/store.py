@@ -233,6 +233,11 @@ class SqliteStore:
         )
         return int(await self._journal.submit(op))
 
+    async def credited(self, ref: str) -> bool:
+        """Whether a grant or adjustment was booked under that reference."""
+        row = await self._read(lambda reads: reads.execute(_BY_REF, (f"credit:{ref}",)).fetchone())
+        return row is not None
+
     async def generation(self, account: str, id_: str) -> ExchangeRecord | None:
         def read(reads: sqlite3.Connection) -> ExchangeRecord | None:
             row = reads.execute(_EXCHANGE, (id_, account)).fetchone()
