@@ -89,6 +89,18 @@ def test_a_clean_body_passes_unchanged_but_for_the_bill() -> None:
     assert out == body
 
 
+@pytest.mark.parametrize(
+    ("tier", "shown"), [("flex", "flex"), ("standard", "default"), ("turbo", None), (5, None)]
+)
+def test_service_tiers_in_the_clients_words(tier: object, shown: str | None) -> None:
+    body = corpus("bodies")[0]["body"] | {"service_tier": tier}
+    data = json.dumps(body).encode()
+    out = json.loads(DIALECT.pass_reply(data, CONTEXT).finish(_bill(None)))
+    assert out.get("service_tier") == shown
+    reply = DIALECT.decode_reply(data)
+    assert json.loads(DIALECT.encode_reply(reply, CONTEXT, _bill(None))[0]).get("service_tier") == shown
+
+
 def test_money_is_written_exactly() -> None:
     body = corpus("bodies")[0]["body"]
     passed = DIALECT.pass_reply(json.dumps(body).encode(), CONTEXT)
@@ -155,7 +167,9 @@ CALL = {
 
 def test_calls_become_the_legacy_style() -> None:
     data = json.dumps(CALL).encode()
-    passed = DIALECT.pass_reply(data, LEGACY).finish(_bill(None))
+    whole = DIALECT.pass_reply(data, LEGACY)
+    assert [loss.field for loss in whole.observed.losses] == ["tool_calls"]
+    passed = whole.finish(_bill(None))
     bridged, losses = DIALECT.encode_reply(DIALECT.decode_reply(data), LEGACY, _bill(None))
     assert [loss.field for loss in losses] == ["tool_calls"]
     for out in (passed, bridged):

@@ -852,6 +852,17 @@ def test_reasoning_of_another_dialect_is_taken_out() -> None:
     assert losses == ["messages.reasoning_details"]
 
 
+def test_signatures_of_calls_go_only_to_google() -> None:
+    call = {
+        "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"},
+        "extra_content": {"google": {"thought_signature": "s"}},
+    }  # fmt: skip
+    data = _body(messages=[USER, {"role": "assistant", "content": None, "tool_calls": [call]}])
+    assert "extra_content" in json.loads(_edit(data, provider="google")[0])["messages"][1]["tool_calls"][0]
+    bare = json.loads(_edit(data)[0])["messages"][1]["tool_calls"][0]
+    assert bare == {name: value for name, value in call.items() if name != "extra_content"}
+
+
 def test_the_legacy_style_becomes_the_modern_one() -> None:
     data = _body(
         functions=[{"name": "f", "parameters": {"type": "object"}}, {"name": "g"}],

@@ -231,6 +231,37 @@ def test_members_of_empty_chunks_travel_with_the_next_one() -> None:
     assert first["choices"][0]["delta"]["role"] == "assistant"
 
 
+def test_events_without_blank_lines_between_them() -> None:
+    data = _stream(CASES[0]).replace(b"\n\n", b"\n")
+    read = read_stream(run(pass_relay(), cut(data, 50)))
+    assert read.text == {0: "Héllo 🌍"}
+    assert read.done
+
+
+def test_a_signature_of_a_call_says_where_it_is_from() -> None:
+    call = {
+        "index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"},
+        "extra_content": {"google": {"thought_signature": "s"}},
+    }  # fmt: skip
+    decoder = DIALECT.stream_decoder()
+    delta = {"role": "assistant", "tool_calls": [call]}
+    seen = decoder.feed(sse([{"choices": [{"index": 0, "delta": delta, "finish_reason": "stop"}]}, "[DONE]"]))
+    (part,) = fold(seen).choices[0].parts
+    assert part == chat.ToolCall(id="c", name="f", arguments="{}", signature="s", origin="gemini_generate")
+
+
+def test_service_tiers_in_the_clients_words() -> None:
+    chunks = [dict(chunk) if isinstance(chunk, dict) else chunk for chunk in CASES[0]["chunks"]]
+    for chunk in chunks[:4]:
+        chunk["service_tier"] = "on_demand"
+    chunks[4]["service_tier"] = "turbo"
+    relay = pass_relay()
+    out = [json.loads(frame) for frame in frames(run(relay, [sse(chunks)]))[:-1]]
+    assert [chunk.get("service_tier") for chunk in out] == ["default"] * 4 + [None]
+    assert relay.observed.usage is not None
+    assert relay.observed.usage.service_tier == "turbo"
+
+
 # -- the encoder alone -----------------------------------------------------------------------------
 
 
@@ -309,7 +340,9 @@ def test_an_empty_answer_and_a_refusal_with_a_reason() -> None:
 @pytest.mark.parametrize("make", RELAYS)
 def test_calls_become_the_legacy_style(make: Callable[..., Relay]) -> None:
     case = next(c for c in CASES if c["name"].startswith("parallel calls"))
-    read = read_stream(run(make(legacy_functions=True), cut(_stream(case), 9)))
+    relay = make(legacy_functions=True)
+    read = read_stream(run(relay, cut(_stream(case), 9)))
+    assert [loss.field for loss in relay.observed.losses] == ["tool_calls"]
     assert read.finish == {0: "function_call"}
     assert read.calls == {0: []}
     assert (read.function[0]["name"], parsed(read.function[0]["arguments"])) == ("a", {"x": 1})

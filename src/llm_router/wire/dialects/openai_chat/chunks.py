@@ -154,7 +154,10 @@ class ChunkMender:
         if frame.event == b"error":
             self.error = error_of(body if body is not None else data.decode("utf-8", "replace"))
         elif body is None:
-            if not last:
+            if b"\n" in data:  # a server that sends no blank lines between its events
+                for line in data.split(b"\n"):
+                    self._frame(Frame(frame.event, line), out, last=last)
+            elif not last:
                 self._flag("malformed_chunk")
             elif not b"[DONE]".startswith(data):
                 self._truncated()

@@ -10,7 +10,7 @@ from llm_router.wire.dialects.openai_chat.decode import GATEWAY_ONLY
 from llm_router.wire.dialects.openai_chat.inspect import Tree
 from llm_router.wire.dialects.openai_chat.legacy import KNOWS_FUNCTIONS, modern
 from llm_router.wire.dialects.openai_chat.lenient import encode
-from llm_router.wire.dialects.openai_chat.messages import KNOWS_DEVELOPER
+from llm_router.wire.dialects.openai_chat.messages import KNOWS_DEVELOPER, takes_signatures
 from llm_router.wire.dialects.openai_chat.options import finish_body
 from llm_router.wire.dialects.openai_chat.parts import DIALECT_NAMES, NAME
 from llm_router.wire.loss import Loss
@@ -58,10 +58,13 @@ def _messages(
     raw = bytes(tree.raw["messages"])
     developer = target.provider not in KNOWS_DEVELOPER and b'"developer"' in raw
     foreign = b'"reasoning_details"' in raw
-    if not (developer or foreign or fetched):
+    signed = b'"extra_content"' in raw and not takes_signatures(target)
+    if not (developer or foreign or signed or fetched):
         return None
     old = tree.body["messages"]
     new = [_message(message, developer, fetched, losses) for message in old]
+    if signed:
+        new = [_unsigned(message) for message in new]
     return new if any(now is not before for now, before in zip(new, old, strict=True)) else None
 
 
@@ -85,6 +88,15 @@ def _message(
         if any(now is not before for now, before in zip(parts, content, strict=True)):
             message = {**message, "content": parts}
     return message
+
+
+def _unsigned(message: dict[str, Any]) -> dict[str, Any]:
+    """A message whose calls carry no signature of Gemini, which no other provider takes."""
+    calls = message.get("tool_calls")
+    if not calls or not any("extra_content" in call for call in calls):
+        return message
+    bare = [{name: value for name, value in call.items() if name != "extra_content"} for call in calls]
+    return {**message, "tool_calls": bare}
 
 
 def _is_foreign(detail: object) -> bool:

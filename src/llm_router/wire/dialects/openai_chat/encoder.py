@@ -8,6 +8,7 @@ from llm_router.domain.errors import RouterError
 from llm_router.wire.chat import Media, Thinking
 from llm_router.wire.dialect import Bill, ReplyContext
 from llm_router.wire.dialects.openai_chat.head import is_reply_id
+from llm_router.wire.dialects.openai_chat.legacy import ONE_CALL
 from llm_router.wire.dialects.openai_chat.lenient import encode
 from llm_router.wire.dialects.openai_chat.parts import (
     NAME,
@@ -235,7 +236,7 @@ class ChatStreamEncoder:
     def _function(self, opened: PartOpened, index: int, text: str, head: bool) -> bytes:
         """The legacy style, which knows one call a choice."""
         if index > 0:
-            self._lose(Loss(field="tool_calls", why="the functions style knows one call a reply"))
+            self._lose(ONE_CALL)
             return b""
         name = {"name": opened.name} if head else {}
         return self._chunk(opened.choice, {"function_call": {**name, "arguments": text}})

@@ -8,6 +8,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from llm_router.wire.dialects.openai_chat.mend import minted_id
+from llm_router.wire.loss import Loss
+
+ONE_CALL: Final = Loss(field="tool_calls", why="the functions style knows one call a reply")
 
 KNOWS_FUNCTIONS: Final = ("openai", "azure")
 """Providers that still answer the legacy style themselves."""
@@ -60,3 +63,15 @@ def _result(message: dict[str, Any], waiting: list[tuple[str, str]], number: int
     at = next((i for i in range(len(waiting) - 1, -1, -1) if waiting[i][0] == message["name"]), None)
     id_ = minted_id("legacy", number) if at is None else waiting.pop(at)[1]
     return {"role": "tool", "tool_call_id": id_, "content": "" if content is None else content}
+
+
+def legacy_message(message: dict[str, Any], finish: str, losses: list[Loss]) -> str:
+    """Turn tool_calls into the function_call of the legacy style; return the finish reason for it."""
+    calls = message.pop("tool_calls", None) or []
+    named = [call for call in calls if "function" in call]
+    if named:
+        function = named[0]["function"]
+        message["function_call"] = {"name": function["name"], "arguments": function["arguments"]}
+    if len(calls) > 1:
+        losses.append(ONE_CALL)
+    return "function_call" if finish == "tool_calls" else finish

@@ -42,6 +42,11 @@ _AUDIO_FORMATS: Final = {
 }  # fmt: skip
 
 
+def takes_signatures(target: Target) -> bool:
+    """Whether a provider wants Gemini's signatures back in its OpenAI form: Google, and routers to it."""
+    return target.provider.startswith(("google", "gemini", "vertex", "openrouter"))
+
+
 class Writer:
     """Writes messages for one target and notes what is lost."""
 
@@ -210,7 +215,7 @@ class Writer:
     def _call(self, part: ToolCall) -> dict[str, Any]:
         """A call; a signature of Gemini only for Google's own OpenAI form."""
         call = call_member(part)
-        if not self._target.provider.startswith(("google", "gemini", "vertex")):
+        if not takes_signatures(self._target):
             for name in call_extra(part.signature):
                 call.pop(name, None)
         return call

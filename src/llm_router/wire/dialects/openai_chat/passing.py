@@ -9,9 +9,11 @@ from llm_router.wire.dialect import Bill, Observed, ReplyContext
 from llm_router.wire.dialects.openai_chat.body import MendedBody, mend_body
 from llm_router.wire.dialects.openai_chat.chunks import Chunk, ChunkMender
 from llm_router.wire.dialects.openai_chat.errors import error_members, malformed
+from llm_router.wire.dialects.openai_chat.legacy import ONE_CALL, legacy_message
 from llm_router.wire.dialects.openai_chat.lenient import encode
 from llm_router.wire.dialects.openai_chat.mend import has_substance
 from llm_router.wire.dialects.openai_chat.usage import passed_usage
+from llm_router.wire.loss import Loss
 from llm_router.wire.relay import PREAMBLE_BYTES_MAX
 
 DONE = b"data: [DONE]\n\n"
@@ -25,7 +27,6 @@ class PassRelay:
         self._mender = ChunkMender(
             reply_id=context.reply_id, model=context.model, created_s=context.created_s
         )
-        self._legacy = _LegacyCalls() if context.legacy_functions else None
         self._held = bytearray()
         self.observed = Observed()
 
@@ -71,7 +72,9 @@ class PassRelay:
         return b""
 
     def _shaped(self, chunks: list[Chunk]) -> list[Chunk]:
-        return chunks if self._legacy is None else [self._legacy.shape(chunk) for chunk in chunks]
+        if not self._context.legacy_functions:
+            return chunks
+        return [_legacy_chunk(chunk, self.observed.losses) for chunk in chunks]
 
     def _observe(self, chunks: list[Chunk]) -> None:
         seen, mender = self.observed, self._mender
@@ -93,21 +96,21 @@ class PassRelay:
             seen.finish, seen.native_finish = mender.first_finish()
 
 
-class _LegacyCalls:
-    """Turns tool calls into the function_call of the legacy style, which knows one call a choice."""
-
-    def shape(self, chunk: Chunk) -> Chunk:
-        choices = chunk.body["choices"]
-        if not any("tool_calls" in c["delta"] or c["finish_reason"] == "tool_calls" for c in choices):
-            return chunk
-        return Chunk({**chunk.body, "choices": [_legacy_choice(choice) for choice in choices]}, None)
+def _legacy_chunk(chunk: Chunk, losses: list[Loss]) -> Chunk:
+    """Tool calls as the function_call of the legacy style, which knows one call a choice."""
+    choices = chunk.body["choices"]
+    if not any("tool_calls" in c["delta"] or c["finish_reason"] == "tool_calls" for c in choices):
+        return chunk
+    return Chunk({**chunk.body, "choices": [_legacy_choice(choice, losses) for choice in choices]}, None)
 
 
-def _legacy_choice(choice: dict[str, Any]) -> dict[str, Any]:
+def _legacy_choice(choice: dict[str, Any], losses: list[Loss]) -> dict[str, Any]:
     delta = {name: value for name, value in choice["delta"].items() if name != "tool_calls"}
     for call in choice["delta"].get("tool_calls", ()):
         if call["index"] == 0 and "function" in call:
             delta["function_call"] = call["function"]
+        elif ONE_CALL not in losses:
+            losses.append(ONE_CALL)
     finish = choice["finish_reason"]
     return {**choice, "delta": delta, "finish_reason": "function_call" if finish == "tool_calls" else finish}
 
@@ -132,9 +135,10 @@ def pass_reply(body: bytes, context: ReplyContext) -> PassedBody:
         UpstreamError: it is an error in place of a reply, or no reply at all.
     """
     mended = mend_body(body, reply_id=context.reply_id, model=context.model, created_s=context.created_s)
+    losses: list[Loss] = []
     if context.legacy_functions:
         for choice in mended.choices:
-            _legacy_message(choice)
+            choice["finish_reason"] = legacy_message(choice["message"], choice["finish_reason"], losses)
     first = mended.choices[0] if mended.choices else {}
     return PassedBody(
         mended,
@@ -150,18 +154,9 @@ def pass_reply(body: bytes, context: ReplyContext) -> PassedBody:
             upstream_model=mended.upstream_model or None,
             reply_id=mended.members["id"],
             flags=list(mended.flags),
+            losses=losses,
         ),
     )
-
-
-def _legacy_message(choice: dict[str, Any]) -> None:
-    message = choice["message"]
-    calls = message.pop("tool_calls", None)
-    if calls and "function" in calls[0]:
-        function = calls[0]["function"]
-        message["function_call"] = {"name": function["name"], "arguments": function["arguments"]}
-    if choice["finish_reason"] == "tool_calls":
-        choice["finish_reason"] = "function_call"
 
 
 def error_frame(head: dict[str, Any], error: RouterError, request_id: str) -> bytes:

@@ -8,6 +8,7 @@ from llm_router.wire.chat import Citation, Media, Opaque, Part, Raw, Refusal, Te
 from llm_router.wire.dialect import Bill, ReplyContext
 from llm_router.wire.dialects.openai_chat.body import mend_body
 from llm_router.wire.dialects.openai_chat.head import is_reply_id, mend_tier
+from llm_router.wire.dialects.openai_chat.legacy import legacy_message
 from llm_router.wire.dialects.openai_chat.lenient import encode, load
 from llm_router.wire.dialects.openai_chat.mend import whole_arguments
 from llm_router.wire.dialects.openai_chat.parts import (
@@ -175,18 +176,6 @@ def _choice_member(choice: Choice, context: ReplyContext, losses: list[Loss]) ->
     if choice.native_finish is not None and choice.native_finish != finish:
         member["native_finish_reason"] = choice.native_finish
     return member
-
-
-def legacy_message(message: dict[str, Any], finish: str, losses: list[Loss]) -> str:
-    """Turn tool_calls into the function_call of the legacy style; return the finish reason for it."""
-    calls = message.pop("tool_calls", None) or []
-    named = [call for call in calls if "function" in call]
-    if named:
-        function = named[0]["function"]
-        message["function_call"] = {"name": function["name"], "arguments": function["arguments"]}
-    if len(calls) > 1:
-        losses.append(Loss(field="tool_calls", why="the functions style knows one call a reply"))
-    return "function_call" if finish == "tool_calls" else finish
 
 
 def _message(choice: Choice, losses: list[Loss]) -> dict[str, Any]:
