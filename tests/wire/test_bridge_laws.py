@@ -21,7 +21,7 @@ from llm_router.wire.dialects.registry import DIALECTS
 from llm_router.wire.fold import fold, unfold
 from llm_router.wire.relay import BridgeRelay
 
-FRONTS = [d for d in DIALECTS.values() if d.stream_encoder is not None]
+FRONTS = [d for d in DIALECTS.values() if isinstance(d, Dialect)]
 PAIRS = list(itertools.product(FRONTS, FRONTS))
 IDS = [f"{front.name}<-{behind.name}" for front, behind in PAIRS]
 CONTEXT = ReplyContext(reply_id="chatcmpl-law", model="m", created_s=1_700_000_000)

@@ -172,7 +172,10 @@ class Gateway:
         )
 
     def dialect(self, name: str) -> Dialect:
-        return self.engine.dialects[name]
+        """The dialect of a route: one that clients speak."""
+        dialect = self.engine.dialects[name]
+        assert isinstance(dialect, Dialect)
+        return dialect
 
     async def answer_error(self, dialect: str, error: RouterError, send: Send) -> None:
         """Send an error outside of an exchange, in the route's dialect."""

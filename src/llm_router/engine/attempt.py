@@ -15,7 +15,7 @@ from llm_router.engine.intake import redact_error
 from llm_router.engine.tracks import Track
 from llm_router.ports import Clock, Deadlines, Fetcher, Upstream, UpstreamReply, UpstreamRequest
 from llm_router.routing.plan import Candidate
-from llm_router.wire.dialect import Dialect, Fetched, Target
+from llm_router.wire.dialect import Behind, Fetched, Target
 from llm_router.wire.inline import inline_media
 
 ERROR_BYTES_MAX = 64 * 1024
@@ -54,7 +54,7 @@ class Attempts:
     """Runs attempts. Holds no state of its own."""
 
     def __init__(
-        self, dialects: Mapping[str, Dialect], upstream: Upstream, fetcher: Fetcher, clock: Clock
+        self, dialects: Mapping[str, Behind], upstream: Upstream, fetcher: Fetcher, clock: Clock
     ) -> None:
         self._dialects = dialects
         self._upstream = upstream
@@ -205,7 +205,7 @@ async def _error_body(reply: UpstreamReply) -> bytes:
         return b""
 
 
-def _headers(track: Track, candidate: Candidate, behind: Dialect) -> tuple[tuple[str, str], ...]:
+def _headers(track: Track, candidate: Candidate, behind: Behind) -> tuple[tuple[str, str], ...]:
     provider = candidate.provider
     assert track.inspected is not None
     headers = {"content-type": "application/json", **dict(behind.upstream_headers(track.inspected.stream))}

@@ -43,7 +43,7 @@ from llm_router.ports import (
     Upstream,
 )
 from llm_router.routing.plan import advance
-from llm_router.wire.dialect import Bill, Dialect
+from llm_router.wire.dialect import Behind, Bill
 
 REFUSALS_NOT_RECORDED = (401, 429)
 """Refusals without a durable record: they have no owner, or are the sign of a flood."""
@@ -56,7 +56,7 @@ class Engine:
         self,
         *,
         state: State,
-        dialects: Mapping[str, Dialect],
+        dialects: Mapping[str, Behind],
         books: Books,
         keyring: Keyring,
         counters: Counters,

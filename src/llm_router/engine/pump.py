@@ -11,7 +11,7 @@ from llm_router.engine.intake import Intake, redact_body
 from llm_router.engine.tracks import Track, reply_headers
 from llm_router.ports import Clock, UpstreamReply
 from llm_router.wire import chat, events
-from llm_router.wire.dialect import Bill, Dialect, Observed, PassedReply, Relay
+from llm_router.wire.dialect import Behind, Bill, Dialect, Observed, PassedReply, Relay
 from llm_router.wire.fold import fold, unfold
 from llm_router.wire.loss import Loss
 from llm_router.wire.relay import BridgeRelay
@@ -92,7 +92,7 @@ class BridgedDelivery:
 class _WholeAsStream:
     """A decoder for a provider that answers a streamed request with one JSON body."""
 
-    def __init__(self, behind: Dialect) -> None:
+    def __init__(self, behind: Behind) -> None:
         self._behind = behind
         self._body = bytearray()
 
@@ -107,7 +107,7 @@ class _WholeAsStream:
             return [events.Failed(error=error)]
 
 
-async def stream(track: Track, behind: Dialect, reply: UpstreamReply, clock: Clock) -> None:
+async def stream(track: Track, behind: Behind, reply: UpstreamReply, clock: Clock) -> None:
     """Relay a stream until its end is proven.
 
     Raises:
@@ -118,7 +118,7 @@ async def stream(track: Track, behind: Dialect, reply: UpstreamReply, clock: Clo
     intake = Intake(reply.chunks(), _secret(track), track.state.reply_bytes_max)
     head = await _head(intake)
     relay: Relay
-    if head.lstrip()[:1] == b"{":
+    if head.lstrip()[:1] == b"{" and not behind.json_lines:
         relay = BridgeRelay(_WholeAsStream(behind), front.stream_encoder(context))
     elif track.candidate.same_dialect:
         relay = front.pass_relay(context)
@@ -183,7 +183,7 @@ async def _forward(track: Track, data: bytes, clock: Clock) -> None:
     await client.send(data)
 
 
-async def whole(track: Track, behind: Dialect, reply: UpstreamReply, clock: Clock) -> None:
+async def whole(track: Track, behind: Behind, reply: UpstreamReply, clock: Clock) -> None:
     """Read a whole reply and make it ready for its bill.
 
     Raises:

@@ -7,6 +7,8 @@ The engine uses a dialect in three places:
 * **behind** (the provider speaks it): ``encode_request``, ``decode_reply`` or ``stream_decoder``,
   ``decode_error``, ``upstream_url``.
 * **both at once** (pass-through): ``edit_request``, ``pass_reply``, ``pass_relay``.
+
+A dialect that no client speaks is a :class:`Behind` alone.
 """
 
 from __future__ import annotations
@@ -209,48 +211,58 @@ class PassedReply(Protocol):
     def finish(self, bill: Bill) -> bytes: ...
 
 
-class Dialect(msgspec.Struct, frozen=True, kw_only=True):
-    """A wire format and its codec.
+class Behind(msgspec.Struct, frozen=True, kw_only=True):
+    """How providers of a wire format are spoken to: the half of a dialect that no client needs.
 
     Functions, with who calls them:
-        inspect(body, path_model, path_stream): validate and measure a request.
-            Raises InvalidRequest with ``param`` set, for whatever the dialect's own API refuses.
-        decode_request(inspected): canonical form. Never fails on unknown members.
         encode_request(request, target): upstream body, and what was lost in it.
             Raises UnsupportedContent where content cannot be expressed at all.
-        edit_request(inspected, target, fetched): the client's own bytes with the named members
-            changed (model, include_usage, quirks, media that had to be fetched).
         decode_reply(body): a whole reply. Raises UpstreamError (MALFORMED, or what it reports).
-        encode_reply(reply, context, bill): a whole reply in this dialect.
-        pass_reply(body, context): same-dialect reply with only its faults mended.
         decode_error(status, headers, body): an upstream error, classified. Never raises. Header
             names are lower case.
-        encode_error(error, request_id): the dialect's error envelope.
         upstream_url(base_url, operation, model, stream): the full URL of an operation; tolerant of
             a base URL with or without its version segment where the dialect's clients are.
         upstream_headers(stream): headers the dialect asks for beside auth.
+        json_lines: its streams are lines of JSON, so that an opening brace is no sign of a whole reply.
+    """
+
+    name: str
+    encode_request: Callable[[ChatRequest, Target], tuple[bytes, tuple[Loss, ...]]]
+    decode_reply: Callable[[bytes], Reply]
+    stream_decoder: Callable[[], StreamDecoder]
+    decode_error: Callable[[int, Mapping[str, str], bytes], UpstreamError]
+    upstream_url: Callable[[str, str, str, bool], str]
+    upstream_headers: Callable[[bool], tuple[tuple[str, str], ...]]
+    json_lines: bool = False
+
+
+class Dialect(Behind, frozen=True, kw_only=True):
+    """A wire format and its whole codec, for clients and providers.
+
+    Functions beside those of :class:`Behind`, with who calls them:
+        inspect(body, path_model, path_stream): validate and measure a request.
+            Raises InvalidRequest with ``param`` set, for whatever the dialect's own API refuses.
+        decode_request(inspected): canonical form. Never fails on unknown members.
+        edit_request(inspected, target, fetched): the client's own bytes with the named members
+            changed (model, include_usage, quirks, media that had to be fetched).
+        encode_reply(reply, context, bill): a whole reply in this dialect.
+        pass_reply(body, context): same-dialect reply with only its faults mended.
+        encode_error(error, request_id): the dialect's error envelope.
         reply_id_prefix: how the ids of its replies begin; a provider's id that begins so is kept.
         inspect_count_tokens: as inspect, for a request whose tokens are only to be counted; None where
             the dialect has no such operation.
         heartbeat: bytes that tell a waiting stream reader "still there" and nothing else.
     """
 
-    name: str
     content_type_stream: str
     inspect: Callable[[bytes, str | None, bool | None], Inspected]
     decode_request: Callable[[Inspected], ChatRequest]
-    encode_request: Callable[[ChatRequest, Target], tuple[bytes, tuple[Loss, ...]]]
     edit_request: Callable[[Inspected, Target, Mapping[str, Fetched]], tuple[bytes, tuple[Loss, ...]]]
-    decode_reply: Callable[[bytes], Reply]
     encode_reply: Callable[[Reply, ReplyContext, Bill], tuple[bytes, tuple[Loss, ...]]]
     pass_reply: Callable[[bytes, ReplyContext], PassedReply]
     pass_relay: Callable[[ReplyContext], Relay]
-    stream_decoder: Callable[[], StreamDecoder]
     stream_encoder: Callable[[ReplyContext], StreamEncoder]
-    decode_error: Callable[[int, Mapping[str, str], bytes], UpstreamError]
     encode_error: Callable[[RouterError, str], bytes]
-    upstream_url: Callable[[str, str, str, bool], str]
-    upstream_headers: Callable[[bool], tuple[tuple[str, str], ...]]
     reply_id_prefix: str = ""
     inspect_count_tokens: Callable[[bytes, str | None, bool | None], Inspected] | None = None
     heartbeat: bytes = b": heartbeat\n\n"

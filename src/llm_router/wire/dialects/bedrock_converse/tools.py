@@ -1,0 +1,118 @@
+"""Tools and the choice among them, as ``toolConfig``.
+
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolConfiguration.html. The
+member must be there as soon as the conversation holds a call or a result, and the API has no word
+for "no tool": then tools are left out if none was called before.
+"""
+
+from __future__ import annotations
+
+import re
+
+from llm_router.domain.errors import UnsupportedContent
+from llm_router.wire.chat import ChatRequest, Raw, Tool, ToolChoice
+from llm_router.wire.dialect import Target
+from llm_router.wire.dialects.bedrock_converse.turns import Block, Turns
+from llm_router.wire.jsonschema.closed import closed_schema, object_schema
+from llm_router.wire.loss import Losses
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_UNFORCED = ("ai21", "cohere", "meta")
+"""Vendors whose models refuse to be made to call a tool: of the choices they know only "auto".
+
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolChoice.html
+"""
+_CUSTOM_INPUT = Raw(b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}')
+
+
+def tool_config(
+    request: ChatRequest, target: Target, vendor: str, turns: Turns, losses: Losses
+) -> dict[str, object]:
+    """``toolConfig``; empty if the request has no tools.
+
+    Raises:
+        UnsupportedContent: a name that the API does not take.
+    """
+    choice = request.tool_choice
+    tools = _tools(request, target, turns, losses)
+    if choice is not None and choice.mode == "none" and not turns.tools:
+        if tools:
+            losses.add("tools", 'there is no tool_choice "none": the tools are left out instead')
+        return {}
+    named = {tool.name for tool in request.tools if tool.raw is None}
+    if not tools:
+        tools = [_bare(name) for name in turns.tools if name not in named]
+    if not tools:
+        return {}
+    config: dict[str, object] = {"tools": tools}
+    if choice is not None and named:
+        config.update(_choice(choice, vendor, losses))
+    if request.parallel_tool_calls is False:
+        losses.add("parallel_tool_calls", "the model may always call several tools at once")
+    return config
+
+
+def is_forced(config: dict[str, object]) -> bool:
+    """Whether the request makes the model call a tool."""
+    choice = config.get("toolChoice")
+    return isinstance(choice, dict) and "auto" not in choice
+
+
+def _tools(request: ChatRequest, target: Target, turns: Turns, losses: Losses) -> list[Block]:
+    allowed = request.tool_choice.allowed if request.tool_choice is not None else ()
+    out: list[Block] = []
+    for tool in request.tools:
+        if tool.raw is not None:
+            losses.add(f"tools[{tool.name}]", f"only {tool.dialect} has this tool")
+        elif not allowed or tool.name in allowed:
+            out.append(_tool(tool, target, losses))
+            out += turns.cache_point(tool.cache)
+    return out
+
+
+def _tool(tool: Tool, target: Target, losses: Losses) -> dict[str, object]:
+    if not _NAME.fullmatch(tool.name):
+        raise UnsupportedContent(
+            f"The provider takes no tool named {tool.name[:80]!r}: names have 1 to 64 letters, digits, _ and -.",
+            param="tools",
+        )
+    spec: dict[str, object] = {"name": tool.name}
+    if tool.description:
+        spec["description"] = tool.description
+    if tool.custom:
+        if tool.format is not None and b"grammar" in bytes(tool.format):
+            losses.add("tools[].custom.format", "free-text tools have no grammar here")
+        spec["inputSchema"] = {"json": _CUSTOM_INPUT}
+        return {"toolSpec": spec}
+    schema = object_schema(tool.parameters)
+    if tool.strict:
+        closed = closed_schema(schema) if target.capabilities.json_schema else None
+        if closed is None:
+            losses.add(
+                "tools[].function.strict", "the model does not guarantee that arguments match this schema"
+            )
+        else:
+            schema, spec["strict"] = closed, True
+    spec["inputSchema"] = {"json": schema}
+    return {"toolSpec": spec}
+
+
+def _bare(name: str) -> Block:
+    """A tool of which only earlier calls are known."""
+    return {"toolSpec": {"name": name, "inputSchema": {"json": object_schema(None)}}}
+
+
+def _choice(choice: ToolChoice, vendor: str, losses: Losses) -> dict[str, object]:
+    word: dict[str, object] = {"auto": {}}
+    match choice.mode:
+        case "none":
+            losses.add("tool_choice", "the conversation holds calls, so the model may call tools again")
+            return {}
+        case "required":
+            word = {"any": {}}
+        case "tool":
+            word = {"tool": {"name": choice.name}}
+    if choice.mode in ("required", "tool") and vendor in _UNFORCED:
+        losses.add("tool_choice", "the model cannot be made to call a tool")
+        return {}
+    return {"toolChoice": word}
