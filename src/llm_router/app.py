@@ -34,14 +34,23 @@ from llm_router.adapters.upstream.client import LeanUpstream
 from llm_router.adapters.upstream.fetch import GuardedFetcher
 from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import compile_snapshot, load_builtin
-from llm_router.domain.errors import InvalidRequest, RouterError
+from llm_router.domain.errors import InvalidRequest
 from llm_router.domain.model import Model, Provider
 from llm_router.edge.gateway import STOP_S, Gateway
 from llm_router.edge.handlers import ROUTES
 from llm_router.engine.exchange import Engine
 from llm_router.engine.operations import Context, FirstKey, dispatch, first_run
 from llm_router.engine.state import State
-from llm_router.settings import ConfigError, ServeOptions, Settings, find_config, load, needs_restart
+from llm_router.settings import (
+    ConfigError,
+    ServeOptions,
+    Settings,
+    find_config,
+    load,
+    needs_restart,
+    refused_reload,
+    reload_lines,
+)
 from llm_router.settings.announcement import Announcement
 from llm_router.settings.announcement import LocalModel as LocalNote
 from llm_router.wire.dialects.registry import DIALECTS
@@ -231,7 +240,21 @@ class Server:
         return datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC).date().isoformat()
 
     async def _reload(self) -> dict[str, object]:
-        """Read the configuration again; an invalid one is refused whole and changes nothing.
+        """Read the configuration again, and say on standard error what came of it.
+
+        Raises:
+            InvalidRequest: with every problem of the file.
+        """
+        try:
+            result = self._read_again()
+        except InvalidRequest as error:
+            print(error.message, file=sys.stderr)
+            raise
+        print("\n".join(reload_lines(result)), file=sys.stderr)
+        return result
+
+    def _read_again(self) -> dict[str, object]:
+        """Take the configuration over; an invalid one is refused whole and changes nothing.
 
         Raises:
             InvalidRequest: with every problem of the file.
@@ -240,11 +263,9 @@ class Server:
             settings = self._load()
             state = build_state(settings, self._data, self._overlay, self._today())
         except ConfigError as error:
-            raise InvalidRequest(
-                "The configuration has problems; the one in use stays:\n" + "\n".join(error.problems)
-            ) from None
+            raise refused_reload(error.problems) from None
         except ValueError as error:
-            raise InvalidRequest(f"The configuration cannot be used; the one in use stays: {error}") from None
+            raise refused_reload((f"{self._path}: {error}",)) from None
         self._settings = settings
         self._running().state = state
         return {
@@ -296,14 +317,8 @@ class Server:
         loop.add_signal_handler(signal.SIGHUP, hang_up)
 
     async def _reload_and_say(self) -> None:
-        try:
-            result = await self._reload()
-        except RouterError as error:
-            print(error.message, file=sys.stderr)
-            return
-        print(f"configuration reloaded: {result['models']} models", file=sys.stderr)
-        for warning in self._settings.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+        with contextlib.suppress(InvalidRequest):  # said already
+            await self._reload()
 
     async def _announcement(
         self, listener: socket.socket, store: SqliteStore, first: FirstKey | None

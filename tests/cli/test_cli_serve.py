@@ -123,6 +123,7 @@ def test_a_changed_file_is_taken_over_and_a_wrong_one_refused_whole(gateway: Gat
 
     gateway.config.write_text(CONFIG.replace("models.own", "models.other"))
     assert gateway.run("config", "reload").stdout == "The gateway works with the new configuration.\n"
+    gateway.told("configuration reloaded")
     assert "other" in ids()
     assert "own" not in ids()
 
@@ -131,11 +132,35 @@ def test_a_changed_file_is_taken_over_and_a_wrong_one_refused_whole(gateway: Gat
     assert refused.returncode == 1
     assert 'sever: unknown key; did you mean "server"?' in refused.stderr
     assert "other" in ids()
+    refused = gateway.run("config", "reload", "--json")
+    checked = gateway.run("config", "check", "--json")
+    errors = [json.loads(done.stdout)["error"] for done in (refused, checked)]
+    assert errors[0]["code"] == errors[1]["code"] == "invalid_configuration"
+    assert errors[0]["problems"] == errors[1]["problems"]
+    assert len(errors[0]["problems"]) == 1
 
     gateway.config.write_text(CONFIG)
     gateway.process.send_signal(signal.SIGHUP)
     gateway.told("configuration reloaded")
     assert "own" in ids()
+
+
+def test_a_reload_leaves_the_same_words_in_the_log_however_it_was_asked_for(gateway: Gateway) -> None:
+    waits = "server.drain_s changed; it takes effect at the next start"
+    gateway.config.write_text(CONFIG + "[server]\ndrain_s = 7\n")
+    assert f"Warning: {waits}\n" in gateway.run("config", "reload").stderr
+    gateway.told("configuration reloaded")
+    assert gateway.told("warning: ") == f"warning: {waits}\n"
+    gateway.process.send_signal(signal.SIGHUP)
+    gateway.told("configuration reloaded")
+    assert gateway.told("warning: ") == f"warning: {waits}\n"
+
+    gateway.config.write_text(CONFIG + "[sever]\n")
+    assert gateway.run("config", "reload").returncode == 1
+    gateway.told("the one in use stays")
+    assert "sever: unknown key" in gateway.told("sever")
+    gateway.config.write_text(CONFIG)
+    assert gateway.run("config", "reload").returncode == 0
 
 
 def test_a_second_gateway_is_refused_in_one_line(gateway: Gateway, tmp_path: Path) -> None:

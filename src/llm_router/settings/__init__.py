@@ -3,7 +3,7 @@
 from llm_router.settings.announcement import Announcement, LocalModel
 from llm_router.settings.load import DIALECTS, Place, find_config, load, load_place
 from llm_router.settings.problems import ConfigError
-from llm_router.settings.reload import needs_restart
+from llm_router.settings.reload import needs_restart, refused_reload, reload_lines
 from llm_router.settings.result import (
     CreditSettings,
     FetchSettings,
@@ -29,4 +29,6 @@ __all__ = [
     "load",
     "load_place",
     "needs_restart",
+    "refused_reload",
+    "reload_lines",
 ]

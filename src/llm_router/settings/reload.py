@@ -1,9 +1,11 @@
-"""Which changes of the configuration wait for a restart."""
+"""What a reload says: which changes wait for a restart, or why it was refused."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
+from llm_router.domain.errors import InvalidRequest
+from llm_router.settings.problems import ConfigError
 from llm_router.settings.result import Settings
 
 _AT_START = {
@@ -25,3 +27,22 @@ def _changed(old: Settings, new: Settings) -> Iterator[str]:
                 yield f"{section}.{key}"
     if old.credits.starting_pusd != new.credits.starting_pusd:
         yield "credits.starting"
+
+
+def refused_reload(problems: Sequence[str]) -> InvalidRequest:
+    """The error of a reload: code and details of :class:`ConfigError`, and that nothing changed."""
+    return InvalidRequest(
+        "\n".join(("The configuration has problems; the one in use stays:", *problems)),
+        code=ConfigError.code,
+        details={"problems": list(problems)},
+    )
+
+
+def reload_lines(result: Mapping[str, object]) -> tuple[str, ...]:
+    """The words of a gateway's log for a reload that was done."""
+    warnings = result["warnings"]
+    assert isinstance(warnings, list), "the reload's own result"
+    return (
+        f"configuration reloaded: {result['models']} models",
+        *(f"warning: {warning}" for warning in warnings),
+    )
