@@ -38,7 +38,15 @@ from llm_router.settings.signing import Signer
 FILE_BYTES_MAX = 16 * 1024 * 1024
 """A configuration file beyond this is not one."""
 
-DIALECTS = ("openai_chat", "openai_responses", "anthropic_messages", "gemini_generate", "bedrock_converse")
+DIALECTS = (
+    "openai_chat",
+    "openai_responses",
+    "anthropic_messages",
+    "gemini_generate",
+    "bedrock_converse",
+    "cohere_chat",
+    "ollama_chat",
+)
 """The dialects that a provider can speak."""
 
 _NO_OPTIONS = ServeOptions()
