@@ -304,6 +304,93 @@ def test_config_check_says_what_is_active_or_everything_that_is_wrong(cli: Cli, 
     assert len(problems) == 2
 
 
+BAD = """
+[server]
+prot = 1
+[credits]
+starting = -1
+[timeouts]
+idle_s = 0
+[providers.acme]
+base_url = "https://acme.test/v1"
+key = "env:ACME_KEY"
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [("serve", "--port", "0"), ("models",), ("config", "reload"), ("config", "check")]
+)
+def test_every_command_says_every_problem(cli: Cli, tmp_path: Path, words: tuple[str, ...]) -> None:
+    path = tmp_path / "router.toml"
+    path.write_text(BAD)
+    done = cli.run(*words, "--config", str(path))
+    assert (done.returncode, done.stdout) == (1, "")
+    places = [line.removeprefix(f"llm-router: {path}: ").split(": ")[0] for line in done.stderr.splitlines()]
+    assert places == ["server.prot", "credits.starting", "timeouts.idle_s", "providers.acme.key"]
+
+
+def test_credentials_are_no_matter_of_a_key_command(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "router.toml"
+    path.write_text(BAD)
+    done = cli.run("keys", "list", "--config", str(path))
+    assert len(done.stderr.splitlines()) == 3
+    assert "ACME_KEY" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("config", "check", "--json"),
+        ("config", "check"),
+        ("models", "--all", "--json"),
+        ("models", "--all"),
+        ("version",),
+        ("--help",),
+        ("keys", "--help"),
+    ],
+)
+@pytest.mark.parametrize("both", [False, True], ids=["output", "errors too"])
+def test_a_reader_that_goes_away_ends_a_command_quietly(
+    cli: Cli, tmp_path: Path, words: tuple[str, ...], both: bool
+) -> None:
+    path = tmp_path / "router.toml"
+    path.write_text(BAD if words[0] == "config" else "")
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "llm_router.cli", *words],
+            env={**cli.environ, "LLM_ROUTER_CONFIG": str(path)},
+            stdout=writer,
+            stderr=writer if both else subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert done.returncode == 1
+    if not both:
+        told = [] if words != ("config", "check") else ["llm-router: "] * 4
+        assert [line[:12] for line in done.stderr.splitlines() if "No provider" not in line] == told
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_an_output_that_cannot_be_written_is_said_in_one_line(cli: Cli) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "llm_router.cli", "version"],
+            env=cli.environ,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "llm-router: the output cannot be written: No space left on device\n"
+
+
 def test_config_check_finds_what_only_shows_in_the_whole_catalogue(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "router.toml"
     path.write_text('[models.gpt-5]\naliases = ["claude-sonnet-4-5"]')

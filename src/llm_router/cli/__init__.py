@@ -14,8 +14,24 @@ FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Return 0, 1 after a failure that was explained, 130 after Ctrl-C.
 
-    A wrong command line leaves with status 2 (by SystemExit, as argparse does).
+    A wrong command line leaves with status 2 (by SystemExit, as argparse does). A reader of the output
+    that goes away ends the command without a word.
     """
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()  # here, since at the interpreter's end a failure would be a traceback
+    except OSError as error:
+        from llm_router.cli.output import silence
+
+        if not isinstance(error, BrokenPipeError):
+            print(f"llm-router: the output cannot be written: {error.strerror or error}", file=sys.stderr)
+        silence()
+        return FAILURE
+
+
+def _run(argv: Sequence[str] | None) -> int:
     parser = build_parser()
     arguments = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
     if arguments.version or arguments.command == "version":

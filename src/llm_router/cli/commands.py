@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from llm_router.cli.output import note, print_error, print_json, silence_stdout
+from llm_router.cli.output import note, print_error, print_json
 from llm_router.domain.errors import RouterError
 
 FAILURE, INTERRUPTED = 1, 130
@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     except RouterError as error:
         print_error(error.code, error.message, error.details, as_json=as_json)
     except BrokenPipeError:
-        silence_stdout()
+        raise  # whoever read the output is gone: there is nobody to explain it to
     except OSError as error:
         print_error("system_error", _say_system_error(error), as_json=as_json)
     except KeyboardInterrupt:

@@ -65,7 +65,8 @@ async def _run_here(
     clock = SystemClock()
     offer = Offer(arguments, clock.now_ms())
     if command == "models":  # needs no store
-        return models_page(offer.snapshot(), offer.active(), clock.now_ms() // 1000)
+        active = offer.active()  # reads credentials too, so that it knows of every problem
+        return models_page(offer.snapshot(), active, clock.now_ms() // 1000)
     from llm_router.adapters.sqlite.schema import StoreError
     from llm_router.adapters.sqlite.store import SqliteStore
 
@@ -144,10 +145,17 @@ def find_place(arguments: argparse.Namespace) -> Place:
     """The data folder that the command line, environment and file name.
 
     Raises:
-        ConfigError: they name none, or a file that cannot be used.
+        ConfigError: they name none, or a file that cannot be used; with every problem of the file.
     """
     path = find_config(arguments.config, os.environ)
-    return load_place(path, os.environ, options=options_of(arguments))
+    try:
+        return load_place(path, os.environ, options=options_of(arguments))
+    except ConfigError:
+        # Keys and credits may be looked after where the variables of the providers' keys are not set.
+        Offer(arguments, SystemClock().now_ms()).settings(
+            secrets=arguments.command not in ("keys", "credits")
+        )
+        raise
 
 
 def options_of(arguments: argparse.Namespace) -> ServeOptions:
