@@ -47,11 +47,11 @@ ACME = '[providers.acme]\nbase_url = "https://acme.test/v1"\nkey_required = fals
         ),
         (
             ACME + 'dialect = "openai"',
-            'providers.acme.dialect: there is no such dialect; did you mean "openai_chat"?',
+            'providers.acme.dialect: there is no dialect "openai"; did you mean "openai_chat"?',
         ),
         (
             ACME + 'extends = "opanai"',
-            'providers.acme.extends: there is no such provider; did you mean "openai"?',
+            'providers.acme.extends: there is no provider "opanai"; did you mean "openai"?',
         ),
         (
             '[providers.openai]\nextends = "groq"',
@@ -59,7 +59,7 @@ ACME = '[providers.acme]\nbase_url = "https://acme.test/v1"\nkey_required = fals
         ),
         (
             ACME + 'auth = "beerer"',
-            'providers.acme.auth: must be one of "bearer", "header", "none", "query"; did you mean "bearer"?',
+            'providers.acme.auth: must be one of "bearer", "header", "none", "query", "sigv4"; did you mean "bearer"?',
         ),
         (ACME + 'auth = "header"', 'providers.acme.auth_name: is missing: auth = "header" needs its name'),
         (ACME + 'auth_name = "x"', 'providers.acme.auth_name: has no meaning with auth = "bearer"'),
@@ -115,7 +115,7 @@ ACME = '[providers.acme]\nbase_url = "https://acme.test/v1"\nkey_required = fals
         ),
         (
             '[[models.gpt-5.deployments]]\nprovider = "opnai"\nupstream_model = "x"\nprice = 0',
-            'models.gpt-5.deployments[0].provider: there is no such provider; did you mean "openai"?',
+            'models.gpt-5.deployments[0].provider: there is no provider "opnai"; did you mean "openai"?',
         ),
         (
             '[[models.own.deployments]]\nprovider = "openai"\nprice = 0',
@@ -225,6 +225,55 @@ def test_prices_that_cannot_be_meant_are_refused(problems_of: Problems, price: s
     found = problems_of(f"[models.gpt-5]\nprice = {price}")
     assert len(found) == 1
     assert words in found[0]
+
+
+def test_every_wrong_figure_of_a_price_is_named(problems_of: Problems) -> None:
+    found = problems_of("[models.gpt-5]\nprice = { input_per_mtok = 3000, output_per_mtok = 9000 }")
+    assert [problem.split(": ")[0] for problem in found] == [
+        "models.gpt-5.price.input_per_mtok",
+        "models.gpt-5.price.output_per_mtok",
+    ]
+
+
+PLACED = '[[models.own.deployments]]\nprovider = "openai"\nupstream_model = "x"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (
+            PLACED + '[models.own.price]\ninput_per_mtok = "3"\noutput_per_mtok = 1',
+            "models.own.price.input_per_mtok",
+        ),
+        (
+            PLACED + '[models.own.deployments.price]\ninput_per_mtok = "3"\noutput_per_mtok = 1',
+            "models.own.deployments[0].price.input_per_mtok",
+        ),
+        (PLACED.replace("openai", "acme") + "price = 0\n[provders.acme]", "provders"),
+        (PLACED.replace("openai", "acme") + "price = 0\n[providers]\nacme = 1", "providers.acme"),
+    ],
+)
+def test_a_mistake_is_not_followed_by_what_only_comes_of_it(
+    problems_of: Problems, text: str, place: str
+) -> None:
+    assert [problem.split(": ")[0] for problem in problems_of(text)] == [place]
+
+
+def test_places_count_the_elements_that_are_wrong_too(problems_of: Problems) -> None:
+    lost = "[[models.own.deployments]]\nprovider = 1\n"
+    found = problems_of(lost + PLACED + "[models.gpt-5]\naliases = [1, 'gpt-5-mini']")
+    assert [problem.split(": ")[0] for problem in found] == [
+        "models.own.deployments[0].provider",
+        "models.gpt-5.aliases[0]",
+        "models.own.deployments[1].price",
+        "models.gpt-5.aliases[1]",
+    ]
+
+
+def test_what_may_be_a_key_is_not_quoted(problems_of: Problems) -> None:
+    (problem,) = problems_of(PLACED.replace("openai", "sk-" + "x" * 48) + "price = 0")
+    assert "there is no such provider; " in problem
+    assert "xxx" not in problem
 
 
 def test_the_same_provider_twice_needs_a_second_provider(problems_of: Problems) -> None:

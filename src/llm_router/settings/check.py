@@ -95,8 +95,14 @@ def _read_array(kind: types.VarTupleType, value: object, path: KeyPath, problems
     if not isinstance(value, list):
         problems.add(path, f"expected an array, found {_kind(value)}")
         return _INVALID
-    items = [_read(kind.item_type, item, (*path, i), problems) for i, item in enumerate(value)]
-    return tuple(item for item in items if item is not _INVALID)
+    items: list[Any] = []
+    for i, item in enumerate(value):
+        read = _read(kind.item_type, item, (*path, i), problems)
+        if read is _INVALID:
+            problems.dropped.add((*path, i))
+        else:
+            items.append(read)
+    return tuple(items)
 
 
 def _read_named(kind: types.DictType, value: object, path: KeyPath, problems: Problems) -> Any:

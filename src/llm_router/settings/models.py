@@ -12,7 +12,7 @@ import msgspec
 from llm_router.domain.model import Capabilities, Deployment, Model, Provider
 from llm_router.domain.price import Price
 from llm_router.settings.prices import read_price
-from llm_router.settings.problems import KeyPath, Problems, closest, nearest
+from llm_router.settings.problems import KeyPath, Problems, closest, unknown
 from llm_router.settings.schema import (
     CapabilitiesTable,
     DeploymentTable,
@@ -65,11 +65,11 @@ def _check_aliases(
     id_: str, table: ModelTable, names: dict[str, str], path: KeyPath, problems: Problems
 ) -> None:
     """An alias may take a name over from a catalogue alias, but never from a model or a second one."""
-    for i, alias in enumerate(table.aliases or ()):
+    for place, alias in problems.numbered((*path, "aliases"), table.aliases or ()):
         if not _NAME.fullmatch(alias):
-            problems.add((*path, "aliases", i), "an alias consists of letters, digits and . _ : / @ + -")
+            problems.add(place, "an alias consists of letters, digits and . _ : / @ + -")
         elif names.setdefault(alias, id_) != id_:
-            problems.add((*path, "aliases", i), f'"{alias}" is already a name of the model {names[alias]}')
+            problems.add(place, f'"{alias}" is already a name of the model {names[alias]}')
 
 
 def _model(id_: str, table: ModelTable, known: Mapping[str, Model], place: _Place) -> Model:
@@ -109,10 +109,9 @@ def _deployments(
     price = None
     if table.price is not None:
         price = read_price(table.price, (*place.path, "price"), problems)
-    priced = table.price is not None or problems.touch(*place.path, "price")
+    priced = table.price is not None or problems.inside(*place.path, "price")
     own: dict[str, Deployment] = {}
-    for i, entry in enumerate(table.deployments):
-        path = (*place.path, "deployments", i)
+    for path, entry in problems.numbered((*place.path, "deployments"), table.deployments):
         if entry.provider in own:
             problems.add(
                 (*path, "provider"),
@@ -162,17 +161,15 @@ def _deployment(
     place: _Place,
 ) -> Deployment:
     problems = place.problems
-    if entry.provider not in place.providers and ("providers", entry.provider) not in problems.places:
-        problems.add(
-            (*path, "provider"), f"there is no such provider; {nearest(entry.provider, place.providers)}"
-        )
+    if entry.provider not in place.providers and not problems.lost("providers", entry.provider):
+        problems.add((*path, "provider"), unknown("provider", entry.provider, place.providers))
     upstream = entry.upstream_model or (base.upstream_model if base else None)
     if upstream is None and not problems.touch(*path, "upstream_model"):
         problems.add((*path, "upstream_model"), "is missing: what the provider calls this model")
     price = model_price
     if entry.price is not None:
         price = read_price(entry.price, (*path, "price"), problems)
-    elif not priced and not problems.touch(*path, "price"):
+    elif not priced and not problems.inside(*path, "price"):
         price = _inherited_price(entry, base, place)
         if price is None:
             problems.add((*path, "price"), _NO_PRICE)

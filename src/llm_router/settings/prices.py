@@ -50,15 +50,17 @@ def read_price(table: PriceTable | Decimal, path: KeyPath, problems: Problems) -
         )
         return None
     rates: dict[str, int] = {}
+    right = True
     for key, bucket in _BUCKETS.items():
         dollars: Decimal | None = getattr(table, key)
         if dollars is None:
             continue
         rate = _rate(key, dollars, (*path, key), problems)
         if rate is None:
-            return None
-        rates[bucket] = rate
-    return _named(msgspec.convert(rates, Rates))
+            right = False
+        else:
+            rates[bucket] = rate
+    return _named(msgspec.convert(rates, Rates)) if right else None
 
 
 def _rate(key: str, dollars: Decimal, path: KeyPath, problems: Problems) -> int | None:

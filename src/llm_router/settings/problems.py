@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import count
+from typing import TypeVar
 
 from llm_router.domain.errors import InvalidRequest
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _NAMES_SHOWN = 12
+_QUOTED_CHARS = 40
+
+_T = TypeVar("_T")
 
 VARIABLES = "LLM_ROUTER_"
 """How the names of the gateway's own environment variables begin."""
@@ -36,11 +41,13 @@ class Problems:
 
     Attributes:
         places: where they are, and the keys that were meant by misspelt ones.
+        dropped: elements of arrays that are so wrong that they were left out.
     """
 
     def __init__(self) -> None:
         self._found: list[tuple[KeyPath, str]] = []
         self.places: set[KeyPath] = set()
+        self.dropped: set[KeyPath] = set()
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -56,6 +63,15 @@ class Problems:
     def inside(self, *path: str | int) -> bool:
         """Whether something at or below that key is known to be wrong."""
         return any(place[: len(path)] == path for place in self.places)
+
+    def lost(self, *path: str | int) -> bool:
+        """Whether that key, or a table that it may have stood in, is known to be wrong."""
+        return any(path[:length] in self.places for length in range(1, len(path) + 1))
+
+    def numbered(self, path: KeyPath, items: Iterable[_T]) -> Iterator[tuple[KeyPath, _T]]:
+        """The elements that are left of an array, each with its place in the file."""
+        places = ((*path, i) for i in count())
+        return zip((place for place in places if place not in self.dropped), items, strict=False)
 
     def lines(self, file: str) -> tuple[str, ...]:
         """One line a problem. What is wrong with a variable is not laid to the file."""
@@ -86,6 +102,12 @@ def closest(name: str, valid: Iterable[str]) -> str | None:
     folded = {candidate.lower(): candidate for candidate in valid}
     close = get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
     return folded[close[0]] if close else None
+
+
+def unknown(kind: str, name: str, valid: Iterable[str]) -> str:
+    """Say that a name leads nowhere, and which was probably meant. What may be a key is not quoted."""
+    what = f'{kind} "{name}"' if len(name) <= _QUOTED_CHARS and name.isprintable() else f"such {kind}"
+    return f"there is no {what}; {nearest(name, valid)}"
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ import msgspec
 
 from llm_router.domain.model import Provider, Quirk
 from llm_router.settings.check import json_value
-from llm_router.settings.problems import KeyPath, Problems, nearest
+from llm_router.settings.problems import KeyPath, Problems, nearest, unknown
 from llm_router.settings.schema import ProviderTable, QuirkTable
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -66,7 +66,7 @@ def _base(
     if table.extends is None:
         return blank
     if table.extends not in known:
-        problems.add((*path, "extends"), f"there is no such provider; {nearest(table.extends, known)}")
+        problems.add((*path, "extends"), unknown("provider", table.extends, known))
         return blank
     # Neither its name nor the variables of its key: that key belongs to its own address alone.
     return msgspec.structs.replace(
@@ -87,18 +87,19 @@ def _apply(base: Provider, table: ProviderTable, path: KeyPath, problems: Proble
         changes["base_url"] = table.base_url.rstrip("/")
     if table.headers is not None:
         changes["headers"] = {name.lower(): value for name, value in table.headers.items()}
-    if table.auth in ("bearer", "none"):
+    if table.auth in ("bearer", "sigv4", "none"):
         changes["auth_name"] = table.auth_name
     if table.auth == "none" and table.key_required is None:
         changes["key_required"] = False
-    quirks = [read_quirk(quirk, (*path, "quirks", i), problems) for i, quirk in enumerate(table.quirks)]
+    numbered = problems.numbered((*path, "quirks"), table.quirks)
+    quirks = [read_quirk(quirk, place, problems) for place, quirk in numbered]
     changes["quirks"] = (*base.quirks, *quirks)
     return msgspec.structs.replace(base, **changes)
 
 
 def _check(table: ProviderTable, dialects: Collection[str], path: KeyPath, problems: Problems) -> None:
     if table.dialect is not None and table.dialect not in dialects:
-        problems.add((*path, "dialect"), f"there is no such dialect; {nearest(table.dialect, dialects)}")
+        problems.add((*path, "dialect"), unknown("dialect", table.dialect, dialects))
     if table.base_url is not None and (wrong := wrong_base_url(table.base_url)):
         problems.add((*path, "base_url"), wrong)
     if table.price is not None and table.price != 0:
@@ -162,10 +163,12 @@ def _check_auth(provider: Provider, table: ProviderTable, path: KeyPath, problem
     named = provider.auth in ("header", "query")
     if named and provider.auth_name is None and not problems.touch(*path, "auth_name"):
         problems.add((*path, "auth_name"), f'is missing: auth = "{provider.auth}" needs its name')
-    if table.auth_name is not None and not named:
+    if table.auth_name is not None and not named and provider.auth != "sigv4":
         problems.add((*path, "auth_name"), f'has no meaning with auth = "{provider.auth}"')
     if named and provider.auth_name is not None and not _TOKEN.fullmatch(provider.auth_name):
         problems.add((*path, "auth_name"), "is not a name of a header or query parameter")
+    if provider.auth == "sigv4" and provider.auth_name is not None and not _ID.fullmatch(provider.auth_name):
+        problems.add((*path, "auth_name"), 'is not a region such as "us-east-1"')
     if provider.auth == "none" and table.key is not None:
         problems.add((*path, "key"), 'has no meaning with auth = "none"')
     if provider.auth == "none" and table.key_required:
