@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from llm_router.domain.model import EditKind, Provider, Quirk
+from llm_router.domain.model import AuthScheme, EditKind, Provider, Quirk
 
 FOLDER = Path(__file__).parent / "overlay"
 
@@ -66,7 +66,7 @@ class ProviderText(_Strict, frozen=True, kw_only=True):
     docs_url: str
     developer: str | None = None
     dialect: str = "openai_chat"
-    auth: Literal["bearer", "header", "query", "none"] = "bearer"
+    auth: AuthScheme = "bearer"
     auth_name: str | None = None
     env: tuple[str, ...] = ()
     key_required: bool = True

@@ -66,7 +66,7 @@ class Quirk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lossless: bool = False
 
 
-AuthScheme = Literal["bearer", "header", "query", "none"]
+AuthScheme = Literal["bearer", "header", "query", "sigv4", "none"]
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +75,9 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         base_url: all of the address but the operation's own path: ``https://api.openai.com/v1``.
         dialect: the name of a registered dialect.
-        auth: scheme of the credential: ``bearer``; ``header`` (named by ``auth_name``); ``query``.
+        auth: scheme of the credential: ``bearer``; ``header`` (named by ``auth_name``); ``query``;
+            ``sigv4``: requests are signed for AWS with ``ACCESS_KEY:SECRET[:SESSION_TOKEN]``, for the
+            region ``auth_name`` or else that of the address; another key is sent as a bearer token.
         env: environment variables that may hold the key, in order of preference.
         key_required: False for local servers, which are active without a key.
         headers: sent with every request to it.

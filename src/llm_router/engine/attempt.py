@@ -11,6 +11,7 @@ from llm_router.domain.errors import LossRefused, RouterError, UpstreamError, Up
 from llm_router.domain.model import Provider
 from llm_router.domain.record import AttemptRecord
 from llm_router.engine import pump
+from llm_router.engine.credentials import credential_headers, signed
 from llm_router.engine.intake import redact_error
 from llm_router.engine.tracks import Track
 from llm_router.ports import Clock, Deadlines, Fetcher, Upstream, UpstreamReply, UpstreamRequest
@@ -131,7 +132,8 @@ class Attempts:
         secret = track.state.provider_keys.get(provider.id)
         if provider.auth == "query" and secret is not None:
             url = f"{url}{'&' if '?' in url else '?'}{provider.auth_name or 'key'}={secret}"
-        return UpstreamRequest(method="POST", url=url, headers=headers, body=body)
+        request = UpstreamRequest(method="POST", url=url, headers=headers, body=body)
+        return signed(request, provider, secret, self._clock.now_ms())
 
     async def _fetch(self, track: Track, provider: Provider) -> dict[str, Fetched]:
         """The bytes of the media whose URLs the provider does not take."""
@@ -216,17 +218,6 @@ def _headers(track: Track, candidate: Candidate, behind: Behind) -> tuple[tuple[
                 headers[name] = track.call.headers[name]
     headers.update(credential_headers(provider, track.state.provider_keys.get(provider.id)))
     return tuple(headers.items())
-
-
-def credential_headers(provider: Provider, secret: str | None) -> dict[str, str]:
-    """How the provider's credential is sent, where it is sent by a header."""
-    if secret is None:
-        return {}
-    if provider.auth == "bearer":
-        return {"authorization": f"Bearer {secret}"}
-    if provider.auth == "header":
-        return {(provider.auth_name or "x-api-key").lower(): secret}
-    return {}
 
 
 def _redact(error: UpstreamError, provider: Provider, secret: str | None) -> None:

@@ -10,7 +10,7 @@ from llm_router.billing.tokens import estimate_tokens
 from llm_router.domain.errors import InvalidRequest, UpstreamError
 from llm_router.domain.usage import token_count
 from llm_router.engine import admit
-from llm_router.engine.attempt import credential_headers
+from llm_router.engine.credentials import credential_headers
 from llm_router.engine.exchange import Engine
 from llm_router.engine.state import State
 from llm_router.ports import UpstreamRequest

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from llm_router.domain.model import Provider
+from llm_router.settings.aws import PAIR, aws_key, environment_key, lacks_region
 from llm_router.settings.problems import Problems
 from llm_router.settings.providers import in_the_open, wrong_base_url
 from llm_router.settings.schema import ProviderTable
@@ -48,13 +49,15 @@ class Signer:
         if table is not None and not table.enabled:
             self.inactive[provider.id] = "switched off in the configuration"
             return
-        key = self._key(provider, table)
+        wanted = table is not None or provider.id in self._used
+        key = self._key(provider, table, wanted=wanted)
         if key is not None:
             self.keys[provider.id] = key
-        wanted = table is not None or provider.id in self._used
         reason = self._lacks(provider, key, missing, wanted=wanted)
         if reason is None and url != provider.base_url and (wrong := wrong_base_url(url)):
             reason = f"its address {wrong}"
+        if reason is None and key is not None and lacks_region(provider, url, key):
+            reason = f"set auth_name under [providers.{provider.id}] to the AWS region to sign for"
         if reason is not None:
             self.inactive[provider.id] = reason
         self._warn(provider.id, url, key, missing)
@@ -65,7 +68,10 @@ class Signer:
         """What the operator has to do for it to be active; None if nothing."""
         needs = list(missing)
         if key is None and provider.key_required:
-            needs.append(" or ".join(provider.env) or f'key = "env:NAME" under [providers.{provider.id}]')
+            names = (
+                [*provider.env, " with ".join(PAIR)] if provider.auth == "sigv4" and wanted else provider.env
+            )
+            needs.append(" or ".join(names) or f'key = "env:NAME" under [providers.{provider.id}]')
         if needs:
             return f"set {' and '.join(needs)}"
         if key is None and not wanted:
@@ -79,12 +85,13 @@ class Signer:
         elif key is not None and in_the_open(url):
             self.warnings.append(f"{id_}: its key is sent to {url} without encryption")
 
-    def _key(self, provider: Provider, table: ProviderTable | None) -> Secret | None:
+    def _key(self, provider: Provider, table: ProviderTable | None, *, wanted: bool) -> Secret | None:
         if not self._read or provider.auth == "none":
             return None
         if table is not None and table.key is not None:
             try:
-                return read_reference(table.key, self._environ, self._folder)
+                key = read_reference(table.key, self._environ, self._folder)
+                return aws_key(key) if provider.auth == "sigv4" else key
             except SecretError as error:
                 self._problems.add(("providers", provider.id, "key"), str(error))
                 return None
@@ -93,6 +100,12 @@ class Signer:
                 continue
             try:
                 return usable(self._environ[name], f"the environment variable {name}")
+            except SecretError as error:
+                self.warnings.append(f"{provider.id}: {error}")
+        if provider.auth == "sigv4" and wanted:
+            # Many machines have an access key for other ends: without a word of the operator it is left alone.
+            try:
+                return environment_key(self._environ)
             except SecretError as error:
                 self.warnings.append(f"{provider.id}: {error}")
         return None

@@ -1,0 +1,52 @@
+"""How a provider's credential goes upstream: in a header, in the query, or as a signature."""
+
+from __future__ import annotations
+
+import msgspec
+
+from llm_router.domain.errors import ProviderNotConfigured
+from llm_router.domain.model import Provider
+from llm_router.ports import UpstreamRequest
+from llm_router.wire import sigv4
+
+
+def credential_headers(provider: Provider, secret: str | None) -> dict[str, str]:
+    """The header that holds the credential, where it is sent by one."""
+    if secret is None:
+        return {}
+    if provider.auth == "header":
+        return {(provider.auth_name or "x-api-key").lower(): secret}
+    if provider.auth == "bearer" or (provider.auth == "sigv4" and sigv4.parse_credentials(secret) is None):
+        return {"authorization": f"Bearer {secret}"}
+    return {}
+
+
+def signed(request: UpstreamRequest, provider: Provider, secret: str | None, now_ms: int) -> UpstreamRequest:
+    """The request with its signature, if the provider asks for one and the credential is a key pair.
+
+    Raises:
+        ProviderNotConfigured: nobody says for which region to sign.
+    """
+    if provider.auth != "sigv4" or secret is None:
+        return request
+    credentials = sigv4.parse_credentials(secret)
+    if credentials is None:
+        return request
+    region = provider.auth_name or sigv4.region_of(request.url)
+    if region is None:
+        raise ProviderNotConfigured(
+            f"The address of {provider.name} names no AWS region: set auth_name to one in the configuration."
+        )
+    own = {name: value for name, value in request.headers if name == "content-type"}
+    added = sigv4.sign(
+        request.method,
+        request.url,
+        own,
+        request.body,
+        credentials=credentials,
+        region=region,
+        service=sigv4.BEDROCK,
+        amz_date=sigv4.amz_date_of(now_ms),
+    )
+    headers = {**dict(request.headers), **added}
+    return msgspec.structs.replace(request, headers=tuple(headers.items()))
