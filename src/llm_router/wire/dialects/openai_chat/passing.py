@@ -86,7 +86,7 @@ class PassRelay:
         seen.usage = mender.reading.usage
         if mender.flags:
             seen.flags[:] = mender.flags
-        if seen.reply_id is None and mender.head.id is not None:
+        if mender.head.id is not None:
             seen.reply_id = mender.head.id
         seen.upstream_id, seen.upstream_model = (
             mender.head.upstream_id or None,
