@@ -26,6 +26,8 @@ BEHIND = {
     "openai_responses": ("openai", "gpt-5.2"),
     "anthropic_messages": ("anthropic", "claude-sonnet-4-5"),
     "gemini_generate": ("google", "gemini-2.5-flash"),
+    "cohere_chat": ("cohere", "command-a-plus-05-2026"),
+    "ollama_chat": ("ollama", "qwen3.6"),
 }
 PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
 FUNCTION = {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "string"}}}}

@@ -9,8 +9,9 @@ from typing import Any, Final, Literal
 
 from llm_router.domain.errors import UnsupportedContent
 from llm_router.wire.chat import CacheMark, Citation, Media, Opaque, Part, Refusal, Text
-from llm_router.wire.dialects.openai_responses.words import NAME, dump, load_object, objects, text_of
+from llm_router.wire.dialects.openai_responses.words import NAME, load_object, objects, text_of
 from llm_router.wire.media import data_url, decode_text, is_data_url, media_form, parse_data_url, sniff
+from llm_router.wire.verbatim import dump
 
 CONTENT: Final = "content."
 """Prefix of the name of an Opaque that is a content part; any other is a whole item."""
@@ -126,17 +127,37 @@ def citation(item: dict[str, Any]) -> Citation:
 
 def annotation(source: Citation, at: int) -> dict[str, Any] | None:
     """A citation as an annotation; None for one without a URL. ``at``: where the text stands now."""
-    if source.dialect == NAME and source.raw is not None:
-        return load_object(bytes(source.raw)) or {}
+    own = load_object(bytes(source.raw)) if source.dialect == NAME and source.raw is not None else None
+    if own is not None and own.get("type") != "url_citation" and "url_citation" not in own:
+        return own
     if source.url is None:
         return None
-    return {
+    found = {
         "type": "url_citation",
         "start_index": at if source.start is None else source.start,
         "end_index": at if source.end is None else source.end,
         "url": source.url,
         "title": source.title or source.url,
     }
+    return {**(own or {}), **found} if own is None or "url_citation" not in own else found
+
+
+def complete_notes(value: object) -> bool:
+    """Give page citations, anywhere in an event, the members that clients rely on; say if any lacked them.
+
+    xAI leaves out all but the address. ``value`` is changed in place.
+    """
+    if isinstance(value, list):
+        return sum(complete_notes(item) for item in value) > 0
+    if not isinstance(value, dict):
+        return False
+    if value.get("type") == "url_citation" and isinstance(value.get("url"), str):
+        missing = {"start_index": 0, "end_index": 0, "title": value["url"]}
+        missing = {name: found for name, found in missing.items() if value.get(name) is None}
+        value.update(missing)
+        return bool(missing)
+    holders = ("annotation", "annotations", "part", "item", "content", "response", "output")
+    return sum(complete_notes(value[name]) for name in holders if name in value) > 0
 
 
 def input_part(part: Text | Media, *, own: bool) -> dict[str, Any]:
@@ -148,19 +169,21 @@ def input_part(part: Text | Media, *, own: bool) -> dict[str, Any]:
     if isinstance(part, Text):
         found: dict[str, Any] = {"type": "input_text", "text": part.text}
     else:
-        found = _media(part)
+        found = _media(part, own=own)
     if own and part.cache is not None:
         ttl = {} if part.cache.ttl is None else {"ttl": part.cache.ttl}
         found["prompt_cache_breakpoint"] = {"mode": "explicit", **ttl}
     return found
 
 
-def _media(part: Media) -> dict[str, Any]:
+def _media(part: Media, *, own: bool) -> dict[str, Any]:
     match part.form:
         case "image":
             source = _source(part, "image_url", "image_url")
             return {"type": "input_image", **source, "detail": part.detail or "auto"}
         case "audio":
+            if not own:
+                raise UnsupportedContent("The provider's Responses API takes no audio.", param="input")
             return _audio(part)
         case "video":
             raise UnsupportedContent("The provider's API takes no video: send images of it.", param="input")

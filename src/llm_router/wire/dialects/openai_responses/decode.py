@@ -37,10 +37,10 @@ from llm_router.wire.dialects.openai_responses.words import (
     LOGPROBS,
     NAME,
     SEPARATOR,
-    dump,
     kind_of,
     text_of,
 )
+from llm_router.wire.verbatim import dump
 
 TOOL_MEMBER: Final = "tools[]."
 """Prefix of extras that hold a member of function tools which the canonical form lacks, by tool name."""

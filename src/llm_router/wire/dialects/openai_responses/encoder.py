@@ -26,13 +26,12 @@ from llm_router.wire.dialects.openai_responses.usage import usage_object
 from llm_router.wire.dialects.openai_responses.words import (
     ID_CHARS_MAX,
     NAME,
-    Losses,
     load_object,
     seed_of,
     status_of,
 )
 from llm_router.wire.dialects.openai_responses.writer import OutputWriter
-from llm_router.wire.loss import Loss
+from llm_router.wire.loss import Loss, Losses
 
 _TEXTS: Final = ("text", "refusal")
 
@@ -175,7 +174,8 @@ class ResponsesStreamEncoder:
             return b""
         part.closed = True
         part.signature = event.signature if event.signature is not None else part.signature
-        return self._advance()
+        # The last part ends with the answer, which may turn out to be cut.
+        return self._advance() if len(self._parts) > 1 else b""
 
     def _advance(self) -> bytes:
         """End the part that is written if it is whole, and let the next ones through up to one still open."""

@@ -22,7 +22,8 @@ from llm_router.wire.chat import (
 from llm_router.wire.dialect import Target
 from llm_router.wire.dialects.openai_responses.content import CONTENT, input_part
 from llm_router.wire.dialects.openai_responses.seal import kept_members, phase_of, reasoning_item
-from llm_router.wire.dialects.openai_responses.words import NAME, Losses
+from llm_router.wire.dialects.openai_responses.words import NAME
+from llm_router.wire.loss import Losses
 
 KNOWS_DEVELOPER: Final = ("openai", "azure")
 """Providers with the role ``developer``. All others take ``system`` in its place."""

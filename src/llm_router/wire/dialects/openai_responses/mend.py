@@ -2,15 +2,28 @@
 
 Strict clients find items and parts by their ids and indexes and count the events, so these hold for
 every event: numbers that rise by one, one id and model a response, one id an item (Copilot gives it
-another one with every event), content counted from 0 (vLLM counts from 1 behind reasoning).
+another one with every event), content counted from 0 (vLLM counts from 1 behind reasoning), whole
+citations (xAI gives only addresses).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from llm_router.wire.dialect import ReplyContext
+from llm_router.wire.dialects.openai_responses.content import complete_notes
 from llm_router.wire.dialects.openai_responses.words import is_reply_id, objects, text_of
+
+_CITING: Final = frozenset(
+    (
+        "response.output_text.annotation.added",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+        "response.incomplete",
+    )
+)
+"""Events that hold citations."""
 
 
 class EventMender:
@@ -41,6 +54,10 @@ class EventMender:
             number = changes["sequence_number"] = self.sequence
         self.sequence = number + 1
         index, response = body.get("output_index"), body.get("response")
+        if kind in _CITING and complete_notes(body):
+            changes |= {
+                name: body[name] for name in ("annotation", "part", "item", "response") if name in body
+            }
         if index.__class__ is int:
             self._item(index, body, changes)
         elif response.__class__ is dict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 from llm_router.wire import events
@@ -26,6 +25,9 @@ from llm_router.wire.dialects.openai_responses.seal import (
 from llm_router.wire.dialects.openai_responses.words import NAME, SEPARATOR, objects, text_of
 
 Events = list[events.Event]
+
+_PARTS_BITS = 16
+"""Room for the parts of one item in the numbers of parts."""
 
 Form = Literal["text", "refusal"]
 
@@ -67,12 +69,12 @@ class _Content:
 
 
 class Item:
-    """An output item. ``number`` gives the next part its number; ``calls``: it calls a client's tool."""
+    """An output item. ``calls``: it calls a client's tool. Its parts are numbered in the order of items."""
 
-    def __init__(self, index: int, item: dict[str, Any], number: Callable[[], int]) -> None:
+    def __init__(self, index: int, item: dict[str, Any]) -> None:
         self._index = index
         self._item = item
-        self._number = number
+        self._count = 0
         self._part: int | None = None  # of all kinds but messages
         self._arguments = _Said()
         self._contents: dict[int, _Content] = {}
@@ -82,6 +84,10 @@ class Item:
         self.logprobs: list[Any] = []
         self.calls = False
         self.closed = False
+
+    def _number(self) -> int:
+        self._count += 1
+        return (self._index << _PARTS_BITS) + self._count - 1
 
     # -- the whole item ----------------------------------------------------------------------------
 

@@ -12,24 +12,19 @@ from llm_router.domain.errors import RouterError
 from llm_router.wire import events
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Bill, Observed, ReplyContext
+from llm_router.wire.dialects.openai_responses.content import complete_notes
 from llm_router.wire.dialects.openai_responses.errors import failed_members, malformed
 from llm_router.wire.dialects.openai_responses.mend import EventMender
 from llm_router.wire.dialects.openai_responses.reply import open_response, reply_of
 from llm_router.wire.dialects.openai_responses.response import head_of
 from llm_router.wire.dialects.openai_responses.stream import LAST, ResponsesStreamDecoder
 from llm_router.wire.dialects.openai_responses.usage import passed_usage, read_usage
-from llm_router.wire.dialects.openai_responses.words import (
-    dump,
-    encode,
-    load_object,
-    members,
-    text_of,
-    value_of,
-)
+from llm_router.wire.dialects.openai_responses.words import encode, load_object, members, text_of, value_of
 from llm_router.wire.dialects.openai_responses.writer import frame
 from llm_router.wire.fold import unfold
 from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
 from llm_router.wire.relay import PREAMBLE_BYTES_MAX
+from llm_router.wire.verbatim import dump
 
 
 class Watcher:
@@ -199,8 +194,11 @@ def pass_reply(body: bytes, context: ReplyContext) -> PassedResponse:
     Raises:
         UpstreamError: it is an error in place of a reply, or failed, or is no reply at all.
     """
-    reply = reply_of(open_response(body))
+    plain = open_response(body)
+    reply = reply_of(plain)
     response = members(body) or {}
+    if complete_notes(plain):
+        response["output"] = dump(plain["output"])
     head = head_of(events.Started(id=reply.id, model=reply.model, created_s=reply.created_s), context)
     for name in ("id", "model", "object", "created_at"):
         if value_of(response.get(name)) != head[name]:

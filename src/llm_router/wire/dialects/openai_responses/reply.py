@@ -14,7 +14,6 @@ from llm_router.wire.dialects.openai_responses.words import (
     FINISHED,
     NAME,
     UNFINISHED,
-    dump,
     encode,
     finish_of,
     load_object,
@@ -25,6 +24,7 @@ from llm_router.wire.dialects.openai_responses.words import (
 from llm_router.wire.events import Choice, OpaqueSeen, Reply
 from llm_router.wire.fold import unfold
 from llm_router.wire.loss import Loss
+from llm_router.wire.verbatim import dump
 
 EXTRAS: Final = ("service_tier",)
 """Reply members that any dialect of OpenAI's writes."""

@@ -22,11 +22,10 @@ from llm_router.wire.dialects.openai_responses.words import (
     LOGPROBS,
     NAME,
     SEPARATOR,
-    Losses,
     encode,
     load_object,
 )
-from llm_router.wire.loss import Loss
+from llm_router.wire.loss import Loss, Losses
 from llm_router.wire.quirks import apply_quirks
 
 OUTPUT_TOKENS_MIN: Final = 16

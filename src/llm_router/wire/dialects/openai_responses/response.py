@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from llm_router.wire.dialect import ReplyContext
-from llm_router.wire.dialects.openai_responses.words import is_reply_id
+from llm_router.wire.dialects.openai_responses.words import is_reply_id, value_of
 from llm_router.wire.events import Started
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
@@ -33,6 +33,10 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
 """Members that official clients expect, and what they are when the request does not say."""
 
 
+SERVICE_TIERS: Final = ("auto", "default", "flex", "scale", "priority", "fast", "ultrafast")
+"""The tiers that official clients know; other providers' words for theirs are left out."""
+
+
 def head_of(started: Started, context: ReplyContext) -> dict[str, Any]:
     """The members of a response that stay the same from its first event to its last."""
     head: dict[str, Any] = {
@@ -43,6 +47,7 @@ def head_of(started: Started, context: ReplyContext) -> dict[str, Any]:
         **_DEFAULTS,
         **context.echo,
     }
-    if "service_tier" in started.extras:
-        head["service_tier"] = started.extras["service_tier"]
+    tier = value_of(started.extras.get("service_tier"))
+    if tier in SERVICE_TIERS:
+        head["service_tier"] = tier
     return head

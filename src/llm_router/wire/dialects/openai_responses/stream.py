@@ -19,7 +19,6 @@ from llm_router.wire.dialects.openai_responses.reply import ending, extras_of, o
 from llm_router.wire.dialects.openai_responses.usage import read_usage
 from llm_router.wire.dialects.openai_responses.words import (
     FINISHED,
-    dump,
     finish_of,
     load_object,
     objects,
@@ -28,6 +27,7 @@ from llm_router.wire.dialects.openai_responses.words import (
 )
 from llm_router.wire.events import Ended, Failed, Finished, LogProbs, Started, UsageSeen
 from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
+from llm_router.wire.verbatim import dump
 
 BROKEN_MAX: Final = 1
 """How many frames that are no JSON are skipped before the stream is given up."""
@@ -45,7 +45,6 @@ class ResponsesStreamDecoder:
         self._reader = SSEReader()
         self._items: dict[int, Item] = {}
         self._indexes: dict[str, int] = {}  # by item id
-        self._parts = 0
         self._started = False
         self._id = ""
         self._logprobs = False
@@ -173,12 +172,8 @@ class ResponsesStreamDecoder:
         """The state of an item; one that was not announced is opened as ``kind``."""
         state = self._items.get(index)
         if state is None:
-            state = self._items[index] = Item(index, {"type": kind}, self._number)
+            state = self._items[index] = Item(index, {"type": kind})
         return state
-
-    def _number(self) -> int:
-        self._parts += 1
-        return self._parts - 1
 
     def _item_added(self, body: dict[str, Any]) -> Events:
         item = body.get("item")
@@ -189,7 +184,7 @@ class ResponsesStreamDecoder:
             index = max(self._items, default=-1) + 1
         if index in self._items:
             return []
-        state = self._items[index] = Item(index, item, self._number)
+        state = self._items[index] = Item(index, item)
         if isinstance(item.get("id"), str):
             self._indexes[item["id"]] = index
         return state.open(self._id)
@@ -208,7 +203,7 @@ class ResponsesStreamDecoder:
         state = self._items.get(index)
         out: Events = []
         if state is None:
-            state = self._items[index] = Item(index, item, self._number)
+            state = self._items[index] = Item(index, item)
             out += state.open(self._id)
         return out + state.done(item, self._id) + self._probable(state)
 

@@ -13,7 +13,7 @@ import msgspec
 
 from llm_router.wire.chat import Raw
 from llm_router.wire.events import Finish
-from llm_router.wire.loss import Loss
+from llm_router.wire.verbatim import dump
 
 NAME: Final = "openai_responses"
 ID_PREFIX: Final = "resp_"
@@ -64,11 +64,6 @@ def members(data: Raw | bytes | None) -> dict[str, Raw] | None:
 def value_of(raw: Raw | None) -> object:
     """The plain value of verbatim JSON; None also where there is none."""
     return None if raw is None else load(bytes(raw))
-
-
-def dump(value: object) -> Raw:
-    """``value`` as compact JSON."""
-    return Raw(encode(value))
 
 
 def _load_odd(data: bytes) -> object:
@@ -162,15 +157,3 @@ def status_of(finish: Finish) -> tuple[str, dict[str, str] | None]:
         case Finish.CONTENT_FILTER:
             return "incomplete", {"reason": "content_filter"}
     return "completed", None
-
-
-class Losses:
-    """Declared losses of one request or reply, each told once."""
-
-    def __init__(self) -> None:
-        self.found: list[Loss] = []
-
-    def add(self, field: str, why: str) -> None:
-        loss = Loss(field=field, why=why)
-        if loss not in self.found:
-            self.found.append(loss)

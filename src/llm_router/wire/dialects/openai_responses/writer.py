@@ -37,6 +37,7 @@ class OutputWriter:
         self._item: dict[str, Any] | None = None
         self._part: dict[str, Any] | None = None  # the open content part of a message
         self._pieces: list[str] = []
+        self._ids: set[str] = set()
         self._place: dict[str, Any] = {}  # the members that say which item or part an event is about
         self.output: list[Any] = []
 
@@ -56,8 +57,10 @@ class OutputWriter:
         """Begin an item; the one before is done."""
         out = self.close()
         number = len(self.output)
-        minted = f"{PREFIXES[kind]}{self._seed}{number:04x}"
-        item: dict[str, Any] = {"type": kind, "id": id_ or minted, "status": "in_progress", **more}
+        if not id_ or id_ in self._ids:  # xAI gives one id to all reasoning of a reply
+            id_ = f"{PREFIXES[kind]}{self._seed}{number:04x}"
+        self._ids.add(id_)
+        item: dict[str, Any] = {"type": kind, "id": id_, "status": "in_progress", **more}
         self._item = item
         self._place = {"item_id": item["id"], "output_index": number}
         return out + self.event("response.output_item.added", output_index=number, item=item)
