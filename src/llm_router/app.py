@@ -191,7 +191,7 @@ class Server:
         if self._options.local or self._options.local_gguf is not None:
             from llm_router.local import start_local
 
-            local = await start_local(self._settings.server.data_dir, gguf=self._options.local_gguf)
+            local = await start_local(self._settings.server.shared_dir, gguf=self._options.local_gguf)
             stack.push_async_callback(local.close)
             overlay = msgspec.structs.replace(overlay, local=local.catalog_entries(), local_key=local.key)
         self._overlay = overlay

@@ -47,7 +47,9 @@ def test_the_curl_line_is_a_whole_request() -> None:
     words = _curl(_with(example_model="gpt-5-mini", active=("openai",), models=20))
     assert words[1] == "http://127.0.0.1:4040/v1/chat/completions"
     assert f"Authorization: Bearer {KEY}" in words
-    assert json.loads(words[-1])["model"] == "gpt-5-mini"
+    body = json.loads(words[-1])
+    assert body["model"] == "gpt-5-mini"
+    assert body["messages"][0]["content"] == "What is the capital of France?"
 
 
 def test_active_providers_are_named_and_others_hinted_at() -> None:
@@ -75,6 +77,20 @@ def test_later_starts_show_no_key_but_how_to_make_one() -> None:
         in text
     )
     assert "none can be used; make one" in _with(first_key=None, keys=0)
+
+
+def test_commands_for_the_sandbox_are_told_how_to_find_it() -> None:
+    own = _with(sandbox=True, first_key=None, keys=1)
+    assert "llm-router keys create --name NAME --sandbox\n" in own
+    assert "keys and credits are the sandbox's own; for other commands add --sandbox" in own
+    named = _with(sandbox=True, first_key=None, keys=1, data_dir_named=True)
+    assert "--name NAME --data-dir '/data/of me'\n" in named
+    assert "--sandbox" not in named
+
+
+def test_one_model_is_one_model() -> None:
+    assert "openai: 1 model\n" in _with(active=("openai",), models=1)
+    assert "1 model answers from" in _with(sandbox=True, models=1)
 
 
 def test_no_credit_is_said_with_the_way_to_some() -> None:

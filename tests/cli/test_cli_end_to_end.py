@@ -256,6 +256,15 @@ def test_models_need_neither_gateway_nor_data(cli: Cli) -> None:
     assert "none of these can be called yet" in cli.run("models").stderr
 
 
+def test_models_of_the_sandbox_are_all_but_those_switched_off(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "router.toml"
+    path.write_text("[providers.xai]\nenabled = false\n")
+    ready = cli.json("models", "--sandbox", "--config", str(path))["data"]
+    active = {provider["id"] for model in ready for provider in model["providers"] if provider["available"]}
+    assert {"openai", "anthropic"} <= active
+    assert "xai" not in active
+
+
 def test_a_key_may_be_bound_to_models_by_any_of_their_names(cli: Cli) -> None:
     made = cli.json("keys", "create", "--name", "x", "--models", "openai/gpt-5-mini, claude-*")
     assert made["models"] == ["gpt-5-mini", "claude-*"]
@@ -291,6 +300,7 @@ def test_config_check_says_what_is_active_or_everything_that_is_wrong(cli: Cli, 
     assert report["models"]["own"] == ["own"]
     text = cli.run("config", "check", **variables)
     assert "is right" in text.stdout
+    assert "this shell's environment and flags, not a gateway that runs" in text.stdout
     assert "secret-of-acme" not in done.stdout + text.stdout
 
     path.write_text(CONFIG.replace("port", "prot").replace("provider =", "provder ="))

@@ -28,6 +28,7 @@ class Gateway:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.usual = folder / ".local" / "share" / "llm-router"
         self.config = folder / "router.toml"
         self.config.write_text(CONFIG)
         self.environ = {
@@ -73,6 +74,10 @@ class Gateway:
         raise AssertionError(f"the gateway ended without a word of {words!r}")
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command that means this gateway."""
+        return self.run_plain(*words, "--sandbox")
+
+    def run_plain(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self._words(*words), env=self.environ, capture_output=True, text=True, timeout=60, check=False
         )
@@ -109,6 +114,20 @@ def test_keys_and_credits_work_while_it_runs(gateway: Gateway) -> None:
     listed = json.loads(gateway.run("keys", "list", "--json").stdout)["keys"]
     assert {"first key", "second"} <= {key["name"] for key in listed}
     assert made["key"] not in gateway.run("keys", "list").stdout
+
+
+def test_the_sandbox_touches_no_real_credit(gateway: Gateway) -> None:
+    real = gateway.run_plain("keys", "list")
+    assert real.returncode == 1
+    assert real.stderr.endswith("add --sandbox for the keys and credits of the sandbox\n")
+    assert gateway.run_plain("credits", "add", "3").returncode == 0
+    assert "has $3.00 left" in gateway.run_plain("credits", "show").stdout
+    assert "$3.00" not in gateway.run("credits", "show").stdout
+    made = gateway.run_plain("keys", "create", "--name", "real", "--json")
+    assert "real" not in gateway.run("keys", "list").stdout
+    assert json.loads(made.stdout)["credits_remaining"] == 8
+    stores = sorted(path.parent for path in gateway.folder.rglob("llm-router.db"))
+    assert stores == [gateway.usual, gateway.usual / "sandbox"]
 
 
 def test_models_are_those_of_the_running_gateway(gateway: Gateway) -> None:
@@ -167,7 +186,7 @@ def test_a_second_gateway_is_refused_in_one_line(gateway: Gateway, tmp_path: Pat
     same_data = gateway.run("serve", "--port", "0")
     assert same_data.returncode == 1
     assert re.fullmatch(r"llm-router: .* is in use by process \d+\. .*\n", same_data.stderr)
-    same_port = gateway.run("serve", "--port", gateway.port, "--data-dir", str(tmp_path / "other"))
+    same_port = gateway.run_plain("serve", "--port", gateway.port, "--data-dir", str(tmp_path / "other"))
     assert same_port.returncode == 1
     assert same_port.stderr == (
         f"llm-router: 127.0.0.1:{gateway.port} is in use by another program; stop it, or listen elsewhere "
@@ -181,4 +200,4 @@ def test_a_later_start_shows_no_key(gateway: Gateway) -> None:
     assert gateway.run("credits", "show").returncode == 0
     gateway.start()
     assert "sk-lr-" not in gateway.announcement
-    assert "another: llm-router keys create --name NAME" in gateway.announcement
+    assert "another: llm-router keys create --name NAME --sandbox\n" in gateway.announcement

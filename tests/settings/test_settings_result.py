@@ -53,6 +53,19 @@ def test_flag_over_environment_over_file_over_default(load_text: Loader) -> None
     assert where(load_text(text, environ, options=options)) == ("10.0.0.3", 0, "/from/flag")
 
 
+def test_the_sandbox_has_a_folder_of_its_own_unless_the_flag_names_one(load_text: Loader) -> None:
+    text = '[server]\ndata_dir = "/from/file"'
+    environ = {"LLM_ROUTER_DATA_DIR": "/from/env"}
+
+    def where(environ: dict[str, str], data_dir: Path | None = None) -> tuple[str, str]:
+        server = load_text(text, environ, options=ServeOptions(sandbox=True, data_dir=data_dir)).server
+        return str(server.data_dir), str(server.shared_dir)
+
+    assert where({}) == ("/from/file/sandbox", "/from/file")
+    assert where(environ) == ("/from/env/sandbox", "/from/env")
+    assert where(environ, Path("/from/flag")) == ("/from/flag", "/from/flag")
+
+
 def test_the_data_folder_of_the_file_begins_at_the_file(load_text: Loader, tmp_path: Path) -> None:
     assert load_text('[server]\ndata_dir = "data"').server.data_dir == tmp_path / "data"
     assert load_text('[server]\ndata_dir = "~/data"').server.data_dir == Path("/home/op/data")
@@ -168,6 +181,8 @@ def test_a_provider_can_be_switched_off(load_text: Loader) -> None:
     settings = load_text("[providers.openai]\nenabled = false", {"OPENAI_API_KEY": "k"})
     assert settings.inactive["openai"] == "switched off in the configuration"
     assert "openai" not in settings.provider_keys
+    assert settings.disabled == {"openai"}
+    assert load_text("[providers.openai]\nenabled = true").disabled == frozenset()
 
 
 def test_a_key_file_is_read_from_beside_the_configuration(load_text: Loader, tmp_path: Path) -> None:

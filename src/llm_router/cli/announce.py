@@ -10,6 +10,8 @@ from llm_router.settings import Announcement
 
 _LABEL = 10
 _SHOWN = 12
+_QUESTION = "What is the capital of France?"
+"""The first question: the small local model answers it rightly."""
 
 
 def announce(announcement: Announcement) -> None:
@@ -68,10 +70,13 @@ def _provider_lines(a: Announcement) -> Iterator[str]:
         yield _line("Local", f"{a.local.model} on this machine{suffix}, free of charge")
     if a.sandbox:
         count = a.models if a.local is None else a.models - 1
-        yield _line("Sandbox", f"{count} models answer from simulated providers; no provider is called")
+        answer = "model answers" if count == 1 else "models answer"
+        yield _line("Sandbox", f"{count} {answer} from simulated providers; no provider is called")
+        if not a.data_dir_named:
+            yield _line("", "keys and credits are the sandbox's own; for other commands add --sandbox")
         return
     if a.active:
-        yield _line("Providers", f"{_some(a.active)}: {a.models} models")
+        yield _line("Providers", f"{_some(a.active)}: {a.models} model{'' if a.models == 1 else 's'}")
         if a.switches:
             yield _line("", f"for more set {_some(a.switches)} and start again")
         return
@@ -88,7 +93,7 @@ def _curl_lines(a: Announcement, key: str) -> Iterator[str]:
     if a.example_model is None:
         yield f'  curl {a.url}/v1/models -H "Authorization: Bearer {key}"'
         return
-    body = f'{{"model": "{a.example_model}", "messages": [{{"role": "user", "content": "Say hello."}}]}}'
+    body = f'{{"model": "{a.example_model}", "messages": [{{"role": "user", "content": "{_QUESTION}"}}]}}'
     yield f"  curl {a.url}/v1/chat/completions \\"
     yield f'    -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\'
     yield f"    -d '{body}'"
@@ -99,7 +104,9 @@ def _flags(a: Announcement) -> str:
     import shlex
 
     config = f" --config {shlex.quote(str(a.config))}" if a.config_named else ""
-    return config + (f" --data-dir {shlex.quote(str(a.data_dir))}" if a.data_dir_named else "")
+    if a.data_dir_named:
+        return f"{config} --data-dir {shlex.quote(str(a.data_dir))}"
+    return f"{config} --sandbox" if a.sandbox else config
 
 
 def _some(names: tuple[str, ...], word: str = "and") -> str:

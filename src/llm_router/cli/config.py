@@ -55,6 +55,7 @@ def _lines(settings: Settings, snapshot: Snapshot) -> list[str]:
     named = "no file; the defaults hold" if settings.path is None else f"{settings.path} is right"
     lines = [
         f"Configuration  {named}",
+        "Looked at      the file and this shell's environment and flags, not a gateway that runs",
         f"Address        {server.host}:{server.port}",
         f"Data           {server.data_dir}",
         f"Active         {', '.join(settings.active) or 'no provider'}",

@@ -38,15 +38,15 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    where = _where()
+    where = _where("the gateway of serve --sandbox, which has keys and credits of its own")
     output = _json()
-    _add_serve(commands, where)
+    _add_serve(commands, _where("simulated providers answer, without any key"))
     _add_keys(commands, where, output)
     _add_credits(commands, where, output)
     models = commands.add_parser("models", parents=[where, output], help="list models with their prices")
     models.add_argument("--all", action="store_true", help="those whose providers are not active too")
     _add_config(commands, where, output)
-    _add_local(commands, where, output)
+    _add_local(commands, _where(), output)
     sandbox = commands.add_parser("sandbox", help="run only the simulated providers")
     sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     sandbox.add_argument("--port", type=_port, default=4041, help="port to listen on (4041; 0 = any)")
@@ -54,11 +54,13 @@ def build_parser() -> Parser:
     return parser
 
 
-def _where() -> Parser:
-    """Options that say which gateway is meant."""
+def _where(sandbox: str | None = None) -> Parser:
+    """Options that say which gateway is meant; ``sandbox`` is what that flag means to the command."""
     parent = Parser(add_help=False)
     parent.add_argument("--config", type=Path, metavar="FILE", help="configuration file (TOML)")
     parent.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of the gateway's data")
+    if sandbox is not None:
+        parent.add_argument("--sandbox", action="store_true", help=sandbox)
     return parent
 
 
@@ -75,7 +77,6 @@ def _add_serve(commands: _Commands[Parser], where: Parser) -> None:
     serve = commands.add_parser("serve", parents=[where], help="run the gateway")
     serve.add_argument("--host", help="address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=_port, help="port to listen on (4040; 0 = any)")
-    serve.add_argument("--sandbox", action="store_true", help="simulated providers answer, without any key")
     serve.add_argument(
         "--local",
         action="store_true",

@@ -53,7 +53,7 @@ def pull_local(arguments: argparse.Namespace) -> int:
     from llm_router.local import pull
 
     place = find_place(arguments)
-    path = pull(place.server.data_dir, url=arguments.url, sha256=arguments.sha256)
+    path = pull(place.server.shared_dir, url=arguments.url, sha256=arguments.sha256)
     if arguments.json:
         print_json({"path": str(path)})
     else:

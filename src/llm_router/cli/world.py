@@ -20,6 +20,7 @@ from llm_router.domain.errors import NotFound, ServerError
 from llm_router.engine.moments import iso_time
 from llm_router.engine.operations import Context, dispatch
 from llm_router.settings import (
+    SANDBOX_FOLDER,
     ConfigError,
     Place,
     ServeOptions,
@@ -72,8 +73,10 @@ async def _run_here(
 
     data_dir = place.server.data_dir
     if command not in _MAKES_STORE and not (data_dir / STORE_NAME).exists():
+        apart = data_dir / SANDBOX_FOLDER / STORE_NAME
+        hint = "; add --sandbox for the keys and credits of the sandbox" if apart.exists() else ""
         raise NotFound(
-            f"there is no gateway data in {data_dir} yet; llm-router serve makes it",
+            f"there is no gateway data in {data_dir} yet; llm-router serve makes it{hint}",
             code="no_data",
         )
     path = prepare_data_dir(data_dir)
@@ -133,7 +136,10 @@ class Offer:
         return self.compile(self.settings(secrets=False))
 
     def active(self) -> Collection[str]:
-        return self.settings().active
+        settings = self.settings()
+        if options_of(self._arguments).sandbox:
+            return frozenset(p.id for p in settings.providers) - settings.disabled
+        return settings.active
 
     def _builtin(self) -> CatalogData:
         if self._data is None:

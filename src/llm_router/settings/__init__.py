@@ -1,7 +1,7 @@
 """The configuration: one TOML file, checked strictly, under environment and command line."""
 
 from llm_router.settings.announcement import Announcement, LocalModel
-from llm_router.settings.load import DIALECTS, Place, find_config, load, load_place
+from llm_router.settings.load import DIALECTS, SANDBOX_FOLDER, Place, find_config, load, load_place
 from llm_router.settings.problems import ConfigError
 from llm_router.settings.reload import needs_restart, refused_reload, reload_lines
 from llm_router.settings.result import (
@@ -15,6 +15,7 @@ from llm_router.settings.secrets import Secret
 
 __all__ = [
     "DIALECTS",
+    "SANDBOX_FOLDER",
     "Announcement",
     "ConfigError",
     "CreditSettings",

@@ -49,6 +49,9 @@ DIALECTS = (
 )
 """The dialects that a provider can speak."""
 
+SANDBOX_FOLDER = "sandbox"
+"""Where in the usual data folder the sandbox keeps its own keys and credits."""
+
 _NO_OPTIONS = ServeOptions()
 
 
@@ -121,6 +124,7 @@ def load(
         inactive=signer.inactive,
         models=models,
         warnings=(*_file_warnings(path, table), *signer.warnings),
+        disabled=frozenset(id_ for id_, provider in table.providers.items() if not provider.enabled),
     )
 
 
@@ -209,10 +213,14 @@ def _server(
         port = options.port
     elif text := environ.get("LLM_ROUTER_PORT", "").strip():
         port = _port(text, problems)
+    usual = _data_dir(table, environ, options, folder, problems)
+    # Simulated tokens must not be paid with real credit; a folder that the flag names is meant as it is.
+    apart = options.sandbox and options.data_dir is None
     return ServerSettings(
         host=host,
         port=port,
-        data_dir=_data_dir(table, environ, options, folder, problems),
+        data_dir=usual / SANDBOX_FOLDER if apart else usual,
+        shared_dir=usual,
         body_bytes_max=table.body_bytes_max,
         heartbeat_s=float(table.heartbeat_s),
         drain_s=float(table.drain_s),

@@ -17,7 +17,7 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What ``llm-router serve`` was told on the command line; None where it was not told.
 
     Attributes:
-        sandbox: answer from simulated upstreams.
+        sandbox: answer from simulated upstreams, with keys and credits of their own.
         local: serve the small model of this machine; local_gguf: from that file.
     """
 
@@ -34,6 +34,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the gateway listens and what it bounds.
 
     Attributes:
+        data_dir: the folder of the store.
+        shared_dir: the folder of what real use and the sandbox share (model files); else the same.
         heartbeat_s: silence in a stream after which a comment is sent; 0 = never.
         drain_s: how long a stopping server lets open exchanges finish.
         concurrency_max: exchanges at the same time, of all keys together.
@@ -43,6 +45,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     data_dir: Path
+    shared_dir: Path
     body_bytes_max: int
     heartbeat_s: float
     drain_s: float
@@ -85,6 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         providers: all of them: the catalogue's with the file's changes, then the file's own.
         provider_keys: credentials by provider id.
         inactive: why a provider cannot be called, by id; all others are active.
+        disabled: ids of the providers that the file switches off; all of them are inactive too.
         models: those that the file changes or adds, whole.
         warnings: what is allowed but probably not meant. No secrets.
     """
@@ -100,6 +104,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     inactive: Mapping[str, str]
     models: tuple[Model, ...]
     warnings: tuple[str, ...] = ()
+    disabled: frozenset[str] = frozenset()
 
     @property
     def active(self) -> tuple[str, ...]:
