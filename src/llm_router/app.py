@@ -38,6 +38,7 @@ from llm_router.domain.errors import InvalidRequest
 from llm_router.domain.model import Model, Provider
 from llm_router.edge.gateway import STOP_S, Gateway
 from llm_router.edge.handlers import ROUTES
+from llm_router.edge.server import GuardedProtocol
 from llm_router.engine.exchange import Engine
 from llm_router.engine.operations import Context, FirstKey, dispatch, first_run
 from llm_router.engine.state import State
@@ -73,11 +74,11 @@ class Overlay(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         sandbox_url: the base URL at the simulated upstreams of (dialect, provider id); None without
-            a sandbox.
+            a sandbox. It says None for a dialect that the sandbox does not speak.
         local: the provider and model of the local model.
     """
 
-    sandbox_url: Callable[[str, str], str] | None = None
+    sandbox_url: Callable[[str, str], str | None] | None = None
     local: tuple[Provider, Model] | None = None
     local_key: str | None = None
 
@@ -90,7 +91,7 @@ def build_state(settings: Settings, data: CatalogData, overlay: Overlay, today: 
     models = list(settings.models)
     if overlay.sandbox_url is not None:
         providers = [_simulated(p, overlay.sandbox_url) for p in providers]
-        active = {p.id for p in providers if p.simulated}
+        active = {p.id for p in providers if p.simulated} - settings.disabled
         keys = dict.fromkeys(active, "sandbox")
     if overlay.local is not None:
         provider, model = overlay.local
@@ -112,11 +113,12 @@ def build_state(settings: Settings, data: CatalogData, overlay: Overlay, today: 
     )
 
 
-def _simulated(provider: Provider, sandbox_url: Callable[[str, str], str]) -> Provider:
-    """The provider as the sandbox plays it. It signs in the usual way, with a key that is none."""
-    return msgspec.structs.replace(
-        provider, base_url=sandbox_url(provider.dialect, provider.id), headers={}, simulated=True
-    )
+def _simulated(provider: Provider, sandbox_url: Callable[[str, str], str | None]) -> Provider:
+    """The provider as the sandbox plays it, with a key that is none; unchanged if it cannot."""
+    base_url = sandbox_url(provider.dialect, provider.id)
+    if base_url is None:
+        return provider
+    return msgspec.structs.replace(provider, base_url=base_url, headers={}, simulated=True)
 
 
 class Server:
@@ -186,7 +188,11 @@ class Server:
             stack.push_async_callback(sandbox.close)
             overlay = msgspec.structs.replace(
                 overlay,
-                sandbox_url=lambda dialect, provider: sandbox.provider_base_url(dialect, provider=provider),
+                sandbox_url=lambda dialect, provider: (
+                    sandbox.provider_base_url(dialect, provider=provider)
+                    if dialect in sandbox.dialects
+                    else None
+                ),
             )
         if self._options.local or self._options.local_gguf is not None:
             from llm_router.local import start_local
@@ -414,7 +420,8 @@ def http_server(gateway: Gateway, drain_s: float) -> uvicorn.Server:
     """The HTTP server around the gateway. It installs no signal handlers of its own."""
     config = uvicorn.Config(
         gateway,
-        http="httptools",
+        http=GuardedProtocol,
+        proxy_headers=False,  # nothing here believes what a client says of its address
         ws="none",
         lifespan="off",
         log_config=None,

@@ -138,10 +138,14 @@ def test_names_only_in_the_framing_and_done_marker() -> None:
     assert kit.decode([unnamed.encode(), tail.encode()]) == kit.decode([text.encode()])
 
 
-def test_one_broken_line_is_skipped_and_two_are_not() -> None:
+def test_one_line_of_garbage_is_skipped_but_a_broken_event_is_a_loss() -> None:
     data = kit.stream_bytes("text")
     head, rest = data.split(b"\n\n", 1)
-    broken = b'data: {"type": "content_block_delta", "ind\n\n'
+    lost = b'data: {"type": "content_block_delta", "ind\n\n'
+    last = kit.decode([head, b"\n\n", lost, rest])[-1]
+    assert isinstance(last, events.Failed)
+    assert last.error.kind is UpstreamKind.MALFORMED
+    broken = b"data: still working on it\n\n"
     *got, end = kit.decode([head, b"\n\n", broken, rest])
     assert got == kit.decode([data])[:-1]
     assert end == events.Ended(flags=("malformed_chunk",))

@@ -59,7 +59,8 @@ class Gateway:
         if scope["type"] != "http":
             return
         request = Request(scope, receive)
-        route, parameters, methods = self.routes.find(request.method, request.path)
+        method = "GET" if request.method == "HEAD" else request.method
+        route, parameters, methods = self.routes.find(method, request.path)
         if route is None:
             await self._no_route(request, send, methods)
             return
@@ -191,6 +192,7 @@ class Gateway:
         if methods:
             allowed = ", ".join(sorted(methods))
             error = MethodNotAllowed(f"{request.method} is not allowed for {shown}. Use {allowed}.")
+            error.headers = (("allow", allowed),)
             error.headers = (("allow", allowed),)
         else:
             error = NotFound(

@@ -59,6 +59,11 @@ class RunningSandbox:
         self._server = server
         self._task = task
 
+    @property
+    def dialects(self) -> frozenset[str]:
+        """The dialects that its providers speak."""
+        return frozenset(_BY_DIALECT)
+
     def provider_base_url(self, dialect: str, *, provider: str | None = None) -> str:
         """The base URL of the simulated provider of a dialect.
 

@@ -25,7 +25,7 @@ from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
 from llm_router.wire.verbatim import NOT_JSON, dump, members
 
 BROKEN_MAX = 1
-"""How many frames that are no JSON are skipped before the stream is given up."""
+"""How many frames that are not even the beginning of JSON are skipped before the stream is given up."""
 
 Events = list[events.Event]
 _DELTA_TEXT = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
@@ -56,6 +56,7 @@ class Decoder:
         self._blocks: dict[int, _Block] = {}
         self._parts = 0
         self.broken = 0
+        self._closing = False
         self._calls = False
         self._started = False
         self._stopped = False
@@ -80,7 +81,7 @@ class Decoder:
         """The upstream closed cleanly: the last events."""
         if self.done:
             return []
-        broken = self.broken
+        broken, self._closing = self.broken, True
         out = self._frames(self._reader.close())
         self.broken = broken  # half an event at the end is a cut, not an event that is no JSON
         if self.done:
@@ -100,7 +101,8 @@ class Decoder:
             body = msgspec.json.decode(data)
         except NOT_JSON:
             self.broken += 1
-            if self.broken <= BROKEN_MAX:
+            lost = data.startswith(b"{")  # an event, and what it held is lost; else it was none
+            if self._closing or (not lost and self.broken <= BROKEN_MAX):
                 return []
             return self._fail("The provider's stream holds events that are no JSON.", UpstreamKind.MALFORMED)
         if not isinstance(body, dict):

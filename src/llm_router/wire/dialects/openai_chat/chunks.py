@@ -157,6 +157,8 @@ class ChunkMender:
             if b"\n" in data:  # a server that sends no blank lines between its events
                 for line in data.split(b"\n"):
                     self._frame(Frame(frame.event, line), out, last=last)
+            elif not last and data.startswith(b"{"):  # an event, and what it held is lost
+                self.error = malformed("an event that is broken: a part of the answer is lost")
             elif not last:
                 self._flag("malformed_chunk")
             elif not b"[DONE]".startswith(data):

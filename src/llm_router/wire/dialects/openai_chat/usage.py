@@ -207,9 +207,20 @@ def passed_usage(raw: object, reading: Reading, bill: Bill) -> dict[str, Any]:
         }
     right |= bill_members(bill)
     merged = {**right, **{name: value for name, value in raw.items() if name not in right}}
+    for name in ("prompt_tokens_details", "completion_tokens_details"):
+        if name in merged:
+            merged[name] = _believable(merged[name])
     if "cost" in raw:
         merged["upstream_cost"] = raw["cost"]
     return merged
+
+
+def _believable(details: object) -> dict[str, Any]:
+    """Details without counts that cannot be true; a strict client would choke on them."""
+    if not isinstance(details, dict):
+        return {}
+    wrong = {k for k, v in details.items() if isinstance(v, int | float) and token_count(v) is None}
+    return {name: value for name, value in details.items() if name not in wrong}
 
 
 def usage_object(bill: Bill) -> dict[str, Any]:
