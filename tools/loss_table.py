@@ -26,6 +26,7 @@ BEHIND = {
     "openai_responses": ("openai", "gpt-5.2"),
     "anthropic_messages": ("anthropic", "claude-sonnet-4-5"),
     "gemini_generate": ("google", "gemini-2.5-flash"),
+    "bedrock_converse": ("bedrock", "global.anthropic.claude-sonnet-4-5-20250929-v1:0"),
     "cohere_chat": ("cohere", "command-a-plus-05-2026"),
     "ollama_chat": ("ollama", "qwen3.6"),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from catalog.genai import GenaiPrices
 from catalog.litellm_table import LitellmTable
@@ -45,15 +45,17 @@ class Facts:
         output = text.output_tokens_max or _output_max(first, context)
         home = rows.get(dev.home or "", {})
         shutdown = text.shutdown or (None if text.earliest_shutdown_only else home.get("deprecation_date"))
+        capabilities = _capabilities(text, dev, first, pool)
         return ModelRow(
             id=id_,
             name=text.name,
             family=text.family or dev.family,
             developer=dev.developer,
             slugs=dev.slugs,
-            capabilities=_capabilities(text, dev, first, pool),
+            capabilities=capabilities,
             deployments=tuple(
-                self._deployment(h, dev, text, rows[h], context, output, shutdown) for h in hosts
+                self._deployment(h, dev, text, rows[h], context, output, shutdown, capabilities)
+                for h in hosts
             ),
             aliases=text.aliases,
             context_tokens=context,
@@ -95,6 +97,7 @@ class Facts:
         context: int | None,
         output: int | None,
         shutdown: str | None,
+        capabilities: Capabilities,
     ) -> DeploymentRow:
         """What differs at this host: smaller limits, an end of its own, its names of snapshots."""
         own_context = row.get("max_input_tokens")
@@ -109,9 +112,18 @@ class Facts:
             dated=self._dated(host, dev, text),
             context_tokens=int(own_context) if smaller and own_context is not None else None,
             output_tokens_max=own_output if own_output and output and own_output < output else None,
-            lacks=("tools",) if host in text.no_tools_at else (),
+            lacks=self._lacks(host, text, row, capabilities),
             shutdown=ends,
         )
+
+    def _lacks(
+        self, host: str, text: ModelText, row: Row, capabilities: Capabilities
+    ) -> tuple[Literal["tools", "json_schema"], ...]:
+        lacks: list[Literal["tools", "json_schema"]] = ["tools"] if host in text.no_tools_at else []
+        flag = self._sources(host).json_schema
+        if flag is not None and capabilities.json_schema and row.get(flag) is not True:
+            lacks.append("json_schema")
+        return tuple(lacks)
 
     def _dated(self, host: str, dev: DeveloperText, text: ModelText) -> dict[str, str]:
         """The developer's own provider knows its snapshots by name; elsewhere names are the host's own."""

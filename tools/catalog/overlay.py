@@ -21,10 +21,16 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Sources(_Strict, frozen=True, kw_only=True):
-    """What the sources call a provider; None or () where a source does not have it."""
+    """What the sources call a provider; None or () where a source does not have it.
+
+    Attributes:
+        litellm: prefixes of the table's keys.
+        json_schema: the table's flag for structured outputs, where not all models have them there.
+    """
 
     genai: str | None = None
-    litellm: tuple[str, ...] = ()  # prefixes of the table's keys
+    litellm: tuple[str, ...] = ()
+    json_schema: str | None = None
 
 
 class QuirkText(_Strict, frozen=True, kw_only=True):

@@ -101,7 +101,7 @@ class DeploymentRow(
     dated: dict[str, str] = {}
     context_tokens: int | None = None
     output_tokens_max: int | None = None
-    lacks: tuple[Literal["tools"], ...] = ()
+    lacks: tuple[Literal["tools", "json_schema"], ...] = ()
     shutdown: str | None = None
 
 

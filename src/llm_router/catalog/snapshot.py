@@ -189,9 +189,11 @@ def _link(row: ModelRow, prices: Mapping[str, Price], day: str) -> Model:
 
 def _deployment(row: ModelRow, at: DeploymentRow, prices: Mapping[str, Price]) -> Deployment:
     id_ = f"{at.provider}/{row.id}"
-    lacking = None
+    lacking = row.capabilities
     if "tools" in at.lacks:
-        lacking = msgspec.structs.replace(row.capabilities, tools=False, parallel_tools=False)
+        lacking = msgspec.structs.replace(lacking, tools=False, parallel_tools=False)
+    if "json_schema" in at.lacks:
+        lacking = msgspec.structs.replace(lacking, json_schema=False)
     return Deployment(
         id=id_,
         model=row.id,
@@ -200,7 +202,7 @@ def _deployment(row: ModelRow, at: DeploymentRow, prices: Mapping[str, Price]) -
         price=prices.get(id_),
         context_tokens=at.context_tokens if at.context_tokens is not None else row.context_tokens,
         output_tokens_max=at.output_tokens_max if at.output_tokens_max is not None else row.output_tokens_max,
-        capabilities=lacking,
+        capabilities=lacking if at.lacks else None,
     )
 
 
