@@ -33,7 +33,11 @@ def inputs(draw: st.DrawFn) -> dict[str, Any]:
     count = draw(st.sampled_from([0, 1, 2, 4, 6, 8]))
     providers = {
         f"p{n}": Provider(
-            id=f"p{n}", name=f"P{n}", base_url="http://x", dialect=draw(st.sampled_from(DIALECTS))
+            id=f"p{n}",
+            name=f"P{n}",
+            base_url="http://x",
+            dialect=draw(st.sampled_from(DIALECTS)),
+            developer=draw(st.sampled_from([None, "D", "X"])),
         )
         for n in range(count)
     }
@@ -173,11 +177,19 @@ def test_attempts_are_few_and_never_the_same_twice(given_: dict[str, Any], kinds
     assert tried == [c.deployment.id for c in plan.candidates][: len(tried)]
 
 
-@pytest.mark.parametrize("kind", set(UpstreamKind) - GOES_ON)
-def test_errors_of_the_request_end_the_plan(kind: UpstreamKind) -> None:
+def two(second: Capabilities | None = None, needs: str = "") -> Plan:
+    """The plan of a model that can do nothing, at two providers; the second may be able to do more."""
     providers = {n: Provider(id=n, name=n, base_url="http://x") for n in ("a", "b")}
     deployments = [
-        Deployment(id=f"{n}/m", model="m", provider=n, upstream_model="up", price=PRICE) for n in providers
+        Deployment(
+            id=f"{n}/m",
+            model="m",
+            provider=n,
+            upstream_model="up",
+            price=PRICE,
+            capabilities=second if n == "b" else None,
+        )
+        for n in providers
     ]
     model = Model(
         id="m",
@@ -187,8 +199,36 @@ def test_errors_of_the_request_end_the_plan(kind: UpstreamKind) -> None:
         capabilities=Capabilities(),
         deployments=tuple(deployments),
     )
-    plan = make_plan(
-        model, deployments, providers=providers, active=set(providers), front="openai_chat", needs=frozenset()
+    return make_plan(
+        model,
+        deployments,
+        providers=providers,
+        active=set(providers),
+        front="openai_chat",
+        needs=frozenset({needs} - {""}),
     )
-    assert len(plan.candidates) == 2
-    assert advance(plan, 1, UpstreamError("x", kind=kind)) is None
+
+
+@pytest.mark.parametrize(
+    ("need", "can"),
+    [
+        *(
+            (form, Capabilities(input_modalities=("text", form)))
+            for form in ("image", "audio", "video", "file")
+        ),
+        ("tools", Capabilities(tools=True)),
+        ("json_schema", Capabilities(json_schema=True)),
+        ("json_object", Capabilities(json_object=True)),
+        ("json_object", Capabilities(json_schema=True)),
+    ],
+)
+def test_who_can_do_it_comes_first(need: str, can: Capabilities) -> None:
+    assert [c.provider.id for c in two(can).candidates] == ["a", "b"]
+    assert [c.provider.id for c in two(can, need).candidates] == ["b", "a"]
+
+
+@pytest.mark.parametrize("kind", UpstreamKind)
+def test_which_errors_go_to_the_next_one(kind: UpstreamKind) -> None:
+    plan = two()
+    following = advance(plan, 1, UpstreamError("x", kind=kind))
+    assert following == (plan.candidates[1] if kind in GOES_ON else None)
