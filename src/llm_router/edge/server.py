@@ -17,8 +17,13 @@ from typing import Any
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-HEAD_BYTES_MAX = 64 * 1024
-"""Request line and headers together. Clients send a few hundred bytes."""
+HEAD_BYTES_MAX = 2 * 1024 * 1024
+"""Request line and headers together. Clients send a few hundred bytes; an absurd API key of a megabyte
+still gets the same 401 as any other."""
+
+LINGER_S = 1.0
+"""How long a refused client is heard out: closing at once would reset the connection, and the answer
+with it."""
 
 HEAD_S = 30.0
 """A head must be whole by then, and a new connection must have begun one."""
@@ -32,6 +37,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     _head_bytes = 0
     _in_head = True
+    _refused = False
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -43,14 +49,14 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
         if not self._in_head:
             super().data_received(data)
             return
         self._head_bytes += len(data)
         super().data_received(_without_upgrade(data))
-        if self._in_head and not self.transport.is_closing():
+        if self._in_head and not self._refused:
             if self._head_bytes > HEAD_BYTES_MAX:
                 self._refuse(431, f"The request's headers are larger than {HEAD_BYTES_MAX} bytes: send less.")
             elif self._head_timer is None:
@@ -101,8 +107,11 @@ class GuardedProtocol(HttpToolsProtocol):
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(
             body
         )
+        self._refused = True
+        self._head_came()
         self.transport.write(STATUS_LINE[status] + head + body)
-        self.transport.close()
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.close)
 
 
 _CODES = {400: "invalid_request", 408: "request_timeout", 431: "headers_too_large"}
