@@ -26,6 +26,7 @@ _KEPT = (
 )
 _HOLDERS = ("properties", "$defs", "definitions")
 _IGNORED = ("$schema", "$id", "$comment", "examples", "deprecated", "readOnly", "writeOnly", "nullable")
+_DEPTH_MAX = 60
 _ANCHORS = ("^", "$", "?=", "?!")
 
 Schema = dict[str, Any]
@@ -48,7 +49,7 @@ class _Writer:
         self.possible = True
 
     def write(self, node: Any, depth: int = 0) -> Any:
-        if not isinstance(node, dict) or depth > 60:
+        if not isinstance(node, dict) or depth > _DEPTH_MAX:
             self.possible = False  # true and false are schemas, but not here
             return node
         node = self._merged(node)
@@ -96,14 +97,14 @@ class _Writer:
 
     def _merged(self, node: Schema) -> Schema:
         """The node with its ``allOf`` written into it where the parts do not contradict each other."""
-        parts = node.get("allOf")
-        if not isinstance(parts, list):
-            return node
-        merged = {name: value for name, value in node.items() if name != "allOf"}
-        for part in parts:
-            if not isinstance(part, dict) or any(
-                merged.get(name, value) != value for name, value in part.items()
-            ):
+        for _ in range(_DEPTH_MAX):
+            parts = node.get("allOf")
+            if not isinstance(parts, list):
                 return node
-            merged |= part
-        return self._merged(merged)
+            merged = {name: value for name, value in node.items() if name != "allOf"}
+            for part in parts:
+                if not isinstance(part, dict) or any(name in merged for name in part):
+                    return node
+                merged |= part
+            node = merged
+        return node
