@@ -9,11 +9,11 @@ by the model (prefill) and may not end in white space.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 
 from llm_router.wire import chat
+from llm_router.wire.callids import CallIds
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialects.anthropic_messages.blocks import object_text
 from llm_router.wire.dialects.anthropic_messages.facts import NAME, cache_control
@@ -30,39 +30,6 @@ Wire = dict[str, object] | Raw
 Turn = tuple[str, list[Wire]]
 
 
-class CallIds:
-    """Ids of calls in the alphabet that the API takes, unique over the conversation.
-
-    An id that fits is kept. Others become a digest of themselves, so that the same conversation
-    always gives the same request (and hits the prompt cache).
-    """
-
-    def __init__(self) -> None:
-        self._wire: dict[str, str] = {}
-        self._used: set[str] = set()
-
-    def of_call(self, call_id: str) -> str:
-        wire, number = _fitting(call_id), 1
-        while wire in self._used:
-            number += 1
-            wire = _digest(f"{call_id}#{number}")
-        self._used.add(wire)
-        self._wire[call_id] = wire
-        return wire
-
-    def of_result(self, call_id: str) -> str:
-        """The id of the latest call that had this one."""
-        return self._wire.get(call_id) or _fitting(call_id)
-
-
-def _fitting(call_id: str) -> str:
-    return call_id if _ID.fullmatch(call_id) else _digest(call_id)
-
-
-def _digest(text: str) -> str:
-    return "toolu_" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:24]
-
-
 class Turns:
     """The conversation as the API wants it: ``system`` blocks and ``turns``."""
 
@@ -71,7 +38,7 @@ class Turns:
         self.turns: list[Turn] = []
         self._own = request.dialect == NAME
         self._losses = losses
-        self._ids = CallIds()
+        self._ids = CallIds(_ID, "toolu_")
         for message in request.messages:
             self._message(message)
         self._finish()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from llm_router.wire import media
 from llm_router.wire.chat import Citation, Media, Opaque, Part, Raw, Text, Thinking, ToolCall
-from llm_router.wire.dialects.bedrock_converse.facts import NAME
+from llm_router.wire.dialects.bedrock_converse.facts import JSON_TOOL, NAME
 from llm_router.wire.verbatim import is_object, items, members, string, value
 
 Block = dict[str, Raw]
@@ -35,13 +35,11 @@ def _tool_use(raw: Raw) -> Part | None:
     name = string(call.get("name"))
     if name is None or not is_client_call(value(call.get("type"))):
         return None
-    given = call.get("input")
-    empty = given is None or bytes(given) == b"null"
-    return ToolCall(
-        id=string(call.get("toolUseId")) or "",
-        name=name,
-        arguments="{}" if empty or given is None else bytes(given).decode("utf-8", "replace"),
-    )
+    given = bytes(call.get("input", b"null"))
+    arguments = "{}" if given == b"null" else given.decode("utf-8", "replace")
+    if name == JSON_TOOL:
+        return Text(text=arguments)
+    return ToolCall(id=string(call.get("toolUseId")) or "", name=name, arguments=arguments)
 
 
 def is_client_call(kind: object) -> bool:

@@ -13,25 +13,18 @@ import msgspec
 from llm_router.domain.errors import UnsupportedContent
 from llm_router.wire.chat import ChatRequest
 from llm_router.wire.dialect import Target
-from llm_router.wire.dialects.bedrock_converse.facts import ANTHROPIC, vendor_of
+from llm_router.wire.dialects.bedrock_converse.facts import AMAZON, ANTHROPIC, vendor_of
 from llm_router.wire.dialects.bedrock_converse.thinking import Thought, plan_thinking
-from llm_router.wire.dialects.bedrock_converse.tools import is_forced, tool_config
+from llm_router.wire.dialects.bedrock_converse.tools import is_forced, json_tool, single_call, tool_config
 from llm_router.wire.dialects.bedrock_converse.turns import Turns
-from llm_router.wire.jsonschema.closed import closed_schema
+from llm_router.wire.encoding import JSON_ONLY, JSON_SCHEMA, lose_options, output_limit
+from llm_router.wire.jsonschema.closed import closed_schema, is_object_schema
 from llm_router.wire.loss import Loss, Losses
 from llm_router.wire.quirks import apply_quirks
 from llm_router.wire.verbatim import value
 
-JSON_ONLY = "Answer with one JSON object and nothing else: no words before or after it and no code fence."
-JSON_SCHEMA = (
-    "Answer with one JSON value that satisfies the JSON schema below, and nothing else: "
-    "no words before or after it and no code fence.\n\n"
-)
-_SILENT_EXTRAS = ("stream_options", "usage", "store", "prompt_cache_retention", "prompt_cache_options")
-"""Members of other dialects about the transport or the provider's own storage: nothing of the answer is lost."""
-
 _TIERS = {"flex": "flex", "priority": "priority"}
-_TOP_K = {"anthropic": "top_k", "mistral": "top_k", "cohere": "k"}
+_TOP_K = {ANTHROPIC: "top_k", "mistral": "top_k", "cohere": "k"}
 _LABEL = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{0,256}")
 _LABELS_MAX = 16
 
@@ -49,11 +42,12 @@ def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[L
             "The conversation is empty: at least one message must hold text.", param="messages"
         )
     tools = tool_config(request, target, vendor, turns, losses)
-    output = _response_format(request, target, turns, losses)
-    limit = _max_tokens(request, target, losses)
+    output, tools = _response_format(request, target, vendor, turns, tools, losses)
+    limit = output_limit(request, target, losses)
     thought = plan_thinking(request, target, vendor, limit, turns, is_forced(tools), losses)
     config = _inference(request, target, vendor, thought, losses)
     fields = {**thought.fields, **_top_k(request, target, vendor, thought, losses)}
+    fields.update(single_call(request, target, vendor, tools, losses))
     if thought.effort is not None:
         output["effort"] = thought.effort
     body: dict[str, object] = {"messages": turns.messages}
@@ -73,34 +67,41 @@ def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[L
     return msgspec.json.encode(body), tuple(found)
 
 
-def _max_tokens(request: ChatRequest, target: Target, losses: Losses) -> int | None:
-    """The client's limit within the model's; else what the balance affords; else the provider's default."""
-    limit, most = request.max_tokens, target.output_tokens_max
-    if limit is None:
-        return target.output_tokens_cap
-    if most is not None and limit > most:
-        losses.add("max_tokens", f"the model gives at most {most} tokens")
-        return most
-    return limit
+def _response_format(
+    request: ChatRequest,
+    target: Target,
+    vendor: str,
+    turns: Turns,
+    tools: dict[str, object],
+    losses: Losses,
+) -> tuple[dict[str, object], dict[str, object]]:
+    """``outputConfig`` and ``toolConfig`` that ask for JSON.
 
-
-def _response_format(request: ChatRequest, target: Target, turns: Turns, losses: Losses) -> dict[str, object]:
-    """``outputConfig`` that asks for JSON; in the instructions where the model or the schema cannot."""
+    By structured output, else by a forced tool, else in the instructions. The forced tool is used
+    when the request has no tools of its own and asks for no reasoning.
+    """
     wanted = request.response_format
     if wanted is None or wanted.mode == "text":
-        return {}
+        return {}, tools
     if wanted.mode == "json_object" or wanted.schema is None:
         turns.instruct(JSON_ONLY)
         losses.add("response_format", "JSON is asked for in the instructions, not enforced")
-        return {}
+        return {}, tools
     closed = closed_schema(wanted.schema) if target.capabilities.json_schema else None
-    if closed is None:
-        turns.instruct(JSON_SCHEMA + bytes(wanted.schema).decode("utf-8", "replace"))
-        losses.add("response_format", "the schema is told in the instructions, not enforced")
-        return {}
-    told = {"name": wanted.name, "description": wanted.description}
-    schema = {"schema": bytes(closed).decode(), **{member: text for member, text in told.items() if text}}
-    return {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": schema}}}
+    if closed is not None:
+        told = {"name": wanted.name, "description": wanted.description}
+        schema = {"schema": bytes(closed).decode(), **{name: text for name, text in told.items() if text}}
+        return {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": schema}}}, tools
+    forcible = vendor in (ANTHROPIC, AMAZON) and not tools and request.reasoning is None
+    if forcible and is_object_schema(wanted.schema):
+        if wanted.strict:
+            losses.add(
+                "response_format.json_schema.strict", "the model follows the schema without a guarantee"
+            )
+        return {}, json_tool(wanted.schema, wanted.description)
+    turns.instruct(JSON_SCHEMA + bytes(wanted.schema).decode("utf-8", "replace"))
+    losses.add("response_format", "the schema is told in the instructions, not enforced")
+    return {}, tools
 
 
 def _inference(
@@ -157,7 +158,7 @@ def _top_k(
         )
     elif vendor in _TOP_K:
         return {_TOP_K[vendor]: request.top_k}
-    elif vendor == "amazon":
+    elif vendor == AMAZON:
         return {"inferenceConfig": {"topK": request.top_k}}
     else:
         losses.add("top_k", "the model has no such option here")
@@ -189,23 +190,10 @@ def _rest(body: dict[str, object], request: ChatRequest, losses: Losses) -> None
         body["serviceTier"] = {"type": _TIERS[tier]}
     elif tier not in (None, "auto", "default"):
         losses.add("service_tier", "the provider has no such tier")
-    for name, present in _unsaid(request).items():
-        if present:
+    for name, number in (
+        ("frequency_penalty", request.frequency_penalty),
+        ("presence_penalty", request.presence_penalty),
+    ):
+        if number:
             losses.add(name, "the API has no such option")
-    for name, raw in request.extras.items():
-        if name not in _SILENT_EXTRAS and bytes(raw) not in (b"null", b"false"):
-            losses.add(name, "the API has no such option")
-
-
-def _unsaid(request: ChatRequest) -> dict[str, bool]:
-    return {
-        "n": request.n > 1,
-        "logprobs": request.logprobs is True,
-        "top_logprobs": request.top_logprobs is not None,
-        "seed": request.seed is not None,
-        "frequency_penalty": bool(request.frequency_penalty),
-        "presence_penalty": bool(request.presence_penalty),
-        "verbosity": request.verbosity not in (None, "medium"),
-        "modalities": any(modality != "text" for modality in request.modalities),
-        "prompt_cache_key": request.prompt_cache_key is not None,
-    }
+    lose_options(request, losses, said=("user", "metadata", "service_tier", "parallel_tool_calls"))

@@ -15,6 +15,12 @@ CLAUDE_API = "anthropic_messages"
 https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking#thinking-encryption
 """
 
+JSON_TOOL = "reply_with_json"
+"""The tool that a model without structured outputs is made to call when a JSON schema was asked for.
+
+The decoder turns its call back into text: the client never sees it.
+"""
+
 ANTHROPIC = "anthropic"
 AMAZON = "amazon"
 

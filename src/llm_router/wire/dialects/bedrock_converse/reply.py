@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from llm_router.domain.errors import UpstreamError, UpstreamKind
 from llm_router.wire import chat, events
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialects.bedrock_converse.blocks import decode_block
 from llm_router.wire.dialects.bedrock_converse.errors import reported_error
 from llm_router.wire.dialects.bedrock_converse.facts import NAME, failure_of, finish_of
 from llm_router.wire.dialects.bedrock_converse.usage import decode_usage
+from llm_router.wire.failures import malformed
 from llm_router.wire.verbatim import dump, items, members, string, value
 
 _OPAQUE = ("additionalModelResponseFields", "trace")
@@ -24,10 +24,7 @@ def decode_reply(body: bytes) -> events.Reply:
     top = members(body) or {}
     message = members((members(top.get("output")) or {}).get("message"))
     if message is None:
-        raise reported_error(value(body)) or UpstreamError(
-            "The provider's reply is no Converse reply: it holds no output.message.",
-            kind=UpstreamKind.MALFORMED,
-        )
+        raise reported_error(value(body)) or malformed("a reply without output.message")
     native = string(top.get("stopReason"))
     failure = failure_of(native)
     if failure is not None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 
-import msgspec
-
 from llm_router.domain.errors import UnsupportedContent
 from llm_router.wire import media
 from llm_router.wire.chat import Media
+from llm_router.wire.encoding import inlined
 from llm_router.wire.loss import Losses
 
 NAME_CHARS_MAX = 200
@@ -76,8 +75,7 @@ def media_block(part: Media, names: DocumentNames, losses: Losses) -> dict[str, 
     Raises:
         UnsupportedContent: the API takes no media of that kind.
     """
-    if part.url is not None and media.is_data_url(part.url):
-        part = _inline(part)
+    part = inlined(part)
     if part.data is None:
         raise UnsupportedContent(
             "This provider takes the bytes of media only: send them as base64 (a data URL) instead of "
@@ -98,14 +96,6 @@ def media_block(part: Media, names: DocumentNames, losses: Losses) -> dict[str, 
     if format_ is None:
         raise _refused(found or declared or "unknown content")
     return {"document": {"format": format_, "name": names.name(part.filename), "source": source}}
-
-
-def _inline(part: Media) -> Media:
-    try:
-        media_type, data = media.parse_data_url(part.url or "")
-    except ValueError as error:
-        raise UnsupportedContent(f"A data URL cannot be read: {error}.", param="messages") from None
-    return msgspec.structs.replace(part, url=None, data=data, media_type=media_type)
 
 
 def _block(kind: str, format_: str | None, part: Media, known: str | None) -> dict[str, object]:

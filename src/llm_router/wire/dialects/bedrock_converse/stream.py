@@ -13,14 +13,15 @@ import binascii
 from collections.abc import Callable
 from typing import Any
 
-from llm_router.domain.errors import UpstreamError, UpstreamKind
+from llm_router.domain.errors import UpstreamError
 from llm_router.wire import events
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialects.bedrock_converse.blocks import citation, is_client_call
 from llm_router.wire.dialects.bedrock_converse.errors import stream_error
-from llm_router.wire.dialects.bedrock_converse.facts import NAME, failure_of, finish_of
+from llm_router.wire.dialects.bedrock_converse.facts import JSON_TOOL, NAME, failure_of, finish_of
 from llm_router.wire.dialects.bedrock_converse.reply import guardrail_reason, opaque, stop_sequence
 from llm_router.wire.dialects.bedrock_converse.usage import decode_usage
+from llm_router.wire.failures import malformed, truncated
 from llm_router.wire.framing.aws import EventStreamReader, Message
 from llm_router.wire.verbatim import dump, members, value
 
@@ -36,7 +37,7 @@ class _Block:
     def __init__(self, part: int, form: str, kind: str = "", start: Body | None = None) -> None:
         self.part = part
         self.form = form
-        self.kind = kind  # the block's member, where ``start`` is its value
+        self.kind = kind  # its member, if it began with one; ``start`` is the member's value
         self.start = start or {}
         self.said = False  # whether any text went out
         self.signature: str | None = None
@@ -67,8 +68,7 @@ class Decoder:
         for message in self._reader.feed(data):
             out += self._message(message)
         if self._reader.error is not None and not self._done:
-            why = f"The provider's stream is damaged: {self._reader.error}."
-            out += self._fail(UpstreamError(why, kind=UpstreamKind.MALFORMED))
+            out += self._fail(malformed(f"a damaged stream: {self._reader.error}"))
         return out
 
     def close(self) -> Events:
@@ -77,8 +77,7 @@ class Decoder:
             return []
         if self._stopped:
             return self._end()
-        why = "The provider's stream ended before the answer was complete."
-        return self._fail(UpstreamError(why, kind=UpstreamKind.TRUNCATED))
+        return self._fail(truncated())
 
     def _message(self, message: Message) -> Events:
         if self._done:
@@ -90,8 +89,7 @@ class Decoder:
             return []
         body = value(message.payload)
         if not isinstance(body, dict):
-            why = "The provider's stream holds an event that is no JSON object."
-            return self._fail(UpstreamError(why, kind=UpstreamKind.MALFORMED))
+            return self._fail(malformed("an event that is no JSON object"))
         out = handler(self, body, message.payload)
         if not self._started:
             self._started = True
@@ -119,7 +117,10 @@ class Decoder:
         ):
             self._open(index, "media" if kind == "image" else "opaque", kind, inner)
             return out
-        block = self._open(index, "tool_call")
+        if inner["name"] == JSON_TOOL:
+            block = self._open(index, "text", kind)
+            return [*out, events.PartOpened(part=block.part, form="text")]
+        block = self._open(index, "tool_call", kind)
         self._calls = True
         id_ = inner.get("toolUseId")
         opened = events.PartOpened(
@@ -171,7 +172,7 @@ class Decoder:
         piece = more.get("input") if isinstance(more, dict) else None
         if block is None or not isinstance(piece, str) or not piece:
             return []
-        if block.form != "tool_call":
+        if block.form not in ("tool_call", "text"):
             block.pieces.append(piece)
             return []
         block.said = True
@@ -236,7 +237,7 @@ class Decoder:
                     events.PartOpened(part=block.part, form="opaque", dialect=NAME, name=block.kind, raw=raw),
                     closed,
                 ]
-            case "tool_call" if not block.said:
+            case "tool_call" | "text" if block.kind and not block.said:
                 return [events.PartDelta(part=block.part, text="{}"), closed]
         return [closed]
 

@@ -12,17 +12,21 @@ import re
 from llm_router.domain.errors import UnsupportedContent
 from llm_router.wire.chat import ChatRequest, Raw, Tool, ToolChoice
 from llm_router.wire.dialect import Target
+from llm_router.wire.dialects.bedrock_converse.facts import ANTHROPIC, JSON_TOOL
 from llm_router.wire.dialects.bedrock_converse.turns import Block, Turns
+from llm_router.wire.encoding import parameters_of
 from llm_router.wire.jsonschema.closed import closed_schema, object_schema
 from llm_router.wire.loss import Losses
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_SINGLE = re.compile(r"claude-[a-z]+-(4-[5-9]|[5-9])")
+"""Claude since 4.5."""
+
 _UNFORCED = ("ai21", "cohere", "meta")
 """Vendors whose models refuse to be made to call a tool: of the choices they know only "auto".
 
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolChoice.html
 """
-_CUSTOM_INPUT = Raw(b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}')
 
 
 def tool_config(
@@ -47,9 +51,29 @@ def tool_config(
     config: dict[str, object] = {"tools": tools}
     if choice is not None and named:
         config.update(_choice(choice, vendor, losses))
-    if request.parallel_tool_calls is False:
-        losses.add("parallel_tool_calls", "the model may always call several tools at once")
     return config
+
+
+def json_tool(schema: Raw, description: str | None) -> dict[str, object]:
+    """``toolConfig`` with the one tool whose input is the answer."""
+    spec = {
+        "name": JSON_TOOL,
+        "description": description or "Give the answer in this form.",
+        "inputSchema": {"json": object_schema(schema)},
+    }
+    return {"tools": [{"toolSpec": spec}], "toolChoice": {"tool": {"name": JSON_TOOL}}}
+
+
+def single_call(
+    request: ChatRequest, target: Target, vendor: str, config: dict[str, object], losses: Losses
+) -> dict[str, object]:
+    """What keeps a model from calling several tools at once: only newer Claude models can be told."""
+    if request.parallel_tool_calls is not False or not config:
+        return {}
+    if vendor == ANTHROPIC and _SINGLE.search(target.model) and not is_forced(config):
+        return {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}
+    losses.add("parallel_tool_calls", "the model may call several tools at once")
+    return {}
 
 
 def is_forced(config: dict[str, object]) -> bool:
@@ -79,13 +103,8 @@ def _tool(tool: Tool, target: Target, losses: Losses) -> dict[str, object]:
     spec: dict[str, object] = {"name": tool.name}
     if tool.description:
         spec["description"] = tool.description
-    if tool.custom:
-        if tool.format is not None and b"grammar" in bytes(tool.format):
-            losses.add("tools[].custom.format", "free-text tools have no grammar here")
-        spec["inputSchema"] = {"json": _CUSTOM_INPUT}
-        return {"toolSpec": spec}
-    schema = object_schema(tool.parameters)
-    if tool.strict:
+    schema = parameters_of(tool, losses)
+    if tool.strict and not tool.custom:
         closed = closed_schema(schema) if target.capabilities.json_schema else None
         if closed is None:
             losses.add(
@@ -99,7 +118,7 @@ def _tool(tool: Tool, target: Target, losses: Losses) -> dict[str, object]:
 
 def _bare(name: str) -> Block:
     """A tool of which only earlier calls are known."""
-    return {"toolSpec": {"name": name, "inputSchema": {"json": object_schema(None)}}}
+    return {"toolSpec": {"name": name, "inputSchema": {"json": {"type": "object", "properties": {}}}}}
 
 
 def _choice(choice: ToolChoice, vendor: str, losses: Losses) -> dict[str, object]:

@@ -18,6 +18,7 @@ from llm_router.wire.callids import CallIds
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialects.bedrock_converse.facts import AMAZON, ANTHROPIC, CLAUDE_API, NAME
 from llm_router.wire.dialects.bedrock_converse.sources import DocumentNames, media_block
+from llm_router.wire.encoding import arguments_object
 from llm_router.wire.loss import Losses
 from llm_router.wire.verbatim import members
 
@@ -177,22 +178,8 @@ class Turns:
 
     def _call(self, part: chat.ToolCall) -> Block:
         self.tools[part.name] = None
-        call = {"toolUseId": self._ids.of_call(part.id), "name": part.name, "input": self._input(part)}
-        return {"toolUse": call}
-
-    def _input(self, part: chat.ToolCall) -> object:
-        if part.custom:
-            return {"input": part.arguments}
-        raw = part.arguments.strip().encode("utf-8", "replace")
-        if not raw:
-            return {}
-        if members(raw) is not None:
-            return Raw(raw)
-        self._losses.add(
-            "messages[].tool_calls[].function.arguments",
-            'they are no JSON object and were sent as the text member "_raw" of one',
-        )
-        return {"_raw": part.arguments}
+        given = arguments_object(part, self._losses)
+        return {"toolUse": {"toolUseId": self._ids.of_call(part.id), "name": part.name, "input": given}}
 
     def _result(self, part: chat.ToolResult) -> Block:
         if part.name is not None:
