@@ -12,6 +12,7 @@ from llm_router.sandbox.model import simulate
 from llm_router.sandbox.prompt import Prompt, Words
 from llm_router.sandbox.stream import small_events
 from llm_router.wire import chat
+from llm_router.wire.dialects.anthropic_messages.encode import JSON_ONLY, JSON_SCHEMA
 from llm_router.wire.events import Choice, Finish
 from llm_router.wire.fold import fold
 
@@ -50,6 +51,42 @@ def test_answer_names_the_model_and_echoes() -> None:
     text = said(ask("Tell me a story about a cat."))
     assert text.startswith("[simulated gpt-4o] ")
     assert "Tell me a story about a cat." in text
+
+
+def system(text: str) -> tuple[chat.Message, ...]:
+    return (chat.Message(role="system", parts=(chat.Text(text=text),)),)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        JSON_ONLY,
+        "You are a clerk. Respond only with valid JSON.",
+        "Reply in JSON.",
+        "Always return a JSON object with the schema {broken.",
+    ],
+)
+def test_json_that_the_system_prompt_orders_is_valid(order: str) -> None:
+    made = msgspec.json.decode(said(ask("What is 2+2?", before=system(order))))
+    assert made["answer"].startswith("2 + 2 = 4.")
+
+
+def test_json_of_a_schema_that_the_system_prompt_tells_is_of_it() -> None:
+    schema = '{"type":"object","properties":{"city":{"type":"string"},"n":{"type":"integer"}},"required":["city","n"]}'
+    made = msgspec.json.decode(
+        said(ask("Is Paris large?", before=system(JSON_SCHEMA + schema + "\nBe brief.")))
+    )
+    assert isinstance(made["city"], str)
+    assert set(made) == {"city", "n"}
+    assert isinstance(made["n"], int)
+
+
+@pytest.mark.parametrize(
+    "order", ["Answer questions about JSON.", "Never write JSON.", "You return parcels."]
+)
+def test_a_word_of_json_is_no_order(order: str) -> None:
+    text = said(ask("Hello", before=system(order)))
+    assert text.startswith("[simulated gpt-4o]")
 
 
 def test_same_request_same_answer_streamed_or_not() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import msgspec
@@ -24,6 +25,12 @@ _BEGIN = re.compile(
     r"(?:the\s+words?\s+)?(?:\"([^\"]+)\"|'([^']+)'|“([^”]+)”|([^\n.!?,]+))",
     re.IGNORECASE,
 )
+_JSON = re.compile(
+    r"(?<!\bnot )(?<!\bnever )\b(?:answer|respond|reply|return|output|write)(?:\s+(?:always|only|just|strictly|exclusively|with|in|as|using|"
+    r"a|an|one|single|valid|raw|plain|strict|nothing|but))*\s+JSON\b",
+    re.IGNORECASE,
+)
+_SCHEMA = re.compile(r"\bschema\b[^{]*(?=\{)", re.IGNORECASE)
 _NAMED = re.compile(r"\bmy name is\s+([A-Z][\w'-]*)", re.IGNORECASE)
 _ASKS_NAME = re.compile(r"\bwhat(?:'s|\u2019s| is) my name\b", re.IGNORECASE)
 _CLOSINGS = (
@@ -45,14 +52,37 @@ def text_answer(prompt: Prompt, choice: int) -> str:
     return text if wanted is None else _lengthened(text, wanted)
 
 
+def wants_json(prompt: Prompt) -> bool:
+    """Whether the response format asks for JSON, or the system prompt orders it."""
+    wanted = prompt.request.response_format
+    if wanted is not None and wanted.mode != "text":
+        return True
+    return _JSON.search(prompt.system[:READ_CHARS]) is not None
+
+
 def json_answer(prompt: Prompt) -> str:
-    """A JSON text as the request's response format wants it."""
+    """A JSON text as the request's response format, or else the system prompt, wants it."""
     wanted = prompt.request.response_format
     if wanted is not None and wanted.mode == "json_schema" and wanted.schema is not None:
         made = instance(msgspec.json.decode(wanted.schema), prompt.words)
+    elif (schema := _told_schema(prompt.system[:READ_CHARS])) is not None:
+        made = instance(schema, prompt.words)
     else:
         made = {"simulated": True, "model": prompt.request.model, "answer": _body(prompt)}
     return msgspec.json.encode(made).decode()
+
+
+def _told_schema(system: str) -> dict[str, object] | None:
+    """The JSON schema that stands behind an order to answer in JSON; None if none does."""
+    order = _JSON.search(system)
+    found = None if order is None else _SCHEMA.search(system, order.end())
+    if found is None:
+        return None
+    try:
+        schema, _ = json.JSONDecoder().raw_decode(system, found.end())
+    except (ValueError, RecursionError):
+        return None
+    return schema if isinstance(schema, dict) else None
 
 
 def _body(prompt: Prompt) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import msgspec
 
 from llm_router.sandbox import tokens
-from llm_router.sandbox.answer import json_answer, text_answer
+from llm_router.sandbox.answer import json_answer, text_answer, wants_json
 from llm_router.sandbox.prompt import Prompt
 from llm_router.sandbox.reasoning import Thoughts, think
 from llm_router.sandbox.signature import mint
@@ -92,8 +92,7 @@ class _Draft:
             self._call(calls, signed=thoughts is not None)
 
     def _text(self) -> str:
-        wanted = self._request.response_format
-        if wanted is not None and wanted.mode != "text":
+        if wants_json(self._prompt):
             return json_answer(self._prompt)
         return text_answer(self._prompt, self._index)
 
