@@ -248,12 +248,31 @@ def test_models_need_neither_gateway_nor_data(cli: Cli) -> None:
     assert done.returncode == 0
     assert done.stdout.splitlines()[0].split()[:2] == ["FAMILY", "MODEL"]
     assert any(line.split()[1:2] == ["gpt-5-mini"] for line in done.stdout.splitlines())
-    assert "--all shows those" in done.stderr
+    assert "--all shows all others too" in done.stderr
     assert not cli.data_dir.exists()
     assert cli.json("models")["data"] == []
     everything = cli.json("models", "--all")["data"]
     assert len(everything) > 150
-    assert "none of these can be called yet" in cli.run("models").stderr
+    assert "shutdown" in {model["status"] for model in everything}
+    for words in ((), ("--sandbox",)):
+        shown = cli.run("models", *words)
+        assert " active " in shown.stdout
+        assert " shutdown " not in shown.stdout
+    assert all(model["status"] != "shutdown" for model in cli.json("models", "--sandbox")["data"])
+
+
+def test_that_no_provider_is_active_is_said_before_the_list(cli: Cli) -> None:
+    both = subprocess.run(
+        [sys.executable, "-m", "llm_router.cli", "models"],
+        env=cli.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+    )
+    lines = both.stdout.splitlines()
+    assert "none of these models can be called yet" in lines[0]
+    assert lines[1].startswith("FAMILY")
 
 
 def test_models_of_the_sandbox_are_all_but_those_switched_off(cli: Cli, tmp_path: Path) -> None:

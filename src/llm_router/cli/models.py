@@ -8,28 +8,34 @@ from typing import Any
 import msgspec
 
 from llm_router.cli.output import note, print_json, print_table, printable
+from llm_router.domain.model import Status
 
 _COLUMNS = ("FAMILY", "MODEL", "CONTEXT", "$/M IN", "$/M OUT", "STATUS", "PROVIDERS")
+_NONE_ACTIVE = (
+    "No provider is active, so none of these models can be called yet; llm-router config check says why."
+)
 _RIGHT = frozenset({"CONTEXT", "$/M IN", "$/M OUT"})
 
 
 def list_models(arguments: argparse.Namespace) -> int:
-    """Those that can be called now; with ``--all``, or when there are none, all of them."""
+    """Those that can be called now; when there are none, those that could be; with ``--all`` all of them."""
     from llm_router.cli.world import run_command
 
     page: dict[str, Any] = run_command(arguments, "models", {})
     entries: list[dict[str, Any]] = page["data"]
-    ready = [entry for entry in entries if entry["available"]]
+    alive = [entry for entry in entries if entry["status"] != Status.SHUTDOWN]
+    ready = [entry for entry in alive if entry["available"]]
     if arguments.json:
         print_json({**page, "data": entries if arguments.all else ready})
         return 0
-    shown = entries if arguments.all or not ready else ready
+    shown = entries if arguments.all else ready or alive
+    if not ready:  # first, since it says how to read the list
+        note(_NONE_ACTIVE)
     shown = sorted(shown, key=lambda entry: (entry["family"].lower(), entry["id"]))
     print_table(_COLUMNS, [_row(entry) for entry in shown], _RIGHT)
-    if not ready:
-        note("No provider is active, so none of these can be called yet; llm-router config check says why.")
-    elif not arguments.all and len(ready) < len(entries):
-        note(f"{len(ready)} of {len(entries)} models; --all shows those whose providers are not active too.")
+    if not arguments.all and len(shown) < len(entries):
+        also = "those past their shutdown" if shown is alive else "all others"
+        note(f"{len(shown)} of {len(entries)} models; --all shows {also} too.")
     return 0
 
 

@@ -44,7 +44,7 @@ def build_parser() -> Parser:
     _add_keys(commands, where, output)
     _add_credits(commands, where, output)
     models = commands.add_parser("models", parents=[where, output], help="list models with their prices")
-    models.add_argument("--all", action="store_true", help="those whose providers are not active too")
+    models.add_argument("--all", action="store_true", help="those that cannot be called too")
     _add_config(commands, where, output)
     _add_local(commands, _where(), output)
     sandbox = commands.add_parser("sandbox", help="run only the simulated providers")
