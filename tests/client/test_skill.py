@@ -20,6 +20,7 @@ from test_client_sandbox import check_every_command, png
 
 import llm_router_client
 from llm_router import __version__
+from llm_router.catalog.snapshot import compile_snapshot, load_builtin
 from llm_router.domain import errors
 
 ROOT = SKILL.parent
@@ -160,6 +161,18 @@ def test_every_command_under_python_3_9(gateway: Gateway, tmp_path: Path) -> Non
     check_every_command(gateway, str(tmp_path / "dot.png"), python=python)
 
 
+@pytest.mark.parametrize("page", PAGES[:3], ids=lambda page: page.name)
+def test_the_models_that_it_names_are_active(page: Path) -> None:
+    data = load_builtin()
+    models = compile_snapshot(data, today=data.as_of).models
+    families = (
+        r"\b(?:gpt|claude|gemini|grok|llama|mistral|qwen|deepseek)-?\d[\w.-]*|\bclaude-[a-z]+-\d[\w.-]*"
+    )
+    named = {name.rstrip(".") for name in re.findall(families, page.read_text(encoding="utf-8"))}
+    assert len(named) >= 4
+    assert {name: str(models[name].status) for name in named} == dict.fromkeys(named, "active")
+
+
 def programs(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
@@ -183,9 +196,9 @@ def test_the_recipes_run(gateway: Gateway, tmp_path: Path) -> None:
     routing, fallback, test = programs(SKILL / "references" / "recipes.md")
     out = run_program(gateway, routing, tmp_path)
     assert [line.split(" for ")[0] for line in out.splitlines()[::2]] == [
-        "gpt-5-mini",
-        "claude-sonnet-4-5",
-        "gemini-2.5-pro",
+        "gpt-5.4-mini",
+        "claude-sonnet-4-6",
+        "claude-opus-5",
     ]
     assert "failed" not in out
     out = run_program(gateway, fallback, tmp_path)
