@@ -563,7 +563,7 @@ def test_the_record_is_found_by_header_and_by_reply_id(
     assert by_header == by_reply
     assert by_header["id"] == header
     assert by_header["reply_id"] == reply_id
-    assert by_header.get("stream", False) is streamed
+    assert by_header["stream"] is streamed
     assert by_header["cost_pusd"] == sum(line["amount_pusd"] for line in by_header["cost"])
 
 

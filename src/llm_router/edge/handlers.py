@@ -125,9 +125,10 @@ async def generation(gateway: Gateway, request: Request, send: Send, parameters:
 
 
 def generation_entry(record: ExchangeRecord) -> dict[str, object]:
-    """The record as JSON, with money in exact decimal dollars beside the picodollars."""
-    entry: dict[str, object] = {"object": "generation", **msgspec.to_builtins(record)}
-    entry.pop("account", None)
+    """The record as JSON, every member of it there, with money in exact decimal dollars beside the
+    picodollars."""
+    entry: dict[str, object] = {"object": "generation"}
+    entry |= {name: getattr(record, name) for name in record.__struct_fields__ if name != "account"}
     usage = record.usage
     entry["usage"] = {
         **msgspec.to_builtins(usage),
