@@ -273,6 +273,7 @@ def test_that_no_provider_is_active_is_said_before_the_list(cli: Cli) -> None:
     lines = both.stdout.splitlines()
     assert "none of these models can be called yet" in lines[0]
     assert lines[1].startswith("FAMILY")
+    assert lines[-1].endswith("--all shows those past their shutdown too.")
 
 
 def test_models_of_the_sandbox_are_all_but_those_switched_off(cli: Cli, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def list_models(arguments: argparse.Namespace) -> int:
     shown = sorted(shown, key=lambda entry: (entry["family"].lower(), entry["id"]))
     print_table(_COLUMNS, [_row(entry) for entry in shown], _RIGHT)
     if not arguments.all and len(shown) < len(entries):
-        also = "those past their shutdown" if shown is alive else "all others"
+        also = "all others" if ready else "those past their shutdown"
         note(f"{len(shown)} of {len(entries)} models; --all shows {also} too.")
     return 0
 
