@@ -143,9 +143,10 @@ def annotation(source: Citation, at: int) -> dict[str, Any] | None:
 
 
 def complete_notes(value: object) -> bool:
-    """Give page citations, anywhere in an event, the members that clients rely on; say if any lacked them.
+    """Give texts their citations, and these the members that clients rely on; say if any lacked them.
 
-    xAI leaves out all but the address. ``value`` is changed in place.
+    xAI leaves out all but the address, mistral.rs the list itself. ``value`` is an event or a part of
+    one, and is changed in place.
     """
     if isinstance(value, list):
         return sum(complete_notes(item) for item in value) > 0
@@ -156,8 +157,11 @@ def complete_notes(value: object) -> bool:
         missing = {name: found for name, found in missing.items() if value.get(name) is None}
         value.update(missing)
         return bool(missing)
+    bare = value.get("type") == "output_text" and not isinstance(value.get("annotations"), list)
+    if bare:
+        value["annotations"] = []
     holders = ("annotation", "annotations", "part", "item", "content", "response", "output")
-    return sum(complete_notes(value[name]) for name in holders if name in value) > 0
+    return sum(complete_notes(value[name]) for name in holders if name in value) > 0 or bare
 
 
 def input_part(part: Text | Media, *, own: bool) -> dict[str, Any]:

@@ -166,8 +166,7 @@ class ItemWriter:
             return
         item = reasoning_item(part)
         if self._stateless and "encrypted_content" not in item and "content" not in item:
-            if part.text:
-                self._losses.add("messages[].reasoning", "it came without the state that can be sent back")
+            self._losses.add("messages[].reasoning", "it came without the state that can be sent back")
             return
         if not followed:
             self._losses.add("messages[].reasoning", "reasoning with nothing behind it is refused")

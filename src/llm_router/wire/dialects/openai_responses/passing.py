@@ -18,7 +18,7 @@ from llm_router.wire.dialects.openai_responses.mend import EventMender
 from llm_router.wire.dialects.openai_responses.reply import open_response, reply_of
 from llm_router.wire.dialects.openai_responses.response import head_of
 from llm_router.wire.dialects.openai_responses.stream import LAST, ResponsesStreamDecoder
-from llm_router.wire.dialects.openai_responses.usage import passed_usage, read_usage
+from llm_router.wire.dialects.openai_responses.usage import DETAILS, passed_usage, read_usage
 from llm_router.wire.dialects.openai_responses.words import encode, load_object, members, text_of, value_of
 from llm_router.wire.dialects.openai_responses.writer import frame
 from llm_router.wire.fold import unfold
@@ -173,8 +173,11 @@ def _lines(data: bytes) -> bytes:
 def _billed(response: dict[str, Raw], bill: Bill) -> dict[str, Any]:
     """The usage for the client. Verbatim members stay verbatim."""
     plain = load_object(encode(response)) or {}
-    usage = members(response.get("usage"))
-    return passed_usage(usage if usage else None, read_usage(plain), bill)
+    usage: dict[str, Any] = dict(members(response.get("usage")) or {})
+    for name in DETAILS:
+        if name in usage:
+            usage[name] = members(usage[name])
+    return passed_usage(usage or None, read_usage(plain), bill)
 
 
 class PassedResponse:

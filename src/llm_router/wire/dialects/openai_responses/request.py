@@ -52,7 +52,7 @@ def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[L
     own = request.dialect == NAME
     stored = own and request.extras.get("store") is not None and bytes(request.extras["store"]) == b"true"
     body: dict[str, Any] = {"model": target.model}
-    instructions, messages = _instructions(request.messages)
+    instructions, messages = _instructions(request)
     if instructions is not None:
         body["instructions"] = instructions
     body["input"] = ItemWriter(request, target, losses, stateless=not stored).items(messages)
@@ -75,9 +75,11 @@ def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[L
     return encode(body), tuple(losses.found)
 
 
-def _instructions(messages: tuple[Message, ...]) -> tuple[str | None, tuple[Message, ...]]:
+def _instructions(request: ChatRequest) -> tuple[str | None, tuple[Message, ...]]:
     """The text of a system message at the start, if something follows it, and the other messages."""
-    if len(messages) < 2 or messages[0].role not in ("system", "developer"):
+    messages = request.messages
+    roles = ("system",) if request.dialect == NAME else ("system", "developer")
+    if len(messages) < 2 or messages[0].role not in roles:
         return None, messages
     texts = [part.text for part in messages[0].parts if isinstance(part, Text)]
     if len(texts) < len(messages[0].parts):

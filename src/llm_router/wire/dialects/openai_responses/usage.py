@@ -17,6 +17,9 @@ from llm_router.wire.dialect import Bill
 FLAG_INVALID = "usage_invalid"  # counts that cannot be true: treated as not reported
 FLAG_CONTRADICTORY = "usage_contradictory"  # counts that do not add up; the sensible ones were taken
 
+DETAILS = ("input_tokens_details", "output_tokens_details")
+"""Members of a usage object that official clients expect as objects."""
+
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """What a usage object says. ``usage`` None: nothing, or nothing believable (see ``flags``)."""
@@ -143,7 +146,7 @@ def passed_usage(raw: object, reading: Reading, bill: Bill) -> dict[str, Any]:
     if metered is not None and metered.provenance is not Provenance.REPORTED:
         return usage_object(bill)
     right = _members(reported)
-    for name in ("input_tokens_details", "output_tokens_details"):
+    for name in DETAILS:
         right[name] = right[name] | _details(raw, name)
     right |= bill_members(bill)
     merged = {**right, **{name: value for name, value in raw.items() if name not in right}}
