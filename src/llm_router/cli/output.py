@@ -56,6 +56,7 @@ def _print_styled(columns: Sequence[str], rows: Sequence[Sequence[str]], right: 
 
 def note(text: str) -> None:
     """A word for people, on standard error, so that it does not mix with results."""
+    sys.stdout.flush()  # so that both stand in order where they go to the same place
     print(text, file=sys.stderr)
 
 
