@@ -105,7 +105,9 @@ def test_base_urls() -> None:
 def test_standalone_ends_on_interrupt() -> None:
     code = "from llm_router.sandbox.server import run_standalone; run_standalone(port=0, ready=lambda u: print(u, flush=True))"
     default = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - a background job ignores it
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, preexec_fn=default) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, preexec_fn=default
+    ) as process:
         assert process.stdout is not None
         url = process.stdout.readline().decode().strip()
         with urlopen(url, timeout=30) as reply:

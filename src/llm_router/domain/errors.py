@@ -1,26 +1,26 @@
 """One error tree. Each class fixes HTTP status, code, whose fault it is and whether to retry.
 
-    RouterError
-    +-- ClientError                      the caller's to mend
-    |   +-- InvalidRequest               400 invalid_request
-    |   +-- UnsupportedContent           400 unsupported_content (no provider of the model takes it)
-    |   +-- LossRefused                  400 lossy_translation   (strict mode)
-    |   +-- MissingApiKey                401 missing_api_key
-    |   +-- InvalidApiKey                401 invalid_api_key
-    |   +-- InsufficientCredits          402 insufficient_credits
-    |   +-- ModelNotAllowed              403 model_not_allowed
-    |   +-- ModelNotFound                404 model_not_found
-    |   +-- NotFound                     404 not_found
-    |   +-- MethodNotAllowed             405 method_not_allowed
-    |   +-- PayloadTooLarge              413 payload_too_large
-    |   +-- UnsupportedEncoding          415 unsupported_media_type
-    |   +-- RateLimitExceeded            429 rate_limit_exceeded
-    +-- GatewayError                     ours
-    |   +-- ServerError                  500 server_error
-    |   +-- LedgerUnavailable            503 ledger_unavailable
-    |   +-- Overloaded                   503 overloaded
-    |   +-- ProviderNotConfigured        503 provider_not_configured
-    +-- UpstreamError                    the provider's: its own 4xx/5xx status, else 502 or 504
+RouterError
++-- ClientError                      the caller's to mend
+|   +-- InvalidRequest               400 invalid_request
+|   +-- UnsupportedContent           400 unsupported_content (no provider of the model takes it)
+|   +-- LossRefused                  400 lossy_translation   (strict mode)
+|   +-- MissingApiKey                401 missing_api_key
+|   +-- InvalidApiKey                401 invalid_api_key
+|   +-- InsufficientCredits          402 insufficient_credits
+|   +-- ModelNotAllowed              403 model_not_allowed
+|   +-- ModelNotFound                404 model_not_found
+|   +-- NotFound                     404 not_found
+|   +-- MethodNotAllowed             405 method_not_allowed
+|   +-- PayloadTooLarge              413 payload_too_large
+|   +-- UnsupportedEncoding          415 unsupported_media_type
+|   +-- RateLimitExceeded            429 rate_limit_exceeded
++-- GatewayError                     ours
+|   +-- ServerError                  500 server_error
+|   +-- LedgerUnavailable            503 ledger_unavailable
+|   +-- Overloaded                   503 overloaded
+|   +-- ProviderNotConfigured        503 provider_not_configured
++-- UpstreamError                    the provider's: its own 4xx/5xx status, else 502 or 504
 """
 
 from __future__ import annotations

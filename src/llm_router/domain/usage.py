@@ -74,10 +74,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def completion_tokens(self) -> int:
         """All output, the way OpenAI's ``completion_tokens`` counts it (reasoning included)."""
         return (
-            self.output_tokens
-            + self.reasoning_tokens
-            + self.output_audio_tokens
-            + self.output_image_tokens
+            self.output_tokens + self.reasoning_tokens + self.output_audio_tokens + self.output_image_tokens
         )
 
     @property

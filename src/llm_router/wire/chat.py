@@ -20,7 +20,7 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
 
 
 class CacheMark(msgspec.Struct, frozen=True, kw_only=True):
-    """"Cache the prompt up to here." ``ttl`` is "5m", "30m", "1h" or None for the provider's default."""
+    """ "Cache the prompt up to here." ``ttl`` is "5m", "30m", "1h" or None for the provider's default."""
 
     ttl: str | None = None
 
@@ -171,7 +171,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ToolChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """"auto", "none", "required" (any tool), or "tool" (the one named). ``allowed`` narrows the set."""
+    """ "auto", "none", "required" (any tool), or "tool" (the one named). ``allowed`` narrows the set."""
 
     mode: Literal["auto", "none", "required", "tool"]
     name: str | None = None
@@ -179,7 +179,7 @@ class ToolChoice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResponseFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """"text", "json_object" (any JSON), or "json_schema" with a schema, verbatim."""
+    """ "text", "json_object" (any JSON), or "json_schema" with a schema, verbatim."""
 
     mode: Literal["text", "json_object", "json_schema"]
     name: str | None = None
