@@ -367,7 +367,7 @@ class Server:
         return self._overlay.local is not None and provider == self._overlay.local[0].id
 
 
-EXAMPLES = ("gpt-4o-mini", "claude-haiku-4-5", "gemini-2.5-flash")
+EXAMPLES = ("gpt-6-luna", "claude-haiku-4-5", "gemini-3.5-flash-lite")
 """Well-known, cheap models for the first curl line, if one of them answers."""
 
 SWITCHES = ("openai", "anthropic", "google", "xai", "mistral", "groq", "openrouter")
