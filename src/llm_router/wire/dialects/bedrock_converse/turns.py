@@ -28,6 +28,7 @@ OPENING = "."
 NO_RESULT = "(no output)"
 """The result of a tool that gave nothing: blank text is refused."""
 
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _CALL_ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
 
 Block = dict[str, object] | Raw
@@ -177,13 +178,12 @@ class Turns:
         return None
 
     def _call(self, part: chat.ToolCall) -> Block:
-        self.tools[part.name] = None
+        name = _NOT_IN_NAMES.sub("_", part.name)[:64] or "_"
+        self.tools[name] = None
         given = arguments_object(part, self._losses)
-        return {"toolUse": {"toolUseId": self._ids.of_call(part.id), "name": part.name, "input": given}}
+        return {"toolUse": {"toolUseId": self._ids.of_call(part.id), "name": name, "input": given}}
 
     def _result(self, part: chat.ToolResult) -> Block:
-        if part.name is not None:
-            self.tools.setdefault(part.name)
         content = [block for inner in part.content if (block := self._block(inner, "user")) is not None]
         result: dict[str, object] = {
             "toolUseId": self._ids.of_result(part.call_id),
