@@ -49,7 +49,7 @@ class Decoder:
             return []
         self._closing = True
         out = self._frames(self._reader.close())
-        return out if self._done else out + [events.Ended()]
+        return out if self._done else out + self._fail(truncated())
 
     def _frames(self, frames: list[Frame]) -> Events:
         return [event for frame in frames for event in self._frame(frame)]
