@@ -19,6 +19,7 @@ FINISH = {
     "content_filter": "content_filter", "refusal": "content_filter", "SAFETY": "content_filter",
     "RECITATION": "content_filter", "PROHIBITED_CONTENT": "content_filter", "BLOCKLIST": "content_filter",
     "SPII": "content_filter", "MODEL_ARMOR": "content_filter",
+    "COMPLETE": "stop", "STOP_SEQUENCE": "stop", "TOOL_CALL": "tool_calls",
 }  # fmt: skip
 """The provider's word -> the client's. A word that is missing here is a failure or left open."""
 

@@ -211,6 +211,22 @@ def test_one_broken_event_is_passed_over_and_flagged() -> None:
     assert kit.failure(kit.decode(DIALECT, [b"data: {\n\n" * 2])).kind is UpstreamKind.MALFORMED
 
 
+def test_a_cut_behind_a_broken_event_is_a_cut() -> None:
+    data = b"data: {\n\n" + stream_of("text")
+    assert (
+        kit.failure(kit.decode(DIALECT, [data[: data.index(b"message-end") + 30]])).kind
+        is UpstreamKind.TRUNCATED
+    )
+
+
+def test_a_part_is_closed_before_the_next_one_opens() -> None:
+    for name in NAMES:
+        open_parts = 0
+        for event in kit.decode(DIALECT, [stream_of(name)]):
+            open_parts += isinstance(event, events.PartOpened) - isinstance(event, events.PartClosed)
+            assert open_parts in (0, 1)
+
+
 @fronts
 @settings(max_examples=25)
 @given(reply=replies(), marks=st.lists(st.integers(0, 9999), max_size=8))

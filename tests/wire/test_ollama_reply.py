@@ -165,6 +165,11 @@ def test_one_broken_line_is_passed_over_and_flagged() -> None:
     assert kit.failure(kit.decode(DIALECT, [b"{\n{\n"])).kind is UpstreamKind.MALFORMED
 
 
+def test_a_cut_behind_a_broken_line_is_a_cut() -> None:
+    told = kit.decode(DIALECT, [b"{broken\n" + stream_of("text")[:-20]])
+    assert kit.failure(told).kind is UpstreamKind.TRUNCATED
+
+
 @fronts
 @settings(max_examples=25)
 @given(reply=replies(), marks=st.lists(st.integers(0, 9999), max_size=8))
