@@ -29,6 +29,10 @@ class CallIds:
         self._wire[call_id] = wire
         return wire
 
+    def knows(self, call_id: str) -> bool:
+        """Whether a call had this id."""
+        return call_id in self._wire
+
     def of_result(self, call_id: str) -> str:
         """The id of the latest call that had this one."""
         return self._wire.get(call_id) or self._fitting(call_id)

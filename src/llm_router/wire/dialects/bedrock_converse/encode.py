@@ -34,6 +34,7 @@ def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[L
 
     Raises:
         UnsupportedContent: no content, or of a kind that the API cannot express.
+        InvalidRequest: a tool result that answers no call.
     """
     losses, vendor = Losses(), vendor_of(target.model)
     turns = Turns(request, vendor, losses)

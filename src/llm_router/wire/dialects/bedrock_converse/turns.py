@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from llm_router.domain.errors import InvalidRequest
 from llm_router.wire import chat
 from llm_router.wire.callids import CallIds
 from llm_router.wire.chat import Raw
@@ -37,7 +38,12 @@ Group = list[Block]
 
 
 class Turns:
-    """The conversation as the API wants it. ``tools`` are the names of all tools called in it."""
+    """The conversation as the API wants it. ``tools`` are the names of all tools called in it.
+
+    Raises:
+        UnsupportedContent: media that the API does not take.
+        InvalidRequest: a tool result that answers no call.
+    """
 
     def __init__(self, request: chat.ChatRequest, vendor: str, losses: Losses) -> None:
         self._vendor = vendor
@@ -184,6 +190,12 @@ class Turns:
         return {"toolUse": {"toolUseId": self._ids.of_call(part.id), "name": name, "input": given}}
 
     def _result(self, part: chat.ToolResult) -> Block:
+        if not self._ids.knows(part.call_id):
+            raise InvalidRequest(
+                f"The tool result for {part.call_id[:80]!r} answers no earlier tool call; "
+                "send the assistant message with that call before it.",
+                param="messages",
+            )
         content = [block for inner in part.content if (block := self._block(inner, "user")) is not None]
         result: dict[str, object] = {
             "toolUseId": self._ids.of_result(part.call_id),
