@@ -37,7 +37,6 @@ class PartsReader:
 
     def __init__(self) -> None:
         self._open: dict[Key, _Part] = {}
-        self._thinking: set[object] = set()
         self._unknown: set[object] = set()
         self._text: Key | None = None
         self._count = 0
@@ -59,13 +58,9 @@ class PartsReader:
             return self._opaque(fields)
         if index in self._unknown:
             return []
-        if kind == "thinking":
-            self._thinking.add(index)
-        thought, text = text_of(fields.get("thinking")), text_of(fields.get("text"))
-        if kind is None and text and index in self._thinking:
-            thought, text = text, ""
         key: Key = ("content", index)
-        return self._say(key, "thinking", thought) + self._say(key, "text", text)
+        out = self._say(key, "thinking", text_of(fields.get("thinking")))
+        return out + self._say(key, "text", text_of(fields.get("text")))
 
     def call(self, index: object, call: object) -> Events:
         """A tool call begins; perhaps with its arguments."""
