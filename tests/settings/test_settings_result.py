@@ -384,3 +384,19 @@ def test_five_hundred_models_load(load_text: Loader) -> None:
     models = load_text(MODELS).models
     assert len(models) == 500
     assert models[499].deployments[1].id == "groq/own-499"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "taken"),
+    [
+        ("openai_chat", ("image", "audio", "video", "file")),
+        ("anthropic_messages", ("image", "file")),
+        ("gemini_generate", ()),
+    ],
+)
+def test_a_provider_of_one_s_own_takes_the_urls_that_its_dialect_takes(load_text, dialect, taken) -> None:  # type: ignore[no-untyped-def]
+    text = f'[providers.acme]\ndialect = "{dialect}"\nbase_url = "https://a.example/v1"\nauth = "none"\n'
+    acme = next(p for p in load_text(text).providers if p.id == "acme")
+    assert acme.takes_urls == taken
+    own = next(p for p in load_text(text + "takes_urls = []").providers if p.id == "acme")
+    assert own.takes_urls == ()

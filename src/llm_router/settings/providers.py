@@ -23,6 +23,14 @@ _CREDENTIALS = frozenset(
 _RESERVED = frozenset(
     {"host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "te", "trailer"}
 )
+URLS_TAKEN = {
+    "openai_chat": ("image", "audio", "video", "file"),
+    "openai_responses": ("image", "file"),
+    "anthropic_messages": ("image", "file"),
+}
+"""Media whose URLs the API of a dialect takes, for a provider that is not known: its own word is the
+truth. Of the others the gateway fetches the bytes."""
+
 _DIRECT = ("name", "dialect", "auth", "auth_name", "key_required", "headers", "takes_urls")
 
 
@@ -62,7 +70,9 @@ def _base(
         problems.add(
             (*path, "base_url"), f"is missing for a provider that is not known ({nearest(id_, known)})"
         )
-    blank = Provider(id=id_, name=id_, base_url="")
+    blank = Provider(
+        id=id_, name=id_, base_url="", takes_urls=URLS_TAKEN.get(table.dialect or "openai_chat", ())
+    )
     if table.extends is None:
         return blank
     if table.extends not in known:
