@@ -11,7 +11,7 @@ from llm_router.domain.errors import LossRefused, RouterError, UpstreamError, Up
 from llm_router.domain.model import Provider
 from llm_router.domain.record import AttemptRecord
 from llm_router.engine import pump
-from llm_router.engine.credentials import credential_headers, signed
+from llm_router.engine.credentials import credential_headers, sent_secret, signed
 from llm_router.engine.intake import redact_error
 from llm_router.engine.tracks import Track
 from llm_router.ports import Clock, Deadlines, Fetcher, Upstream, UpstreamReply, UpstreamRequest
@@ -228,7 +228,7 @@ def _headers(track: Track, candidate: Candidate, behind: Behind) -> tuple[tuple[
 def _redact(error: UpstreamError, provider: Provider, secret: str | None) -> None:
     """Name the provider, and take its credential out of everything it said."""
     error.provider = provider.id
-    redact_error(error, secret)
+    redact_error(error, sent_secret(provider, secret))
     netloc = urlsplit(provider.base_url).netloc
     if netloc:  # where an operator's own provider lives is not the client's business
         error.message = error.message.replace(netloc, provider.name)

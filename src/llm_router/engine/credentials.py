@@ -21,6 +21,12 @@ def credential_headers(provider: Provider, secret: str | None) -> dict[str, str]
     return {}
 
 
+def sent_secret(provider: Provider, secret: str | None) -> str | None:
+    """What of the credential goes upstream, and so may come back: of a key pair the session's token alone."""
+    pair = sigv4.parse_credentials(secret) if provider.auth == "sigv4" and secret is not None else None
+    return secret if pair is None else pair.session_token
+
+
 def signed(request: UpstreamRequest, provider: Provider, secret: str | None, now_ms: int) -> UpstreamRequest:
     """The request with its signature, if the provider asks for one and the credential is a key pair.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
+from llm_router.engine.credentials import sent_secret
 from llm_router.engine.intake import Intake, redact_body
 from llm_router.engine.tracks import Track, reply_headers
 from llm_router.ports import Clock, UpstreamReply
@@ -146,7 +147,8 @@ async def stream(track: Track, behind: Behind, reply: UpstreamReply, clock: Cloc
 
 def _secret(track: Track) -> str | None:
     assert track.candidate is not None
-    return track.state.provider_keys.get(track.candidate.provider.id)
+    provider = track.candidate.provider
+    return sent_secret(provider, track.state.provider_keys.get(provider.id))
 
 
 async def _head(intake: Intake) -> bytes:
