@@ -287,6 +287,17 @@ def test_state_comes_back_byte_exact_through_a_client(parts: list[chat.Part], st
     assert asked.messages[1].parts == tuple(parts)
 
 
+def test_state_that_is_told_twice_is_sealed_once() -> None:
+    read, _ = streamed(
+        events.PartOpened(
+            part=0, form="tool_call", id="c", name="f", signature="s", dialect="gemini_generate"
+        ),
+        events.PartClosed(part=0, signature="s"),
+        events.Finished(reason=Finish.TOOL_CALLS),
+    )
+    assert [item["type"] for item in read.response["output"]] == ["reasoning", "function_call"]
+
+
 def test_state_that_was_bound_is_no_reasoning_and_never_reaches_a_provider() -> None:
     signed = chat.ToolCall(id="c", name="f", arguments="{}", signature="thought", origin="gemini_generate")
     output = read_stream(stream_of(reply(signed, finish=Finish.TOOL_CALLS))).response["output"]

@@ -479,6 +479,35 @@ def test_how_much_to_think(asked: chat.Reasoning, written: dict[str, str] | None
     assert (body.get("reasoning"), found) == (written, lost)
 
 
+def test_json_mode_is_mentioned_since_it_must_be() -> None:
+    wanted = chat.ResponseFormat(mode="json_object")
+    first = kit.encoded(request(response_format=wanted))[0]["input"][0]
+    assert (first["role"], "JSON" in first["content"]) == ("system", True)
+    told = said("user", chat.Text(text="As Json, please."))
+    assert len(kit.encoded(request(told, response_format=wanted))[0]["input"]) == 1
+    assert len(kit.encoded(request(response_format=wanted, dialect="openai_responses"))[0]["input"]) == 1
+
+
+def test_cache_marks_go_to_models_that_know_them() -> None:
+    marked = [chat.Text(text=str(n), cache=chat.CacheMark(ttl="1h")) for n in range(6)]
+    for model, count in (("gpt-5.2", 0), ("gpt-5.6-sol", 4), ("openai/gpt-6-luna", 4)):
+        target = msgspec.structs.replace(kit.TARGET, model=model)
+        body, lost = kit.encoded(request(said("user", *marked)), target)
+        content = body["input"][0]["content"]
+        assert [part["prompt_cache_breakpoint"] for part in content if len(part) > 2] == [
+            {"mode": "explicit"}
+        ] * count
+        assert lost == set()
+
+
+def test_ids_that_are_too_long_are_shortened_alike() -> None:
+    long = "call_" + "x" * 100
+    call, result = chat.ToolCall(id=long, name="f", arguments="{}"), chat.ToolResult(call_id=long)
+    items = kit.encoded(request(USER, said("assistant", call), said("tool", result)))[0]["input"]
+    assert items[1]["call_id"] == items[2]["call_id"]
+    assert len(items[1]["call_id"]) <= 64
+
+
 def test_formats() -> None:
     schema = chat.ResponseFormat(mode="json_schema", schema=Raw(b'{"type":"object"}'), strict=True)
     assert kit.encoded(request(response_format=schema))[0]["text"]["format"] == {

@@ -170,14 +170,7 @@ def input_part(part: Text | Media, *, own: bool) -> dict[str, Any]:
     Raises:
         UnsupportedContent: the API has no form for it.
     """
-    if isinstance(part, Text):
-        found: dict[str, Any] = {"type": "input_text", "text": part.text}
-    else:
-        found = _media(part, own=own)
-    if own and part.cache is not None:
-        ttl = {} if part.cache.ttl is None else {"ttl": part.cache.ttl}
-        found["prompt_cache_breakpoint"] = {"mode": "explicit", **ttl}
-    return found
+    return {"type": "input_text", "text": part.text} if isinstance(part, Text) else _media(part, own=own)
 
 
 def _media(part: Media, *, own: bool) -> dict[str, Any]:

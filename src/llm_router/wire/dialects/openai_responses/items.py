@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -22,11 +23,17 @@ from llm_router.wire.chat import (
 from llm_router.wire.dialect import Target
 from llm_router.wire.dialects.openai_responses.content import CONTENT, input_part
 from llm_router.wire.dialects.openai_responses.seal import kept_members, phase_of, reasoning_item
-from llm_router.wire.dialects.openai_responses.words import NAME
+from llm_router.wire.dialects.openai_responses.words import NAME, call_id_of
 from llm_router.wire.loss import Losses
 
 KNOWS_DEVELOPER: Final = ("openai", "azure")
 """Providers with the role ``developer``. All others take ``system`` in its place."""
+
+BREAKPOINTS_MAX: Final = 4
+"""Cache breakpoints in one request (https://platform.openai.com/docs/guides/prompt-caching)."""
+
+_CACHES: Final = re.compile(r"(openai[./])?gpt-(5\.[6-9]|[6-9])")
+"""Models that know explicit cache breakpoints."""
 
 _FOREIGN_REASONING: Final = "reasoning goes back only to the provider it came from"
 
@@ -39,6 +46,7 @@ class ItemWriter:
 
     def __init__(self, request: ChatRequest, target: Target, losses: Losses, *, stateless: bool) -> None:
         self._own = request.dialect == NAME
+        self._marks = BREAKPOINTS_MAX if self._own or _CACHES.match(target.model) else 0
         self._developer = target.provider in KNOWS_DEVELOPER
         self._stateless = stateless
         self._losses = losses
@@ -66,7 +74,7 @@ class ItemWriter:
         for part in message.parts:
             match part:
                 case Text() | Media():
-                    content.append(input_part(part, own=self._own))
+                    content.append(self._content(part))
                 case Refusal():
                     content.append({"type": "input_text", "text": part.text})
                 case Opaque() if part.dialect == NAME and part.name.startswith(CONTENT):
@@ -76,6 +84,15 @@ class ItemWriter:
                     content = []
                     self._item(part)
         self._message(role, content)
+
+    def _content(self, part: Text | Media) -> dict[str, Any]:
+        """Content; a mark "cache up to here" is written for models that know it, others cache by themselves."""
+        found = input_part(part, own=self._own)
+        if part.cache is not None and self._marks:
+            self._marks -= 1
+            ttl = {"ttl": part.cache.ttl} if self._own and part.cache.ttl is not None else {}
+            found["prompt_cache_breakpoint"] = {"mode": "explicit", **ttl}
+        return found
 
     def _message(self, role: str, content: list[dict[str, Any]]) -> None:
         if not content:
@@ -101,12 +118,12 @@ class ItemWriter:
     def _result(self, result: ToolResult) -> None:
         if result.is_error:
             self._losses.add("tool_result.is_error", "the provider has no such mark; the text says it")
-        content = [input_part(part, own=self._own) for part in result.content]
+        content = [self._content(part) for part in result.content]
         output: Any = content
         if all(part.keys() == {"type", "text"} for part in content) and len(content) < 2:
             output = content[0]["text"] if content else ""
         kind = "custom_tool_call_output" if result.custom else "function_call_output"
-        self._items.append({"type": kind, "call_id": result.call_id, "output": output})
+        self._items.append({"type": kind, "call_id": call_id_of(result.call_id), "output": output})
 
     # -- the model's turns -------------------------------------------------------------------------
 
@@ -156,7 +173,7 @@ class ItemWriter:
 
     def _call(self, part: ToolCall) -> None:
         kind, text = ("custom_tool_call", "input") if part.custom else ("function_call", "arguments")
-        item = {"type": kind, "call_id": part.id, "name": part.name, text: part.arguments}
+        item = {"type": kind, "call_id": call_id_of(part.id), "name": part.name, text: part.arguments}
         self._items.append({**item, **kept_members(part.origin, part.signature)})
 
     def _thinking(self, part: Thinking, *, followed: bool) -> None:

@@ -18,9 +18,9 @@ from llm_router.wire.dialects.openai_responses.outputs import (
 )
 from llm_router.wire.dialects.openai_responses.seal import (
     call_state,
-    message_state,
     reasoning_texts,
     state_of,
+    told_state,
 )
 from llm_router.wire.dialects.openai_responses.words import NAME, SEPARATOR, objects, text_of
 
@@ -162,7 +162,7 @@ class Item:
         content = self._contents.get(at)
         if content is not None:
             return content, []
-        signed = form == "text" and isinstance(self._item.get("phase"), str)
+        signed = form == "text" and told_state(self._item, "") is not None
         content = self._contents[at] = _Content(self._number(), form, signed)
         dialect = NAME if signed else None
         return content, [events.PartOpened(part=content.part, form=form, dialect=dialect)]
@@ -205,7 +205,7 @@ class Item:
         if content.closed:
             return []
         content.closed = True
-        signature = message_state(item, content.said.text()) if content.signed else None
+        signature = told_state(item, content.said.text()) if content.signed else None
         return [events.PartClosed(part=content.part, signature=signature)]
 
     # -- reasoning ---------------------------------------------------------------------------------

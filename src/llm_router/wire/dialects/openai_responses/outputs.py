@@ -13,9 +13,9 @@ from llm_router.wire.chat import Media, Opaque, Part, Refusal, Text, Thinking, T
 from llm_router.wire.dialects.openai_responses.content import CONTENT, citations
 from llm_router.wire.dialects.openai_responses.seal import (
     call_state,
-    message_state,
     reasoning_texts,
     state_of,
+    told_state,
 )
 from llm_router.wire.dialects.openai_responses.words import NAME, SEPARATOR, encode, objects, seed_of, text_of
 from llm_router.wire.media import sniff
@@ -56,7 +56,7 @@ def content_part(part: dict[str, Any], item: dict[str, Any]) -> Part:
     kind = text_of(part.get("type"))
     text, refusal = part.get("text"), part.get("refusal")
     if kind in ("output_text", "text") and isinstance(text, str):
-        state = message_state(item, text)
+        state = told_state(item, text)
         return Text(
             text=text,
             citations=citations(part.get("annotations")),

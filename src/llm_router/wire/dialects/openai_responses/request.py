@@ -31,6 +31,8 @@ from llm_router.wire.quirks import apply_quirks
 OUTPUT_TOKENS_MIN: Final = 16
 """OpenAI refuses a lower ``max_output_tokens``."""
 
+JSON_ONLY: Final = "Answer with a JSON object."
+
 _NO_PARAMETERS: Final = Raw(b'{"type":"object","properties":{}}')
 _BUDGETS: Final = ((1024, "minimal"), (4096, "low"), (16384, "medium"))
 """Thinking budgets in tokens up to which an effort stands for them; above: high."""
@@ -65,6 +67,7 @@ def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[L
     _tools(request, body, losses)
     _options(request, body, losses)
     _text(request, target, body, losses)
+    _mention_json(request, body)
     _reasoning(request, target, body, losses)
     body["store"] = stored
     _include(request, target, body)
@@ -209,6 +212,13 @@ def _text(request: ChatRequest, target: Target, body: dict[str, Any], losses: Lo
         text["verbosity"] = request.verbosity
     if text:
         body["text"] = text
+
+
+def _mention_json(request: ChatRequest, body: dict[str, Any]) -> None:
+    """Say "JSON" in the input: OpenAI refuses JSON mode where no message does. Other APIs do not ask for it."""
+    asked = body.get("text", {}).get("format", {}).get("type") == "json_object"
+    if asked and request.dialect != NAME and b"json" not in encode(body["input"]).lower():
+        body["input"] = [{"type": "message", "role": "system", "content": JSON_ONLY}, *body["input"]]
 
 
 def _format(format_: ResponseFormat, target: Target, losses: Losses) -> dict[str, Any]:

@@ -201,6 +201,9 @@ def _divided(text: str, parts: object) -> list[tuple[str, str]]:
 # -- phases of messages and members of calls -------------------------------------------------------
 
 
+FINAL = "final_answer"
+
+
 def message_state(item: dict[str, Any], text: str) -> str | None:
     """The ``phase`` of an assistant's message, bound to its text; None if it has none.
 
@@ -208,6 +211,11 @@ def message_state(item: dict[str, Any], text: str) -> str | None:
     """
     phase = item.get("phase")
     return encode({"phase": phase, "chars": len(text)}).decode() if isinstance(phase, str) else None
+
+
+def told_state(item: dict[str, Any], text: str) -> str | None:
+    """The state of a reply's text: its phase, if it is not the final answer, which goes without saying."""
+    return None if item.get("phase") == FINAL else message_state(item, text)
 
 
 def phase_of(part: Text) -> str | None:

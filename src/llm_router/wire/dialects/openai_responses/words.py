@@ -5,6 +5,7 @@ https://platform.openai.com/docs/api-reference/responses
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from typing import Any, Final
@@ -123,6 +124,13 @@ def seed_of(reply_id: str) -> str:
     """What the ids of a reply's items are made of."""
     name = "".join(c for c in reply_id.removeprefix(ID_PREFIX) if c.isascii() and c.isalnum())
     return name[-40:] or "reply"
+
+
+def call_id_of(id_: str) -> str:
+    """A call's id that the API takes: a longer one is replaced by its digest, the same in every request."""
+    if len(id_) <= ID_CHARS_MAX:
+        return id_
+    return "call_" + hashlib.sha256(id_.encode("utf-8", "surrogatepass")).hexdigest()[:40]
 
 
 # -- why a reply ended -----------------------------------------------------------------------------
