@@ -28,7 +28,7 @@ WAIT_S = 30.0
 
 TROUBLE = re.compile(
     r"unforeseen error|Traceback|never retrieved|never awaited|ResourceWarning|Exception in ASGI"
-    r"|ASGI callable|Task was destroyed|Exception ignored|Unclosed"
+    r"|ASGI callable|Task was destroyed|Exception ignored|Unclosed|running task\(s\)"
 )
 """Words on standard error that no test may cause."""
 

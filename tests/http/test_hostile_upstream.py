@@ -19,6 +19,7 @@ from scripted_upstream import (
     DIALECTS,
     LETTERS,
     SECRETS,
+    Peer,
     Script,
     ScriptedUpstream,
     answers,
@@ -423,15 +424,26 @@ def test_a_giant_line_is_refused(
 
 
 @every_dialect
-def test_an_endless_whole_reply_to_a_stream_is_refused(
-    hostile: Gateway, upstream: ScriptedUpstream, dialect: str
+@pytest.mark.parametrize("begin", [b'{"a": "', b": ", b"\n", b"[", b"data: "], ids=repr)
+def test_an_endless_reply_to_a_stream_is_left(
+    hostile: Gateway, upstream: ScriptedUpstream, dialect: str, begin: bytes
 ) -> None:
-    """JSON in place of events is read, but only so much of it."""
+    """Whatever it is made of, only so much of it is read; then the connection is closed."""
     letter = LETTERS[dialect]
-    upstream.play(f"{letter}1", answers(head(200), b'{"a": "', *[b"x" * 2**20] * 80))
+    taken = 0
+
+    async def pour(peer: Peer) -> None:
+        nonlocal taken
+        await peer.send(head(200), begin)
+        for _ in range(200):
+            await peer.send((begin if begin in (b": ", b"\n") else b"x") * 2**20)
+            taken += 1
+
+    upstream.play(f"{letter}1", pour)
     answer = hostile.stream(f"m{letter}")
     assert_refused(answer, 502)
     assert hostile.generation(answer.id)["attempts"][0]["error_kind"] == "malformed"
+    assert taken < 100
 
 
 @every_dialect

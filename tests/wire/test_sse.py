@@ -96,3 +96,22 @@ def test_many_lines_of_one_event_count_together() -> None:
         reader.feed(b"data: 12345\n")
     with pytest.raises(EventTooLarge):
         reader.feed(b"data: 1\n")
+
+
+@pytest.mark.parametrize("line", [b":\n", b": x\r\n", b"retry: 1\n", b"?\n", b"event: x\n"])
+def test_lines_that_bring_nothing_are_not_read_for_ever(line: bytes) -> None:
+    reader = SSEReader()
+    for _ in range(999):
+        reader.feed(line * 100)
+    with pytest.raises(EventTooLarge):
+        reader.feed(line * 200)
+    reader = SSEReader()
+    for _ in range(2000):  # an event now and then is all it takes
+        reader.feed(line * 99)
+        reader.feed(b"data: x\n\n")
+
+
+def test_blank_lines_cost_nothing() -> None:
+    reader = SSEReader()
+    assert [reader.feed(b"\n" * 2**20) for _ in range(64)] == [[]] * 64
+    assert reader.feed(b"\n\n\ndata: x\n" + b"\n" * 2**20) == [Frame(b"", b"x")]

@@ -7,10 +7,17 @@ skipped; several ``data:`` lines are joined by a newline; one blank behind the c
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 EVENT_BYTES_MAX = 32 * 1024 * 1024
 """Cap of one event. Events are small except those that carry a generated image as base64."""
+
+
+BARREN_LINES_MAX = 100_000
+"""How many lines may follow each other without completing an event: a comment a second, for a day."""
+
+_BLANKS = re.compile(rb"\n{3,}")
 
 
 class Frame(NamedTuple):
@@ -21,7 +28,7 @@ class Frame(NamedTuple):
 
 
 class EventTooLarge(ValueError):
-    """An event grew past the cap: the stream cannot be trusted any more."""
+    """An event grew past a cap: the stream cannot be trusted any more."""
 
 
 class SSEReader:
@@ -35,18 +42,20 @@ class SSEReader:
         self._event = b""
         self._data: list[bytes] = []
         self._size = 0
+        self._barren = 0
         self.comments = 0
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take the next bytes, return the events they complete.
 
         Raises:
-            EventTooLarge: one event exceeds the cap.
+            EventTooLarge: one event exceeds the cap, or none comes of very many lines.
         """
         if self._idle and data[-2:] == b"\n\n" and b"\r" not in data:
             # Nearly all that ever comes: whole events of one data line each.
             lines = data[:-2].split(b"\n\n")
             if len(data) <= self._max and all(_is_plain(line) for line in lines):
+                self._barren = 0
                 return [Frame(b"", line[6:]) for line in lines]
         if self._skip_lf and data:
             self._skip_lf = False
@@ -55,6 +64,8 @@ class SSEReader:
         if b"\r" in data:
             self._skip_lf = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if b"\n\n\n" in data:
+            data = _BLANKS.sub(b"\n\n", data)  # blank lines after the first one mean nothing
         start = len(self._buffer)
         self._buffer += data
         if self._first:
@@ -74,6 +85,9 @@ class SSEReader:
         for line in lines:
             self._line(line, frames)
         self._check(len(self._buffer))
+        self._barren = 0 if frames else self._barren + len(lines)
+        if self._barren > BARREN_LINES_MAX:
+            raise EventTooLarge(f"a stream holds more than {BARREN_LINES_MAX} lines without an event")
         return frames
 
     @property
