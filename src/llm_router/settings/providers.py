@@ -16,6 +16,7 @@ from llm_router.settings.schema import ProviderTable, QuirkTable
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PLACEHOLDER = re.compile(r"\{env:[A-Za-z_][A-Za-z0-9_]*\}")
 _VALUE = re.compile(r"[ -~]*")
 _CREDENTIALS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-goog-api-key"}
@@ -124,7 +125,7 @@ def wrong_base_url(url: str) -> str | None:
     if any(c <= " " or c > "~" or c == "\\" for c in url):
         return "must hold no spaces and only ASCII characters"
     try:
-        parts = urlsplit(url.replace("{", "").replace("}", ""))
+        parts = urlsplit(_PLACEHOLDER.sub("env", url))
         port = parts.port
     except ValueError:
         return "is not a URL"
