@@ -55,7 +55,7 @@ quirks. A quirk is one of six edits of the request, each with its reason and the
 *A model* is a row of `tools/catalog/overlay/models/`: its names, the providers that serve it and what they call it, capabilities, dates. Prices come from the sources; where two of them
 disagree, `tools/catalog/overlay/settlements.toml` says which is right and why. `python tools/build_catalog.py` writes the data files and fails until every conflict is settled.
 
-*A dialect* is a folder in `src/llm_router/wire/dialects/` that exports one `Dialect` (`wire/dialect.py` says what each function does), and a row in `registry.py`.
+*A dialect* is a folder in `src/llm_router/wire/dialects/` that exports one `Dialect`, or a `Behind` if only providers speak it (`wire/dialect.py` says what each function does), and a row in `registry.py`.
 See [architecture.md](architecture.md).
 """
 

@@ -103,6 +103,26 @@ def test_the_end_comes_with_the_usage_and_not_before() -> None:
     assert decoder.close() == []
 
 
+def test_a_block_that_changes_its_kind_is_two_parts() -> None:
+    bodies = [
+        {"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "Hm."}}}},
+        {"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"text": "Yes."}}},
+        {
+            "contentBlockStart": {
+                "contentBlockIndex": 0,
+                "start": {"toolUse": {"toolUseId": "t", "name": "f"}},
+            }
+        },
+        *kit.STREAMS["text and two calls"]["events"][-2:],
+    ]
+    (choice,) = fold(kit.decode(kit.framed(bodies))).choices
+    assert choice.parts == (
+        chat.Thinking(text="Hm.", origin="bedrock_converse"),
+        chat.Text(text="Yes."),
+        chat.ToolCall(id="t", name="f", arguments="{}"),
+    )
+
+
 def test_citations_keep_their_source_and_the_providers_own_form() -> None:
     (choice,) = fold(kit.decode([kit.stream_bytes("citations")])).choices
     (part,) = choice.parts
