@@ -106,8 +106,8 @@ def test_noise_of_other_hosts_is_put_right() -> None:
     data = kit.stream_bytes("text")
     bodies = [line[6:] for line in data.split(b"\n") if line.startswith(b"data: ")]
     noisy = b": OPENROUTER PROCESSING\r\n\r\n" + b"".join(b"data: " + body + b"\r\n\r\n" for body in bodies)
-    noisy = noisy.replace(b"\r\n\r\n", b"\r\n\r\ndata: {brok\r\n\r\n", 3).replace(
-        b"data: {brok\r\n\r\n", b"", 2
+    noisy = noisy.replace(b"\r\n\r\n", b"\r\n\r\ndata: still on it\r\n\r\n", 3).replace(
+        b"data: still on it\r\n\r\n", b"", 2
     )
     relay, out = _relay([noisy + b"event: data\ndata: [DONE]\n\n"])
     assert relay.observed.ended

@@ -193,7 +193,7 @@ class PassRelay:
         """The upstream closed cleanly. Afterwards ``observed.ended`` or ``observed.error`` is set."""
         if self._over:
             return b""
-        out = self._take(self._reader.close())
+        out = self._take(self._last_frames())
         if not self._over:
             for event in self._decoder.close():
                 self._watcher.see(event)
@@ -217,6 +217,10 @@ class PassRelay:
     def fail(self, error: RouterError, request_id: str) -> bytes:
         """An error in mid-stream, which ends it."""
         return _frame(b"error", encode_error(error, request_id))
+
+    def _last_frames(self) -> list[Frame]:
+        self._decoder.closing = True
+        return self._reader.close()
 
     @property
     def _over(self) -> bool:

@@ -56,7 +56,7 @@ class Decoder:
         self._blocks: dict[int, _Block] = {}
         self._parts = 0
         self.broken = 0
-        self._closing = False
+        self.closing = False
         self._calls = False
         self._started = False
         self._stopped = False
@@ -81,7 +81,7 @@ class Decoder:
         """The upstream closed cleanly: the last events."""
         if self.done:
             return []
-        broken, self._closing = self.broken, True
+        broken, self.closing = self.broken, True
         out = self._frames(self._reader.close())
         self.broken = broken  # half an event at the end is a cut, not an event that is no JSON
         if self.done:
@@ -102,7 +102,7 @@ class Decoder:
         except NOT_JSON:
             self.broken += 1
             lost = data.startswith(b"{")  # an event, and what it held is lost; else it was none
-            if self._closing or (not lost and self.broken <= BROKEN_MAX):
+            if self.closing or (not lost and self.broken <= BROKEN_MAX):
                 return []
             return self._fail("The provider's stream holds events that are no JSON.", UpstreamKind.MALFORMED)
         if not isinstance(body, dict):
