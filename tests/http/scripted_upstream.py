@@ -391,5 +391,5 @@ def config_for(upstream: ScriptedUpstream, timeouts: dict[str, float], more: str
 
 def _provider(place: Place, port: int, path: str) -> list[str]:
     lines = [f'dialect = "{place.dialect}"', f'base_url = "http://127.0.0.1:{port}/{path}"']
-    lines += [f'auth = "{place.auth}"', f'key = "{place.secret}"']
+    lines += [f'auth = "{place.auth}"', f'key = "{place.secret}"', "takes_urls = []"]
     return lines + ([f'auth_name = "{place.auth_name}"'] if place.auth_name else [])

@@ -53,7 +53,7 @@ class Open:
     def __init__(self, gateway: Gateway, *, streamed: bool, until: bytes = b"") -> None:
         body = json.dumps(chat_body("mo", stream=streamed)).encode()
         self._socket = socket.create_connection(("127.0.0.1", gateway.port), WAIT_S)
-        self._socket.sendall(gateway.head(len(body)) + body)
+        self._socket.sendall(gateway.head(len(body), "connection: close") + body)
         self.all.append(self)
         self._received = b""
         while until not in self._received:
@@ -181,6 +181,25 @@ def test_what_does_not_finish_is_told_and_settled(
     assert gateway.credits() == 1000
     record = gateway.generation(headers["x-request-id"])
     assert (record["status"], record["cost_pusd"], record["error_code"]) == (503, 0, "overloaded")
+    assert gateway.stop() == 0
+
+
+def test_a_reload_leaves_what_runs_as_it_began(start: Start, upstream: ScriptedUpstream) -> None:
+    """With the price that its hold was made for."""
+    gateway, gate = start(5), Gate()
+    upstream.play("o1", gate)
+    stream = Open(gateway, streamed=True, until=b"one")
+    upstream.wait(1)
+    dearer = gateway.config.read_text().replace("output_per_mtok = 2", "output_per_mtok = 20")
+    gateway.config.write_text(dearer)
+    assert gateway.command("config.reload")["reloaded"] is True
+    gate.open()
+    status, headers, _ = stream.rest()
+    assert status == 200
+    upstream.play("o1", answers(http(200, whole("openai_chat"))))
+    after = gateway.chat("mo")
+    assert gateway.generation(headers["x-generation-id"])["cost_pusd"] == 20_000_000
+    assert gateway.generation(after.id)["cost_pusd"] == 110_000_000
     assert gateway.stop() == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import json
 import re
@@ -48,7 +49,17 @@ def small(scripted: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) 
     """A gateway with low limits and a quick heartbeat, before the scripted upstreams."""
     timeouts = {"connect_s": 5, "first_byte_s": 20, "idle_s": 20, "total_s": 60}
     config = MORE + config_for(scripted, timeouts).replace("[server]\nheartbeat_s = 0\n", "")
+    config += f'[fetch]\nallow_hosts = ["127.0.0.1:{scripted.port}"]\nbytes_max = 100000\ntimeout_s = 5\n'
     gateway = Gateway(tmp_path_factory.mktemp("small"), config=config)
+    yield gateway
+    assert gateway.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def unfetching(scripted: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway that fetches nothing."""
+    config = config_for(scripted, {"total_s": 60}) + "[fetch]\nenabled = false\n"
+    gateway = Gateway(tmp_path_factory.mktemp("unfetching"), config=config)
     yield gateway
     assert gateway.stop() == 0
 
@@ -242,6 +253,32 @@ def test_an_undeclared_body_without_a_key_is_not_read(small: Gateway) -> None:
         assert status_of(connection.recv(65536)) == 401
 
 
+def test_a_refused_body_is_not_taken_for_the_next_request(sandbox: Gateway) -> None:
+    """The answer comes before the body does; then the connection goes on behind it."""
+    inner = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n" * 3000
+    with socket.create_connection(("127.0.0.1", sandbox.port), WAIT_S) as connection:
+        connection.sendall(sandbox.head(len(inner), key="sk-lr-wrong") + inner[:1000])
+        assert status_of(connection.recv(65536)) == 401
+        connection.sendall(inner[1000:] + b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        rest = b""
+        while data := connection.recv(65536):
+            rest += data
+    assert rest.count(b"HTTP/1.1 ") == 1
+    assert b'"status":"ready"' in rest
+
+
+def test_a_client_that_waits_to_be_asked_for_its_body(sandbox: Gateway) -> None:
+    body = body_of(GPT)
+    with socket.create_connection(("127.0.0.1", sandbox.port), WAIT_S) as connection:
+        connection.sendall(sandbox.head(len(body), "expect: 100-continue", "connection: close"))
+        assert status_of(connection.recv(65536)) == 100
+        connection.sendall(body)
+        reply = b""
+        while data := connection.recv(65536):
+            reply += data
+    assert status_of(reply) == 200
+
+
 def test_a_body_at_the_limit_is_read(small: Gateway, upstream: ScriptedUpstream) -> None:
     upstream.play("o1", answers(http(200, whole("openai_chat"))))
     body = body_of("mo")
@@ -330,6 +367,78 @@ def test_odd_json_is_answered_or_400(sandbox: Gateway, body: bytes, model: str) 
     assert answer.status in (200, 400), answer.body[:300]
     if answer.status == 400:
         assert answer.error["type"] == "invalid_request_error"
+
+
+# Pictures by URL, to providers that take only bytes.
+
+
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010806000000" + "1f15c489" + "0000000049454e44ae426082"
+)
+
+
+def picture(url: str) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": "what?"}, {"type": "image_url", "image_url": {"url": url}}]
+
+
+@every_dialect
+def test_a_picture_of_an_allowed_host_is_fetched_and_sent_as_bytes(
+    small: Gateway, upstream: ScriptedUpstream, dialect: str
+) -> None:
+    letter = LETTERS[dialect]
+    upstream.play("img", answers(http(200, PNG, type_="image/png")))
+    upstream.play(f"{letter}1", answers(http(503, b"{}")))
+    upstream.play(f"{letter}2", answers(http(200, whole(dialect))))
+    answer = small.chat(f"f{letter}", picture(f"http://127.0.0.1:{upstream.port}/img/cat.png"))
+    assert answer.status == 200, answer.body
+    assert len(upstream.at("img")) == 1, "fetched once for both attempts"
+    assert "authorization" not in upstream.at("img")[0].headers
+    sent = upstream.at(f"{letter}2")[0].body
+    assert base64.b64encode(PNG) in sent
+    assert b"cat.png" not in sent
+
+
+FETCH_FAULTS: dict[str, bytes] = {
+    "not there": http(404, b""),
+    "a redirect": http(302, b"", "location: http://127.0.0.1:1/"),
+    "too large": http(200, PNG + b"x" * 200_000, type_="image/png"),
+    "no picture": http(200, b"<html>", type_="text/html"),
+    "empty": http(200, b"", type_="image/png"),
+    "broken off": b"HTTP/1.1 200 X\r\ncontent-type: image/png\r\ncontent-length: 99\r\n\r\n" + PNG,
+}
+
+
+@pytest.mark.parametrize("name", FETCH_FAULTS)
+def test_a_picture_that_cannot_be_had_is_400(small: Gateway, upstream: ScriptedUpstream, name: str) -> None:
+    upstream.play("img", answers(FETCH_FAULTS[name]))
+    before = small.credits()
+    answer = small.chat("ma", picture(f"http://127.0.0.1:{upstream.port}/img/cat.png"))
+    assert answer.status == 400, answer.body
+    assert upstream.at("a1") == []
+    assert small.credits() == before
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:{port}/img/x", "http://[::1]/x", "http://2130706433/x", "https://localhost/x"]
+)
+def test_other_private_addresses_are_not_fetched(
+    hostile: Gateway, upstream: ScriptedUpstream, url: str
+) -> None:
+    answer = hostile.chat("ma", picture(url.format(port=upstream.port)))
+    assert answer.status == 400
+    assert upstream.requests == []
+
+
+@every_dialect
+def test_without_fetching_a_url_is_refused(
+    unfetching: Gateway, upstream: ScriptedUpstream, dialect: str
+) -> None:
+    letter = LETTERS[dialect]
+    upstream.play("img", answers(http(200, PNG, type_="image/png")))
+    upstream.play(f"{letter}1", answers(http(200, whole(dialect))))
+    answer = unfetching.chat(f"m{letter}", picture(f"http://127.0.0.1:{upstream.port}/img/cat.png"))
+    assert answer.status == 400, answer.body
+    assert upstream.requests == []
 
 
 # Keys.

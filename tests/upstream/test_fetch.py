@@ -12,6 +12,7 @@ from scripted_server import CHUNKED, OK, Peer, Server, always, chunk, sized
 from upstream_world import Authority, World
 
 from llm_router.adapters.upstream.fetch import GuardedFetcher
+from llm_router.adapters.upstream.url import parse_url
 from llm_router.domain.errors import InvalidRequest
 
 LEAN_ONLY = True
@@ -387,3 +388,20 @@ async def test_connections_are_not_kept(world: World) -> None:
     server = await world.server(script)
     await fetcher(server).fetch(server.url())
     await gone.wait()
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("http://media.test/x", True),
+        ("https://MEDIA.test/x", True),
+        ("http://media.test:8080/x", False),
+        ("http://other.test:8080/x", True),
+        ("http://other.test/x", False),
+        ("http://a.media.test/x", False),
+        ("http://[::1]:99/x", True),
+    ],
+)
+def test_a_host_is_allowed_at_its_usual_ports_or_at_the_one_named(url: str, allowed: bool) -> None:
+    fetcher = GuardedFetcher(allow_hosts=("Media.test", "other.test:8080", "[::1]:99"))
+    assert fetcher._allowed(parse_url(url).origin) is allowed

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from llm_router.domain.errors import LossRefused, RouterError, UpstreamError, UpstreamKind
+from llm_router.domain.errors import LossRefused, RouterError, UnsupportedContent, UpstreamError, UpstreamKind
 from llm_router.domain.model import Provider
 from llm_router.domain.record import AttemptRecord
 from llm_router.engine import pump
@@ -140,8 +140,15 @@ class Attempts:
         assert track.inspected is not None
         fetched: dict[str, Fetched] = {}
         for form, url in track.inspected.media_urls:
-            if form not in provider.takes_urls and track.state.fetch_media:
-                fetched[url] = await self._fetch_once(track, url)
+            if form in provider.takes_urls:
+                continue
+            if not track.state.fetch_media:
+                raise UnsupportedContent(
+                    f"{provider.name} takes no address of {form} content, and this gateway is not set to fetch "
+                    "any (fetch.enabled). Send it as a data URL.",
+                    param="messages",
+                )
+            fetched[url] = await self._fetch_once(track, url)
         return fetched
 
     async def _fetch_once(self, track: Track, url: str) -> Fetched:

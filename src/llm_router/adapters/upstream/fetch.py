@@ -14,7 +14,7 @@ from llm_router.adapters.upstream.head import encode_head
 from llm_router.adapters.upstream.protocol import WireLimits
 from llm_router.adapters.upstream.reply import LeanReply
 from llm_router.adapters.upstream.tls import verified_context
-from llm_router.adapters.upstream.url import HttpUrl, parse_url
+from llm_router.adapters.upstream.url import HttpUrl, Origin, parse_url
 from llm_router.domain.errors import InvalidRequest, UpstreamError, UpstreamKind
 from llm_router.ports import Deadlines
 from llm_router.wire.dialect import Fetched
@@ -23,6 +23,8 @@ from llm_router.wire.media import sniff
 _ACCEPT = "image/*, audio/*, video/*, application/pdf, text/plain"
 _TEXT_REFUSED = (b"<!doctype", b"<html", b"<svg", b"<?xml", b"<script", b"<head", b"<body")
 _CONTROLS = bytes(set(range(32)) - {9, 10, 12, 13})
+
+_PLAIN_PORTS = (80, 443)
 
 
 class GuardedFetcher:
@@ -37,7 +39,8 @@ class GuardedFetcher:
         bytes_max: of one file.
         total_s: for the whole fetch: waiting for its turn, name, connection, body.
         fetches_max: at the same time; others wait.
-        allow_hosts: ``host:port`` pairs that may be fetched from whatever their address is.
+        allow_hosts: hosts that may be fetched from whatever their address is: ``host`` at the ports 80
+            and 443, or ``host:port``.
         user_agent: what the other side is told.
         ssl_context: None is the system's trust, verified.
         resolve: None is the system's resolver.
@@ -100,12 +103,18 @@ class GuardedFetcher:
             addresses = await self._resolve(origin.host, origin.port)
         except (OSError, UnicodeError) as error:
             raise _refusal(f"The host {host} of a media URL was not found. Check its spelling.") from error
-        if origin.label not in self._allow_hosts and not all_public(addresses):
+        if not self._allowed(origin) and not all_public(addresses):
             raise _refusal(
                 f"The host {host} of a media URL is not a public address. "
                 "Send the media as a data URL, or from a public host."
             )
         return addresses
+
+    def _allowed(self, origin: Origin) -> bool:
+        """Whether the operator named the host."""
+        if origin.port in _PLAIN_PORTS and origin.host in self._allow_hosts:
+            return True
+        return origin.label in self._allow_hosts
 
     async def _get(self, url: HttpUrl, addresses: Sequence[str], due: float) -> LeanReply:
         head = encode_head("GET", url, (("accept", _ACCEPT),), 0, self._user_agent)
