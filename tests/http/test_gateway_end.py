@@ -184,6 +184,20 @@ def test_what_does_not_finish_is_told_and_settled(
     assert gateway.stop() == 0
 
 
+def test_a_body_that_is_still_coming_does_not_hold_up_the_end(start: Start) -> None:
+    gateway = start(1)
+    with socket.create_connection(("127.0.0.1", gateway.port), WAIT_S) as connection:
+        connection.sendall(gateway.head(1000, "expect: 100-continue"))
+        assert connection.recv(65536).startswith(b"HTTP/1.1 100 "), "the body is being read"
+        gateway.process.send_signal(signal.SIGTERM)
+        reply = b""
+        while data := connection.recv(65536):
+            reply += data
+    assert reply.startswith(b"HTTP/1.1 503 ")
+    assert b'"code":"overloaded"' in reply
+    assert gateway.stop() == 0
+
+
 def test_a_reload_leaves_what_runs_as_it_began(start: Start, upstream: ScriptedUpstream) -> None:
     """With the price that its hold was made for."""
     gateway, gate = start(5), Gate()

@@ -19,7 +19,7 @@ from llm_router.domain.errors import (
 from llm_router.edge.http import AsgiClient, Receive, Request, Scope, Send, answer_json
 from llm_router.edge.routes import Route, RouteTable
 from llm_router.engine.admit import Call, authenticate
-from llm_router.engine.exchange import Engine
+from llm_router.engine.exchange import Engine, stopping
 from llm_router.engine.tracks import error_headers
 from llm_router.wire.dialect import Dialect
 
@@ -52,6 +52,8 @@ class Gateway:
         self.exchanges_max = exchanges_max
         self.exchanges = 0
         self._tasks: set[asyncio.Task[object]] = set()
+        self._reading: set[asyncio.Task[object]] = set()
+        self._stopped = False
         self.ready = ready
         self.started_s = engine.clock.now_ms() // 1000
 
@@ -97,7 +99,10 @@ class Gateway:
     async def stop(self) -> None:
         """End the exchanges that still run; return when they have told their clients, or at the latest
         after STOP_S."""
+        self._stopped = True
         self.engine.stop()
+        for task in self._reading:
+            task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=STOP_S)
 
@@ -137,6 +142,7 @@ class Gateway:
 
         Raises:
             PayloadTooLarge, UnsupportedEncoding, InvalidRequest, ConnectionError: see ``Request.body``.
+            Overloaded: the gateway stops.
         """
         request.check_head(self.body_bytes_max)
         engine = self.engine
@@ -145,7 +151,18 @@ class Gateway:
             await authenticate(engine.keyring, found, engine.clock.now_ms())
         except ClientError:
             return b""
-        return await request.body(self.body_bytes_max)
+        task = asyncio.current_task()
+        assert task is not None
+        self._reading.add(task)
+        try:
+            return await request.body(self.body_bytes_max)
+        except asyncio.CancelledError:
+            if not self._stopped:
+                raise
+            task.uncancel()
+            raise stopping() from None
+        finally:
+            self._reading.discard(task)
 
     def call(
         self,

@@ -217,7 +217,7 @@ class Engine:
 
     async def _say_stopped(self, track: Track) -> None:
         """Answer an exchange that is ended because the gateway stops."""
-        track.error = Overloaded("This gateway is stopping. Send the request again.", retry_after_s=1.0)
+        track.error = stopping()
         try:
             await self._conclude(track)
         except ConnectionError:
@@ -288,3 +288,8 @@ class Engine:
                 self.counters.release(key_id, limits, tokens, used)
             if track.record is not None:
                 self.telemetry.exchange(track.record)
+
+
+def stopping() -> Overloaded:
+    """What clients are told of requests that a stopping gateway ends."""
+    return Overloaded("This gateway is stopping. Send the request again.", retry_after_s=1.0)
