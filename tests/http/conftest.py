@@ -60,3 +60,31 @@ def _gateway(
     assert gateway.stop() == 0
     for place in PLACES:
         assert place.secret not in gateway.log.text, f"the key of {place.id} is in the log"
+
+
+MORE = """
+[server]
+heartbeat_s = 0.2
+body_bytes_max = 100000
+concurrency_max = 12
+"""
+
+
+@pytest.fixture(scope="session")
+def small(scripted: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway with low limits and a quick heartbeat, before the scripted upstreams."""
+    timeouts = {"connect_s": 5, "first_byte_s": 20, "idle_s": 20, "total_s": 60}
+    config = MORE + config_for(scripted, timeouts).replace("[server]\nheartbeat_s = 0\n", "")
+    config += f'[fetch]\nallow_hosts = ["127.0.0.1:{scripted.port}"]\nbytes_max = 100000\ntimeout_s = 5\n'
+    gateway = Gateway(tmp_path_factory.mktemp("small"), config=config)
+    yield gateway
+    assert gateway.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def unfetching(scripted: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway that fetches nothing."""
+    config = config_for(scripted, {"total_s": 60}) + "[fetch]\nenabled = false\n"
+    gateway = Gateway(tmp_path_factory.mktemp("unfetching"), config=config)
+    yield gateway
+    assert gateway.stop() == 0

@@ -361,3 +361,14 @@ def until(condition: Callable[[], bool]) -> None:
     give_up = time.monotonic() + WAIT_S
     while not condition():
         assert time.monotonic() < give_up, "it never happened"
+
+
+def body_of(model: str, **members: Any) -> bytes:
+    """The body of a chat request as bytes."""
+    return json.dumps(chat_body(model, **members)).encode()
+
+
+def status_of(reply: bytes) -> int:
+    """The status of a raw reply."""
+    assert reply.startswith(b"HTTP/1.1 "), reply[:200]
+    return int(reply[9:12])

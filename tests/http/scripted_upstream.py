@@ -393,3 +393,21 @@ def _provider(place: Place, port: int, path: str) -> list[str]:
     lines = [f'dialect = "{place.dialect}"', f'base_url = "http://127.0.0.1:{port}/{path}"']
     lines += [f'auth = "{place.auth}"', f'key = "{place.secret}"', "takes_urls = []"]
     return lines + ([f'auth_name = "{place.auth_name}"'] if place.auth_name else [])
+
+
+def error_body(dialect: str, code: int, message: str, /, **more: Any) -> bytes:
+    match dialect:
+        case "openai_chat":
+            body: Any = {"error": {"message": message, "type": "some_error", "code": None, **more}}
+        case "anthropic_messages":
+            body = {"type": "error", "error": {"type": "some_error", "message": message, **more}}
+        case _:
+            body = {"error": {"code": code, "message": message, "status": "SOME", **more}}
+    return json.dumps(body).encode()
+
+
+def good(dialect: str, streamed: bool, text: str = "Hello there") -> Script:
+    """What a provider should do."""
+    if streamed:
+        return answers(head(200), *frames(dialect, text))
+    return answers(http(200, whole(dialect, text)))
