@@ -13,10 +13,6 @@ from gateway_kit import Gateway
 
 GPT, CLAUDE, GEMINI = "openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5", "google/gemini-2.5-flash"
 MODELS = {GPT: "openai_chat", CLAUDE: "anthropic_messages", GEMINI: "gemini_generate"}
-PIXEL = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9Q"
-    "DwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
 WEATHER: Any = {
     "type": "function",
     "function": {

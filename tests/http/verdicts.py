@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway_kit import Answer, Streamed
-from scripted_upstream import (
-    SECRETS,
-)
+from scripted_upstream import SECRETS
 
 FORWARDED = {
     "date", "content-type", "content-length", "transfer-encoding", "connection", "cache-control",
