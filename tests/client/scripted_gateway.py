@@ -73,6 +73,19 @@ def choice(delta: dict[str, Any], finish: str | None = None, index: int = 0) -> 
     return event({**head, "choices": [{"index": index, "delta": delta, "finish_reason": finish}]})
 
 
+def read_request(connection: socket.socket) -> tuple[str, dict[str, str], Any]:
+    """The request line, the headers and the body. What is left unread would reset the connection when
+    it is closed, and the reply with it."""
+    with connection.makefile("rb") as file:
+        line = file.readline().decode().strip()
+        headers = {}
+        while (text := file.readline().decode().strip()) != "":
+            name, _, value = text.partition(":")
+            headers[name.lower()] = value.strip()
+        body = file.read(int(headers.get("content-length", 0)))
+    return line, headers, json.loads(body) if body else None
+
+
 class ScriptedGateway:
     """Answers the n-th connection with the n-th script, further ones with the last."""
 
@@ -109,20 +122,10 @@ class ScriptedGateway:
 
     def _serve(self, connection: socket.socket, script: list[Step]) -> None:
         with connection:
-            self.requests.append(self._read(connection))
+            self.requests.append(read_request(connection))
             self.asked.set()
             try:
                 for step in script:
                     step(connection)
             except OSError:
                 pass  # the client went
-
-    def _read(self, connection: socket.socket) -> tuple[str, dict[str, str], Any]:
-        with connection.makefile("rb") as file:
-            line = file.readline().decode().strip()
-            headers = {}
-            while (text := file.readline().decode().strip()) != "":
-                name, _, value = text.partition(":")
-                headers[name.lower()] = value.strip()
-            body = file.read(int(headers.get("content-length", 0)))
-        return line, headers, json.loads(body) if body else None

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from scripted_gateway import DONE, Step, choice, reply, silence, stream
+from scripted_gateway import DONE, Step, choice, read_request, reply, silence, stream
 
 from llm_router_client import LLMRouterClient
 
@@ -72,7 +72,7 @@ class TlsServer:
             self.accepted += 1
             try:
                 with self._context.wrap_socket(raw, server_side=True) as connection:
-                    connection.recv(65536)
+                    read_request(connection)
                     for step in self.script:
                         step(connection)
             except OSError:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -239,13 +239,12 @@ class Gateway:
         """Send bytes as they are, one piece after the other, and read until the gateway closes."""
         with socket.create_connection(("127.0.0.1", self.port), WAIT_S) as connection:
             received = b""
-            try:
+            with suppress(ConnectionError):
                 for piece in pieces:
                     connection.sendall(piece)
+            with suppress(ConnectionError):  # what came before the connection broke can still be read
                 while data := connection.recv(65536):
                     received += data
-            except ConnectionError:
-                pass
             return received
 
     def head(self, size: int | None, *headers: str, key: str | None = None) -> bytes:

@@ -12,6 +12,7 @@ import socket
 import struct
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,11 +93,9 @@ class Peer:
 
     async def gone(self) -> None:
         """Wait until the gateway has closed the connection."""
-        try:
+        with suppress(ConnectionError):
             while await self._reader.read(65536):
                 pass
-        except ConnectionError:
-            pass
         self.seen.gone.set()
 
 
@@ -172,7 +171,10 @@ class ScriptedUpstream:
             seen = await self._request(reader)
             scripts = self._scripts.get(seen.place, [])
             script = (scripts.pop(0) if len(scripts) > 1 else scripts[0]) if scripts else unscripted
-            await script(Peer(reader, writer, seen))
+            try:
+                await script(Peer(reader, writer, seen))
+            except ConnectionError:  # the gateway went while it was being sent to
+                seen.gone.set()
         except (EOFError, ConnectionError, asyncio.CancelledError):
             pass
         except Exception as error:

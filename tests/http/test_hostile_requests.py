@@ -46,6 +46,23 @@ def test_an_undeclared_body_over_the_limit_is_refused(small: Gateway) -> None:
     assert status_of(reply) == 413
 
 
+@pytest.mark.parametrize("declared", [None, 40_000_000])
+def test_whoever_sends_on_after_a_refusal_still_reads_it(small: Gateway, declared: int | None) -> None:
+    """Far more than the buffers of both ends hold: closing at once would reset the connection."""
+    blank = b" " * 1_000_000
+    with socket.create_connection(("127.0.0.1", small.port), WAIT_S) as connection:
+        head = small.head(declared) if declared else small.head(None, CHUNKED)
+        connection.sendall(head)
+        for _ in range(40):
+            connection.sendall(blank if declared else chunk(blank))
+        connection.sendall(b"" if declared else b"0\r\n\r\n")
+        reply = b""
+        while data := connection.recv(65536):
+            reply += data
+    assert status_of(reply) == 413
+    assert reply.endswith(b"}")
+
+
 def test_an_undeclared_body_without_a_key_is_not_read(small: Gateway) -> None:
     with socket.create_connection(("127.0.0.1", small.port), WAIT_S) as connection:
         connection.sendall(small.head(None, CHUNKED, key="") + chunk(b"{"))

@@ -13,6 +13,7 @@ from llm_router.domain.errors import (
     MethodNotAllowed,
     NotFound,
     Overloaded,
+    PayloadTooLarge,
     RouterError,
     ServerError,
 )
@@ -71,6 +72,8 @@ class Gateway:
                 await self.infer(route, request, send, parameters)
             else:
                 await route.handler(self, request, send, parameters)
+        except PayloadTooLarge as error:
+            await self.answer_error(route.dialect, error, send, unread=request)
         except RouterError as error:
             await self.answer_error(route.dialect, error, send)
         except ConnectionError:
@@ -195,13 +198,17 @@ class Gateway:
         assert isinstance(dialect, Dialect)
         return dialect
 
-    async def answer_error(self, dialect: str, error: RouterError, send: Send) -> None:
-        """Send an error outside of an exchange, in the route's dialect."""
+    async def answer_error(
+        self, dialect: str, error: RouterError, send: Send, *, unread: Request | None = None
+    ) -> None:
+        """Send an error outside of an exchange, in the route's dialect.
+
+        ``unread``: a request whose body is not wanted, after which the connection closes.
+        """
         request_id = self.engine.new_id()
         headers = [(b"x-request-id", request_id.encode()), *error_headers(error)]
-        if error.status == 413:
-            headers.append((b"connection", b"close"))
-        await answer_json(send, error.status, self.dialect(dialect).encode_error(error, request_id), headers)
+        body = self.dialect(dialect).encode_error(error, request_id)
+        await answer_json(send, error.status, body, headers, unread=unread)
 
     async def _no_route(self, request: Request, send: Send, methods: set[str]) -> None:
         shown = request.path[:200]
@@ -209,7 +216,6 @@ class Gateway:
         if methods:
             allowed = ", ".join(sorted(methods))
             error = MethodNotAllowed(f"{request.method} is not allowed for {shown}. Use {allowed}.")
-            error.headers = (("allow", allowed),)
             error.headers = (("allow", allowed),)
         else:
             error = NotFound(

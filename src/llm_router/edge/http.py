@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -20,6 +21,10 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BODY_READ_S = 120.0
 """A request's body must have arrived by then."""
+
+LINGER_S = 5.0
+"""How long a client is heard out that sends a body which was refused, as other servers do:
+https://nginx.org/en/docs/http/ngx_http_core_module.html#lingering_close"""
 
 
 class Request:
@@ -99,6 +104,13 @@ class Request:
             if not message.get("more_body", False):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    async def discard(self) -> None:
+        """Take what is left of the body, for at most LINGER_S, and keep nothing of it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while (await self._receive()).get("more_body", False):
+                    pass
+
     async def gone(self) -> None:
         """Wait until the client leaves (or the answer is complete)."""
         while (await self._receive())["type"] != "http.disconnect":
@@ -162,14 +174,28 @@ class AsgiClient:
 
 
 async def answer_json(
-    send: Send, status: int, value: object, headers: list[tuple[bytes, bytes]] | None = None
+    send: Send,
+    status: int,
+    value: object,
+    headers: list[tuple[bytes, bytes]] | None = None,
+    *,
+    unread: Request | None = None,
 ) -> None:
-    """Send a JSON answer. ``value`` may hold msgspec.Raw for numbers that must be exact."""
+    """Send a JSON answer. ``value`` may hold msgspec.Raw for numbers that must be exact.
+
+    ``unread``: the request if its body is not wanted. Who is still sending it is heard out before the
+    connection closes, for else it would be reset, and the answer lost with it.
+    """
     data = value if isinstance(value, bytes) else msgspec.json.encode(value)
     head = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(data)),
         *(headers or []),
     ]
+    if unread is not None:
+        head.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": head})
-    await send({"type": "http.response.body", "body": data})
+    await send({"type": "http.response.body", "body": data, "more_body": unread is not None})
+    if unread is not None:
+        await unread.discard()
+        await send({"type": "http.response.body"})

@@ -181,11 +181,6 @@ class Attempts:
                     "Its base URL in the configuration may be wrong.",
                     kind=UpstreamKind.MALFORMED,
                 )
-            if 300 <= reply.status < 400:
-                raise UpstreamError(
-                    f"The provider answered with a redirect ({reply.status}), which is not followed.",
-                    kind=UpstreamKind.MALFORMED,
-                )
             if not 200 <= reply.status < 300:
                 raise behind.decode_error(reply.status, reply.headers, await _error_body(reply))
             if track.call.operation == "chat" and track.inspected is not None and track.inspected.stream:
