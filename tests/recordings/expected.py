@@ -29,6 +29,7 @@ class Answer:
     """One choice of a reply. ``finish`` None: the recording leaves it open."""
 
     text: str = ""
+    refusal: str = ""
     reasoning: str = ""
     calls: list[tuple[str, Any]] = field(default_factory=list)
     finish: str | None = None
@@ -157,6 +158,7 @@ def _chat(body: dict[str, Any]) -> Expected:
         message = choice.get("message") or {}
         text, thinking = _content(message.get("content"))
         answer = Answer(text=text, reasoning=thinking or _reasoning(message))
+        answer.refusal = message.get("refusal") or ""
         for call in message.get("tool_calls") or []:
             function = call.get("function") or {
                 "name": call["custom"]["name"],
@@ -195,6 +197,7 @@ def _chat_stream(text: str) -> Expected:
             delta = choice.get("delta") or {}
             piece, thinking = _content(delta.get("content"))
             answer.text += piece
+            answer.refusal += delta.get("refusal") or ""
             answer.reasoning += thinking or _reasoning(delta)
             for position, call in enumerate(delta.get("tool_calls") or []):
                 slots = calls.setdefault(index, {})

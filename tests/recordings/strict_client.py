@@ -12,13 +12,24 @@ FINISHES = {"stop", "length", "tool_calls", "content_filter", "function_call"}
 
 @dataclass
 class Read:
-    """What the client understood, and what it had to object to."""
+    """What a client understood, whatever its dialect, and what it had to object to.
+
+    Attributes:
+        choices: by index; text, reasoning, refusal, calls as (name, arguments, id), and finish in
+            OpenAI's words.
+        counts: input, output and cached tokens, each including what OpenAI includes.
+        citations: the pages cited; tokens: those with log probabilities; images: base64.
+    """
 
     status: int = 200
     choices: dict[int, dict[str, Any]] = field(default_factory=dict)
     usage: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     faults: list[str] = field(default_factory=list)
+    counts: tuple[Any, Any, Any] | None = None
+    citations: set[str] = field(default_factory=set)
+    tokens: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
 
 
 def read_error(status: int, body: bytes) -> Read:

@@ -151,11 +151,10 @@ def faults(recording: dict[str, Any], expected: Expected, read: Read) -> list[st
         if got is None:
             found.append(f"choice {index} is missing")
             continue
-        if (
-            got["text"] + (got["refusal"] or "" if not answer.text else "") != answer.text
-            and got["text"] != answer.text
-        ):
+        if got["text"] != answer.text:
             found.append(f"text {got['text'][:80]!r} instead of {answer.text[:80]!r}")
+        if (got["refusal"] or "") != answer.refusal:
+            found.append(f"refusal {got['refusal']!r} instead of {answer.refusal!r}")
         if got["reasoning"] != answer.reasoning:
             found.append(f"reasoning {got['reasoning'][:80]!r} instead of {answer.reasoning[:80]!r}")
         calls = [(name, arguments(text)) for name, text, _ in got["calls"]]

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from llm_router.wire.dialect import ReplyContext
 from llm_router.wire.dialects.openai_responses.content import complete_notes
+from llm_router.wire.dialects.openai_responses.response import absent_members
 from llm_router.wire.dialects.openai_responses.words import is_reply_id, objects, text_of
 
 _CITING: Final = frozenset(
@@ -92,6 +93,7 @@ class EventMender:
                 {**item, "id": self._ids[number]} if number in self._ids else item
                 for number, item in enumerate(objects(response["output"]))
             ]
+        right |= absent_members(response, self._context)
         if right:
             changes["response"] = {**response, **right}
 

@@ -76,6 +76,7 @@ class Item:
         self._item = item
         self._count = 0
         self._part: int | None = None  # of all kinds but messages
+        self._thinks = False  # whether that part is open as reasoning
         self._arguments = _Said()
         self._contents: dict[int, _Content] = {}
         self._thoughts: dict[tuple[str, int], _Said] = {}  # reasoning texts in the order they came
@@ -109,15 +110,24 @@ class Item:
             return []
         self.closed = True
         kind = item.get("type")
+        out = self._other_closed(item)
         if kind == "message":
-            return self._message_done(item)
-        out = [found for content in self._contents.values() for found in self._close(content, item)]
+            return out + self._message_done(item)
+        out += [found for content in self._contents.values() for found in self._close(content, item)]
         if kind == "reasoning":
             return out + self._thinking_done(item)
         if is_call(item):
             return out + self._call_done(item, seed)
         part = self._part if self._part is not None else self._number()
         return out + _whole(part, item)
+
+    def _other_closed(self, item: dict[str, Any]) -> Events:
+        """Close what was opened as another kind than the item turns out to be."""
+        wrong = (self._thinks and item.get("type") != "reasoning") or (self.calls and not is_call(item))
+        if not wrong or self._part is None:
+            return []
+        part, self._part, self._thinks = self._part, None, False
+        return [events.PartClosed(part=part)]
 
     def abandon(self) -> Events:
         """The response ended without this item's end: close what is open of it."""
@@ -126,7 +136,7 @@ class Item:
         for content in self._contents.values():
             if not content.closed:
                 out.append(events.PartClosed(part=content.part))
-        if self._part is not None and (self.calls or self._item.get("type") == "reasoning"):
+        if self._part is not None and (self.calls or self._thinks):
             out.append(events.PartClosed(part=self._part))
         return out
 
@@ -211,8 +221,7 @@ class Item:
     # -- reasoning ---------------------------------------------------------------------------------
 
     def _open_thinking(self) -> Events:
-        self._item = {**self._item, "type": "reasoning"}
-        self._part = self._number()
+        self._part, self._thinks = self._number(), True
         opened = events.PartOpened(
             part=self._part, form="thinking", id=text_of(self._item.get("id")), dialect=NAME
         )
@@ -220,9 +229,9 @@ class Item:
 
     def thought(self, name: str, at: int, text: str) -> Events:
         """More reasoning text, of a summary or of the reasoning itself."""
-        if not text or self.closed:
+        if not text or self.closed or self.calls:
             return []
-        out = [] if self._part is not None else self._open_thinking()
+        out = [] if self._thinks else self._open_thinking()
         assert self._part is not None
         shown = text if (name, at) in self._thoughts or not self._thoughts else SEPARATOR + text
         self._thought(name, at).add(text)
@@ -236,7 +245,7 @@ class Item:
         return self.thought(name, at, whole if said is None else said.rest(whole))
 
     def _thinking_done(self, item: dict[str, Any]) -> Events:
-        out = [] if self._part is not None else self._open_thinking()
+        out = [] if self._thinks else self._open_thinking()
         assert self._part is not None
         self.closed = False
         counts: dict[str, int] = {}
@@ -282,7 +291,7 @@ class Item:
 
     def _call_done(self, item: dict[str, Any], seed: str) -> Events:
         out: Events = []
-        if not self.calls:
+        if not self.calls or self._part is None:
             self._item = item
             out += self._open_call(seed)
         assert self._part is not None

@@ -16,10 +16,17 @@ from llm_router.wire.dialects.openai_responses.content import complete_notes
 from llm_router.wire.dialects.openai_responses.errors import failed_members, malformed
 from llm_router.wire.dialects.openai_responses.mend import EventMender
 from llm_router.wire.dialects.openai_responses.reply import open_response, reply_of
-from llm_router.wire.dialects.openai_responses.response import head_of
+from llm_router.wire.dialects.openai_responses.response import absent_members, head_of, told_beside
 from llm_router.wire.dialects.openai_responses.stream import LAST, ResponsesStreamDecoder
 from llm_router.wire.dialects.openai_responses.usage import DETAILS, passed_usage, read_usage
-from llm_router.wire.dialects.openai_responses.words import encode, load_object, members, text_of, value_of
+from llm_router.wire.dialects.openai_responses.words import (
+    encode,
+    load_object,
+    members,
+    seed_of,
+    text_of,
+    value_of,
+)
 from llm_router.wire.dialects.openai_responses.writer import frame
 from llm_router.wire.fold import unfold
 from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
@@ -203,9 +210,13 @@ def pass_reply(body: bytes, context: ReplyContext) -> PassedResponse:
     if complete_notes(plain):
         response["output"] = dump(plain["output"])
     head = head_of(events.Started(id=reply.id, model=reply.model, created_s=reply.created_s), context)
+    told = told_beside(plain, seed_of(head["id"]))
+    if told:
+        response["output"] = dump([*told, *plain["output"]])
     for name in ("id", "model", "object", "created_at"):
         if value_of(response.get(name)) != head[name]:
             response[name] = dump(head[name])
+    response.update({name: dump(value) for name, value in absent_members(plain, context).items()})
     watcher = Watcher()
     for event in unfold(reply):
         watcher.see(event)

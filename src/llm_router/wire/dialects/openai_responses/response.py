@@ -33,6 +33,11 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
 """Members that official clients expect, and what they are when the request does not say."""
 
 
+_REQUIRED: Final = ("error", "incomplete_details", "parallel_tool_calls", "tool_choice", "tools")
+"""Members without which official clients refuse a response; hosts of the API leave some of them out."""
+
+_NOT_NULL: Final = frozenset(("parallel_tool_calls", "tool_choice", "tools"))
+
 SERVICE_TIERS: Final = ("auto", "default", "flex", "scale", "priority", "fast", "ultrafast")
 """The tiers that official clients know; other providers' words for theirs are left out."""
 
@@ -51,3 +56,30 @@ def head_of(started: Started, context: ReplyContext) -> dict[str, Any]:
     if tier in SERVICE_TIERS:
         head["service_tier"] = tier
     return head
+
+
+def absent_members(response: Mapping[str, Any], context: ReplyContext) -> dict[str, Any]:
+    """What a passed response must have and has not: as the client asked, or as the API says by default.
+
+    A response's own ``reasoning`` is what was asked for: a text there (mistral.rs) is none.
+    """
+    known = {**_DEFAULTS, **context.echo}
+    found = {
+        name: known[name]
+        for name in _REQUIRED
+        if name not in response or (response[name] is None and name in _NOT_NULL)
+    }
+    if response.get("status") == "complete":
+        found["status"] = "completed"
+    if isinstance(response.get("reasoning"), str):
+        found["reasoning"] = known["reasoning"]
+    return found
+
+
+def told_beside(response: Mapping[str, Any], seed: str) -> list[dict[str, Any]]:
+    """Reasoning that stands beside the output, as the item that a client looks for."""
+    told = response.get("reasoning")
+    if not isinstance(told, str) or not told.strip():
+        return []
+    content = [{"type": "reasoning_text", "text": told}]
+    return [{"type": "reasoning", "id": f"rs_{seed}told", "summary": [], "content": content}]
