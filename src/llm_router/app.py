@@ -54,7 +54,7 @@ from llm_router.settings import (
 )
 from llm_router.settings.announcement import Announcement
 from llm_router.settings.announcement import LocalModel as LocalNote
-from llm_router.wire.dialects.registry import DIALECTS
+from llm_router.wire.operations import SPOKEN
 
 DAY_CHECK_S = 60.0
 """How often the date is looked at, for prices and statuses that change with it."""
@@ -206,7 +206,7 @@ class Server:
         fetch = self._settings.fetch
         return Engine(
             state=self._state(),
-            dialects=DIALECTS,
+            dialects=SPOKEN,
             books=store,
             keyring=store,
             counters=MemoryCounters(),

@@ -28,6 +28,7 @@ from llm_router.engine.state import State
 from llm_router.ports import Admission, Deadlines, UpstreamRequest
 from llm_router.wire.dialect import Fetched
 from llm_router.wire.dialects.registry import DIALECTS
+from llm_router.wire.operations import SPOKEN
 
 KEY = b"sk-lr-test"
 GRANT = 10**12
@@ -333,7 +334,7 @@ class World:
                 active=frozenset(p.id for p in known),
                 **options,
             ),
-            dialects=DIALECTS,
+            dialects=SPOKEN,
             books=self.books,
             keyring=self.keyring,
             counters=self.counters,

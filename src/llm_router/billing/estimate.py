@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from llm_router.billing.tokens import tokens_upper
+from llm_router.billing.tokens import estimate_tokens, tokens_upper
 from llm_router.domain.model import Deployment
 from llm_router.domain.price import Price, Rates
 from llm_router.domain.usage import MAX_COUNT
@@ -57,6 +57,11 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int
     amount_pusd: int
     price_version: str
+
+
+def expected_input(inspected: Inspected) -> int:
+    """The expected count of the request's input tokens; media are left out."""
+    return estimate_tokens(inspected.text_bytes) + inspected.input_tokens
 
 
 def estimate(
@@ -128,15 +133,15 @@ def _output_tokens(inspected: Inspected, deployment: Deployment, default: int) -
 def _input_counts(inspected: Inspected, deployment: Deployment) -> tuple[int, int]:
     """Upper bounds of (text, images and documents; sound), together within the context window.
 
-    A provider refuses, unbilled, what does not fit the window.
+    A provider refuses, unbilled, what does not fit the window. Of several inputs each has its own.
     """
     remote = sum(1 for kind, _ in inspected.media_urls if kind != "image")
-    plain = tokens_upper(inspected.text_bytes)
+    plain = tokens_upper(inspected.text_bytes) + inspected.input_tokens
     plain += inspected.images * _image_tokens(deployment.upstream_model)
     plain += min(inspected.file_bytes // FILE_BYTES_PER_TOKEN, FILE_TOKENS_MAX)
     plain += remote * REMOTE_TOKENS_MAX
     sound = -(-inspected.audio_bytes // AUDIO_BYTES_PER_TOKEN)
-    window = MAX_COUNT if deployment.context_tokens is None else deployment.context_tokens
+    window = MAX_COUNT if deployment.context_tokens is None else deployment.context_tokens * inspected.inputs
     sound = min(sound, window)
     return min(plain, window - sound), sound
 

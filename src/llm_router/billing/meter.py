@@ -63,6 +63,7 @@ def meter(
     price: Price,
     price_of: Callable[[str], Price | None],
     charge_on_error: str = "none",
+    produced: bool = False,
 ) -> Metered:
     """Charge an exchange that ended so.
 
@@ -73,10 +74,11 @@ def meter(
         price: the one that the hold pinned.
         price_of: prices of other upstream models that consumed tokens inside this exchange.
         charge_on_error: "none", or "delivered" to charge for reported usage of a cut answer.
+        produced: the answer holds something that is not counted in characters or output tokens.
     """
     if end is End.FAILED or (end is End.CUT and (charge_on_error != "delivered" or usage is None)):
         return _free(usage, FLAG_NOT_CHARGED if _consumed(usage) else None)
-    if not _produced(end, usage, output_chars + reasoning_chars):
+    if not (produced or _produced(end, usage, output_chars + reasoning_chars)):
         return _free(usage, FLAG_EMPTY)
     counted = _counted(output_chars, reasoning_chars, input_tokens_estimate)
     if usage is None:

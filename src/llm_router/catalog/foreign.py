@@ -10,6 +10,12 @@ from datetime import UTC, datetime
 
 from llm_router.domain.model import Model
 
+_METHODS = {
+    "chat": ("generateContent", "streamGenerateContent", "countTokens"),
+    "embed": ("embedContent", "batchEmbedContents"),
+}
+"""What Google calls the operations."""
+
 
 def anthropic_entry(model: Model, created_s: int) -> dict[str, object]:
     """One model as Anthropic's API shows it."""
@@ -27,8 +33,11 @@ def anthropic_entry(model: Model, created_s: int) -> dict[str, object]:
 def anthropic_page(
     models: Sequence[Model], after_id: str | None, limit: int, created_s: int
 ) -> dict[str, object]:
-    """A page of the list, beginning behind ``after_id`` (at the start if that is unknown)."""
-    page, more = _cut(models, after_id, limit)
+    """A page of the list, beginning behind ``after_id`` (at the start if that is unknown).
+
+    Only models for chat are in it: the API knows no others.
+    """
+    page, more = _cut([model for model in models if "chat" in model.operations], after_id, limit)
     return {
         "data": [anthropic_entry(model, created_s) for model in page],
         "first_id": page[0].id if page else None,
@@ -47,7 +56,7 @@ def gemini_entry(model: Model) -> dict[str, object]:
         "description": f"{model.name} by {model.developer}",
         "inputTokenLimit": model.context_tokens or 0,
         "outputTokenLimit": model.output_tokens_max or 0,
-        "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],
+        "supportedGenerationMethods": [m for name in model.operations for m in _METHODS[name]],
         "thinking": model.capabilities.reasoning,
     }
 

@@ -79,6 +79,7 @@ def model_entry(model: Model, active_providers: Collection[str], created_s: int)
             "input_modalities": list(model.capabilities.input_modalities),
             "output_modalities": list(model.capabilities.output_modalities),
         },
+        "operations": list(model.operations),
         "capabilities": _capabilities(model.capabilities),
         "status": model.status.value,
         "released": model.released,

@@ -184,6 +184,7 @@ def _link(row: ModelRow, prices: Mapping[str, Price], day: str) -> Model:
         open_weights=row.open_weights,
         quality_tier=row.quality_tier,
         strengths=row.strengths,
+        operations=row.operations,
     )
 
 

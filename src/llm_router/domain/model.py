@@ -134,6 +134,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         aliases: other names that resolve to it (dated snapshots, ``provider/model`` forms).
         deployments: in the order they are preferred when all else is equal.
         successor: public id of the model that its developer names as replacement.
+        operations: what it is called for: "chat", "embed".
     """
 
     id: str
@@ -153,3 +154,4 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     open_weights: bool = False
     quality_tier: int | None = None  # 1 (small) .. 5 (frontier)
     strengths: tuple[str, ...] = ()  # of: code creative fast vision reasoning
+    operations: tuple[str, ...] = ("chat",)

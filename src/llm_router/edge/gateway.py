@@ -17,12 +17,13 @@ from llm_router.domain.errors import (
     RouterError,
     ServerError,
 )
+from llm_router.domain.key import Key
 from llm_router.edge.http import AsgiClient, Receive, Request, Scope, Send, answer_json
 from llm_router.edge.routes import Route, RouteTable
 from llm_router.engine.admit import Call, authenticate
 from llm_router.engine.exchange import Engine, stopping
 from llm_router.engine.tracks import error_headers
-from llm_router.wire.dialect import Dialect
+from llm_router.wire.dialect import Dialect, Front, Spoken
 
 STOP_S = 5.0
 """How long exchanges that are ended may take to say so."""
@@ -112,7 +113,7 @@ class Gateway:
     async def _infer(self, route: Route, request: Request, send: Send, parameters: dict[str, str]) -> None:
         """Read the body, hand the call to the engine, watch the client."""
         started_us = self.engine.clock.monotonic_us()
-        body = await self.read(request, route.dialect)
+        body, key = await self.read(request, route.dialect)
         call = self.call(
             request,
             body,
@@ -121,6 +122,7 @@ class Gateway:
             dialect=route.dialect,
             model=parameters.get("model"),
             stream=route.stream,
+            key=key,
         )
         client = AsgiClient(send)
         task = asyncio.current_task()
@@ -139,8 +141,8 @@ class Gateway:
         finally:
             watcher.cancel()
 
-    async def read(self, request: Request, dialect: str) -> bytes:
-        """The request's body. Of a caller whose key is not valid nothing is read: it will be refused
+    async def read(self, request: Request, dialect: str) -> tuple[bytes, Key | ClientError]:
+        """The request's body, and its key or why it has none. Of a caller whose key is not valid nothing is read: it will be refused
         whatever it says, and must not keep others waiting until it has said it.
 
         Raises:
@@ -149,16 +151,16 @@ class Gateway:
         """
         request.check_head(self.body_bytes_max)
         engine = self.engine
-        found = credential(request, query_key=dialect == "gemini_generate")
+        found = credential(request, self.dialect(dialect).key_parameter)
         try:
-            await authenticate(engine.keyring, found, engine.clock.now_ms())
-        except ClientError:
-            return b""
+            key = await authenticate(engine.keyring, found, engine.clock.now_ms())
+        except ClientError as error:
+            return b"", error
         task = asyncio.current_task()
         assert task is not None
         self._reading.add(task)
         try:
-            return await request.body(self.body_bytes_max)
+            return await request.body(self.body_bytes_max), key
         except asyncio.CancelledError:
             if not self._stopped:
                 raise
@@ -177,25 +179,29 @@ class Gateway:
         dialect: str,
         model: str | None,
         stream: bool | None,
+        key: Key | ClientError | None = None,
     ) -> Call:
         """What the request asks of the engine. ``model`` and ``stream`` are those of its path."""
-        gemini = dialect == "gemini_generate"
+        spoken = self.dialect(dialect)
         return Call(
             operation=operation,
-            dialect=self.dialect(dialect),
+            dialect=spoken,
             body=body,
-            credential=credential(request, query_key=gemini),
+            credential=credential(request, spoken.key_parameter),
             headers=request.headers,
             started_us=started_us,
             path_model=None if model is None else unquote(model),
             path_stream=stream,
-            json_array=gemini and stream is True and request.parameter("alt") != "sse",
+            json_array=spoken.name == "gemini_generate"
+            and stream is True
+            and request.parameter("alt") != "sse",
+            key=key,
         )
 
-    def dialect(self, name: str) -> Dialect:
+    def dialect(self, name: str) -> Spoken:
         """The dialect of a route: one that clients speak."""
         dialect = self.engine.dialects[name]
-        assert isinstance(dialect, Dialect)
+        assert isinstance(dialect, Dialect | Front)
         return dialect
 
     async def answer_error(
@@ -225,10 +231,10 @@ class Gateway:
         await self.answer_error("openai_chat", error, send)
 
 
-def credential(request: Request, *, query_key: bool = False) -> bytes | None:
+def credential(request: Request, parameter: str | None = None) -> bytes | None:
     """The API key of a request: a bearer token, or the header that other vendors' clients send.
 
-    ``query_key``: the parameter ``key`` is looked at too, which only Gemini's clients send.
+    ``parameter``: one of the query that is looked at too (Gemini's clients may send their key there).
     """
     text = request.headers.get("authorization")
     if text is not None:
@@ -237,7 +243,7 @@ def credential(request: Request, *, query_key: bool = False) -> bytes | None:
     for name in ("x-api-key", "x-goog-api-key", "api-key"):
         if name in request.headers:
             return request.headers[name].strip().encode("latin-1")
-    found = request.parameter("key") if query_key else None
+    found = request.parameter(parameter) if parameter is not None else None
     return None if found is None else found.encode("utf-8", "replace")
 
 

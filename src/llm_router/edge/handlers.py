@@ -22,6 +22,9 @@ from llm_router.edge.routes import Handler, Route, RouteTable
 from llm_router.engine.admit import authenticate
 from llm_router.engine.counting import Count, count_tokens
 
+GEMINI_KEY = "key"
+"""The query parameter in which Gemini's clients may send their key."""
+
 
 async def _key(gateway: Gateway, request: Request) -> Key:
     engine = gateway.engine
@@ -36,7 +39,8 @@ async def _listed(gateway: Gateway, request: Request, *, query_key: bool = False
     """The models that the key may use."""
     engine = gateway.engine
     now_ms = engine.clock.now_ms()
-    key = await authenticate(engine.keyring, credential(request, query_key=query_key), now_ms)
+    parameter = GEMINI_KEY if query_key else None
+    key = await authenticate(engine.keyring, credential(request, parameter), now_ms)
     return [m for m in engine.state.snapshot.models.values() if _may_use(key, m.id)]
 
 
@@ -103,10 +107,17 @@ async def count_gemini(gateway: Gateway, request: Request, send: Send, parameter
 
 async def _count(gateway: Gateway, request: Request, parameters: dict[str, str], dialect: str) -> Count:
     started_us = gateway.engine.clock.monotonic_us()
-    body = await gateway.read(request, dialect)
+    body, key = await gateway.read(request, dialect)
     model = parameters.get("model")
     call = gateway.call(
-        request, body, started_us, operation="count_tokens", dialect=dialect, model=model, stream=False
+        request,
+        body,
+        started_us,
+        operation="count_tokens",
+        dialect=dialect,
+        model=model,
+        stream=False,
+        key=key,
     )
     return await count_tokens(gateway.engine, call)
 
@@ -180,14 +191,15 @@ def _gemini_rows(version: str) -> tuple[Route, ...]:
             path=f"{version}/models{path}",
             handler=handler,
             summary=summary,
-            dialect="gemini_generate",
-            **members,
+            **{"dialect": "gemini_generate", **members},
         )
 
     return (
         row("POST", "/{model}:generateContent", _inference, "Gemini's API, for any model.", operation="chat", stream=False),
         row("POST", "/{model}:streamGenerateContent", _inference, "The same, streamed (alt=sse, or a JSON array).", operation="chat", stream=True),
         row("POST", "/{model}:countTokens", count_gemini, "The tokens of a request."),
+        row("POST", "/{model}:batchEmbedContents", _inference, "Texts to vectors, in Gemini's form.", operation="embed", dialect="gemini_embeddings"),
+        row("POST", "/{model}:embedContent", _inference, "One text to a vector, in Gemini's form.", operation="embed", dialect="gemini_embed_one"),
     )  # fmt: skip
 
 
@@ -214,6 +226,14 @@ ROUTES = RouteTable(
             handler=count_anthropic,
             dialect="anthropic_messages",
             summary="The tokens of a request.",
+        ),
+        Route(
+            method="POST",
+            path="/v1/embeddings",
+            handler=_inference,
+            operation="embed",
+            dialect="openai_embeddings",
+            summary="OpenAI's embeddings, for any embedding model.",
         ),
         *_gemini_rows("/v1"),
         *_gemini_rows("/v1beta"),

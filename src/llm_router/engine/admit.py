@@ -8,12 +8,13 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from llm_router.billing.estimate import Estimate, affordable_output_tokens, estimate
-from llm_router.billing.tokens import estimate_tokens
+from llm_router.billing.estimate import Estimate, affordable_output_tokens, estimate, expected_input
 from llm_router.catalog.snapshot import Resolved
 from llm_router.domain.errors import (
+    ClientError,
     InsufficientCredits,
     InvalidApiKey,
+    InvalidRequest,
     MissingApiKey,
     ModelNotAllowed,
     ProviderNotConfigured,
@@ -24,8 +25,9 @@ from llm_router.domain.key import Key, Limits, key_digest
 from llm_router.domain.money import format_usd
 from llm_router.engine.state import State
 from llm_router.ports import Admission, Books, Counters, Keyring
-from llm_router.routing.plan import NOT_CONFIGURED, UNPRICED, Plan, make_plan
-from llm_router.wire.dialect import Dialect, Inspected
+from llm_router.routing.plan import NO_OPERATION, NOT_CONFIGURED, UNPRICED, Plan, make_plan
+from llm_router.wire.dialect import Inspected, Spoken
+from llm_router.wire.operations import ENDPOINTS, FORMATS
 
 KEY_BYTES_MAX = 512
 """No key is longer; longer ones are wrong without hashing them."""
@@ -45,10 +47,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
             those that its dialect forwards.
         json_array: a stream is wanted as one JSON array (Gemini without ``alt=sse``).
         started_us: monotonic time at which the request's first byte was handled.
+        key: what the credential was found to be, or what is wrong with it; None if nobody looked yet.
     """
 
     operation: str
-    dialect: Dialect
+    dialect: Spoken
     body: bytes
     credential: bytes | None
     headers: Mapping[str, str]
@@ -56,6 +59,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     path_model: str | None = None
     path_stream: bool | None = None
     json_array: bool = False
+    key: Key | ClientError | None = None
 
 
 class Admitted(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +109,33 @@ def check_model_allowed(key: Key, resolved: Resolved) -> None:
         )
 
 
+async def key_of(keyring: Keyring, call: Call, now_ms: int) -> Key:
+    """The caller's key: looked up once, before the body is read or here.
+
+    Raises:
+        MissingApiKey, InvalidApiKey
+    """
+    if isinstance(call.key, ClientError):
+        raise call.key
+    return call.key if call.key is not None else await authenticate(keyring, call.credential, now_ms)
+
+
+def check_operation(call: Call, resolved: Resolved) -> None:
+    """Refuse a model that is not made for what is asked.
+
+    Raises:
+        InvalidRequest: says which endpoint the model is for.
+    """
+    model, asked = resolved.model, "chat" if call.operation == "count_tokens" else call.operation
+    if asked not in model.operations:
+        places = " or ".join(ENDPOINTS[name] for name in model.operations)
+        raise InvalidRequest(
+            f"'{model.id}' is no model for this endpoint. It is for {places}.",
+            param="model",
+            code="unsupported_operation",
+        )
+
+
 def plan_for(call: Call, state: State, inspected: Inspected, resolved: Resolved) -> Plan:
     """The plan of the request.
 
@@ -118,6 +149,7 @@ def plan_for(call: Call, state: State, inspected: Inspected, resolved: Resolved)
         active=state.active,
         front=call.dialect.name,
         needs=inspected.needs,
+        formats=FORMATS.get(call.operation),
     )
     if not plan.candidates:
         _refuse_unsupported(resolved, plan)
@@ -141,7 +173,8 @@ def _refuse_unsupported(resolved: Resolved, plan: Plan) -> None:
     Raises:
         UnsupportedContent: with what it lacks.
     """
-    lacking = [r.reason for r in plan.rejections if r.reason not in (NOT_CONFIGURED, UNPRICED)]
+    known = (NOT_CONFIGURED, UNPRICED, NO_OPERATION)
+    lacking = [r.reason for r in plan.rejections if r.reason not in known]
     if lacking:
         raise UnsupportedContent(
             f"'{resolved.model.id}' {' and '.join(dict.fromkeys(lacking))}. Choose another model.",
@@ -192,7 +225,7 @@ def admit_to_limits(
 
 def tokens_admitted(inspected: Inspected) -> int:
     """What a request is counted as in the token window until its usage is known."""
-    return estimate_tokens(inspected.text_bytes) + (inspected.output_tokens or 0) * inspected.n
+    return expected_input(inspected) + (inspected.output_tokens or 0) * inspected.n
 
 
 async def hold_credit(

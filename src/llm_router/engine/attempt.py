@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,7 +17,7 @@ from llm_router.engine.intake import redact_error
 from llm_router.engine.tracks import Track
 from llm_router.ports import Clock, Deadlines, Fetcher, Upstream, UpstreamReply, UpstreamRequest
 from llm_router.routing.plan import Candidate
-from llm_router.wire.dialect import Behind, Fetched, Target
+from llm_router.wire.dialect import Behind, Dialect, Fetched, Target
 from llm_router.wire.inline import inline_media
 
 ERROR_BYTES_MAX = 64 * 1024
@@ -55,7 +56,7 @@ class Attempts:
     """Runs attempts. Holds no state of its own."""
 
     def __init__(
-        self, dialects: Mapping[str, Behind], upstream: Upstream, fetcher: Fetcher, clock: Clock
+        self, dialects: Mapping[str, Behind[Any, Any]], upstream: Upstream, fetcher: Fetcher, clock: Clock
     ) -> None:
         self._dialects = dialects
         self._upstream = upstream
@@ -113,11 +114,13 @@ class Attempts:
         )
         fetched = await self._fetch(track, provider) if inspected.media_urls else {}
         if candidate.same_dialect:
+            assert isinstance(call.dialect, Dialect)  # a front alone is never what a provider speaks
             body, losses = call.dialect.edit_request(inspected, target, fetched)
         else:
             if track.canonical is None:
                 track.canonical = call.dialect.decode_request(inspected)
-            body, losses = behind.encode_request(inline_media(track.canonical, fetched), target)
+            canonical = inline_media(track.canonical, fetched) if fetched else track.canonical
+            body, losses = behind.encode_request(canonical, target)
         if losses and track.admitted.strict:
             raise LossRefused(
                 "Strict mode: this request would lose something on its way to the model: "
@@ -183,7 +186,7 @@ class Attempts:
                 )
             if not 200 <= reply.status < 300:
                 raise behind.decode_error(reply.status, reply.headers, await _error_body(reply))
-            if track.call.operation == "chat" and track.inspected is not None and track.inspected.stream:
+            if track.inspected is not None and track.inspected.stream:
                 await pump.stream(track, behind, reply, self._clock)
             else:
                 await pump.whole(track, behind, reply, self._clock)
@@ -214,7 +217,7 @@ async def _error_body(reply: UpstreamReply) -> bytes:
         return b""
 
 
-def _headers(track: Track, candidate: Candidate, behind: Behind) -> tuple[tuple[str, str], ...]:
+def _headers(track: Track, candidate: Candidate, behind: Behind[Any, Any]) -> tuple[tuple[str, str], ...]:
     provider = candidate.provider
     assert track.inspected is not None
     headers = {"content-type": "application/json", **dict(behind.upstream_headers(track.inspected.stream))}

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import msgspec
 
-from llm_router.billing.tokens import estimate_tokens
+from llm_router.billing.estimate import expected_input
 from llm_router.domain.errors import InvalidRequest, UpstreamError
 from llm_router.domain.usage import token_count
 from llm_router.engine import admit
@@ -15,7 +15,7 @@ from llm_router.engine.exchange import Engine
 from llm_router.engine.state import State
 from llm_router.ports import UpstreamRequest
 from llm_router.routing.plan import Candidate
-from llm_router.wire.dialect import Inspected
+from llm_router.wire.dialect import Dialect, Inspected
 
 IMAGE_TOKENS = 1_500
 """The estimate of one image: about 1,600 at Claude for a full-size one, 258 to 1,290 at Gemini."""
@@ -39,13 +39,14 @@ async def count_tokens(engine: Engine, call: admit.Call) -> Count:
         RouterError: as for the request itself, up to the plan and the key's limits.
     """
     state, now_ms = engine.state, engine.clock.now_ms()
-    key = await admit.authenticate(engine.keyring, call.credential, now_ms)
+    key = await admit.key_of(engine.keyring, call, now_ms)
     inspect = call.dialect.inspect_count_tokens
     if inspect is None:
         raise InvalidRequest(f"{call.dialect.name} has no counting of tokens.")
     inspected = inspect(call.body, call.path_model, False)
     resolved = state.snapshot.resolve(inspected.model, active=state.active)
     admit.check_model_allowed(key, resolved)
+    admit.check_operation(call, resolved)
     plan = admit.plan_for(call, state, inspected, resolved)
     limits = admit.merged_limits(key, state.default_limits)
     admit.admit_to_limits(engine.counters, key, limits, inspected, now_ms)
@@ -58,7 +59,7 @@ async def count_tokens(engine: Engine, call: admit.Call) -> Count:
     finally:
         tokens_used = 0  # counting consumes none of the key's tokens
         engine.counters.release(key.id, limits, admit.tokens_admitted(inspected), tokens_used)
-    estimate = estimate_tokens(inspected.text_bytes) + inspected.images * IMAGE_TOKENS
+    estimate = expected_input(inspected) + inspected.images * IMAGE_TOKENS
     return Count(tokens=estimate, estimated=True)
 
 
@@ -67,6 +68,7 @@ async def _ask(
 ) -> int | None:
     """The provider's own count; None if it does not give one."""
     provider, model = candidate.provider, candidate.deployment.upstream_model
+    assert isinstance(call.dialect, Dialect)  # a front alone is never what the provider speaks
     url = call.dialect.upstream_url(provider.base_url, "count_tokens", model, False)
     secret = state.provider_keys.get(provider.id)
     if provider.auth == "query" and secret is not None:

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from llm_router.billing.tokens import estimate_tokens
+from llm_router.billing.estimate import expected_input
 from llm_router.domain.errors import (
     ClientError,
     LedgerUnavailable,
@@ -43,7 +44,7 @@ from llm_router.ports import (
     Upstream,
 )
 from llm_router.routing.plan import advance
-from llm_router.wire.dialect import Behind, Bill
+from llm_router.wire.dialect import Behind, Bill, Front
 
 REFUSALS_NOT_RECORDED = (401, 429)
 """Refusals without a durable record: they have no owner, or are the sign of a flood."""
@@ -56,7 +57,7 @@ class Engine:
         self,
         *,
         state: State,
-        dialects: Mapping[str, Behind],
+        dialects: Mapping[str, Behind[Any, Any] | Front[Any, Any]],
         books: Books,
         keyring: Keyring,
         counters: Counters,
@@ -75,7 +76,8 @@ class Engine:
         self.telemetry = telemetry
         self.new_id = new_id
         self.upstream = upstream
-        self._attempts = Attempts(dialects, upstream, fetcher, clock)
+        behind = {name: dialect for name, dialect in dialects.items() if isinstance(dialect, Behind)}
+        self._attempts = Attempts(behind, upstream, fetcher, clock)
         self._upkeep = Upkeep(books)
         self._running: dict[asyncio.Task[object], Track] = {}
 
@@ -132,7 +134,7 @@ class Engine:
     async def _admit(self, track: Track) -> None:
         call, state = track.call, track.state
         now_ms = track.created_ms
-        key = track.key = await admit.authenticate(self.keyring, call.credential, now_ms)
+        key = track.key = await admit.key_of(self.keyring, call, now_ms)
         inspected = call.dialect.inspect(call.body, call.path_model, call.path_stream)
         inspected.json_array = call.json_array
         track.inspected = inspected
@@ -140,6 +142,7 @@ class Engine:
         resolved = state.snapshot.resolve(inspected.model, active=state.active)
         track.model = resolved.model
         admit.check_model_allowed(key, resolved)
+        admit.check_operation(call, resolved)
         plan = admit.plan_for(call, state, inspected, resolved)
         limits = admit.merged_limits(key, state.default_limits)
         admission, tokens = admit.admit_to_limits(self.counters, key, limits, inspected, now_ms)
@@ -160,7 +163,7 @@ class Engine:
             plan=plan,
             estimate=worst,
             admission=admission,
-            input_tokens_expected=estimate_tokens(inspected.text_bytes),
+            input_tokens_expected=expected_input(inspected),
             output_tokens_cap=cap,
             strict=admit.is_strict(call, key),
             usage_chunk=key.usage_chunk if wish is None else wish,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
 from llm_router.engine.credentials import sent_secret
@@ -12,7 +13,8 @@ from llm_router.engine.intake import Intake, redact_body
 from llm_router.engine.tracks import Track, reply_headers
 from llm_router.ports import Clock, UpstreamReply
 from llm_router.wire import chat, events
-from llm_router.wire.dialect import Behind, Bill, Dialect, Observed, PassedReply, Relay
+from llm_router.wire.dialect import Behind, Bill, Dialect, Observed, PassedReply, Relay, Spoken
+from llm_router.wire.embeddings.canonical import EmbedReply, check_count
 from llm_router.wire.fold import fold, unfold
 from llm_router.wire.loss import Loss
 from llm_router.wire.relay import BridgeRelay
@@ -48,7 +50,7 @@ class StreamDelivery:
 class PassedDelivery:
     """A whole reply in the client's own dialect."""
 
-    def __init__(self, passed: PassedReply, front: Dialect) -> None:
+    def __init__(self, passed: PassedReply, front: Spoken) -> None:
         self._passed = passed
         self._front = front
 
@@ -69,13 +71,15 @@ class PassedDelivery:
 class BridgedDelivery:
     """A whole reply that came in another dialect."""
 
-    def __init__(self, reply: events.Reply, track: Track) -> None:
+    def __init__(self, reply: events.Reply | EmbedReply, track: Track) -> None:
         self._reply = reply
         self._context = track.context()
         self._front = track.call.dialect
+        if isinstance(reply, EmbedReply):
+            check_count(len(reply.vectors), self._context.inputs)
         self.observed = observe(reply)
         self._losses: tuple[Loss, ...] = ()
-        if reply.opaque or any(isinstance(p, chat.Opaque) for c in reply.choices for p in c.parts):
+        if _may_lose(reply):
             # Rare: what the encoder cannot say must be known before the record is written.
             self.finish(Bill(usage=None, cost_pusd=0, credits_remaining_pusd=0))
 
@@ -90,10 +94,17 @@ class BridgedDelivery:
         return self._losses
 
 
+def _may_lose(reply: events.Reply | EmbedReply) -> bool:
+    """Whether a reply holds something that another dialect than its own may have no word for."""
+    if isinstance(reply, EmbedReply):
+        return False
+    return bool(reply.opaque) or any(isinstance(p, chat.Opaque) for c in reply.choices for p in c.parts)
+
+
 class _WholeAsStream:
     """A decoder for a provider that answers a streamed request with one JSON body."""
 
-    def __init__(self, behind: Behind) -> None:
+    def __init__(self, behind: Behind[Any, Any]) -> None:
         self._behind = behind
         self._body = bytearray()
 
@@ -108,7 +119,7 @@ class _WholeAsStream:
             return [events.Failed(error=error)]
 
 
-async def stream(track: Track, behind: Behind, reply: UpstreamReply, clock: Clock) -> None:
+async def stream(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, clock: Clock) -> None:
     """Relay a stream until its end is proven.
 
     Raises:
@@ -122,6 +133,7 @@ async def stream(track: Track, behind: Behind, reply: UpstreamReply, clock: Cloc
     if head.lstrip()[:1] == b"{" and not behind.json_lines:
         relay = BridgeRelay(_WholeAsStream(behind), front.stream_encoder(context))
     elif track.candidate.same_dialect:
+        assert isinstance(front, Dialect)
         relay = front.pass_relay(context)
     else:
         relay = BridgeRelay(behind.stream_decoder(), front.stream_encoder(context))
@@ -185,7 +197,7 @@ async def _forward(track: Track, data: bytes, clock: Clock) -> None:
     await client.send(data)
 
 
-async def whole(track: Track, behind: Behind, reply: UpstreamReply, clock: Clock) -> None:
+async def whole(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, clock: Clock) -> None:
     """Read a whole reply and make it ready for its bill.
 
     Raises:
@@ -204,9 +216,9 @@ async def whole(track: Track, behind: Behind, reply: UpstreamReply, clock: Clock
         decoded = fold([*decoder.feed(body), *decoder.close()])
         track.delivery = BridgedDelivery(decoded, track)
     elif track.candidate.same_dialect:
-        track.delivery = PassedDelivery(
-            track.call.dialect.pass_reply(body, track.context()), track.call.dialect
-        )
+        front = track.call.dialect
+        assert isinstance(front, Dialect)
+        track.delivery = PassedDelivery(front.pass_reply(body, track.context()), front)
     else:
         track.delivery = BridgedDelivery(behind.decode_reply(body), track)
     seen = track.delivery.observed
@@ -214,8 +226,10 @@ async def whole(track: Track, behind: Behind, reply: UpstreamReply, clock: Clock
         raise seen.error
 
 
-def observe(reply: events.Reply) -> Observed:
+def observe(reply: events.Reply | EmbedReply) -> Observed:
     """What a relay would have observed of a whole reply."""
+    if isinstance(reply, EmbedReply):
+        return reply.observed()
     seen = Observed(
         content_started=True,
         ended=True,

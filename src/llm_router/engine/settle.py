@@ -39,6 +39,7 @@ def metered(track: Track) -> Metered | None:
         price=price,
         price_of=lambda upstream_model: _price_of(track, upstream_model),
         charge_on_error=track.state.charge_on_error,
+        produced=seen.produced,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -15,7 +15,6 @@ from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.state import State
 from llm_router.ports import Admission, Client
 from llm_router.routing.plan import Candidate
-from llm_router.wire.chat import ChatRequest
 from llm_router.wire.dialect import Bill, Fetched, Inspected, Observed, ReplyContext
 from llm_router.wire.loss import Loss, loss_header
 
@@ -44,6 +43,7 @@ class Track(msgspec.Struct, kw_only=True):
         content_sent: content reached the client: no other deployment may answer any more.
         gone: the client left.
         stopped: the gateway is stopping and ends the exchange.
+        canonical: the request in the canonical form of its operation, once an attempt needed it.
         fetched: media by URL, or why it could not be had: attempts do not ask twice.
         upstream_us: time spent waiting for providers, which is not our overhead.
         release: what the counters have to give back.
@@ -64,7 +64,7 @@ class Track(msgspec.Struct, kw_only=True):
     held: bool = False
     settled: bool = False
     candidate: Candidate | None = None
-    canonical: ChatRequest | None = None
+    canonical: Any = None
     delivery: Delivery | None = None
     content_sent: bool = False
     gone: bool = False
@@ -91,6 +91,7 @@ class Track(msgspec.Struct, kw_only=True):
             prompt_tokens_estimate=admitted.input_tokens_expected if admitted is not None else 0,
             custom_tools=inspected.custom_tools if inspected is not None else (),
             echo=inspected.echo if inspected is not None else {},
+            inputs=inspected.inputs if inspected is not None else 1,
         )
 
     def reply_id_for(self, upstream_id: str | None) -> str:

@@ -15,6 +15,7 @@ ATTEMPTS_MAX = 3
 
 NOT_CONFIGURED = "provider not configured"
 UNPRICED = "unpriced"
+NO_OPERATION = "not offered by the API that is spoken there"
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,8 +47,12 @@ def make_plan(
     active: Collection[str],
     front: str,
     needs: frozenset[str],
+    formats: Mapping[str, str] | None = None,
 ) -> Plan:
     """Order the deployments that can be called.
+
+    ``formats``: the wire format of the operation by the provider's dialect, where it is another one
+    (embeddings); a deployment whose dialect has none is rejected.
 
     Deployments whose model lacks a capability the request needs come last (the catalogue may be behind
     the provider, so they are not excluded); one that itself declares that it lacks it is rejected. The model's own developer comes before resellers. Of the
@@ -64,8 +69,9 @@ def make_plan(
             rejections.append(Rejection(deployment=deployment.id, reason=NOT_CONFIGURED))
         elif (lacking := _declared_lack(deployment, needs)) is not None:
             rejections.append(Rejection(deployment=deployment.id, reason=lacking))
+        elif (dialect := _format(deployment.dialect or provider.dialect, formats)) is None:
+            rejections.append(Rejection(deployment=deployment.id, reason=NO_OPERATION))
         else:
-            dialect = deployment.dialect or provider.dialect
             candidates.append(
                 Candidate(
                     deployment=deployment, provider=provider, dialect=dialect, same_dialect=dialect == front
@@ -80,6 +86,10 @@ def make_plan(
             )
         )
     return Plan(candidates=tuple(candidates), rejections=tuple(rejections))
+
+
+def _format(dialect: str, formats: Mapping[str, str] | None) -> str | None:
+    return dialect if formats is None else formats.get(dialect)
 
 
 def _declared_lack(deployment: Deployment, needs: frozenset[str]) -> str | None:

@@ -22,7 +22,7 @@ from llm_router.settings.schema import (
 )
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
-_DIRECT = ("name", "family", "developer", "context_tokens", "output_tokens_max")
+_DIRECT = ("name", "family", "developer", "context_tokens", "output_tokens_max", "operations")
 _NO_PRICE = (
     "is missing: write price = { input_per_mtok = 0.15, output_per_mtok = 0.60 } in US dollars per "
     "million tokens, or price = 0 if it is free"

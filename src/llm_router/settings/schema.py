@@ -135,6 +135,7 @@ class ModelTable(Table, frozen=True, kw_only=True):
     context_tokens: Count | None = None
     output_tokens_max: Count | None = None
     aliases: tuple[str, ...] | None = None
+    operations: tuple[Literal["chat", "embed"], ...] | None = None
     capabilities: CapabilitiesTable | None = None
     price: PriceTable | Decimal | None = None
     deployments: tuple[DeploymentTable, ...] = ()

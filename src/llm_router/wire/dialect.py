@@ -8,13 +8,15 @@ The engine uses a dialect in three places:
   ``decode_error``, ``upstream_url``.
 * **both at once** (pass-through): ``edit_request``, ``pass_reply``, ``pass_relay``.
 
-A dialect that no client speaks is a :class:`Behind` alone.
+A dialect that no client speaks is a :class:`Behind` alone, one that no provider is asked in a
+:class:`Front`. All three are generic over the canonical request and reply of the operation: a chat
+where nothing else is said, an embedding in :mod:`wire.embeddings`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 import msgspec
 
@@ -24,6 +26,17 @@ from llm_router.domain.usage import Usage
 from llm_router.wire.chat import ChatRequest
 from llm_router.wire.events import Event, Reply
 from llm_router.wire.loss import Loss
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    Asked = TypeVar("Asked", default=ChatRequest)
+    Answered = TypeVar("Answered", default=Reply)
+else:  # a default is what only type checkers need
+    from typing import TypeVar
+
+    Asked = TypeVar("Asked")
+    Answered = TypeVar("Answered")
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +72,8 @@ class ReplyContext(msgspec.Struct, frozen=True, kw_only=True):
         json_array: the client wants a JSON array, not SSE (Gemini without ``alt=sse``).
         prompt_tokens_estimate: for dialects whose first event carries input tokens.
         custom_tools: names of free-text tools that the client offered.
-        echo: members of the request that the dialect's replies repeat, verbatim (Responses does).
+        echo: members of the request that the dialect's replies repeat (Responses does) or are written by.
+        inputs: of :class:`Inspected`.
     """
 
     reply_id: str
@@ -71,6 +85,7 @@ class ReplyContext(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens_estimate: int = 0
     custom_tools: tuple[str, ...] = ()
     echo: dict[str, msgspec.Raw] = {}
+    inputs: int = 1
 
 
 class Bill(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +108,8 @@ class Inspected(msgspec.Struct, kw_only=True):
             if there is none.
         n: choices asked for.
         text_bytes: UTF-8 bytes of all text that will be counted as input (messages, tools, schema).
+        input_tokens: tokens that came as such, beside the text.
+        inputs: how many independent inputs there are, each with the whole context window to itself.
         images, files, audio_bytes: media, for the hold (files in bytes of base64 or 0 for URLs).
         needs: of "image", "audio", "video", "file", "tools", "json_object", "json_schema", "stream".
         usage_chunk: the client's ``include_usage``; None if it did not say.
@@ -107,6 +124,8 @@ class Inspected(msgspec.Struct, kw_only=True):
     output_tokens: int | None = None
     n: int = 1
     text_bytes: int = 0
+    input_tokens: int = 0
+    inputs: int = 1
     images: int = 0
     file_bytes: int = 0
     audio_bytes: int = 0
@@ -137,6 +156,7 @@ class Observed(msgspec.Struct, kw_only=True):
         usage: the last usage reported; None if none was, or if it was nonsense (see ``flags``).
         error: set when the stream failed; terminal.
         output_chars, reasoning_chars: characters delivered, for counting when no usage comes.
+        produced: something was delivered that is not counted in characters (vectors).
         upstream_id: the provider's own reply id; reply_id: what the client sees.
     """
 
@@ -148,6 +168,7 @@ class Observed(msgspec.Struct, kw_only=True):
     native_finish: str | None = None
     output_chars: int = 0
     reasoning_chars: int = 0
+    produced: bool = False
     upstream_id: str | None = None
     upstream_model: str | None = None
     reply_id: str | None = None
@@ -211,7 +232,7 @@ class PassedReply(Protocol):
     def finish(self, bill: Bill) -> bytes: ...
 
 
-class Behind(msgspec.Struct, frozen=True, kw_only=True):
+class Behind(msgspec.Struct, Generic[Asked, Answered], frozen=True, kw_only=True):
     """How providers of a wire format are spoken to: the half of a dialect that no client needs.
 
     Functions, with who calls them:
@@ -227,8 +248,8 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    encode_request: Callable[[ChatRequest, Target], tuple[bytes, tuple[Loss, ...]]]
-    decode_reply: Callable[[bytes], Reply]
+    encode_request: Callable[[Asked, Target], tuple[bytes, tuple[Loss, ...]]]
+    decode_reply: Callable[[bytes], Answered]
     stream_decoder: Callable[[], StreamDecoder]
     decode_error: Callable[[int, Mapping[str, str], bytes], UpstreamError]
     upstream_url: Callable[[str, str, str, bool], str]
@@ -236,7 +257,7 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
     json_lines: bool = False
 
 
-class Dialect(Behind, frozen=True, kw_only=True):
+class Dialect(Behind[Asked, Answered], Generic[Asked, Answered], frozen=True, kw_only=True):
     """A wire format and its whole codec, for clients and providers.
 
     Functions beside those of :class:`Behind`, with who calls them:
@@ -252,13 +273,14 @@ class Dialect(Behind, frozen=True, kw_only=True):
         inspect_count_tokens: as inspect, for a request whose tokens are only to be counted; None where
             the dialect has no such operation.
         heartbeat: bytes that tell a waiting stream reader "still there" and nothing else.
+        key_parameter: the query parameter in which its clients may send their key.
     """
 
     content_type_stream: str
     inspect: Callable[[bytes, str | None, bool | None], Inspected]
-    decode_request: Callable[[Inspected], ChatRequest]
+    decode_request: Callable[[Inspected], Asked]
     edit_request: Callable[[Inspected, Target, Mapping[str, Fetched]], tuple[bytes, tuple[Loss, ...]]]
-    encode_reply: Callable[[Reply, ReplyContext, Bill], tuple[bytes, tuple[Loss, ...]]]
+    encode_reply: Callable[[Answered, ReplyContext, Bill], tuple[bytes, tuple[Loss, ...]]]
     pass_reply: Callable[[bytes, ReplyContext], PassedReply]
     pass_relay: Callable[[ReplyContext], Relay]
     stream_encoder: Callable[[ReplyContext], StreamEncoder]
@@ -266,3 +288,27 @@ class Dialect(Behind, frozen=True, kw_only=True):
     reply_id_prefix: str = ""
     inspect_count_tokens: Callable[[bytes, str | None, bool | None], Inspected] | None = None
     heartbeat: bytes = b": heartbeat\n\n"
+    key_parameter: str | None = None
+
+
+class Front(msgspec.Struct, Generic[Asked, Answered], frozen=True, kw_only=True):
+    """A wire format that clients speak and no provider is asked in: the other half of a dialect.
+
+    Its requests always cross a bridge. The members are those of :class:`Dialect`.
+    """
+
+    name: str
+    content_type_stream: str
+    inspect: Callable[[bytes, str | None, bool | None], Inspected]
+    decode_request: Callable[[Inspected], Asked]
+    encode_reply: Callable[[Answered, ReplyContext, Bill], tuple[bytes, tuple[Loss, ...]]]
+    stream_encoder: Callable[[ReplyContext], StreamEncoder]
+    encode_error: Callable[[RouterError, str], bytes]
+    reply_id_prefix: str = ""
+    inspect_count_tokens: Callable[[bytes, str | None, bool | None], Inspected] | None = None
+    heartbeat: bytes = b": heartbeat\n\n"
+    key_parameter: str | None = None
+
+
+Spoken = Dialect[Any, Any] | Front[Any, Any]
+"""What a client speaks, whatever it asks for."""

@@ -80,4 +80,5 @@ DIALECT = Dialect(
     upstream_url=upstream_url,
     upstream_headers=upstream_headers,
     heartbeat=HEARTBEAT,
+    key_parameter="key",
 )

@@ -1,0 +1,47 @@
+"""What can be asked, and in which wire format it is asked of a provider.
+
+An operation is a row in each table: where clients ask for it, and its format by the provider's
+dialect. The rest of the gateway (admission, plan, attempt, settlement) knows no operation by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from llm_router.wire.dialect import Behind, Dialect, Front
+from llm_router.wire.dialects.registry import DIALECTS
+from llm_router.wire.embeddings import cohere, gemini, ollama, openai
+
+ENDPOINTS: Mapping[str, str] = MappingProxyType(
+    {
+        "chat": "POST /v1/chat/completions (or /v1/messages, /v1/responses, :generateContent)",
+        "embed": "POST /v1/embeddings (or :embedContent, :batchEmbedContents)",
+    }
+)
+"""Where each operation is asked for, for errors that say so."""
+
+_EMBEDDINGS: Mapping[str, Behind[Any, Any]] = MappingProxyType(
+    {
+        "openai_chat": openai.DIALECT,
+        "openai_responses": openai.DIALECT,
+        "gemini_generate": gemini.DIALECT,
+        "cohere_chat": cohere.DIALECT,
+        "ollama_chat": ollama.DIALECT,
+    }
+)
+
+FORMATS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {"embed": MappingProxyType({dialect: form.name for dialect, form in _EMBEDDINGS.items()})}
+)
+"""Operation -> dialect of the provider -> name of the format, where it is not the dialect itself."""
+
+SPOKEN: Mapping[str, Behind[Any, Any] | Dialect[Any, Any] | Front[Any, Any]] = MappingProxyType(
+    {
+        **DIALECTS,
+        **{form.name: form for form in _EMBEDDINGS.values()},
+        "gemini_embed_one": gemini.ONE,
+    }
+)
+"""Everything that is spoken, in front or behind, by name: the engine's table."""

@@ -1,0 +1,266 @@
+"""Embeddings: what fronts refuse, how formats translate, and vectors that keep every bit."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_router.domain.errors import InvalidRequest, UnsupportedContent, UpstreamError
+from llm_router.domain.model import Quirk
+from llm_router.domain.usage import Usage
+from llm_router.wire.dialect import Bill, ReplyContext, Target
+from llm_router.wire.embeddings import cohere, gemini, ollama, openai
+from llm_router.wire.embeddings.vectors import read_vector, to_base64
+
+BILL = Bill(usage=Usage(input_tokens=9), cost_pusd=180_000, credits_remaining_pusd=10**12)
+float32s = st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=40)
+
+
+def target(provider: str = "openai", **members: Any) -> Target:
+    return Target(provider=provider, model="up-1", dialect="x", **members)
+
+
+def context(**members: Any) -> ReplyContext:
+    return ReplyContext(reply_id="", model="m", created_s=0, **members)
+
+
+def asked(**members: Any) -> Any:
+    return openai.inspect(json.dumps({"model": "m", "input": "a", **members}).encode(), None, None)
+
+
+def packed(values: list[float], kind: str = "f") -> str:
+    return base64.b64encode(struct.pack(f"<{len(values)}{kind}", *values)).decode()
+
+
+def reply(*vectors: Any, **members: Any) -> bytes:
+    data = [{"object": "embedding", "index": i, "embedding": v} for i, v in enumerate(vectors)]
+    usage = {"prompt_tokens": 9, "total_tokens": 9}
+    return json.dumps({"object": "list", "data": data, "model": "up-1", "usage": usage, **members}).encode()
+
+
+@pytest.mark.parametrize(
+    ("members", "param"),
+    [
+        ({"input": ""}, "input"), ({"input": []}, "input"), ({"input": ["a", ""]}, "input[1]"),
+        ({"input": ["a", 1]}, "input[1]"), ({"input": [1, "a"]}, "input"), ({"input": [-1]}, "input"),
+        ({"input": [1.5]}, "input"), ({"input": [[]]}, "input[0]"), ({"input": [[1], "a"]}, "input[1]"),
+        ({"input": {"text": "a"}}, "input"), ({"input": None}, "input"), ({"input": [True]}, "input"),
+        ({"input": ["a"] * 2049}, "input"), ({"encoding_format": "hex"}, "encoding_format"),
+        ({"dimensions": 0}, "dimensions"), ({"dimensions": 1.5}, "dimensions"), ({"model": ""}, "model"),
+        ({"user": 1}, "user"), ({"input_type": "image"}, "input_type"),
+    ],
+)  # fmt: skip
+def test_a_bad_request_is_refused_with_the_member_that_is_wrong(members: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        asked(**members)
+    assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("given_", "inputs", "tokens"),
+    [
+        ("héllo", ("héllo",), 0),
+        (["a", "b"], ("a", "b"), 0),
+        ([1, 2, 3], ((1, 2, 3),), 3),
+        ([[1, 2], [3]], ((1, 2), (3,)), 3),
+    ],
+)
+def test_the_four_forms_of_input(given_: Any, inputs: tuple[Any, ...], tokens: int) -> None:
+    found = asked(input=given_)
+    assert openai.decode_request(found).inputs == inputs
+    assert (found.inputs, found.input_tokens) == (len(inputs), tokens)
+
+
+def test_the_same_format_changes_nothing_but_the_model() -> None:
+    body = b'{"model":"m", "input":["a"],"x":1.50,"encoding_format":"base64"}'
+    sent, losses = openai.edit_request(openai.inspect(body, None, None), target(), {})
+    members = msgspec.json.decode(sent, type=dict[str, msgspec.Raw])
+    assert bytes(members.pop("model")) == b'"up-1"'
+    assert {n: bytes(v) for n, v in members.items()} == {
+        "input": b'["a"]', "x": b"1.50", "encoding_format": b'"base64"',
+    }  # fmt: skip
+    assert losses == ()
+
+
+def test_declared_edits_of_the_provider_apply() -> None:
+    quirk = Quirk(edit="rename", field="dimensions", to="output_dimension", why="w")
+    sent, _ = openai.edit_request(asked(dimensions=8), target("mistral", quirks=(quirk,)), {})
+    assert json.loads(sent)["output_dimension"] == 8
+
+
+def test_what_the_vectors_are_for() -> None:
+    query = asked(input_type="query", input=["a", "b"])
+    sent, losses = openai.edit_request(query, target("voyage"), {})
+    assert (json.loads(sent)["input_type"], losses) == ("query", ())
+    sent, losses = openai.edit_request(query, target("openai"), {})
+    assert "input_type" not in json.loads(sent)
+    assert [loss.field for loss in losses] == ["input_type"]
+    sent, losses = cohere.encode_request(openai.decode_request(query), target("cohere"))
+    assert (json.loads(sent)["input_type"], losses) == ("search_query", ())
+    sent, _ = cohere.encode_request(openai.decode_request(asked()), target("cohere"))
+    assert json.loads(sent)["input_type"] == "search_document"
+    sent, _ = gemini.encode_request(openai.decode_request(query), target("google"))
+    assert [r["taskType"] for r in json.loads(sent)["requests"]] == ["RETRIEVAL_QUERY"] * 2
+
+
+@pytest.mark.parametrize("form", [gemini.DIALECT, cohere.DIALECT, ollama.DIALECT])
+def test_tokens_are_refused_where_only_text_is_taken(form: Any) -> None:
+    with pytest.raises(UnsupportedContent, match="not tokens"):
+        form.encode_request(openai.decode_request(asked(input=[1, 2])), target())
+
+
+@pytest.mark.parametrize(("form", "most"), [(gemini.DIALECT, 100), (cohere.DIALECT, 96)])
+def test_larger_batches_than_the_provider_takes_are_refused(form: Any, most: int) -> None:
+    form.encode_request(openai.decode_request(asked(input=["a"] * most)), target())
+    with pytest.raises(UnsupportedContent, match=f"at most {most}"):
+        form.encode_request(openai.decode_request(asked(input=["a"] * (most + 1))), target())
+
+
+@given(float32s)
+def test_vectors_keep_every_bit_in_either_encoding(values: list[float]) -> None:
+    text = to_base64(values)
+    assert text == packed(values)
+    assert list(read_vector(json.dumps(text).encode(), len(values))) == values
+    wish = {"encoding_format": msgspec.Raw(b'"base64"')}
+    out = json.loads(openai.PassedReply(reply(values), context(echo=wish)).finish(BILL))
+    assert out["data"][0]["embedding"] == text
+    sized = {"dimensions": msgspec.Raw(b"%d" % len(values))}
+    out = json.loads(openai.PassedReply(reply(text), context(echo=sized)).finish(BILL))
+    assert out["data"][0]["embedding"] == values
+
+
+def test_right_bytes_stay_as_they_are() -> None:
+    body = b'{"object":"list","data":[{"object":"embedding","index":0,"embedding":[1.50, -2e-3]}],"usage":{"prompt_tokens":3,"total_tokens":3},"x":1e0}'
+    out = openai.PassedReply(body, context()).finish(BILL)
+    assert b"[1.50, -2e-3]" in out
+    assert b'"x":1e0' in out
+    usage = json.loads(out)["usage"]
+    assert (usage["prompt_tokens"], usage["cost"], usage["credits_remaining"]) == (9, 1.8e-7, 1)
+
+
+@pytest.mark.parametrize("kind", ["d", "b"])
+def test_base64_of_other_numbers_is_recognised(kind: str) -> None:
+    values = [n * 37 % 256 - 128 for n in range(256)] if kind == "b" else [0.1, -0.25, 1 / 3, 0.7]
+    found = read_vector(json.dumps(packed(values, kind)).encode(), None)
+    assert list(found) == values
+    halves = [0.0016326904296875, 0.5, -0.25]
+    assert list(read_vector(json.dumps(packed(halves, "d")).encode(), None)) == halves
+
+
+def test_vectors_come_in_the_order_of_the_inputs() -> None:
+    data = [{"index": 1, "embedding": [2]}, {"index": 0, "embedding": [1]}]
+    body = json.dumps({"data": data}).encode()
+    assert openai.decode_reply(body).vectors == ((1.0,), (2.0,))
+    out = json.loads(openai.PassedReply(body, context(inputs=2)).finish(BILL))
+    assert [(d["index"], d["embedding"], d["object"]) for d in out["data"]] == [
+        (0, [1], "embedding"), (1, [2], "embedding"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"[]", b"{}", b'{"data":null}', b'{"data":[{}]}', reply(["a"]), reply("%%%"), reply(""), reply(None),
+        reply([1.0], [2.0]), reply(), b'{"error":{"message":"no"}}', reply({"a": 1}), reply([[1.0]]),
+    ],
+)  # fmt: skip
+def test_a_reply_that_is_none_is_an_upstream_error(body: bytes) -> None:
+    with pytest.raises(UpstreamError):
+        openai.PassedReply(body, context())
+
+
+def test_missing_usage_is_not_zero() -> None:
+    assert openai.decode_reply(reply([1.0], usage=None)).usage is None
+    assert openai.decode_reply(reply([1.0], usage={"prompt_tokens": 0})).usage == Usage()
+    odd = openai.decode_reply(reply([1.0], usage={"prompt_tokens": -4}))
+    assert (odd.usage, odd.flags) == (None, ("usage_invalid",))
+
+
+# -- Gemini in front ---------------------------------------------------------------------------------
+
+TEXT = {"parts": [{"text": "a"}, {"text": "b"}]}
+
+
+def single(**members: Any) -> Any:
+    return gemini.inspect_one(json.dumps({"content": TEXT, **members}).encode(), "m", None)
+
+
+def test_a_single_request_goes_up_as_a_batch_of_itself() -> None:
+    body = b'{"content":{"parts":[{"text":"a"}]}, "taskType":"CLUSTERING","x":1.0}'
+    found = gemini.inspect_one(body, "models/m", None)
+    sent, losses = gemini.edit_request(found, target("google"), {})
+    assert (
+        sent
+        == b'{"requests":[{"content":{"parts":[{"text":"a"}]},"taskType":"CLUSTERING","x":1.0,"model":"models/up-1"}]}'
+    )
+    assert losses == ()
+    answer = b'{"embeddings":[{"values":[1.50,2]}],"usageMetadata":{"promptTokenCount":3}}'
+    out = gemini.PassedReply(answer, context(echo=found.echo)).finish(BILL)
+    assert b'"embedding":{"values":[1.50,2]}' in out
+    assert json.loads(out)["usageMetadata"]["promptTokenCount"] == 9
+
+
+def test_gemini_in_front_of_others() -> None:
+    found = single(taskType="RETRIEVAL_QUERY", title="T", outputDimensionality=4)
+    request = gemini.decode_request(found)
+    sent, losses = openai.encode_request(request, target())
+    assert json.loads(sent) == {"model": "up-1", "input": ["a\nb"], "dimensions": 4}
+    assert [loss.field for loss in losses] == ["input_type", "title"]
+    sent, losses = cohere.encode_request(request, target("cohere"))
+    assert json.loads(sent)["output_dimension"] == 4
+    assert [loss.field for loss in losses] == ["title"]
+    out, _ = gemini.encode_reply(openai.decode_reply(reply([0.5])), context(echo=found.echo), BILL)
+    assert json.loads(out)["embedding"] == {"values": [0.5]}
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"content": {}},
+        {"content": {"parts": []}},
+        {"content": None},
+        {"taskType": "X"},
+        {"outputDimensionality": 0},
+    ],
+)
+def test_a_bad_gemini_request_is_refused(members: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest):
+        single(**members)
+    with pytest.raises(InvalidRequest):
+        gemini.inspect_batch(json.dumps({"requests": [{"content": TEXT, **members}]}).encode(), "m", None)
+
+
+def test_pictures_are_refused_since_nobody_knows_their_price() -> None:
+    with pytest.raises(UnsupportedContent):
+        single(content={"parts": [{"inlineData": {"mimeType": "image/png", "data": "x"}}]})
+
+
+def test_replies_of_cohere_and_ollama() -> None:
+    meta = {"billed_units": {"input_tokens": 7}}
+    typed = cohere.decode_reply(json.dumps({"embeddings": {"float": [[1, 2]]}, "meta": meta}).encode())
+    plain = cohere.decode_reply(json.dumps({"embeddings": [[1, 2]]}).encode())
+    assert (typed.vectors, typed.usage) == (((1.0, 2.0),), Usage(input_tokens=7))
+    assert (plain.vectors, plain.usage) == (((1.0, 2.0),), None)
+    found = ollama.decode_reply(b'{"model":"e","embeddings":[[0.5]],"prompt_eval_count":3}')
+    assert (found.vectors, found.usage) == (((0.5,),), Usage(input_tokens=3))
+
+
+@pytest.mark.parametrize(
+    ("form", "base", "url"),
+    [
+        (openai.DIALECT, "https://h/v1", "https://h/v1/embeddings"),
+        (gemini.DIALECT, "https://h/v1beta", "https://h/v1beta/models/e:batchEmbedContents"),
+        (cohere.DIALECT, "https://h/compatibility/v1", "https://h/v2/embed"),
+        (cohere.DIALECT, "https://h/v2", "https://h/v2/embed"),
+        (ollama.DIALECT, "http://h:1/v1", "http://h:1/api/embed"),
+    ],
+)
+def test_addresses(form: Any, base: str, url: str) -> None:
+    assert form.upstream_url(base, "embed", "e", False) == url
