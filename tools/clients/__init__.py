@@ -1,0 +1,1 @@
+"""Official clients and agents against the running gateway. See docs/client-matrix.md."""
