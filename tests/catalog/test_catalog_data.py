@@ -13,6 +13,7 @@ from llm_router.catalog.snapshot import Snapshot, compile_snapshot, load_builtin
 from llm_router.domain.model import Status
 from llm_router.domain.price import MAX_RATE_PUSD, Price, Rates
 from llm_router.wire.dialects.registry import DIALECTS
+from llm_router.wire.operations import FORMATS
 
 PROMISED = """
     gpt-5.2 gpt-5 gpt-5-mini gpt-4.1 gpt-4.1-mini gpt-4o gpt-4o-mini gpt-3.5-turbo o1 gpt-oss-120b
@@ -87,6 +88,27 @@ def test_every_deployment_has_a_price(snapshot: Snapshot) -> None:
     assert [d.id for m in snapshot.models.values() for d in m.deployments if d.price is None] == []
 
 
+def test_the_current_embedding_models_are_there(snapshot: Snapshot) -> None:
+    for name in [
+        "text-embedding-3-small",
+        "text-embedding-3-large",
+        "text-embedding-ada-002",
+        "gemini-embedding-001",
+        "gemini-embedding-2",
+        "mistral-embed",
+        "codestral-embed",
+        "embed-v4.0",
+        "embed-v5.0-pro",
+        "voyage-4-large",
+        "bge-m3",
+    ]:
+        model = snapshot.resolve(name).model
+        assert model.operations == ("embed",)
+        assert (
+            model.deployments[0].dialect or snapshot.providers[model.deployments[0].provider].dialect
+        ) in FORMATS["embed"]
+
+
 def test_every_price_belongs_to_a_deployment(data: CatalogData) -> None:
     known = {f"{d.provider}/{m.id}" for m in data.models for d in m.deployments}
     assert {row.deployment for row in data.prices} == known
@@ -108,10 +130,13 @@ def _all_rates(price: Price) -> list[Rates]:
 
 
 def test_rates_are_believable_and_nothing_is_free(data: CatalogData) -> None:
+    embedding = {
+        f"{d.provider}/{m.id}" for m in data.models if m.operations == ("embed",) for d in m.deployments
+    }
     for row in data.prices:
         for rates in _all_rates(row.price):
             assert 0 < rates.input <= MAX_RATE_PUSD
-            assert 0 < rates.output <= MAX_RATE_PUSD
+            assert (rates.output == 0) if row.deployment in embedding else (0 < rates.output <= MAX_RATE_PUSD)
             for name in ("cache_read", "cache_write", "cache_write_1h", "input_audio", "reasoning"):
                 rate = getattr(rates, name)
                 assert rate is None or 0 <= rate <= MAX_RATE_PUSD
@@ -200,6 +225,7 @@ def test_levels_are_named_as_clients_write_them(data: CatalogData) -> None:
 
 def test_limits_are_believable(data: CatalogData) -> None:
     for model in data.models:
-        assert model.context_tokens is None or 4000 < model.context_tokens < 3_000_000
+        least = 4000 if "chat" in model.operations else 500
+        assert model.context_tokens is None or least < model.context_tokens < 3_000_000
         if model.output_tokens_max is not None and model.context_tokens is not None:
             assert model.output_tokens_max < model.context_tokens

@@ -79,16 +79,21 @@ class Builder:
 
     def _price_rows(self, id_: str, host: str, text: ModelText) -> list[PriceRow]:
         deployment = f"{host}/{id_}"
-        quotes = self._quotes(deployment, host, text.at[host])
+        quotes = self._quotes(deployment, host, text)
         if not quotes:
             self._problem(f"{deployment}: no source has a price for {text.at[host]!r}")
         return [PriceRow(deployment=deployment, price=_price(deployment, quote)) for quote in quotes]
 
-    def _quotes(self, deployment: str, host: str, upstream: str) -> list[Quote]:
-        """What holds now, settled between the sources, then what is announced."""
+    def _stated(self, host: str, upstream: str, text: ModelText) -> tuple[list[Quote], Quote | None]:
+        """What either source states of a name at a provider."""
         sources = self._overlay.providers[host].sources
-        ours = self._genai.quotes(sources.genai, upstream) if sources.genai else []
-        theirs = self._litellm.quote(litellm_keys(sources, upstream))
+        bare = text.operations == ("embed",)
+        ours = self._genai.quotes(sources.genai, upstream, input_only=bare) if sources.genai else []
+        return ours, self._litellm.quote(litellm_keys(sources, upstream), input_only=bare)
+
+    def _quotes(self, deployment: str, host: str, text: ModelText) -> list[Quote]:
+        """What holds now, settled between the sources, then what is announced."""
+        ours, theirs = self._stated(host, text.at[host], text)
         if theirs is None or not ours:
             return ours or ([theirs] if theirs else [])
         now, coming = ours[0], ours[1:]
@@ -106,17 +111,15 @@ class Builder:
 
     def _check_aliases(self, id_: str, host: str, text: ModelText) -> None:
         """An alias must cost at the developer's what the model costs there, or it is another model."""
-        quotes = self._quotes(f"{host}/{id_}", host, text.at[host])
+        quotes = self._quotes(f"{host}/{id_}", host, text)
         if not quotes:
             return
         for alias in (*text.dated, *text.aliases):
             if alias in self._overlay.catalogue.moved_aliases:
                 self._used.add(alias)
                 continue
-            sources = self._overlay.providers[host].sources
-            ours = self._genai.quotes(sources.genai, alias)[:1] if sources.genai else []
-            theirs = self._litellm.quote(litellm_keys(sources, alias))
-            for quote in (*ours, *((theirs,) if theirs else ())):
+            ours, theirs = self._stated(host, alias, text)
+            for quote in (*ours[:1], *((theirs,) if theirs else ())):
                 if any(quote.rates[b] != quotes[0].rates[b] for b in ("input", "output")):
                     self._problem(
                         f"{id_}: {quote.source} prices the alias {alias!r} at "

@@ -68,6 +68,7 @@ class Facts:
             open_weights=text.open_weights,
             quality_tier=text.tier,
             strengths=text.strengths,
+            operations=text.operations,
         )
 
     def _sources(self, host: str) -> Sources:
@@ -108,6 +109,7 @@ class Facts:
         smaller = own_context is not None and context is not None and own_context < 0.9 * context
         return DeploymentRow(
             provider=host,
+            dialect=text.dialect_at.get(host),
             upstream_model=text.at[host],
             dated=self._dated(host, dev, text),
             context_tokens=int(own_context) if smaller and own_context is not None else None,
@@ -142,7 +144,14 @@ def _output_max(row: Row, context: int | None) -> int | None:
     return int(stated)
 
 
+_EMBEDS = Capabilities(output_modalities=("embedding",), sampling=False, streaming=False)
+"""Of models that embed text. Some embed pictures too, but no usage of ours prices those."""
+
+
 def _capabilities(text: ModelText, dev: DeveloperText, first: Row, pool: list[Row]) -> Capabilities:
+    if text.operations == ("embed",):
+        return _EMBEDS
+
     def told(word: bool | None, *names: str) -> bool:
         return word if word is not None else any(row.get(name) is True for row in pool for name in names)
 

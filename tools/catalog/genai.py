@@ -67,8 +67,11 @@ class GenaiPrices:
         found = self.model(provider, ref)
         return None if found is None else found.context_window
 
-    def quotes(self, provider: str, ref: str) -> list[Quote]:
-        """The price that holds now, then the announced ones, by rising date; [] if there is none."""
+    def quotes(self, provider: str, ref: str, *, input_only: bool = False) -> list[Quote]:
+        """The price that holds now, then the announced ones, by rising date; [] if there is none.
+
+        ``input_only``: the model gives no tokens, so that whatever is stated of its output is naught.
+        """
         found = self.model(provider, ref)
         if found is None:
             return []
@@ -77,11 +80,15 @@ class GenaiPrices:
         for since, prices in self._periods(found.prices):
             day = max(self._day, date.fromisoformat(since)) if since else self._day
             rates, tiers = _read(prices, f"{provider}/{ref}")
+            if input_only:
+                rates["output"] = 0
             if rates.get("input") is None or rates.get("output") is None:
                 continue
             if not rates["input"] and not rates["output"]:
                 continue
             services = self._services(found, day)
+            if input_only:
+                services = {name: ({**own, "output": 0}, steps) for name, (own, steps) in services.items()}
             quotes.append(
                 Quote(source=self.name, rates=rates, tiers=tiers, services=services, page=page, since=since)
             )

@@ -57,9 +57,14 @@ class LitellmTable:
                 return self._rows[key]
         return None
 
-    def quote(self, keys: list[str]) -> Quote | None:
-        """The price under the first key that has one; None if there is none or it is free."""
+    def quote(self, keys: list[str], *, input_only: bool = False) -> Quote | None:
+        """The price under the first key that has one; None if there is none or it is free.
+
+        ``input_only``: as of :meth:`GenaiPrices.quotes`.
+        """
         row = self.row(keys)
+        if row is not None and input_only:
+            row = {**row, "output_cost_per_token": 0}
         return None if row is None else self._quote(row, keys[0])
 
     def _quote(self, row: dict[str, Any], what: str) -> Quote | None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from llm_router.catalog.schema import OperationName
 from llm_router.domain.model import AuthScheme, EditKind, Provider, Quirk
 
 FOLDER = Path(__file__).parent / "overlay"
@@ -106,6 +107,8 @@ class ModelText(_Strict, frozen=True, kw_only=True):
         at: provider id -> its name of the model, in any order (the catalogue's order decides).
         dated: snapshots that cost the same; the developer's own provider knows them by this name.
         facts_of: a further key of the litellm table to read capabilities from.
+        operations: what it is called for; one for embeddings is priced by its input alone.
+        dialect_at: provider id -> the dialect of this model there, where it is not the provider's.
         no_tools_at: providers whose API, as we speak it, takes no tools with this model.
         earliest_shutdown_only: the date in the sources is a promise ("not before"), no announcement.
     """
@@ -136,6 +139,8 @@ class ModelText(_Strict, frozen=True, kw_only=True):
     output_tokens_max: int | None = None
     facts_of: str | None = None
     no_tools_at: tuple[str, ...] = ()
+    operations: tuple[OperationName, ...] = ("chat",)
+    dialect_at: dict[str, str] = {}
     earliest_shutdown_only: bool = False
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from llm_router.catalog.schema import CatalogData
 
-_NOT_LOSSLESS = ("lossless", False)
+_DEFAULTS = (("lossless", False), ("operations", ["chat"]))
 
 
 def files(data: CatalogData) -> dict[str, bytes]:
@@ -38,7 +38,7 @@ def _pruned(value: object) -> object:
 def _says(name: str, value: object) -> bool:
     """Whether a member is worth writing. ``simulated`` is never set in data."""
     return (
-        value is not None and value not in ({}, []) and name != "simulated" and (name, value) != _NOT_LOSSLESS
+        value is not None and value not in ({}, []) and name != "simulated" and (name, value) not in _DEFAULTS
     )
 
 

@@ -90,6 +90,7 @@ class DeploymentRow(
 
     Attributes:
         upstream_model: the provider's name of the model, undated where it has both.
+        dialect: what it speaks, where that is not the provider's.
         dated: our alias of a dated snapshot -> the provider's name of that snapshot.
         context_tokens, output_tokens_max: where this provider allows less or more than the model's.
         lacks: what the model can do, but not by the API that is spoken with this provider.
@@ -98,6 +99,7 @@ class DeploymentRow(
 
     provider: str
     upstream_model: str
+    dialect: str | None = None
     dated: dict[str, str] = {}
     context_tokens: int | None = None
     output_tokens_max: int | None = None

@@ -200,6 +200,7 @@ def _deployment(row: ModelRow, at: DeploymentRow, prices: Mapping[str, Price]) -
         model=row.id,
         provider=at.provider,
         upstream_model=at.upstream_model,
+        dialect=at.dialect,
         price=prices.get(id_),
         context_tokens=at.context_tokens if at.context_tokens is not None else row.context_tokens,
         output_tokens_max=at.output_tokens_max if at.output_tokens_max is not None else row.output_tokens_max,
