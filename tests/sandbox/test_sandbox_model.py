@@ -313,3 +313,28 @@ def test_short_prompts_are_not_cached() -> None:
     cache, request = PromptCache(), ask("short")
     answer = simulate(Prompt(request))
     assert meter(request, answer, cache) == meter(request, answer, cache)
+
+
+def test_a_script_is_played_step_by_step() -> None:
+    """As agents need it: one call after the other, with results and the agent's own words between them."""
+    read = chat.Tool(name="Read", parameters=chat.Raw(b'{"type":"object"}'))
+    patch = chat.Tool(name="patch", custom=True)
+    script = 'Go. [[call Read {"path": "a]]b"}]] [[then call patch "x\\ny"]]'
+    messages: list[chat.Message] = [chat.Message(role="user", parts=(chat.Text(text=script),))]
+    said: list[tuple[str, str]] = []
+    for _ in range(5):
+        request = chat.ChatRequest(
+            model="m", messages=tuple(messages), dialect="openai_chat", tools=(read, patch)
+        )
+        parts = simulate(Prompt(request)).reply.choices[0].parts
+        calls = [part for part in parts if isinstance(part, chat.ToolCall)]
+        if not calls:
+            break
+        said += [(call.name, call.arguments) for call in calls]
+        results = tuple(chat.ToolResult(call_id=c.id, content=(chat.Text(text="done"),)) for c in calls)
+        reminder = chat.Text(text="<reminder>Be kind.</reminder>")
+        messages.append(chat.Message(role="assistant", parts=parts))
+        messages.append(chat.Message(role="user", parts=(*results, reminder)))
+    assert said == [("Read", '{"path": "a]]b"}'), ("patch", "x\ny")]
+    assert isinstance(parts[0], chat.Text)
+    assert "answered: done" in parts[0].text

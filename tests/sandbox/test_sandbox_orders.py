@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llm_router.sandbox.directives import STALL_S_MAX, Fault, read_directives
+from llm_router.sandbox.directives import STALL_S_MAX, CallOrder, Fault, read_directives
 from llm_router.sandbox.tries import Tries
 
 
@@ -50,7 +50,19 @@ def test_other_brackets_are_text(text: str) -> None:
 
 
 def test_calls_are_bounded() -> None:
-    assert read_directives("[[call a.b x999]] [[call c]]").calls == (("a.b", 16), ("c", 1))
+    found = read_directives("[[call a.b x999]] [[call c]]").calls
+    assert found == (CallOrder(name="a.b", times=16), CallOrder(name="c"))
+
+
+def test_a_script_of_calls_with_their_arguments() -> None:
+    found = read_directives(
+        'Do it. [[call Bash {"command": "if [[ -f x ]]; then echo; fi"}]] [[then call patch "a\\nb"]]'
+        '[[then call Read {"path": "x"}]] [[call Read {broken]]'
+    )
+    assert found.text == "Do it. [[call Read {broken]]"
+    assert [(order.name, order.step) for order in found.calls] == [("Bash", 0), ("patch", 1), ("Read", 2)]
+    assert found.calls[0].arguments == '{"command": "if [[ -f x ]]; then echo; fi"}'
+    assert found.calls[1].arguments == '"a\\nb"'
 
 
 def test_tries_count_to_the_end_and_begin_again() -> None:

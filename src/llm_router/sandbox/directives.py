@@ -7,6 +7,7 @@ no known order are plain text: wiki links and shell tests stay what they are.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Literal
@@ -19,10 +20,12 @@ SLOW_S_MAX = 10.0
 LONG_TOKENS_MAX = 100_000
 CALLS_MAX = 16
 TRIES_MAX = 100
+SCRIPT_MAX = 100
 
 FaultKind = Literal["error", "overloaded", "too-long", "cut", "stall", "malformed", "empty"]
 
 _ORDER = re.compile(r"\[\[\s*([a-z][a-z-]*)((?:\s+[^\[\]\s]+)*)\s*\]\]", re.IGNORECASE)
+_SCRIPTED = re.compile(r"\[\[\s*(then\s+)?call\s+([^\[\]\s]+)\s+(?=[{\"])", re.IGNORECASE)
 _SECONDS = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s)?")
 _TIMES = re.compile(r"x([0-9]{1,3})")
 
@@ -50,6 +53,21 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     on: str | None = None
 
 
+class CallOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool that is to be called.
+
+    Attributes:
+        times: how often, in parallel.
+        arguments: JSON text; None leaves them to the model.
+        step: after how many rounds of tool results; 0 is at once.
+    """
+
+    name: str
+    times: int = 1
+    arguments: str | None = None
+    step: int = 0
+
+
 class Directives(msgspec.Struct, frozen=True, kw_only=True):
     """All orders of one prompt. ``text`` is the prompt without them."""
 
@@ -60,7 +78,7 @@ class Directives(msgspec.Struct, frozen=True, kw_only=True):
     refuse: bool = False
     redacted: bool = False
     no_usage: bool = False
-    calls: tuple[tuple[str, int], ...] = ()
+    calls: tuple[CallOrder, ...] = ()
 
     def fault(self, kind: FaultKind, names: frozenset[str]) -> Fault | None:
         """The first ordered fault of that kind that concerns a place with one of these names."""
@@ -78,7 +96,7 @@ def read_directives(text: str) -> Directives:
         words = match[2].split()
         return "" if found.take(match[1].lower(), words) else match[0]
 
-    rest = _ORDER.sub(take, text)
+    rest = _ORDER.sub(take, _scripted(text, found))
     if rest != text:
         rest = re.sub(r"[ \t]{2,}", " ", rest).strip()
     return replace(found.others, text=rest, faults=tuple(found.faults), calls=tuple(found.calls))
@@ -87,7 +105,7 @@ def read_directives(text: str) -> Directives:
 class _Found:
     def __init__(self) -> None:
         self.faults: list[Fault] = []
-        self.calls: list[tuple[str, int]] = []
+        self.calls: list[CallOrder] = []
         self.others = Directives()
 
     def take(self, order: str, words: list[str]) -> bool:
@@ -156,8 +174,31 @@ def _call(found: _Found, words: list[str]) -> bool:
     times = _TIMES.fullmatch(words[1]) if len(words) == 2 else None
     if not words or len(words) > 2 or (len(words) == 2 and times is None):
         return False
-    found.calls.append((words[0], min(int(times[1]), CALLS_MAX) if times else 1))
+    found.calls.append(CallOrder(name=words[0], times=min(int(times[1]), CALLS_MAX) if times else 1))
     return True
+
+
+def _scripted(text: str, found: _Found) -> str:
+    """Take out calls with their arguments: ``[[call NAME {...}]]``, ``[[then call NAME {...}]]``.
+
+    The arguments are JSON, of an object or, for a free-text tool, of a string; they may hold brackets.
+    """
+    kept, at, step = "", 0, 0
+    for match in _SCRIPTED.finditer(text):
+        if match.start() < at:
+            continue
+        try:
+            _, end = json.JSONDecoder().raw_decode(text, match.end())
+        except (ValueError, RecursionError):
+            continue
+        close = re.compile(r"\s*\]\]").match(text, end)
+        if close is None or len(found.calls) >= SCRIPT_MAX:
+            continue
+        step += match[1] is not None
+        arguments = text[match.end() : end]
+        found.calls.append(CallOrder(name=match[2], arguments=arguments, step=step))
+        kept, at = kept + text[at : match.start()], close.end()
+    return kept + text[at:]
 
 
 def _flag(name: str) -> Callable[[_Found, list[str]], bool]:

@@ -10,7 +10,7 @@ import msgspec
 
 from llm_router.sandbox.arithmetic import first_sum
 from llm_router.sandbox.directives import Directives, read_directives
-from llm_router.wire.chat import ChatRequest, Media, Message, Text, ToolResult
+from llm_router.wire.chat import ChatRequest, Media, Message, Text, ToolCall, ToolResult
 
 WHOLE_CHARS = 200
 """How much of a prompt is echoed."""
@@ -117,6 +117,16 @@ class Prompt:
             found[:0] = inside
         return tuple(found)
 
+    @cached_property
+    def rounds(self) -> int:
+        """How often tools were called and answered since the user spoke."""
+        count = 0
+        for message in reversed(self.request.messages):
+            if _is_written(message):
+                break
+            count += message.role == "assistant" and any(isinstance(p, ToolCall) for p in message.parts)
+        return count
+
     def pick(self, count: int, salt: bytes = b"") -> int:
         """A number below ``count``, the same for the same request."""
         return int.from_bytes(hashlib.sha256(self.digest + salt).digest()[:4], "big") % count
@@ -140,8 +150,15 @@ def _text(message: Message) -> str:
     return "\n".join(p.text for p in message.parts if isinstance(p, Text) and p.text)
 
 
+def _is_written(message: Message) -> bool:
+    """Whether the user wrote it. What agents add to the results of their tools he did not."""
+    if message.role != "user" or any(isinstance(part, ToolResult) for part in message.parts):
+        return False
+    return bool(_text(message))
+
+
 def _last_user_text(messages: tuple[Message, ...]) -> str:
-    for message in reversed(messages):
-        if message.role == "user" and (text := _text(message)):
-            return text
-    return ""
+    written = next((m for m in reversed(messages) if _is_written(m)), None)
+    last = next((m for m in reversed(messages) if m.role == "user" and _text(m)), None)
+    found = written or last
+    return "" if found is None else _text(found)

@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from llm_router.sandbox.directives import CALLS_MAX
+from llm_router.sandbox.directives import CALLS_MAX, CallOrder
 from llm_router.sandbox.prompt import Prompt
 from llm_router.sandbox.schema import instance
 from llm_router.wire.chat import Tool
@@ -43,23 +43,23 @@ def decide_calls(prompt: Prompt) -> tuple[Call, ...]:
     forced = choice is not None and choice.mode in ("required", "tool")
     if choice is not None and choice.mode == "tool":
         tools = {name: tool for name, tool in tools.items() if name == choice.name} or tools
-    elif prompt.results and not forced:
+    orders = [order for order in prompt.directives.calls if order.name in tools]
+    wanted = [order for order in orders if order.step == prompt.rounds]
+    if prompt.results and not wanted and not forced:
         return ()
-    wanted = _ordered(prompt, tools) or _mentioned(prompt, list(tools.values()))
+    if not wanted and not orders:
+        wanted = _mentioned(prompt, list(tools.values()))
     if not wanted and forced:
-        wanted = [(next(iter(tools.values())), 1)]
-    calls = [_call(prompt, tool, n) for tool, times in wanted for n in range(times)]
+        wanted = [CallOrder(name=next(iter(tools)))]
+    calls = [
+        _call(prompt, tools[order.name], n, order.arguments) for order in wanted for n in range(order.times)
+    ]
     if request.parallel_tool_calls is False:
         calls = calls[:1]
     return tuple(calls[:CALLS_MAX])
 
 
-def _ordered(prompt: Prompt, tools: dict[str, Tool]) -> list[tuple[Tool, int]]:
-    """Tools named by ``[[call NAME]]``."""
-    return [(tools[name], times) for name, times in prompt.directives.calls if name in tools]
-
-
-def _mentioned(prompt: Prompt, tools: list[Tool]) -> list[tuple[Tool, int]]:
+def _mentioned(prompt: Prompt, tools: list[Tool]) -> list[CallOrder]:
     """Tools that the user's words are about, each with how often it is to be called."""
     said = _word_set(prompt.text)
     lower = prompt.text.lower()
@@ -70,7 +70,7 @@ def _mentioned(prompt: Prompt, tools: list[Tool]) -> list[tuple[Tool, int]]:
     by_name = [tool for score, tool in scored if score >= 3]
     chosen = by_name or [next(tool for score, tool in scored if score == best)]
     times = _times(prompt) if len(chosen) == 1 else 1
-    return [(tool, times) for tool in chosen]
+    return [CallOrder(name=tool.name, times=times) for tool in chosen]
 
 
 def _score(tool: Tool, said: frozenset[str], lower: str) -> int:
@@ -99,7 +99,11 @@ def _times(prompt: Prompt) -> int:
     return subjects if subjects > 1 and _SEVERAL.search(prompt.text) else 1
 
 
-def _call(prompt: Prompt, tool: Tool, number: int) -> Call:
+def _call(prompt: Prompt, tool: Tool, number: int, arguments: str | None) -> Call:
+    if arguments is not None:
+        told = msgspec.json.decode(arguments)
+        text = told if isinstance(told, str) else arguments
+        return Call(name=tool.name, arguments=text, custom=tool.custom)
     if tool.custom:
         return Call(name=tool.name, arguments=prompt.words.whole() or "simulated", custom=True)
     schema = msgspec.json.decode(tool.parameters) if tool.parameters is not None else {}
