@@ -24,10 +24,11 @@ import uvloop
 from llm_router import __version__
 from llm_router.adapters.clock import SystemClock
 from llm_router.adapters.control import serve_control
-from llm_router.adapters.data_dir import prepare_data_dir
+from llm_router.adapters.data_dir import RESPONSES_NAME, prepare_data_dir
 from llm_router.adapters.ids import new_exchange_id
 from llm_router.adapters.keymaker import new_id, new_key_text
 from llm_router.adapters.memory.counters import MemoryCounters
+from llm_router.adapters.sqlite.responses import SqliteResponses
 from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.adapters.telemetry import AccessLog, NoTelemetry
 from llm_router.adapters.upstream.client import LeanUpstream
@@ -39,8 +40,10 @@ from llm_router.domain.model import Model, Provider
 from llm_router.edge.gateway import STOP_S, Gateway
 from llm_router.edge.handlers import ROUTES
 from llm_router.edge.server import GuardedProtocol
+from llm_router.engine.background import Background
 from llm_router.engine.exchange import Engine
 from llm_router.engine.operations import Context, FirstKey, dispatch, first_run
+from llm_router.engine.responses import Keeping, Responses
 from llm_router.engine.state import State
 from llm_router.settings import (
     ConfigError,
@@ -55,6 +58,8 @@ from llm_router.settings import (
 from llm_router.settings.announcement import Announcement
 from llm_router.settings.announcement import LocalModel as LocalNote
 from llm_router.wire.operations import SPOKEN
+
+DAY_MS = 86_400_000
 
 DAY_CHECK_S = 60.0
 """How often the date is looked at, for prices and statuses that change with it."""
@@ -156,8 +161,10 @@ class Server:
             first = await first_run(context)
             control = await serve_control(settings.data_dir, lambda c, a: dispatch(c, a, context))
             stack.push_async_callback(control.close)
+            responses = await self._open_responses(stack, engine)
             gateway = Gateway(
                 engine,
+                responses,
                 ROUTES,
                 body_bytes_max=settings.body_bytes_max,
                 exchanges_max=settings.concurrency_max,
@@ -177,6 +184,21 @@ class Server:
         store = await SqliteStore.open(path, clock=self._clock)
         stack.push_async_callback(store.close)
         return store
+
+    async def _open_responses(self, stack: contextlib.AsyncExitStack, engine: Engine) -> Background:
+        rules = self._settings.responses
+        store = await SqliteResponses.open(self._settings.server.data_dir / RESPONSES_NAME)
+        stack.push_async_callback(store.close)
+        keeping = Keeping(
+            store=rules.store,
+            retention_ms=rules.retention_days * DAY_MS,
+            bytes_max=rules.bytes_max,
+            background_max=rules.background_max,
+        )
+        background = Background(Responses(engine, store, keeping))
+        await background.begin()
+        stack.push_async_callback(background.close)
+        return background
 
     async def _start_overlay(self, stack: contextlib.AsyncExitStack) -> None:
         """Start the sandbox and the local model as asked. Neither is imported when it is not."""

@@ -9,6 +9,7 @@ import msgspec
 
 from llm_router.domain.key import Key, Limits
 from llm_router.domain.record import ExchangeRecord
+from llm_router.domain.stored import StoredResponse
 from llm_router.wire.dialect import Fetched
 
 
@@ -73,6 +74,44 @@ class Books(Protocol):
 
     async def generation(self, account: str, id_: str) -> ExchangeRecord | None:
         """A settled exchange of that account, by exchange id or reply id."""
+        ...
+
+
+class ResponseStore(Protocol):
+    """Responses kept for their clients. What has expired is not found, whether it is purged yet or not.
+
+    All methods raise LedgerUnavailable when the store cannot be read or written.
+    """
+
+    async def put(self, response: StoredResponse) -> None:
+        """Keep a response, in place of the one with its account and id if there is one."""
+        ...
+
+    async def get(self, account: str, id_: str, now_ms: int) -> StoredResponse | None: ...
+
+    async def chain(self, account: str, id_: str, now_ms: int, bytes_max: int) -> list[StoredResponse]:
+        """The response and those that it follows, the oldest first, without their events.
+
+        The first of them names a ``previous`` if that one is not there any more, or if the chain is
+        longer than ``bytes_max``.
+        """
+        ...
+
+    async def holding(self, account: str, item_id: str, now_ms: int) -> StoredResponse | None:
+        """The newest response that has an item of that id."""
+        ...
+
+    async def delete(self, account: str, id_: str, now_ms: int) -> bool:
+        """Delete a response for good; False if there is none."""
+        ...
+
+    async def unfinished(self) -> list[StoredResponse]:
+        """Those of all accounts that are still being made, or were when their process ended."""
+        ...
+
+    async def purge(self, now_ms: int, bytes_max: int) -> int:
+        """Delete what has expired, then the oldest finished ones until all together take at most
+        ``bytes_max``; return how many."""
         ...
 
 
@@ -182,8 +221,11 @@ class Client(Protocol):
         last_sent_s: event-loop time of the last bytes sent.
     """
 
-    started: bool
-    last_sent_s: float
+    @property
+    def started(self) -> bool: ...
+
+    @property
+    def last_sent_s(self) -> float: ...
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None: ...
 

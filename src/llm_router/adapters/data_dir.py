@@ -11,6 +11,10 @@ STORE_NAME = "llm-router.db"
 """The SQLite database in the data folder."""
 
 
+RESPONSES_NAME = "responses.db"
+"""The SQLite database of kept responses beside it."""
+
+
 def prepare_data_dir(path: Path) -> Path:
     """Make the folder if it is missing; return the path of the store in it.
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 from urllib.parse import unquote
 
 from llm_router.domain.errors import (
@@ -21,6 +23,7 @@ from llm_router.domain.key import Key
 from llm_router.edge.http import AsgiClient, Receive, Request, Scope, Send, answer_json
 from llm_router.edge.routes import Route, RouteTable
 from llm_router.engine.admit import Call, authenticate
+from llm_router.engine.background import Background
 from llm_router.engine.exchange import Engine, stopping
 from llm_router.engine.tracks import error_headers
 from llm_router.wire.dialect import Dialect, Front, Spoken
@@ -42,6 +45,7 @@ class Gateway:
     def __init__(
         self,
         engine: Engine,
+        responses: Background,
         routes: RouteTable,
         *,
         body_bytes_max: int,
@@ -49,6 +53,7 @@ class Gateway:
         ready: Callable[[], str | None],
     ) -> None:
         self.engine = engine
+        self.responses = responses
         self.routes = routes
         self.body_bytes_max = body_bytes_max
         self.exchanges_max = exchanges_max
@@ -109,6 +114,9 @@ class Gateway:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=STOP_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await self.responses.close()
 
     async def _infer(self, route: Route, request: Request, send: Send, parameters: dict[str, str]) -> None:
         """Read the body, hand the call to the engine, watch the client."""
@@ -125,19 +133,27 @@ class Gateway:
             key=key,
         )
         client = AsgiClient(send)
-        task = asyncio.current_task()
-        assert task is not None
-        watcher = asyncio.ensure_future(_cancel_when_gone(request, task))
+        serve = self.responses.serve if call.dialect.name == "openai_responses" else self.engine.serve
         try:
-            await self.engine.serve(call, client)
-        except asyncio.CancelledError:
-            if not watcher.done():  # the server is stopping, not the client leaving
-                raise
-            task.uncancel()
+            await self.watched(request, serve(call, client))
+        except RouterError:
+            raise
         except Exception:
             _report(request)
             if not client.started:  # else the server cuts the connection: no answer that looks whole
                 await self.answer_error(route.dialect, _unforeseen(), send)
+
+    async def watched(self, request: Request, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work, as long as the client is there."""
+        task = asyncio.current_task()
+        assert task is not None
+        watcher = asyncio.ensure_future(_cancel_when_gone(request, task))
+        try:
+            await work
+        except asyncio.CancelledError:
+            if not watcher.done():  # the server is stopping, not the client leaving
+                raise
+            task.uncancel()
         finally:
             watcher.cancel()
 

@@ -18,6 +18,7 @@ from llm_router.domain.money import format_usd
 from llm_router.domain.record import ExchangeRecord
 from llm_router.edge.gateway import Gateway, credential
 from llm_router.edge.http import Request, Send, answer_json
+from llm_router.edge.responses import RESPONSES_ROUTES
 from llm_router.edge.routes import Handler, Route, RouteTable
 from llm_router.engine.admit import authenticate
 from llm_router.engine.counting import Count, count_tokens
@@ -235,6 +236,15 @@ ROUTES = RouteTable(
             dialect="openai_embeddings",
             summary="OpenAI's embeddings, for any embedding model.",
         ),
+        Route(
+            method="POST",
+            path="/v1/responses",
+            handler=_inference,
+            operation="chat",
+            dialect="openai_responses",
+            summary="OpenAI's responses, streamed or not or in the background, for any model.",
+        ),
+        *RESPONSES_ROUTES,
         *_gemini_rows("/v1"),
         *_gemini_rows("/v1beta"),
         Route(method="GET", path="/v1/models", handler=models, summary="All models with prices."),

@@ -48,6 +48,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         json_array: a stream is wanted as one JSON array (Gemini without ``alt=sse``).
         started_us: monotonic time at which the request's first byte was handled.
         key: what the credential was found to be, or what is wrong with it; None if nobody looked yet.
+        state: for :attr:`ReplyContext.state`; None where the gateway keeps nothing of the exchange.
     """
 
     operation: str
@@ -60,6 +61,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     path_stream: bool | None = None
     json_array: bool = False
     key: Key | ClientError | None = None
+    state: Mapping[str, msgspec.Raw] | None = None
 
 
 class Admitted(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ synchronous step, so that a cancellation while waiting for its commit cannot los
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from llm_router.billing.estimate import expected_input
@@ -81,10 +81,13 @@ class Engine:
         self._upkeep = Upkeep(books)
         self._running: dict[asyncio.Task[object], Track] = {}
 
-    async def serve(self, call: Call, client: Client) -> None:
+    async def serve(
+        self, call: Call, client: Client, admitted: Callable[[Track], Awaitable[None]] | None = None
+    ) -> None:
         """Answer one call. Raises only what is a bug of ours; errors are told to the client.
 
-        Cancel the task to say that the client has left.
+        Cancel the task to say that the client has left. ``admitted`` is called once the credit is held;
+        a RouterError of it ends the exchange.
         """
         track = Track(
             id=self.new_id(),
@@ -97,7 +100,7 @@ class Engine:
         assert task is not None
         self._running[task] = track
         try:
-            await self._serve(track, task)
+            await self._serve(track, task, admitted)
         finally:
             del self._running[task]
 
@@ -112,10 +115,17 @@ class Engine:
         """Let go of what runs beside the exchanges."""
         await self._upkeep.close()
 
-    async def _serve(self, track: Track, task: asyncio.Task[object]) -> None:
+    async def _serve(
+        self,
+        track: Track,
+        task: asyncio.Task[object],
+        admitted: Callable[[Track], Awaitable[None]] | None,
+    ) -> None:
         try:
             try:
                 await self._admit(track)
+                if admitted is not None:
+                    await admitted(track)
                 await self._attempt_all(track)
             except RouterError as error:
                 track.error = error
@@ -137,6 +147,7 @@ class Engine:
         key = track.key = await admit.key_of(self.keyring, call, now_ms)
         inspected = call.dialect.inspect(call.body, call.path_model, call.path_stream)
         inspected.json_array = call.json_array
+        inspected.keeps_state = call.state is not None
         track.inspected = inspected
         track.asked_model = inspected.model
         resolved = state.snapshot.resolve(inspected.model, active=state.active)

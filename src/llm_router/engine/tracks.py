@@ -92,12 +92,13 @@ class Track(msgspec.Struct, kw_only=True):
             custom_tools=inspected.custom_tools if inspected is not None else (),
             echo=inspected.echo if inspected is not None else {},
             inputs=inspected.inputs if inspected is not None else 1,
+            state=self.call.state or {},
         )
 
     def reply_id_for(self, upstream_id: str | None) -> str:
         """The id that an encoder gives the reply: the provider's own, if it is of the dialect's form."""
         prefix = self.call.dialect.reply_id_prefix
-        if upstream_id and upstream_id.startswith(prefix):
+        if upstream_id and upstream_id.startswith(prefix) and not self.call.state:
             return upstream_id
         return prefix + self.id.removeprefix("gen-")
 

@@ -21,6 +21,7 @@ from llm_router.settings.providers import merge_providers
 from llm_router.settings.result import (
     CreditSettings,
     FetchSettings,
+    ResponseSettings,
     ServeOptions,
     ServerSettings,
     Settings,
@@ -29,6 +30,7 @@ from llm_router.settings.schema import (
     CreditsTable,
     FetchTable,
     FileTable,
+    ResponsesTable,
     ServerTable,
     TimeoutsTable,
 )
@@ -119,6 +121,7 @@ def load(
             concurrency=table.limits.concurrency,
         ),
         fetch=_fetch(table.fetch),
+        responses=_responses(table.responses),
         providers=tuple(signer.providers.values()),
         provider_keys=signer.keys,
         inactive=signer.inactive,
@@ -285,6 +288,15 @@ def _deadlines(table: TimeoutsTable) -> Deadlines:
         first_byte_s=float(table.first_byte_s),
         idle_s=float(table.idle_s),
         total_s=float(table.total_s),
+    )
+
+
+def _responses(table: ResponsesTable) -> ResponseSettings:
+    return ResponseSettings(
+        store=table.store,
+        retention_days=table.retention_days,
+        bytes_max=table.bytes_max,
+        background_max=table.background_max,
     )
 
 

@@ -80,6 +80,20 @@ class FetchSettings(msgspec.Struct, frozen=True, kw_only=True):
     allow_hosts: tuple[str, ...]
 
 
+class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Keeping responses for the clients of the Responses API.
+
+    Attributes:
+        bytes_max: of all of them together.
+        background_max: made in the background at the same time.
+    """
+
+    store: bool
+    retention_days: int
+    bytes_max: int
+    background_max: int
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that an operator configures, checked and resolved.
 
@@ -99,6 +113,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     credits: CreditSettings
     limits: Limits
     fetch: FetchSettings
+    responses: ResponseSettings
     providers: tuple[Provider, ...]
     provider_keys: Mapping[str, Secret]
     inactive: Mapping[str, str]

@@ -65,6 +65,13 @@ class FetchTable(Table, frozen=True, kw_only=True):
     allow_hosts: tuple[str, ...] = ()
 
 
+class ResponsesTable(Table, frozen=True, kw_only=True):
+    store: bool = True
+    retention_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 30
+    bytes_max: Annotated[int, msgspec.Meta(ge=1024, le=2**40)] = 1024 * 1024 * 1024
+    background_max: Count = 100
+
+
 class QuirkTable(Table, frozen=True, kw_only=True):
     edit: EditKind
     field: str
@@ -149,5 +156,6 @@ class FileTable(Table, frozen=True, kw_only=True):
     credits: CreditsTable = CreditsTable()
     limits: LimitsTable = LimitsTable()
     fetch: FetchTable = FetchTable()
+    responses: ResponsesTable = ResponsesTable()
     providers: dict[str, ProviderTable] = {}
     models: dict[str, ModelTable] = {}

@@ -74,6 +74,8 @@ class ReplyContext(msgspec.Struct, frozen=True, kw_only=True):
         custom_tools: names of free-text tools that the client offered.
         echo: members of the request that the dialect's replies repeat (Responses does) or are written by.
         inputs: of :class:`Inspected`.
+        state: members of the reply that the gateway answers for in place of the provider, since it keeps
+            replies itself; where there are any, the reply's id is ``reply_id`` too.
     """
 
     reply_id: str
@@ -86,6 +88,7 @@ class ReplyContext(msgspec.Struct, frozen=True, kw_only=True):
     custom_tools: tuple[str, ...] = ()
     echo: dict[str, msgspec.Raw] = {}
     inputs: int = 1
+    state: Mapping[str, msgspec.Raw] = {}
 
 
 class Bill(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +119,7 @@ class Inspected(msgspec.Struct, kw_only=True):
         media_urls: http(s) URLs of media, with their part kind ("image", "audio", "video", "file").
         tree: the dialect's own parse, for its decode_request and edit_request. Not to be changed.
         echo: for :attr:`ReplyContext.echo`.
+        keeps_state: the gateway keeps what the request asks to be kept: the provider is asked for none.
     """
 
     model: str
@@ -138,6 +142,7 @@ class Inspected(msgspec.Struct, kw_only=True):
     session: str | None = None
     service_tier: str | None = None
     echo: dict[str, msgspec.Raw] = {}
+    keeps_state: bool = False
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):

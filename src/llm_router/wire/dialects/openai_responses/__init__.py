@@ -56,6 +56,7 @@ DIALECT = Dialect(
     encode_error=encode_error,
     upstream_url=upstream_url,
     upstream_headers=upstream_headers,
+    inspect_count_tokens=inspect,
 )
 
 __all__ = ["DIALECT"]

@@ -37,6 +37,7 @@ from llm_router.wire.dialects.openai_responses.words import (
     LOGPROBS,
     NAME,
     SEPARATOR,
+    STATE,
     kind_of,
     text_of,
 )
@@ -67,7 +68,10 @@ def decode_request(inspected: Inspected) -> ChatRequest:
     extras = {
         name: raw[name]
         for name, value in body.items()
-        if name not in _SAID and value is not None and _NOTHING.get(name) != value
+        if name not in _SAID
+        and value is not None
+        and _NOTHING.get(name) != value
+        and not (inspected.keeps_state and name in STATE)
     }
     include = body.get("include") or []
     if rest := [item for item in include if item not in (ENCRYPTED, LOGPROBS)]:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from llm_router.wire.dialect import Fetched, Inspected, Target
 from llm_router.wire.dialects.openai_responses.inspect import Tree
-from llm_router.wire.dialects.openai_responses.options import cap_output, drop_sampling
+from llm_router.wire.dialects.openai_responses.options import cap_output, drop_sampling, keep_nothing
 from llm_router.wire.dialects.openai_responses.seal import PREFIX, strip_seals
 from llm_router.wire.dialects.openai_responses.words import encode, kind_of
 from llm_router.wire.loss import Loss
@@ -20,8 +20,8 @@ def edit_request(
 ) -> tuple[bytes, tuple[Loss, ...]]:
     """The request for ``target``: every member that needs no change keeps its bytes.
 
-    Changed are the model, what a quirk says, media that had to be fetched, and reasoning of another
-    dialect's provider, which is taken out.
+    Changed are the model, what a quirk says, media that had to be fetched, reasoning of another dialect's
+    provider, which is taken out, and what is to be stored, where the gateway keeps that itself.
     """
     tree = cast(Tree, inspected.tree)
     body: dict[str, Any] = {**tree.raw, "model": target.model}
@@ -39,6 +39,8 @@ def edit_request(
             items = [_inline_item(item, fetched) for item in items]
         if items is not tree.body["input"]:
             body["input"] = items
+    if inspected.keeps_state:
+        keep_nothing(body, target)
     losses += drop_sampling(body, target)
     cap_output(body, target)
     losses += apply_quirks(body, target.quirks, target.model)

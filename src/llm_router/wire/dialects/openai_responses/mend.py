@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from llm_router.wire.dialect import ReplyContext
 from llm_router.wire.dialects.openai_responses.content import complete_notes
-from llm_router.wire.dialects.openai_responses.response import absent_members
-from llm_router.wire.dialects.openai_responses.words import is_reply_id, objects, text_of
+from llm_router.wire.dialects.openai_responses.response import absent_members, keeps_id
+from llm_router.wire.dialects.openai_responses.words import objects, text_of, value_of
 
 _CITING: Final = frozenset(
     (
@@ -25,6 +25,9 @@ _CITING: Final = frozenset(
     )
 )
 """Events that hold citations."""
+
+
+_ABSENT: Final = object()
 
 
 class EventMender:
@@ -104,7 +107,8 @@ class EventMender:
         else:
             own, model = text_of(response.get("id")), text_of(response.get("model"))
             right = {
-                "id": own if is_reply_id(own) else self._context.reply_id,
+                "id": own if keeps_id(own, self._context) else self._context.reply_id,
                 "model": model or self._context.model,
             }
-        return {name: value for name, value in right.items() if response.get(name) != value}
+        right |= {name: value_of(raw) for name, raw in self._context.state.items()}
+        return {name: value for name, value in right.items() if response.get(name, _ABSENT) != value}

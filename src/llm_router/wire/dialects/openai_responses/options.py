@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from llm_router.wire.dialect import Target
-from llm_router.wire.dialects.openai_responses.words import load
+from llm_router.wire.dialects.openai_responses.words import ENCRYPTED, STATE, load
 from llm_router.wire.loss import Loss
 
 SAMPLING: Final[Mapping[str, float]] = {"temperature": 1, "top_p": 1}
@@ -42,6 +42,19 @@ def cap_output(body: dict[str, Any], target: Target) -> None:
         said = None
     if said is None and target.output_tokens_cap is not None:
         body["max_output_tokens"] = target.output_tokens_cap
+
+
+def keep_nothing(body: dict[str, Any], target: Target) -> None:
+    """Have the provider store nothing, and give reasoning in a form that can be sent back."""
+    for name in STATE:
+        body.pop(name, None)
+    body["store"] = False
+    if target.capabilities.reasoning or target.capabilities.reasoning_levels:
+        said = body.get("include")
+        wanted = load(bytes(said)) if isinstance(said, msgspec.Raw) else said
+        wanted = wanted if isinstance(wanted, list) else []
+        if ENCRYPTED not in wanted:
+            body["include"] = [*wanted, ENCRYPTED]
 
 
 def nearest(wish: str, levels: tuple[str, ...]) -> str:

@@ -213,6 +213,8 @@ def pass_reply(body: bytes, context: ReplyContext) -> PassedResponse:
     told = told_beside(plain, seed_of(head["id"]))
     if told:
         response["output"] = dump([*told, *plain["output"]])
+    for name, raw in context.state.items():
+        response[name] = raw
     for name in ("id", "model", "object", "created_at"):
         if value_of(response.get(name)) != head[name]:
             response[name] = dump(head[name])

@@ -42,15 +42,21 @@ SERVICE_TIERS: Final = ("auto", "default", "flex", "scale", "priority", "fast", 
 """The tiers that official clients know; other providers' words for theirs are left out."""
 
 
+def keeps_id(id_: str, context: ReplyContext) -> bool:
+    """Whether a provider's id stands as the reply's own. Not where the gateway keeps the reply by its id."""
+    return not context.state and is_reply_id(id_)
+
+
 def head_of(started: Started, context: ReplyContext) -> dict[str, Any]:
     """The members of a response that stay the same from its first event to its last."""
     head: dict[str, Any] = {
-        "id": started.id if is_reply_id(started.id) else context.reply_id,
+        "id": started.id if keeps_id(started.id, context) else context.reply_id,
         "object": "response",
         "created_at": started.created_s or context.created_s,
         "model": started.model or context.model,
         **_DEFAULTS,
         **context.echo,
+        **context.state,
     }
     tier = value_of(started.extras.get("service_tier"))
     if tier in SERVICE_TIERS:

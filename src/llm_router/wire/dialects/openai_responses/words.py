@@ -24,6 +24,9 @@ ID_CHARS_MAX: Final = 64
 ENCRYPTED: Final = "reasoning.encrypted_content"
 """The ``include`` that makes reasoning come with its encrypted state, so that it can be sent back."""
 
+STATE: Final = ("background", "conversation", "previous_response_id", "store")
+"""Members about what is kept between requests."""
+
 LOGPROBS: Final = "message.output_text.logprobs"
 
 SEPARATOR: Final = "\n\n"
