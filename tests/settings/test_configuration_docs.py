@@ -20,6 +20,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[credits]": tables.CreditsTable,
     "[limits]": tables.LimitsTable,
     "[fetch]": tables.FetchTable,
+    "[responses]": tables.ResponsesTable,
     "[providers.ID]": tables.ProviderTable,
     "[[providers.ID.quirks]]": tables.QuirkTable,
     '[models."ID"]': tables.ModelTable,
