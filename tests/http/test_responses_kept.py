@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import kept_kit as kit
 import pytest
-import responses_kit as kit
 from gateway_kit import Gateway
-from responses_kit import create, made, text_of
+from kept_kit import create, made, text_of
 from scripted_upstream import LETTERS, ScriptedUpstream, answers, frames, head, http
 from scripted_upstream import whole as chat_whole
 
