@@ -13,7 +13,6 @@ FINISHES = {
     "LANGUAGE": "content_filter", "BLOCKLIST": "content_filter", "PROHIBITED_CONTENT": "content_filter",
     "SPII": "content_filter", "IMAGE_SAFETY": "content_filter", "MODEL_ARMOR": "content_filter",
 }  # fmt: skip
-NUMBERS = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY"}
 STATUS = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
     429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
@@ -102,9 +101,10 @@ class _Answer:
             return
         if seen["finish"] is not None and not self.native:
             fault("finishReason twice")
-        word = NUMBERS.get(reason, reason) if self.native else reason
-        seen["native"] = word
-        seen["finish"] = FINISHES.get(word)
+        if not isinstance(reason, str):
+            fault(f"finishReason is {reason!r}")
+        seen["native"] = reason
+        seen["finish"] = FINISHES.get(reason)
         if seen["finish"] is None and not self.native:
             fault(f"finishReason {reason!r}")
 

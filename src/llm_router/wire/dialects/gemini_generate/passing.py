@@ -15,6 +15,7 @@ from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
 from llm_router.wire import events
 from llm_router.wire.dialect import Bill, Observed, ReplyContext
 from llm_router.wire.dialects.gemini_generate.chunks import ChunkReader
+from llm_router.wire.dialects.gemini_generate.enums import name_enums
 from llm_router.wire.dialects.gemini_generate.errors import error_value
 from llm_router.wire.dialects.gemini_generate.finish import FAILURES
 from llm_router.wire.dialects.gemini_generate.members import object_of
@@ -102,7 +103,7 @@ class PassedReply:
     """A whole reply that passes."""
 
     def __init__(self, body: bytes, context: ReplyContext) -> None:
-        self._body = body
+        self._body = name_enums(body)
         watcher = Watcher(whole=True)
         watcher.take(body)
         watcher.end()
@@ -241,7 +242,7 @@ class PassRelay:
 
     def _take(self, frames: list[Frame]) -> bytes:
         out = b""
-        for frame in frames:
+        for frame in map(_named, frames):
             if self.observed.error is not None:
                 break
             self._watcher.take(frame.message)
@@ -269,6 +270,11 @@ class PassRelay:
         if self._verbatim and frame.raw is not None:
             return frame.raw
         return self._writer.frame(frame.message)
+
+
+def _named(frame: Frame) -> Frame:
+    message = name_enums(frame.message)
+    return frame if message is frame.message else Frame(message, None)
 
 
 def _billed(frame: Frame, bill: Bill) -> Frame:
