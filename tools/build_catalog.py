@@ -3,6 +3,7 @@
 Usage:
     python tools/build_catalog.py [--litellm WHEEL_OR_JSON]            write the data files
     python tools/build_catalog.py [--litellm WHEEL_OR_JSON] --check    verify that they are current
+    python tools/build_catalog.py --providers                          write providers.json alone
 
 Sources, both read at build time only: the installed package genai-prices, and the model table
 inside the litellm wheel (fetched with pip if no path is given). Where the two contradict each
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from catalog.build import Builder
 from catalog.genai import GenaiPrices
-from catalog.write import files
+from catalog.write import files, providers_file
 
 from catalog import litellm_table, overlay
 
@@ -29,8 +30,14 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Generate the catalogue's data files.")
     parser.add_argument("--litellm", type=Path, help="the litellm wheel, or its model table as JSON")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the files differ")
+    parser.add_argument(
+        "--providers", action="store_true", help="write providers.json alone: no sources needed"
+    )
     options = parser.parse_args(argv)
     text = overlay.load()
+    if options.providers:
+        (DATA / "providers.json").write_bytes(providers_file(text))
+        return 0
     builder = Builder(text, GenaiPrices(text.catalogue.as_of), litellm_table.load(options.litellm))
     built = builder.build()
     if builder.problems:

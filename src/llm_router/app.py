@@ -25,6 +25,7 @@ from llm_router import __version__
 from llm_router.adapters.clock import SystemClock
 from llm_router.adapters.control import serve_control
 from llm_router.adapters.data_dir import RESPONSES_NAME, prepare_data_dir
+from llm_router.adapters.google_tokens import GoogleTokens
 from llm_router.adapters.ids import new_exchange_id
 from llm_router.adapters.keymaker import new_id, new_key_text
 from llm_router.adapters.memory.counters import MemoryCounters
@@ -123,7 +124,9 @@ def _simulated(provider: Provider, sandbox_url: Callable[[str, str], str | None]
     base_url = sandbox_url(provider.dialect, provider.id)
     if base_url is None:
         return provider
-    return msgspec.structs.replace(provider, base_url=base_url, headers={}, simulated=True)
+    return msgspec.structs.replace(
+        provider, base_url=base_url, headers={}, query={}, placement=None, also=(), simulated=True
+    )
 
 
 class Server:
@@ -155,7 +158,9 @@ class Server:
             await self._start_overlay(stack)
             upstream = LeanUpstream()
             stack.push_async_callback(upstream.close)
-            engine = self._engine = self._build_engine(store, upstream)
+            tokens = GoogleTokens()
+            stack.push_async_callback(tokens.close)
+            engine = self._engine = self._build_engine(store, upstream, tokens)
             stack.push_async_callback(engine.close)
             context = self._operations(store)
             first = await first_run(context)
@@ -224,7 +229,7 @@ class Server:
             overlay = msgspec.structs.replace(overlay, local=local.catalog_entries(), local_key=local.key)
         self._overlay = overlay
 
-    def _build_engine(self, store: SqliteStore, upstream: LeanUpstream) -> Engine:
+    def _build_engine(self, store: SqliteStore, upstream: LeanUpstream, tokens: GoogleTokens) -> Engine:
         fetch = self._settings.fetch
         return Engine(
             state=self._state(),
@@ -239,6 +244,7 @@ class Server:
             clock=self._clock,
             telemetry=AccessLog() if self._settings.server.access_log else NoTelemetry(),
             new_id=new_exchange_id,
+            tokens=tokens,
         )
 
     def _operations(self, store: SqliteStore) -> Context:

@@ -210,6 +210,22 @@ class Fetcher(Protocol):
         ...
 
 
+MACHINE_CREDENTIALS = "metadata"
+"""Stands for the service account of this machine: on Google's own, the metadata server knows it."""
+
+
+class Tokens(Protocol):
+    """Makes bearer tokens of credentials that are not sent themselves, and renews them in time."""
+
+    async def token(self, credential: str) -> str:
+        """The token of Google credentials: their JSON, or ``metadata`` for those of this machine.
+
+        Raises:
+            UpstreamError: AUTHENTICATION: they are refused; UNAVAILABLE: nobody answers.
+        """
+        ...
+
+
 class Client(Protocol):
     """The caller's end of an exchange, as the engine sees it.
 

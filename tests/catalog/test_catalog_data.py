@@ -197,7 +197,7 @@ def test_the_developers_own_provider_comes_first(snapshot: Snapshot) -> None:
 
 def test_providers_are_usable(data: CatalogData) -> None:
     for provider in data.providers:
-        assert provider.base_url.startswith(("https://", "http://127.0.0.1:", "{env:")), provider.id
+        assert provider.base_url.startswith(("https://", "http://127.0.0.1:", "{endpoint}/")), provider.id
         assert not provider.base_url.endswith("/")
         assert provider.docs_url
         assert provider.env

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from llm_router.settings import Settings
+from llm_router.catalog.snapshot import compile_snapshot, load_builtin
+from llm_router.settings import load
 from llm_router.settings import schema as tables
 
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -23,6 +23,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[responses]": tables.ResponsesTable,
     "[providers.ID]": tables.ProviderTable,
     "[[providers.ID.quirks]]": tables.QuirkTable,
+    "[[providers.ID.also]]": tables.WayTable,
     '[models."ID"]': tables.ModelTable,
     '[models."ID".capabilities]': tables.CapabilitiesTable,
     '[models."ID".price]': tables.PriceTable,
@@ -84,11 +85,16 @@ def test_every_key_is_documented_with_its_default(section: str) -> None:
     assert _documented()[section] == fields
 
 
-def test_every_example_loads(load_text: Callable[..., Settings], tmp_path: Path) -> None:
+def test_every_example_loads(tmp_path: Path) -> None:
+    catalog, file = compile_snapshot(load_builtin()), tmp_path / "router.toml"
     examples = re.findall(r"```toml\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    assert len(examples) == len(SECTIONS) + 1  # Amazon Bedrock has one of its own
+    assert len(examples) == len(SECTIONS) + 4  # Azure has two of its own, Vertex AI and Bedrock one each
     (tmp_path / "acme").write_text("key")
     (tmp_path / "aws").write_text("AKIAEXAMPLEEXAMPLE00:secret")
+    for name in ("azure", "entra-token"):
+        (tmp_path / name).write_text("key")
+    (tmp_path / "service-account.json").write_text('{"type": "service_account"}')
     for example in examples:
         text = example.replace("file:/run/secrets/", f"file:{tmp_path}/")
-        load_text(text, {"OPENAI_EU_KEY": "k"})
+        file.write_text(text)
+        load(file, {"OPENAI_EU_KEY": "k", "HOME": "/nowhere"}, catalog)

@@ -70,7 +70,8 @@ def test_the_catalogues_provider_leaves_general_keys_alone() -> None:
     assert load(None, {**PAIR, **region}, catalog).inactive["bedrock"] == "set AWS_BEARER_TOKEN_BEDROCK"
     assert (
         load(None, {**PAIR, "HOME": "/nowhere"}, catalog).inactive["bedrock"]
-        == "set AWS_REGION and AWS_BEARER_TOKEN_BEDROCK"
+        == "set AWS_REGION or AWS_DEFAULT_REGION (the AWS region; or parameters.region under "
+        "[providers.bedrock]) and AWS_BEARER_TOKEN_BEDROCK"
     )
     active = load(None, {**region, "AWS_BEARER_TOKEN_BEDROCK": "ABSKQmVkcm9jaw=="}, catalog)
     assert "bedrock" not in active.inactive

@@ -59,7 +59,7 @@ ACME = '[providers.acme]\nbase_url = "https://acme.test/v1"\nkey_required = fals
         ),
         (
             ACME + 'auth = "beerer"',
-            'providers.acme.auth: must be one of "bearer", "header", "none", "query", "sigv4"; did you mean "bearer"?',
+            'providers.acme.auth: must be one of "bearer", "google", "header", "none", "query", "sigv4"; did you mean "bearer"?',
         ),
         (ACME + 'auth = "header"', 'providers.acme.auth_name: is missing: auth = "header" needs its name'),
         (ACME + 'auth_name = "x"', 'providers.acme.auth_name: has no meaning with auth = "bearer"'),

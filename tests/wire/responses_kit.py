@@ -33,7 +33,13 @@ ABLE = Capabilities(
     reasoning=True,
     reasoning_levels=("minimal", "low", "medium", "high"),
 )
-TARGET = Target(provider="openai", model="harbor-1", dialect="openai_responses", capabilities=ABLE)
+TARGET = Target(
+    provider="openai",
+    model="harbor-1",
+    dialect="openai_responses",
+    capabilities=ABLE,
+    knows=("developer",),
+)
 
 CASES: list[dict[str, Any]] = json.loads((CORPUS / "streams.json").read_text())
 BY_NAME = {case["name"]: case for case in CASES}

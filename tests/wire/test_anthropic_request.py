@@ -838,12 +838,6 @@ def test_quirks() -> None:
         ("https://x.example/anthropic/v1/messages", "chat", False, "https://x.example/anthropic/v1/messages"),
         ("https://api.anthropic.com", "count_tokens", False, "https://api.anthropic.com/v1/messages/count_tokens"),
         ("https://x.example/v1/messages", "count_tokens", False, "https://x.example/v1/messages/count_tokens"),
-        ("https://v.example/v1/p/publishers/anthropic/models", "chat", True,
-         "https://v.example/v1/p/publishers/anthropic/models/claude-x:streamRawPredict"),
-        ("https://v.example/v1/p/publishers/anthropic/models", "chat", False,
-         "https://v.example/v1/p/publishers/anthropic/models/claude-x:rawPredict"),
-        ("https://v.example/v1/p/publishers/anthropic/models", "count_tokens", False,
-         "https://v.example/v1/p/publishers/anthropic/models/count-tokens:rawPredict"),
     ],
 )  # fmt: skip
 def test_urls(base: str, operation: str, stream: bool, url: str) -> None:

@@ -606,7 +606,7 @@ def test_reasoning_goes_back_only_home() -> None:
         "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
     }  # fmt: skip
     assert losses == ["messages.thinking"]
-    google, _ = _encode(request, provider="google")
+    google, _ = _encode(request, knows=("signatures",))
     assert google["messages"][0]["tool_calls"][0]["extra_content"] == {"google": {"thought_signature": "g"}}
 
 
@@ -776,7 +776,7 @@ def test_an_option_that_is_right_keeps_its_bytes() -> None:
 def test_members_for_the_gateway_stay_here() -> None:
     data = _body(models=["a"], route="fallback", provider={"order": ["x"]}, session_id="s")
     assert set(json.loads(_edit(data)[0])) == {"model", "messages"}
-    assert set(json.loads(_edit(data, provider="openrouter")[0])) == {
+    assert set(json.loads(_edit(data, knows=("routing",))[0])) == {
         "model",
         "messages",
         "provider",
@@ -835,7 +835,7 @@ def test_fetched_media_are_put_in() -> None:
 def test_developer_becomes_system_where_it_is_unknown() -> None:
     data = _body(messages=[{"role": "developer", "content": "d"}, USER])
     assert [m["role"] for m in json.loads(_edit(data)[0])["messages"]] == ["system", "user"]
-    assert [m["role"] for m in json.loads(_edit(data, provider="openai")[0])["messages"]] == [
+    assert [m["role"] for m in json.loads(_edit(data, knows=("developer",))[0])["messages"]] == [
         "developer",
         "user",
     ]
@@ -858,7 +858,9 @@ def test_signatures_of_calls_go_only_to_google() -> None:
         "extra_content": {"google": {"thought_signature": "s"}},
     }  # fmt: skip
     data = _body(messages=[USER, {"role": "assistant", "content": None, "tool_calls": [call]}])
-    assert "extra_content" in json.loads(_edit(data, provider="google")[0])["messages"][1]["tool_calls"][0]
+    assert (
+        "extra_content" in json.loads(_edit(data, knows=("signatures",))[0])["messages"][1]["tool_calls"][0]
+    )
     bare = json.loads(_edit(data)[0])["messages"][1]["tool_calls"][0]
     assert bare == {name: value for name, value in call.items() if name != "extra_content"}
 
@@ -882,7 +884,7 @@ def test_the_legacy_style_becomes_the_modern_one() -> None:
     call = out["messages"][1]["tool_calls"][0]
     assert call["function"] == {"name": "f", "arguments": '{"a":1}'}
     assert out["messages"][2] == {"role": "tool", "tool_call_id": call["id"], "content": "7"}
-    same = json.loads(_edit(data, provider="openai")[0])
+    same = json.loads(_edit(data, knows=("functions",))[0])
     assert same == json.loads(data) | {"model": "up-1"}
 
 

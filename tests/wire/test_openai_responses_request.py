@@ -313,7 +313,7 @@ def test_system_messages() -> None:
     body, _ = kit.encoded(request(system, USER, later))
     assert body["instructions"] == "A\n\nB"
     assert [item["role"] for item in body["input"]] == ["user", "developer"]
-    other = msgspec.structs.replace(kit.TARGET, provider="xai")
+    other = msgspec.structs.replace(kit.TARGET, knows=())
     assert [item["role"] for item in kit.encoded(request(system, USER, later), other)[0]["input"]] == [
         "user", "system",
     ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from llm_router.catalog.schema import OperationName
-from llm_router.domain.model import AuthScheme, EditKind, Provider, Quirk
+from llm_router.domain.model import AuthScheme, EditKind, Knowledge, Parameter, Provider, Quirk, Way
 
 FOLDER = Path(__file__).parent / "overlay"
 
@@ -64,6 +64,41 @@ class QuirkText(_Strict, frozen=True, kw_only=True):
         )
 
 
+class WayText(_Strict, frozen=True, kw_only=True):
+    """A further dialect of a provider."""
+
+    dialect: str
+    base_url: str | None = None
+    placement: str | None = None
+    auth: AuthScheme | None = None
+    auth_name: str | None = None
+    headers: dict[str, str] | None = None
+    query: dict[str, str] | None = None
+    quirks: tuple[QuirkText, ...] = ()
+    takes_urls: tuple[str, ...] = ()
+    knows: tuple[Knowledge, ...] = ()
+    serves: tuple[str, ...] = ()
+    upstream: str = "{model}"
+    lacks: tuple[str, ...] = ()
+
+    def way(self) -> Way:
+        return Way(
+            dialect=self.dialect,
+            base_url=self.base_url,
+            placement=self.placement,
+            auth=self.auth,
+            auth_name=self.auth_name,
+            headers=self.headers,
+            query=self.query,
+            quirks=tuple(q.quirk() for q in self.quirks),
+            takes_urls=self.takes_urls,
+            knows=self.knows,
+            serves=self.serves,
+            upstream=self.upstream,
+            lacks=self.lacks,
+        )
+
+
 class ProviderText(_Strict, frozen=True, kw_only=True):
     """One file of ``overlay/providers``."""
 
@@ -73,12 +108,18 @@ class ProviderText(_Strict, frozen=True, kw_only=True):
     docs_url: str
     developer: str | None = None
     dialect: str = "openai_chat"
+    placement: str | None = None
     auth: AuthScheme = "bearer"
     auth_name: str | None = None
     env: tuple[str, ...] = ()
     key_required: bool = True
     headers: dict[str, str] = {}
+    query: dict[str, str] = {}
     takes_urls: tuple[str, ...] = ()
+    knows: tuple[Knowledge, ...] = ()
+    serves: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    also: tuple[WayText, ...] = ()
     quirks: tuple[QuirkText, ...] = ()
     sources: Sources = Sources()
 
@@ -88,13 +129,19 @@ class ProviderText(_Strict, frozen=True, kw_only=True):
             name=self.name,
             base_url=self.base_url,
             dialect=self.dialect,
+            placement=self.placement,
             auth=self.auth,
             auth_name=self.auth_name,
             env=self.env,
             key_required=self.key_required,
             headers=self.headers,
+            query=self.query,
             quirks=tuple(q.quirk() for q in self.quirks),
             takes_urls=self.takes_urls,
+            knows=self.knows,
+            serves=self.serves,
+            parameters=self.parameters,
+            also=tuple(text.way() for text in self.also),
             docs_url=self.docs_url,
             developer=self.developer,
         )

@@ -6,9 +6,16 @@ from collections.abc import Iterable
 
 import msgspec
 
+from catalog.overlay import Overlay
 from llm_router.catalog.schema import CatalogData
 
 _DEFAULTS = (("lossless", False), ("operations", ["chat"]))
+
+
+def providers_file(text: Overlay) -> bytes:
+    """The file of the providers, which stands in the overlay alone."""
+    rows = tuple(text.providers[id_].provider() for id_ in text.catalogue.providers)
+    return _file({"aliases": text.catalogue.provider_aliases}, rows)
 
 
 def files(data: CatalogData) -> dict[str, bytes]:

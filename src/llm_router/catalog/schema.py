@@ -11,7 +11,16 @@ from typing import Literal
 
 import msgspec
 
-from llm_router.domain.model import AuthScheme, Capabilities, EditKind, Provider, Quirk
+from llm_router.domain.model import (
+    AuthScheme,
+    Capabilities,
+    EditKind,
+    Knowledge,
+    Parameter,
+    Provider,
+    Quirk,
+    Way,
+)
 from llm_router.domain.price import Price
 
 OperationName = Literal["chat", "embed"]
@@ -48,8 +57,43 @@ class QuirkRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         )
 
 
+class WayRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A :class:`Way` in the data."""
+
+    dialect: str
+    base_url: str | None = None
+    placement: str | None = None
+    auth: AuthScheme | None = None
+    auth_name: str | None = None
+    headers: dict[str, str] | None = None
+    query: dict[str, str] | None = None
+    quirks: tuple[QuirkRow, ...] = ()
+    takes_urls: tuple[str, ...] = ()
+    knows: tuple[Knowledge, ...] = ()
+    serves: tuple[str, ...] = ()
+    upstream: str = "{model}"
+    lacks: tuple[str, ...] = ()
+
+    def way(self) -> Way:
+        return Way(
+            dialect=self.dialect,
+            base_url=self.base_url,
+            placement=self.placement,
+            auth=self.auth,
+            auth_name=self.auth_name,
+            headers=self.headers,
+            query=self.query,
+            quirks=tuple(row.quirk() for row in self.quirks),
+            takes_urls=self.takes_urls,
+            knows=self.knows,
+            serves=self.serves,
+            upstream=self.upstream,
+            lacks=self.lacks,
+        )
+
+
 class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One provider. ``{env:NAME}`` in ``base_url`` stands for an environment variable."""
+    """One provider. ``{name}`` in an address stands for one of its parameters."""
 
     id: str
     name: str
@@ -57,13 +101,19 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     docs_url: str
     developer: str | None = None
     dialect: str = "openai_chat"
+    placement: str | None = None
     auth: AuthScheme = "bearer"
     auth_name: str | None = None
     env: tuple[str, ...] = ()
     key_required: bool = True
     headers: dict[str, str] = {}
+    query: dict[str, str] = {}
     quirks: tuple[QuirkRow, ...] = ()
     takes_urls: tuple[str, ...] = ()
+    knows: tuple[Knowledge, ...] = ()
+    serves: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    also: tuple[WayRow, ...] = ()
 
     def provider(self) -> Provider:
         return Provider(
@@ -71,13 +121,19 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             name=self.name,
             base_url=self.base_url,
             dialect=self.dialect,
+            placement=self.placement,
             auth=self.auth,
             auth_name=self.auth_name,
             env=self.env,
             key_required=self.key_required,
             headers=self.headers,
+            query=self.query,
             quirks=tuple(row.quirk() for row in self.quirks),
             takes_urls=self.takes_urls,
+            knows=self.knows,
+            serves=self.serves,
+            parameters=self.parameters,
+            also=tuple(row.way() for row in self.also),
             docs_url=self.docs_url,
             developer=self.developer,
         )

@@ -66,21 +66,76 @@ class Quirk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lossless: bool = False
 
 
-AuthScheme = Literal["bearer", "header", "query", "sigv4", "none"]
+AuthScheme = Literal["bearer", "header", "query", "sigv4", "google", "none"]
+
+Knowledge = Literal["developer", "functions", "signatures", "routing"]
+"""What a provider knows beyond what all know: the role ``developer``; the legacy ``functions`` style;
+Gemini's ``signatures`` in OpenAI's form; the members about ``routing`` that routers share."""
+
+
+class Parameter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A part of a provider's address that its operator names: ``{name}`` in the URL.
+
+    Attributes:
+        what: what it is, for people: "the Google Cloud project".
+        env: environment variables that may hold it, in order of preference.
+        of: name of the parameter that it follows from; then nobody has to name it: it is the value in
+            ``cases`` for the other's, else ``default``, in which ``{other}`` stands for that.
+        default: its value if nobody names one.
+    """
+
+    name: str
+    what: str
+    env: tuple[str, ...] = ()
+    default: str | None = None
+    of: str | None = None
+    cases: dict[str, str] = {}
+
+
+class Way(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A further dialect that a provider speaks. What is None is as for the provider's first dialect.
+
+    Attributes:
+        placement: the form in which the dialect lives there (``wire/placement.py``).
+        serves: glob patterns of upstream models that are reached this way; empty means all. One that
+            begins with ``!`` excludes, whatever else matches.
+        upstream: how the model is named there, with ``{model}`` for its usual name.
+        lacks: of the needs of a request ("image", "file", "tools", "json_schema" ...), what this way
+            does not take though the model does.
+    """
+
+    dialect: str
+    base_url: str | None = None
+    placement: str | None = None
+    auth: AuthScheme | None = None
+    auth_name: str | None = None
+    headers: dict[str, str] | None = None
+    query: dict[str, str] | None = None
+    quirks: tuple[Quirk, ...] = ()
+    takes_urls: tuple[str, ...] = ()
+    knows: tuple[Knowledge, ...] = ()
+    serves: tuple[str, ...] = ()
+    upstream: str = "{model}"
+    lacks: tuple[str, ...] = ()
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
-    """Who runs models: where, how one signs in, which dialect is spoken there.
+    """Who runs models: where, how one signs in, which dialects are spoken there.
 
     Attributes:
         base_url: all of the address but the operation's own path: ``https://api.openai.com/v1``.
-        dialect: the name of a registered dialect.
+        dialect: the name of a registered dialect; ``also`` holds the further ones that it speaks.
+        placement: the form in which the dialect lives there, if it is not its own (``wire/placement.py``).
         auth: scheme of the credential: ``bearer``; ``header`` (named by ``auth_name``); ``query``;
             ``sigv4``: requests are signed for AWS with ``ACCESS_KEY:SECRET[:SESSION_TOKEN]``, for the
-            region ``auth_name`` or else that of the address; another key is sent as a bearer token.
+            region ``auth_name`` or else that of the address; another key is sent as a bearer token;
+            ``google``: a bearer token that is made of Google credentials and renewed.
         env: environment variables that may hold the key, in order of preference.
         key_required: False for local servers, which are active without a key.
-        headers: sent with every request to it.
+        headers, query: sent with every request to it.
+        parameters: what ``{name}`` stands for in its addresses.
+        knows: what it knows beyond what all know.
+        serves: the upstream models that are reached by ``dialect``, as in :class:`Way`.
         takes_urls: part kinds ("image", "file") whose https URL it fetches itself; for the others
             the gateway fetches the bytes.
         docs_url: its public API reference.
@@ -97,8 +152,14 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     env: tuple[str, ...] = ()
     key_required: bool = True
     headers: dict[str, str] = {}
+    query: dict[str, str] = {}
     quirks: tuple[Quirk, ...] = ()
     takes_urls: tuple[str, ...] = ()
+    knows: tuple[Knowledge, ...] = ()
+    serves: tuple[str, ...] = ()
+    placement: str | None = None
+    parameters: tuple[Parameter, ...] = ()
+    also: tuple[Way, ...] = ()
     docs_url: str | None = None
     developer: str | None = None
     simulated: bool = False

@@ -12,13 +12,14 @@ from llm_router.domain.errors import LossRefused, RouterError, UnsupportedConten
 from llm_router.domain.model import Provider
 from llm_router.domain.record import AttemptRecord
 from llm_router.engine import pump
-from llm_router.engine.credentials import credential_headers, sent_secret, signed
+from llm_router.engine.credentials import addressed, credential_headers, credential_of, sent_secret, signed
 from llm_router.engine.intake import redact_error
 from llm_router.engine.tracks import Track
-from llm_router.ports import Clock, Deadlines, Fetcher, Upstream, UpstreamReply, UpstreamRequest
+from llm_router.ports import Clock, Deadlines, Fetcher, Tokens, Upstream, UpstreamReply, UpstreamRequest
 from llm_router.routing.plan import Candidate
 from llm_router.wire.dialect import Behind, Dialect, Fetched, Target
 from llm_router.wire.inline import inline_media
+from llm_router.wire.placement import placed
 
 ERROR_BYTES_MAX = 64 * 1024
 """How much of an error body is read."""
@@ -32,12 +33,6 @@ _OURS_TO_MEND = {
 
 REASONING_SILENCE_S = 300.0
 """How long a reasoning model may be silent in a stream: hidden thinking takes minutes."""
-
-FORWARDED_HEADERS: Mapping[str, tuple[str, ...]] = {
-    "anthropic_messages": ("anthropic-version", "anthropic-beta"),
-    "openai_responses": ("openai-beta",),
-}
-"""Client headers that belong to a dialect and go upstream when it is spoken on both sides."""
 
 
 class _Attempt(msgspec.Struct, kw_only=True):
@@ -56,12 +51,18 @@ class Attempts:
     """Runs attempts. Holds no state of its own."""
 
     def __init__(
-        self, dialects: Mapping[str, Behind[Any, Any]], upstream: Upstream, fetcher: Fetcher, clock: Clock
+        self,
+        dialects: Mapping[str, Behind[Any, Any]],
+        upstream: Upstream,
+        fetcher: Fetcher,
+        clock: Clock,
+        tokens: Tokens | None = None,
     ) -> None:
         self._dialects = dialects
         self._upstream = upstream
         self._fetcher = fetcher
         self._clock = clock
+        self._tokens = tokens
 
     async def run(self, track: Track, candidate: Candidate) -> None:
         """Try ``candidate``; on return its answer stands in ``track.delivery``, complete but for the end.
@@ -73,6 +74,7 @@ class Attempts:
         track.candidate = candidate
         track.delivery = None
         track.losses.clear()
+        track.sent_secret = None
         attempt = _Attempt(
             candidate=candidate, started_ms=self._clock.now_ms(), started_us=self._clock.monotonic_us()
         )
@@ -81,7 +83,7 @@ class Attempts:
             await self._call(track, attempt, request)
             attempt.outcome = "delivered"
         except UpstreamError as error:
-            _redact(error, candidate.provider, track.state.provider_keys.get(candidate.provider.id))
+            _redact(error, candidate.provider, track.sent_secret)
             attempt.error = error
             raise
         except RouterError as error:
@@ -99,7 +101,7 @@ class Attempts:
         assert track.admitted is not None
         call, inspected = track.call, track.admitted.inspected
         deployment, provider = candidate.deployment, candidate.provider
-        behind = self._dialects[candidate.dialect]
+        behind = self._behind(candidate)
         target = Target(
             provider=provider.id,
             model=deployment.upstream_model,
@@ -111,6 +113,7 @@ class Attempts:
             quirks=provider.quirks + deployment.quirks,
             output_tokens_cap=track.admitted.output_tokens_cap,
             takes_urls=provider.takes_urls,
+            knows=provider.knows,
         )
         fetched = await self._fetch(track, provider) if inspected.media_urls else {}
         if candidate.same_dialect:
@@ -121,6 +124,10 @@ class Attempts:
                 track.canonical = call.dialect.decode_request(inspected)
             canonical = inline_media(track.canonical, fetched) if fetched else track.canonical
             body, losses = behind.encode_request(canonical, target)
+        forwarded = _forwarded(track, behind) if candidate.same_dialect else {}
+        if behind.place is not None:
+            body, forwarded, lost = behind.place(body, forwarded, call.operation)
+            losses += lost
         if losses and track.admitted.strict:
             raise LossRefused(
                 "Strict mode: this request would lose something on its way to the model: "
@@ -128,15 +135,25 @@ class Attempts:
                 param=losses[0].field,
             )
         track.note_losses(losses)
+        secret = await credential_of(provider, track.state.provider_keys.get(provider.id), self._tokens)
+        track.sent_secret = sent_secret(provider, secret)
         url = behind.upstream_url(
             provider.base_url, call.operation, deployment.upstream_model, inspected.stream
         )
-        headers = _headers(track, candidate, behind)
-        secret = track.state.provider_keys.get(provider.id)
-        if provider.auth == "query" and secret is not None:
-            url = f"{url}{'&' if '?' in url else '?'}{provider.auth_name or 'key'}={secret}"
-        request = UpstreamRequest(method="POST", url=url, headers=headers, body=body)
+        headers = {
+            "content-type": "application/json",
+            **dict(behind.upstream_headers(inspected.stream)),
+            **{name.lower(): value for name, value in provider.headers.items()},
+            **forwarded,
+            **credential_headers(provider, secret),
+        }
+        request = UpstreamRequest(
+            method="POST", url=addressed(url, provider, secret), headers=tuple(headers.items()), body=body
+        )
         return signed(request, provider, secret, self._clock.now_ms())
+
+    def _behind(self, candidate: Candidate) -> Behind[Any, Any]:
+        return placed(self._dialects[candidate.dialect], candidate.provider.placement)
 
     async def _fetch(self, track: Track, provider: Provider) -> dict[str, Fetched]:
         """The bytes of the media whose URLs the provider does not take."""
@@ -168,7 +185,7 @@ class Attempts:
         return known
 
     async def _call(self, track: Track, attempt: _Attempt, request: UpstreamRequest) -> None:
-        behind = self._dialects[attempt.candidate.dialect]
+        behind = self._behind(attempt.candidate)
         began_us = self._clock.monotonic_us()
         try:
             reply = await self._upstream.send(request, _deadlines(track))
@@ -217,23 +234,16 @@ async def _error_body(reply: UpstreamReply) -> bytes:
         return b""
 
 
-def _headers(track: Track, candidate: Candidate, behind: Behind[Any, Any]) -> tuple[tuple[str, str], ...]:
-    provider = candidate.provider
-    assert track.inspected is not None
-    headers = {"content-type": "application/json", **dict(behind.upstream_headers(track.inspected.stream))}
-    headers.update((name.lower(), value) for name, value in provider.headers.items())
-    if candidate.same_dialect:
-        for name in FORWARDED_HEADERS.get(behind.name, ()):
-            if name in track.call.headers:
-                headers[name] = track.call.headers[name]
-    headers.update(credential_headers(provider, track.state.provider_keys.get(provider.id)))
-    return tuple(headers.items())
+def _forwarded(track: Track, behind: Behind[Any, Any]) -> dict[str, str]:
+    """The client's headers that belong to the dialect, which is spoken on both sides."""
+    given = track.call.headers
+    return {name: given[name] for name in behind.forwards if name in given}
 
 
-def _redact(error: UpstreamError, provider: Provider, secret: str | None) -> None:
+def _redact(error: UpstreamError, provider: Provider, sent: str | None) -> None:
     """Name the provider, and take its credential out of everything it said."""
     error.provider = provider.id
-    redact_error(error, sent_secret(provider, secret))
+    redact_error(error, sent)
     netloc = urlsplit(provider.base_url).netloc
     if netloc:  # where an operator's own provider lives is not the client's business
         error.message = error.message.replace(netloc, provider.name)

@@ -7,15 +7,16 @@ from __future__ import annotations
 import msgspec
 
 from llm_router.billing.estimate import expected_input
-from llm_router.domain.errors import InvalidRequest, UpstreamError
+from llm_router.domain.errors import InvalidRequest, ProviderNotConfigured, UpstreamError
 from llm_router.domain.usage import token_count
 from llm_router.engine import admit
-from llm_router.engine.credentials import credential_headers
+from llm_router.engine.credentials import addressed, credential_headers, credential_of, signed
 from llm_router.engine.exchange import Engine
 from llm_router.engine.state import State
 from llm_router.ports import UpstreamRequest
 from llm_router.routing.plan import Candidate
 from llm_router.wire.dialect import Dialect, Inspected
+from llm_router.wire.placement import placed
 
 IMAGE_TOKENS = 1_500
 """The estimate of one image: about 1,600 at Claude for a full-size one, 258 to 1,290 at Gemini."""
@@ -69,19 +70,28 @@ async def _ask(
     """The provider's own count; None if it does not give one."""
     provider, model = candidate.provider, candidate.deployment.upstream_model
     assert isinstance(call.dialect, Dialect)  # a front alone is never what the provider speaks
-    url = call.dialect.upstream_url(provider.base_url, "count_tokens", model, False)
-    secret = state.provider_keys.get(provider.id)
-    if provider.auth == "query" and secret is not None:
-        url = f"{url}?{provider.auth_name or 'key'}={secret}"
-    headers = {
-        "content-type": "application/json",
-        **dict(call.dialect.upstream_headers(False)),
-        **credential_headers(provider, secret),
-    }
-    request = UpstreamRequest(
-        method="POST", url=url, headers=tuple(headers.items()), body=_body(call.body, model)
-    )
+    behind = placed(call.dialect, provider.placement)
     try:
+        url = behind.upstream_url(provider.base_url, "count_tokens", model, False)
+    except ValueError:
+        return None  # the platform does not offer it
+    forwarded = {name: call.headers[name] for name in behind.forwards if name in call.headers}
+    body = _body(call.body, model)
+    if behind.place is not None:
+        body, forwarded, _ = behind.place(body, forwarded, "count_tokens")
+    try:
+        secret = await credential_of(provider, state.provider_keys.get(provider.id), engine.tokens)
+        headers = {
+            "content-type": "application/json",
+            **dict(behind.upstream_headers(False)),
+            **{name.lower(): value for name, value in provider.headers.items()},
+            **forwarded,
+            **credential_headers(provider, secret),
+        }
+        request = UpstreamRequest(
+            method="POST", url=addressed(url, provider, secret), headers=tuple(headers.items()), body=body
+        )
+        request = signed(request, provider, secret, engine.clock.now_ms())
         reply = await engine.upstream.send(request, state.deadlines)
         try:
             body = await reply.read(REPLY_BYTES_MAX)
@@ -90,7 +100,7 @@ async def _ask(
             answer = msgspec.json.decode(body)
         finally:
             await reply.close()
-    except (UpstreamError, msgspec.DecodeError):
+    except (UpstreamError, ProviderNotConfigured, msgspec.DecodeError):
         return None
     return token_count(answer.get(_ANSWERS[call.dialect.name])) if isinstance(answer, dict) else None
 

@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import msgspec
 
 from llm_router.domain.errors import ProviderNotConfigured
 from llm_router.domain.model import Provider
-from llm_router.ports import UpstreamRequest
+from llm_router.ports import Tokens, UpstreamRequest
 from llm_router.wire import sigv4
+
+
+async def credential_of(provider: Provider, secret: str | None, tokens: Tokens | None) -> str | None:
+    """What is sent of a configured secret: itself, or the token that is made of it.
+
+    Raises:
+        ProviderNotConfigured: nobody here makes tokens.
+        UpstreamError: there is no token to be had.
+    """
+    if provider.auth != "google" or secret is None:
+        return secret
+    if tokens is None:
+        raise ProviderNotConfigured(
+            f"{provider.name} needs tokens of Google, which this gateway does not make."
+        )
+    return await tokens.token(secret)
+
+
+def addressed(url: str, provider: Provider, secret: str | None) -> str:
+    """The URL with what the provider wants in its query: its own members, and the key if it goes there."""
+    pairs = [(name, text) for name, text in provider.query.items()]
+    if provider.auth == "query" and secret is not None:
+        pairs.append((provider.auth_name or "key", secret))
+    if not pairs:
+        return url
+    added = "&".join(f"{quote(name, safe='-_.~')}={quote(text, safe='-_.~')}" for name, text in pairs)
+    return f"{url}{'&' if '?' in url else '?'}{added}"
 
 
 def credential_headers(provider: Provider, secret: str | None) -> dict[str, str]:
@@ -16,7 +45,9 @@ def credential_headers(provider: Provider, secret: str | None) -> dict[str, str]
         return {}
     if provider.auth == "header":
         return {(provider.auth_name or "x-api-key").lower(): secret}
-    if provider.auth == "bearer" or (provider.auth == "sigv4" and sigv4.parse_credentials(secret) is None):
+    if provider.auth in ("bearer", "google") or (
+        provider.auth == "sigv4" and sigv4.parse_credentials(secret) is None
+    ):
         return {"authorization": f"Bearer {secret}"}
     return {}
 

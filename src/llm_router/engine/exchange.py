@@ -41,6 +41,7 @@ from llm_router.ports import (
     Fetcher,
     Keyring,
     Telemetry,
+    Tokens,
     Upstream,
 )
 from llm_router.routing.plan import advance
@@ -66,6 +67,7 @@ class Engine:
         clock: Clock,
         telemetry: Telemetry,
         new_id: Callable[[], str],
+        tokens: Tokens | None = None,
     ) -> None:
         self.state = state
         self.dialects = dialects
@@ -77,7 +79,8 @@ class Engine:
         self.new_id = new_id
         self.upstream = upstream
         behind = {name: dialect for name, dialect in dialects.items() if isinstance(dialect, Behind)}
-        self._attempts = Attempts(behind, upstream, fetcher, clock)
+        self.tokens = tokens
+        self._attempts = Attempts(behind, upstream, fetcher, clock, tokens)
         self._upkeep = Upkeep(books)
         self._running: dict[asyncio.Task[object], Track] = {}
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from llm_router.domain.errors import UpstreamError, UpstreamKind
 from llm_router.wire.classify import REDACTED
+from llm_router.wire.dialect import Unframer
 
 SECRET_CHARS_MIN = 16
 """Shorter credentials are placeholders for servers that want any ("ollama", "none"): words that an
@@ -56,6 +57,19 @@ def redact_body(body: bytes, secret: str | None) -> bytes:
     """Take the credential out of a whole reply."""
     secret = telling(secret)
     return body if secret is None else body.replace(secret.encode(), REDACTED.encode())
+
+
+async def unframed(chunks: AsyncIterator[bytes], unframer: Unframer) -> AsyncIterator[bytes]:
+    """The stream of a dialect out of the framing of the platform it lives on.
+
+    Raises:
+        UpstreamError: as the chunks do; what an exception of the platform says; MALFORMED.
+    """
+    async for chunk in chunks:
+        data = unframer.feed(chunk)
+        if data:
+            yield data
+            unframer.feed(b"")  # raises what follows upon the data
 
 
 class Intake:

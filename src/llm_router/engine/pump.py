@@ -8,8 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
-from llm_router.engine.credentials import sent_secret
-from llm_router.engine.intake import Intake, redact_body
+from llm_router.engine.intake import Intake, redact_body, unframed
 from llm_router.engine.tracks import Track, reply_headers
 from llm_router.ports import Clock, UpstreamReply
 from llm_router.wire import chat, events
@@ -127,7 +126,8 @@ async def stream(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, c
     """
     assert track.candidate is not None
     front, context = track.call.dialect, track.context()
-    intake = Intake(reply.chunks(), _secret(track), track.state.reply_bytes_max)
+    chunks = reply.chunks() if behind.unframe is None else unframed(reply.chunks(), behind.unframe())
+    intake = Intake(chunks, track.sent_secret, track.state.reply_bytes_max)
     head = await _head(intake)
     relay: Relay
     if head.lstrip()[:1] == b"{" and not behind.json_lines:
@@ -155,12 +155,6 @@ async def stream(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, c
             "The provider's stream ended before the answer was complete.", kind=UpstreamKind.TRUNCATED
         )
     await _rest(intake)
-
-
-def _secret(track: Track) -> str | None:
-    assert track.candidate is not None
-    provider = track.candidate.provider
-    return sent_secret(provider, track.state.provider_keys.get(provider.id))
 
 
 async def _head(intake: Intake) -> bytes:
@@ -209,7 +203,7 @@ async def whole(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, cl
         body = await reply.read(track.state.reply_bytes_max)
     finally:
         track.upstream_us += clock.monotonic_us() - began_us
-    body = redact_body(body, _secret(track))
+    body = redact_body(body, track.sent_secret)
     start = body[: SNIFF_BYTES_MAX * 4].lstrip()
     if start.startswith((b"data:", b"event:", b":")):
         decoder = behind.stream_decoder()

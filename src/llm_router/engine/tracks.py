@@ -47,6 +47,7 @@ class Track(msgspec.Struct, kw_only=True):
         fetched: media by URL, or why it could not be had: attempts do not ask twice.
         upstream_us: time spent waiting for providers, which is not our overhead.
         release: what the counters have to give back.
+        sent_secret: what of a credential went to the provider of the attempt, and so may come back.
     """
 
     id: str
@@ -75,6 +76,7 @@ class Track(msgspec.Struct, kw_only=True):
     fetched: dict[str, Fetched | RouterError] = msgspec.field(default_factory=dict)
     first_token_ms: int | None = None
     upstream_us: int = 0
+    sent_secret: str | None = None
     upstream_headers: dict[str, str] = msgspec.field(default_factory=dict)
     record: ExchangeRecord | None = None
 

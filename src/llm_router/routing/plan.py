@@ -8,6 +8,7 @@ import msgspec
 
 from llm_router.domain.errors import UpstreamError, UpstreamKind
 from llm_router.domain.model import Deployment, Model, Provider
+from llm_router.routing.speaking import speak
 
 ATTEMPTS_MAX = 3
 """At most this many calls go upstream for one exchange, whatever the plan holds."""
@@ -19,7 +20,7 @@ NO_OPERATION = "not offered by the API that is spoken there"
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A deployment with what it takes to call it."""
+    """A deployment with what it takes to call it. Of the provider's dialects one is chosen."""
 
     deployment: Deployment
     provider: Provider
@@ -56,8 +57,9 @@ def make_plan(
 
     Deployments whose model lacks a capability the request needs come last (the catalogue may be behind
     the provider, so they are not excluded); one that itself declares that it lacks it is rejected. The model's own developer comes before resellers. Of the
-    rest, those that speak the client's own dialect come first, since nothing can be lost there;
-    else the catalogue's order is kept. Unpriced deployments are rejected: never free.
+    rest, those that speak the client's own dialect come first, since nothing can be lost there (a
+    provider of several dialects is spoken to in the client's, see :mod:`routing.speaking`); else the
+    catalogue's order is kept. Unpriced deployments are rejected: never free.
     """
     candidates: list[Candidate] = []
     rejections: list[Rejection] = []
@@ -69,12 +71,15 @@ def make_plan(
             rejections.append(Rejection(deployment=deployment.id, reason=NOT_CONFIGURED))
         elif (lacking := _declared_lack(deployment, needs)) is not None:
             rejections.append(Rejection(deployment=deployment.id, reason=lacking))
-        elif (dialect := _format(deployment.dialect or provider.dialect, formats)) is None:
+        elif (way := speak(deployment, provider, front, needs, formats)) is None:
             rejections.append(Rejection(deployment=deployment.id, reason=NO_OPERATION))
         else:
             candidates.append(
                 Candidate(
-                    deployment=deployment, provider=provider, dialect=dialect, same_dialect=dialect == front
+                    deployment=way.deployment,
+                    provider=way.provider,
+                    dialect=way.format,
+                    same_dialect=way.format == front,
                 )
             )
     if len(candidates) > 1:
@@ -86,10 +91,6 @@ def make_plan(
             )
         )
     return Plan(candidates=tuple(candidates), rejections=tuple(rejections))
-
-
-def _format(dialect: str, formats: Mapping[str, str] | None) -> str | None:
-    return dialect if formats is None else formats.get(dialect)
 
 
 def _declared_lack(deployment: Deployment, needs: frozenset[str]) -> str | None:

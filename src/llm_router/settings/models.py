@@ -163,6 +163,10 @@ def _deployment(
     problems = place.problems
     if entry.provider not in place.providers and not problems.lost("providers", entry.provider):
         problems.add((*path, "provider"), unknown("provider", entry.provider, place.providers))
+    provider = place.providers.get(entry.provider)
+    spoken = () if provider is None else (provider.dialect, *(way.dialect for way in provider.also))
+    if entry.dialect is not None and provider is not None and entry.dialect not in spoken:
+        problems.add((*path, "dialect"), unknown(f"dialect of {entry.provider}", entry.dialect, spoken))
     upstream = entry.upstream_model or (base.upstream_model if base else None)
     if upstream is None and not problems.touch(*path, "upstream_model"):
         problems.add((*path, "upstream_model"), "is missing: what the provider calls this model")
@@ -182,7 +186,7 @@ def _deployment(
         price=price,
         context_tokens=_first(entry.context_tokens, held[0], model.context_tokens),
         output_tokens_max=_first(entry.output_tokens_max, held[1], model.output_tokens_max),
-        dialect=base.dialect if base else None,
+        dialect=entry.dialect or (base.dialect if base else None),
         capabilities=base.capabilities if base else None,
         quirks=base.quirks if base else (),
     )

@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from llm_router.domain.model import Provider, Quirk
+from llm_router.domain.model import Provider, Quirk, Way
+from llm_router.settings.addresses import check_parameters
 from llm_router.settings.check import json_value
 from llm_router.settings.problems import KeyPath, Problems, nearest, unknown
-from llm_router.settings.schema import ProviderTable, QuirkTable
+from llm_router.settings.schema import ProviderTable, QuirkTable, WayTable
+from llm_router.wire.placement import PLACEMENTS
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -32,7 +34,10 @@ URLS_TAKEN = {
 """Media whose URLs the API of a dialect takes, for a provider that is not known: its own word is the
 truth. Of the others the gateway fetches the bytes."""
 
-_DIRECT = ("name", "dialect", "auth", "auth_name", "key_required", "headers", "takes_urls")
+_DIRECT = (
+    "name", "dialect", "placement", "auth", "auth_name", "key_required", "headers", "query", "takes_urls",
+    "knows", "serves",
+)  # fmt: skip
 
 
 def merge_providers(
@@ -51,6 +56,8 @@ def merge_providers(
         _check(table, dialects, path, problems)
         provider = _apply(base, table, path, problems)
         _check_auth(provider, table, path, problems)
+        _check_placement(provider.placement, provider.dialect, (*path, "placement"), problems)
+        check_parameters(provider, table, path, problems)
         merged[id_] = provider
     return merged
 
@@ -66,7 +73,9 @@ def _base(
     if not _ID.fullmatch(id_):
         problems.add(path, "a provider's id consists of lower-case letters, digits and . _ -")
         return None
-    if table.base_url is None and not problems.touch(*path, "base_url"):
+    extended = known.get(table.extends) if table.extends is not None else None
+    as_extended = extended is not None and bool(table.parameters) and bool(extended.parameters)
+    if table.base_url is None and not as_extended and not problems.touch(*path, "base_url"):
         # A single key under a misspelt id is the usual way here, so name the id that was meant.
         problems.add(
             (*path, "base_url"), f"is missing for a provider that is not known ({nearest(id_, known)})"
@@ -79,12 +88,17 @@ def _base(
     if table.extends not in known:
         problems.add((*path, "extends"), unknown("provider", table.extends, known))
         return blank
-    # Neither its name nor the variables of its key: that key belongs to its own address alone.
+    # Neither its name nor the variables of its key: that key belongs to its own address alone. Nor its
+    # address, but where that has parameters and the file names others.
     return msgspec.structs.replace(
         known[table.extends],
         id=id_,
         name=id_,
-        base_url="",
+        base_url=known[table.extends].base_url if as_extended else "",
+        also=known[table.extends].also if as_extended else (),
+        parameters=tuple(
+            msgspec.structs.replace(parameter, env=()) for parameter in known[table.extends].parameters
+        ),
         env=(),
         docs_url=None,
         developer=None,
@@ -98,19 +112,62 @@ def _apply(base: Provider, table: ProviderTable, path: KeyPath, problems: Proble
         changes["base_url"] = table.base_url.rstrip("/")
     if table.headers is not None:
         changes["headers"] = {name.lower(): value for name, value in table.headers.items()}
-    if table.auth in ("bearer", "sigv4", "none"):
+    if table.auth in ("bearer", "sigv4", "google", "none"):
         changes["auth_name"] = table.auth_name
     if table.auth == "none" and table.key_required is None:
         changes["key_required"] = False
+    if table.dialect is not None and table.dialect != base.dialect and table.placement is None:
+        changes["placement"] = None
+    if table.also is not None:
+        changes["also"] = tuple(
+            _way(way, place, problems) for place, way in problems.numbered((*path, "also"), table.also)
+        )
+    elif table.base_url is not None or table.dialect is not None:
+        changes["also"] = ()  # they are known to be spoken at the provider's own address, not at this one
     numbered = problems.numbered((*path, "quirks"), table.quirks)
     quirks = [read_quirk(quirk, place, problems) for place, quirk in numbered]
     changes["quirks"] = (*base.quirks, *quirks)
     return msgspec.structs.replace(base, **changes)
 
 
+def _way(table: WayTable, path: KeyPath, problems: Problems) -> Way:
+    """A further dialect of the file's."""
+    _check_placement(table.placement, table.dialect, (*path, "placement"), problems)
+    if table.base_url is not None and (wrong := wrong_base_url(table.base_url)):
+        problems.add((*path, "base_url"), wrong)
+    if table.auth in ("header", "query") and table.auth_name is None:
+        problems.add((*path, "auth_name"), f'is missing: auth = "{table.auth}" needs its name')
+    quirks = problems.numbered((*path, "quirks"), table.quirks)
+    taken = URLS_TAKEN.get(table.dialect, ()) if table.takes_urls is None else table.takes_urls
+    return Way(
+        dialect=table.dialect,
+        base_url=None if table.base_url is None else table.base_url.rstrip("/"),
+        placement=table.placement,
+        auth=table.auth,
+        auth_name=table.auth_name,
+        serves=table.serves,
+        takes_urls=taken,
+        knows=table.knows,
+        quirks=tuple(read_quirk(quirk, place, problems) for place, quirk in quirks),
+    )
+
+
+def _check_placement(name: str | None, dialect: str, path: KeyPath, problems: Problems) -> None:
+    if name is None:
+        return
+    place = PLACEMENTS.get(name)
+    if place is None:
+        problems.add(path, unknown("placement", name, PLACEMENTS))
+    elif dialect not in place.dialects:
+        problems.add(path, f"belongs to the dialect {' or '.join(place.dialects)}, not to {dialect}")
+
+
 def _check(table: ProviderTable, dialects: Collection[str], path: KeyPath, problems: Problems) -> None:
     if table.dialect is not None and table.dialect not in dialects:
         problems.add((*path, "dialect"), unknown("dialect", table.dialect, dialects))
+    for place, way in problems.numbered((*path, "also"), table.also or ()):
+        if way.dialect not in dialects:
+            problems.add((*place, "dialect"), unknown("dialect", way.dialect, dialects))
     if table.base_url is not None and (wrong := wrong_base_url(table.base_url)):
         problems.add((*path, "base_url"), wrong)
     if table.price is not None and table.price != 0:

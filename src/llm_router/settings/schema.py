@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from llm_router.domain.model import AuthScheme, EditKind
+from llm_router.domain.model import AuthScheme, EditKind, Knowledge
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -84,20 +84,38 @@ class QuirkTable(Table, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
 
 
+class WayTable(Table, frozen=True, kw_only=True):
+    dialect: str
+    base_url: str | None = None
+    placement: str | None = None
+    auth: AuthScheme | None = None
+    auth_name: str | None = None
+    serves: tuple[str, ...] = ()
+    takes_urls: tuple[Literal["image", "audio", "video", "file"], ...] | None = None
+    knows: tuple[Knowledge, ...] = ()
+    quirks: tuple[QuirkTable, ...] = ()
+
+
 class ProviderTable(Table, frozen=True, kw_only=True):
     enabled: bool = True
     name: str | None = None
     extends: str | None = None
     dialect: str | None = None
+    placement: str | None = None
     base_url: str | None = None
+    parameters: dict[str, str] | None = None
+    query: dict[str, str] | None = None
     auth: AuthScheme | None = None
     auth_name: str | None = None
     key: str | None = None
     key_required: bool | None = None
     headers: dict[str, str] | None = None
     takes_urls: tuple[Literal["image", "audio", "video", "file"], ...] | None = None
+    knows: tuple[Knowledge, ...] | None = None
+    serves: tuple[str, ...] | None = None
     price: Decimal | None = None
     quirks: tuple[QuirkTable, ...] = ()
+    also: tuple[WayTable, ...] | None = None
 
 
 class CapabilitiesTable(Table, frozen=True, kw_only=True):
@@ -130,6 +148,7 @@ class PriceTable(Table, frozen=True, kw_only=True):
 class DeploymentTable(Table, frozen=True, kw_only=True):
     provider: str
     upstream_model: str | None = None
+    dialect: str | None = None
     price: PriceTable | Decimal | None = None
     context_tokens: Count | None = None
     output_tokens_max: Count | None = None

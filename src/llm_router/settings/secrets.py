@@ -104,16 +104,34 @@ def fill_placeholders(text: str, environ: Mapping[str, str]) -> tuple[str, tuple
 
 
 def _from_environment(name: str, environ: Mapping[str, str]) -> Secret:
+    return usable(variable_text(name, environ), f"the environment variable {name}")
+
+
+def variable_text(name: str, environ: Mapping[str, str]) -> str:
+    """The value of an environment variable that a reference names.
+
+    Raises:
+        SecretError: there is no such variable.
+    """
     if not name:
         raise SecretError('names no variable; write it like "env:OPENAI_API_KEY"')
     if name not in environ:
         close = closest(name, environ)
         hint = f'; did you mean "{close}"?' if close is not None else ""
         raise SecretError(f"the environment variable {name} is not set{hint}")
-    return usable(environ[name], f"the environment variable {name}")
+    return environ[name]
 
 
 def _from_file(path: Path) -> Secret:
+    return usable(file_text(path), f"the file {path}")
+
+
+def file_text(path: Path) -> str:
+    """The text of a file that holds a credential.
+
+    Raises:
+        SecretError: it cannot be read, or is too large or no text.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(_KEY_BYTES_MAX + 1)
@@ -122,10 +140,9 @@ def _from_file(path: Path) -> Secret:
     if len(content) > _KEY_BYTES_MAX:
         raise SecretError(f"the file {path} is too large for a key")
     try:
-        text = content.decode()
+        return content.decode()
     except UnicodeDecodeError:
         raise SecretError(f"the file {path} is not text") from None
-    return usable(text, f"the file {path}")
 
 
 def _path(text: str, environ: Mapping[str, str], folder: Path) -> Path:

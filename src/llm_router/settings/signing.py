@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-import msgspec
-
 from llm_router.domain.model import Provider
+from llm_router.ports import MACHINE_CREDENTIALS
+from llm_router.settings.addresses import fill
 from llm_router.settings.aws import PAIR, aws_key, environment_key, lacks_region
+from llm_router.settings.google import google_key, named_credentials, usual_credentials
 from llm_router.settings.problems import Problems
 from llm_router.settings.providers import in_the_open, wrong_base_url
 from llm_router.settings.schema import ProviderTable
-from llm_router.settings.secrets import Secret, SecretError, fill_placeholders, read_reference, usable
+from llm_router.settings.secrets import Secret, SecretError, read_reference, usable
 
 
 class Signer:
@@ -44,8 +45,9 @@ class Signer:
 
     def sign(self, provider: Provider, table: ProviderTable | None) -> None:
         """Resolve the provider's address and key; note why it cannot be called, if so."""
-        url, missing = fill_placeholders(provider.base_url, self._environ)
-        self.providers[provider.id] = msgspec.structs.replace(provider, base_url=url)
+        filled, missing = fill(provider, table, self._environ)
+        url = filled.base_url
+        self.providers[provider.id] = filled
         if table is not None and not table.enabled:
             self.inactive[provider.id] = "switched off in the configuration"
             return
@@ -60,7 +62,8 @@ class Signer:
             reason = f"set auth_name under [providers.{provider.id}] to the AWS region to sign for"
         if reason is not None:
             self.inactive[provider.id] = reason
-        self._warn(provider.id, url, key, missing)
+        if provider.auth != "google" or wanted:  # those credentials are for many ends
+            self._warn(provider.id, url, key, missing)
 
     def _lacks(
         self, provider: Provider, key: Secret | None, missing: tuple[str, ...], *, wanted: bool
@@ -82,7 +85,7 @@ class Signer:
     def _warn(self, id_: str, url: str, key: Secret | None, missing: tuple[str, ...]) -> None:
         if key is not None and missing:
             self.warnings.append(f"{id_}: has a key, but its address needs {' and '.join(missing)}")
-        elif key is not None and in_the_open(url):
+        elif key is not None and key.reveal() != MACHINE_CREDENTIALS and in_the_open(url):
             self.warnings.append(f"{id_}: its key is sent to {url} without encryption")
 
     def _key(self, provider: Provider, table: ProviderTable | None, *, wanted: bool) -> Secret | None:
@@ -90,11 +93,15 @@ class Signer:
             return None
         if table is not None and table.key is not None:
             try:
+                if provider.auth == "google":
+                    return google_key(table.key, self._environ, self._folder)
                 key = read_reference(table.key, self._environ, self._folder)
                 return aws_key(key) if provider.auth == "sigv4" else key
             except SecretError as error:
                 self._problems.add(("providers", provider.id, "key"), str(error))
                 return None
+        if provider.auth == "google":
+            return self._google_key(provider, wanted=wanted)
         for name in provider.env:
             if not self._environ.get(name, "").strip():
                 continue
@@ -109,3 +116,14 @@ class Signer:
             except SecretError as error:
                 self.warnings.append(f"{provider.id}: {error}")
         return None
+
+    def _google_key(self, provider: Provider, *, wanted: bool) -> Secret | None:
+        """Application default credentials: of the variable; with a word of the operator, gcloud's too."""
+        try:
+            for name in provider.env:
+                if (key := named_credentials(name, self._environ)) is not None:
+                    return key
+            return usual_credentials(self._environ) if wanted else None
+        except SecretError as error:
+            self.warnings.append(f"{provider.id}: {error}")
+            return None

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol
 import msgspec
 
 from llm_router.domain.errors import RouterError, UpstreamError
-from llm_router.domain.model import Capabilities, Quirk
+from llm_router.domain.model import Capabilities, Knowledge, Quirk
 from llm_router.domain.usage import Usage
 from llm_router.wire.chat import ChatRequest
 from llm_router.wire.events import Event, Reply
@@ -48,6 +48,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         quirks: declared edits, the provider's first, then the deployment's own.
         output_tokens_cap: if set and the client named no limit, write this one (what the balance
             affords).
+        knows: what the provider knows beyond what all know.
     """
 
     provider: str
@@ -58,6 +59,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     quirks: tuple[Quirk, ...] = ()
     output_tokens_cap: int | None = None
     takes_urls: tuple[str, ...] = ()
+    knows: tuple[Knowledge, ...] = ()
 
 
 class ReplyContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -237,6 +239,18 @@ class PassedReply(Protocol):
     def finish(self, bill: Bill) -> bytes: ...
 
 
+class Unframer(Protocol):
+    """Takes a dialect's stream out of the framing of the platform it lives on."""
+
+    def feed(self, data: bytes) -> bytes:
+        """What these bytes complete, in the dialect's own framing.
+
+        Raises:
+            UpstreamError: what came before it has been given; the stream cannot be read any further.
+        """
+        ...
+
+
 class Behind(msgspec.Struct, Generic[Asked, Answered], frozen=True, kw_only=True):
     """How providers of a wire format are spoken to: the half of a dialect that no client needs.
 
@@ -250,6 +264,10 @@ class Behind(msgspec.Struct, Generic[Asked, Answered], frozen=True, kw_only=True
             a base URL with or without its version segment where the dialect's clients are.
         upstream_headers(stream): headers the dialect asks for beside auth.
         json_lines: its streams are lines of JSON, so that an opening brace is no sign of a whole reply.
+        forwards: headers of a client of the same dialect that go on to the provider.
+        place(body, headers, operation): the body and the forwarded headers as the platform takes them
+            that the dialect lives on, and what was lost by it.
+        unframe(): where the platform wraps the stream; see :mod:`wire.placement` for both.
     """
 
     name: str
@@ -260,6 +278,11 @@ class Behind(msgspec.Struct, Generic[Asked, Answered], frozen=True, kw_only=True
     upstream_url: Callable[[str, str, str, bool], str]
     upstream_headers: Callable[[bool], tuple[tuple[str, str], ...]]
     json_lines: bool = False
+    forwards: tuple[str, ...] = ()
+    place: (
+        Callable[[bytes, Mapping[str, str], str], tuple[bytes, dict[str, str], tuple[Loss, ...]]] | None
+    ) = None
+    unframe: Callable[[], Unframer] | None = None
 
 
 class Dialect(Behind[Asked, Answered], Generic[Asked, Answered], frozen=True, kw_only=True):

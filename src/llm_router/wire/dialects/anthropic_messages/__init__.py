@@ -22,15 +22,12 @@ VERSION = "2023-06-01"
 
 _PATHS = {"chat": "", "count_tokens": "/count_tokens"}
 _VERSIONED = re.compile(r"/v[0-9]+[a-z0-9]*$")
-_VERTEX = "/publishers/anthropic/models"
 
 
 def upstream_url(base_url: str, operation: str, model: str, stream: bool) -> str:
     """The URL of "chat" or "count_tokens".
 
-    The base may end with or without ``/v1``, or already in ``/messages``. A Vertex base, which ends
-    in ``/publishers/anthropic/models``, gets the model and the method of that platform
-    (https://docs.anthropic.com/en/api/claude-on-vertex-ai).
+    The base may end with or without ``/v1``, or already in ``/messages``.
 
     Raises:
         ValueError: the API has no such operation.
@@ -38,10 +35,6 @@ def upstream_url(base_url: str, operation: str, model: str, stream: bool) -> str
     if operation not in _PATHS:
         raise ValueError(f"{NAME} has no operation {operation!r}")
     base = base_url.rstrip("/")
-    if base.endswith(_VERTEX):
-        if operation == "count_tokens":
-            return f"{base}/count-tokens:rawPredict"
-        return f"{base}/{model}:{'streamRawPredict' if stream else 'rawPredict'}"
     if not base.endswith("/messages"):
         base += "/messages" if _VERSIONED.search(base) else "/v1/messages"
     return base + _PATHS[operation]
@@ -56,6 +49,7 @@ DIALECT = Dialect(
     name=NAME,
     content_type_stream="text/event-stream; charset=utf-8",
     reply_id_prefix="msg_",
+    forwards=("anthropic-version", "anthropic-beta"),
     inspect=inspect,
     inspect_count_tokens=inspect_count_tokens,
     decode_request=decode_request,

@@ -8,19 +8,16 @@ from typing import Any, cast
 from llm_router.wire.dialect import Fetched, Inspected, Target
 from llm_router.wire.dialects.openai_chat.decode import GATEWAY_ONLY
 from llm_router.wire.dialects.openai_chat.inspect import Tree
-from llm_router.wire.dialects.openai_chat.legacy import KNOWS_FUNCTIONS, modern
+from llm_router.wire.dialects.openai_chat.legacy import modern
 from llm_router.wire.dialects.openai_chat.lenient import encode
-from llm_router.wire.dialects.openai_chat.messages import KNOWS_DEVELOPER, takes_signatures
 from llm_router.wire.dialects.openai_chat.options import finish_body
 from llm_router.wire.dialects.openai_chat.parts import DIALECT_NAMES, NAME
 from llm_router.wire.loss import Loss
 from llm_router.wire.media import data_url
 
-ROUTERS = ("openrouter",)
-"""Providers that take the members of ``GATEWAY_ONLY`` themselves..."""
-
 OURS_ALONE = ("models", "route")
-"""... but these: a router behind us must not answer with another model than the one priced."""
+"""Of the members of ``GATEWAY_ONLY``, those that no router behind us gets: it must not answer with another
+model than the one priced."""
 
 
 def edit_request(
@@ -34,7 +31,7 @@ def edit_request(
     tree = cast(Tree, inspected.tree)
     body: dict[str, Any] = dict(tree.raw)
     body["model"] = target.model
-    for name in GATEWAY_ONLY if target.provider not in ROUTERS else OURS_ALONE:
+    for name in OURS_ALONE if "routing" in target.knows else GATEWAY_ONLY:
         body.pop(name, None)
     if inspected.stream:
         body["stream"] = True
@@ -45,7 +42,7 @@ def edit_request(
     messages = _messages(tree, target, fetched, losses)
     if messages is not None:
         body["messages"] = messages
-    if target.provider not in KNOWS_FUNCTIONS:
+    if "functions" not in target.knows:
         modern(tree.body, body)
     losses += finish_body(body, target)
     return encode(body), tuple(losses)
@@ -56,9 +53,9 @@ def _messages(
 ) -> list[dict[str, Any]] | None:
     """The messages with what had to be changed in them; None if nothing had to."""
     raw = bytes(tree.raw["messages"])
-    developer = target.provider not in KNOWS_DEVELOPER and b'"developer"' in raw
+    developer = "developer" not in target.knows and b'"developer"' in raw
     foreign = b'"reasoning_details"' in raw
-    signed = b'"extra_content"' in raw and not takes_signatures(target)
+    signed = b'"extra_content"' in raw and "signatures" not in target.knows
     if not (developer or foreign or signed or fetched):
         return None
     old = tree.body["messages"]

@@ -12,9 +12,6 @@ from llm_router.wire.loss import Loss
 
 ONE_CALL: Final = Loss(field="tool_calls", why="the functions style knows one call a reply")
 
-KNOWS_FUNCTIONS: Final = ("openai", "azure")
-"""Providers that still answer the legacy style themselves."""
-
 
 def modern(members: dict[str, Any], body: dict[str, Any]) -> None:
     """Rewrite ``functions``, ``function_call`` and the messages that belong to them in ``body``.

@@ -30,21 +30,10 @@ from llm_router.wire.dialects.openai_chat.parts import (
 from llm_router.wire.loss import Loss
 from llm_router.wire.media import data_url, decode_text
 
-KNOWS_DEVELOPER: Final = ("openai", "azure")
-"""Providers with the role ``developer``. All of them, and all others, take ``system`` in its place.
-
-https://platform.openai.com/docs/guides/text#message-roles-and-instruction-following
-"""
-
 _AUDIO_FORMATS: Final = {
     "audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav",
     "audio/mp4": "m4a", "audio/x-m4a": "m4a", "audio/pcm": "pcm16",
 }  # fmt: skip
-
-
-def takes_signatures(target: Target) -> bool:
-    """Whether a provider wants Gemini's signatures back in its OpenAI form: Google, and routers to it."""
-    return target.provider.startswith(("google", "gemini", "vertex", "openrouter"))
 
 
 class Writer:
@@ -76,7 +65,7 @@ class Writer:
         if role == "assistant":
             written = self._assistant(parts)
         else:
-            if role == "developer" and self._target.provider not in KNOWS_DEVELOPER:
+            if role == "developer" and "developer" not in self._target.knows:
                 role = "system"
             written = {"role": role, "content": self._content(parts)}
         if message.name is not None:
@@ -213,9 +202,9 @@ class Writer:
         return message
 
     def _call(self, part: ToolCall) -> dict[str, Any]:
-        """A call; a signature of Gemini only for Google's own OpenAI form."""
+        """A call; a signature of Gemini only for those who know it in OpenAI's form."""
         call = call_member(part)
-        if not takes_signatures(self._target):
+        if "signatures" not in self._target.knows:
             for name in call_extra(part.signature):
                 call.pop(name, None)
         return call

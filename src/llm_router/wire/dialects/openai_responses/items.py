@@ -26,9 +26,6 @@ from llm_router.wire.dialects.openai_responses.seal import kept_members, phase_o
 from llm_router.wire.dialects.openai_responses.words import NAME, call_id_of
 from llm_router.wire.loss import Losses
 
-KNOWS_DEVELOPER: Final = ("openai", "azure")
-"""Providers with the role ``developer``. All others take ``system`` in its place."""
-
 BREAKPOINTS_MAX: Final = 4
 """Cache breakpoints in one request (https://platform.openai.com/docs/guides/prompt-caching)."""
 
@@ -47,7 +44,7 @@ class ItemWriter:
     def __init__(self, request: ChatRequest, target: Target, losses: Losses, *, stateless: bool) -> None:
         self._own = request.dialect == NAME
         self._marks = BREAKPOINTS_MAX if self._own or _CACHES.match(target.model) else 0
-        self._developer = target.provider in KNOWS_DEVELOPER
+        self._developer = "developer" in target.knows
         self._stateless = stateless
         self._losses = losses
         self._items: list[Any] = []
