@@ -23,6 +23,7 @@ import uvloop
 
 from llm_router.adapters.clock import SystemClock
 from llm_router.adapters.sqlite.store import SqliteStore
+from llm_router.domain.budget import Payer
 from llm_router.domain.price import CostLine
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.domain.usage import Usage
@@ -57,7 +58,7 @@ async def client(store: SqliteStore, until: float, latencies: list[float], dice:
         fields["id"] = exchange_id = f"gen-{time.time_ns():026x}"
         fields["reply_id"] = f"chatcmpl-{dice.getrandbits(96):024x}"
         fields["created_ms"] = now_ms
-        await store.hold(exchange_id, "acct", 250_000_000_000, "v1", now_ms)
+        await store.hold(exchange_id, Payer(account="acct"), 250_000_000_000, "v1", now_ms)
         await store.settle(ExchangeRecord(**fields))
         latencies.append(time.perf_counter() - begin)
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from llm_router.domain.budget import Payer
 from llm_router.domain.key import Key, Limits
 from llm_router.domain.record import ExchangeRecord
 from llm_router.domain.stored import StoredResponse
@@ -45,9 +46,10 @@ class Books(Protocol):
     """The ledger. Amounts are picodollars. Every method returns only when its effect is durable."""
 
     async def hold(
-        self, exchange_id: str, account: str, amount_pusd: int, price_version: str, now_ms: int
+        self, exchange_id: str, payer: Payer, amount_pusd: int, price_version: str, now_ms: int
     ) -> int:
-        """Reserve credits for an exchange; return what is then available.
+        """Reserve credits for an exchange, within all budgets of the payer; return what the account
+        then has available.
 
         Raises:
             InsufficientCredits: with ``details`` {"needed", "available"}; nothing was reserved.
@@ -66,6 +68,14 @@ class Books(Protocol):
 
     def available(self, account: str) -> int:
         """Posted minus held, now. In memory."""
+        ...
+
+    def affordable(self, payer: Payer, now_ms: int) -> int:
+        """The largest hold that would be granted now. In memory."""
+        ...
+
+    def chargeable(self, record: ExchangeRecord) -> int:
+        """What :meth:`settle` will charge of the record's cost if it is called next. In memory."""
         ...
 
     async def credit(self, account: str, amount_pusd: int, ref: str, reason: str, now_ms: int) -> int:

@@ -17,6 +17,7 @@ from llm_router.adapters.memory.counters import MemoryCounters
 from llm_router.billing.ledger import Ledger, booked
 from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import compile_snapshot
+from llm_router.domain.budget import Payer
 from llm_router.domain.errors import InvalidRequest, LedgerUnavailable, UpstreamError, UpstreamKind
 from llm_router.domain.key import Key, Limits, key_digest
 from llm_router.domain.model import Capabilities, Deployment, Model, Provider
@@ -85,12 +86,18 @@ class FakeBooks:
     def available(self, account: str) -> int:
         return self.ledger.available(account)
 
+    def affordable(self, payer: Payer, now_ms: int) -> int:
+        return self.ledger.affordable(payer, now_ms)
+
+    def chargeable(self, record: ExchangeRecord) -> int:
+        return self.ledger.chargeable(record.id, record.payer, record.cost_pusd, record.created_ms)
+
     async def hold(
-        self, exchange_id: str, account: str, amount_pusd: int, price_version: str, now_ms: int
+        self, exchange_id: str, payer: Payer, amount_pusd: int, price_version: str, now_ms: int
     ) -> int:
         if self.down:
             raise LedgerUnavailable("down")
-        hold = self.ledger.hold(exchange_id, account, amount_pusd)
+        hold = self.ledger.hold(exchange_id, payer, amount_pusd, now_ms)
         self.holds.append(exchange_id)
         await self._world.step("books.hold")
         return hold.available_pusd
@@ -101,7 +108,7 @@ class FakeBooks:
         if self.down or self.fail_settlements:
             self.fail_settlements = max(0, self.fail_settlements - 1)
             raise LedgerUnavailable("down")
-        settlement = self.ledger.settle(record.id, record.account, record.cost_pusd)
+        settlement = self.ledger.settle(record.id, record.payer, record.cost_pusd, record.created_ms)
         self.records[record.id] = booked(record, settlement)
         self.settlements.append(record)
         await self._world.step("books.settle")

@@ -13,7 +13,7 @@ import random
 import sys
 from pathlib import Path
 
-from store_cases import record
+from store_cases import ACME, record
 
 from llm_router.adapters.clock import SystemClock
 from llm_router.adapters.sqlite import writer
@@ -27,7 +27,7 @@ async def client(store: SqliteStore, run: str, number: int, dice: random.Random)
     while True:
         count += 1
         id_ = f"{run}-{number}-{count}"
-        await store.hold(id_, "acme", 1000, "v1", 1)
+        await store.hold(id_, ACME, 1000, "v1", 1)
         cost = dice.choice((0, 1, 999, 1000, 1500))
         await store.settle(record(id_, cost, error_message="x" * dice.randrange(3000)))
         os.write(1, f"{id_} {cost}\n".encode())

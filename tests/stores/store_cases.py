@@ -9,10 +9,13 @@ from typing import Any, TypeVar
 
 from llm_router.adapters.memory.books import MemoryBooks
 from llm_router.adapters.sqlite.store import SqliteStore
+from llm_router.domain.budget import Payer
 from llm_router.domain.key import Key, key_digest
 from llm_router.domain.record import ExchangeRecord
 
 _T = TypeVar("_T")
+
+ACME = Payer(account="acme", key="key_1")
 
 
 class FixedClock:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
-from store_cases import Open, openers, record, run
+from store_cases import ACME, Open, openers, record, run
 
+from llm_router.domain.budget import Payer
 from llm_router.domain.errors import InsufficientCredits, InvalidRequest
 from llm_router.domain.money import MAX_PUSD
 
@@ -31,7 +33,7 @@ def test_hold_and_settle_move_the_balance(open_store):
     async def scenario(store):
         assert store.available("acme") == 0
         assert await store.credit("acme", 1000, "r1", "first", 1) == 1000
-        assert await store.hold("e1", "acme", 300, "v1", 2) == 700
+        assert await store.hold("e1", ACME, 300, "v1", 2) == 700
         assert store.available("acme") == 700
         assert await store.settle(record("e1", 120)) == 880
         assert store.available("acme") == 880
@@ -44,19 +46,19 @@ def test_hold_refuses_what_is_not_there_and_reserves_nothing(open_store):
     async def scenario(store):
         await store.credit("acme", 1_500_000_000_000, "r1", "", 1)
         with pytest.raises(InsufficientCredits) as caught:
-            await store.hold("e1", "acme", 2_000_000_000_000, "v1", 2)
-        assert caught.value.details == {"needed": "2", "available": "1.5"}
+            await store.hold("e1", ACME, 2_000_000_000_000, "v1", 2)
+        assert msgspec.json.encode(caught.value.details) == b'{"needed":2,"available":1.5}'
         assert store.available("acme") == 1_500_000_000_000
         with pytest.raises(InsufficientCredits):
-            await store.hold("e2", "stranger", 1, "v1", 2)
-        assert await store.hold("e3", "acme", 1_500_000_000_000, "v1", 2) == 0  # all of it is fine
+            await store.hold("e2", Payer(account="stranger"), 1, "v1", 2)
+        assert await store.hold("e3", ACME, 1_500_000_000_000, "v1", 2) == 0  # all of it is fine
 
     with_store(open_store, scenario)
 
 
 def test_free_exchange_needs_no_credit(open_store):
     async def scenario(store):
-        assert await store.hold("e1", "new", 0, "v1", 2) == 0
+        assert await store.hold("e1", Payer(account="new"), 0, "v1", 2) == 0
         assert await store.settle(record("e1", 0, account="new")) == 0
         assert (await store.generation("new", "e1")).cost_pusd == 0
 
@@ -66,7 +68,7 @@ def test_free_exchange_needs_no_credit(open_store):
 def test_settling_twice_charges_once(open_store):
     async def scenario(store):
         await store.credit("acme", 1000, "r1", "", 1)
-        await store.hold("e1", "acme", 300, "v1", 2)
+        await store.hold("e1", ACME, 300, "v1", 2)
         assert await store.settle(record("e1", 100)) == 900
         assert await store.settle(record("e1", 250)) == 900
         assert (await store.generation("acme", "e1")).cost_pusd == 100
@@ -78,7 +80,7 @@ def test_settling_twice_charges_once(open_store):
 def test_settling_at_the_same_moment_charges_once(open_store):
     async def scenario(store):
         await store.credit("acme", 1000, "r1", "", 1)
-        await store.hold("e1", "acme", 300, "v1", 2)
+        await store.hold("e1", ACME, 300, "v1", 2)
         left = await asyncio.gather(*(store.settle(record("e1", 100)) for _ in range(20)))
         assert left == [900] * 20
         without_hold = await asyncio.gather(*(store.settle(record("e2", 50)) for _ in range(20)))
@@ -92,12 +94,12 @@ def test_settling_at_the_same_moment_charges_once(open_store):
 def test_hold_cannot_be_repeated(open_store):
     async def scenario(store):
         await store.credit("acme", 1000, "r1", "", 1)
-        await store.hold("e1", "acme", 300, "v1", 2)
+        await store.hold("e1", ACME, 300, "v1", 2)
         with pytest.raises(ValueError, match="already"):
-            await store.hold("e1", "acme", 300, "v1", 2)
+            await store.hold("e1", ACME, 300, "v1", 2)
         await store.settle(record("e1", 100))
         with pytest.raises(ValueError, match="already"):
-            await store.hold("e1", "acme", 300, "v1", 2)
+            await store.hold("e1", ACME, 300, "v1", 2)
         assert await store.accounts() == [("acme", 900, 0)]
 
     with_store(open_store, scenario)
@@ -106,7 +108,7 @@ def test_hold_cannot_be_repeated(open_store):
 def test_zero_cost_voids_the_hold(open_store):
     async def scenario(store):
         await store.credit("acme", 1000, "r1", "", 1)
-        await store.hold("e1", "acme", 300, "v1", 2)
+        await store.hold("e1", ACME, 300, "v1", 2)
         assert await store.settle(record("e1", 0, status=502, error_code="upstream_error")) == 1000
         assert len(await store.entries("acme", 10)) == 1
         assert (await store.generation("acme", "e1")).error_code == "upstream_error"
@@ -117,10 +119,10 @@ def test_zero_cost_voids_the_hold(open_store):
 def test_cost_above_the_hold_takes_what_is_there_and_absorbs_the_rest(open_store):
     async def scenario(store):
         await store.credit("acme", 1000, "r1", "", 1)
-        await store.hold("e1", "acme", 300, "v1", 2)
-        await store.hold("e2", "acme", 500, "v1", 2)  # not to be touched by e1
+        await store.hold("e1", ACME, 300, "v1", 2)
+        await store.hold("e2", ACME, 500, "v1", 2)  # not to be touched by e1
         assert await store.settle(record("e1", 350)) == 150
-        assert await store.hold("e3", "acme", 100, "v1", 2) == 50
+        assert await store.hold("e3", ACME, 100, "v1", 2) == 50
         assert await store.settle(record("e3", 400)) == 0
         written = await store.generation("acme", "e3")
         assert (written.cost_pusd, written.absorbed_pusd) == (150, 250)
@@ -134,7 +136,7 @@ def test_cost_above_the_hold_takes_what_is_there_and_absorbs_the_rest(open_store
 def test_costs_that_cannot_be_are_refused(open_store, cost):
     async def scenario(store):
         await store.credit("acme", 1000, "r1", "", 1)
-        await store.hold("e1", "acme", 300, "v1", 2)
+        await store.hold("e1", ACME, 300, "v1", 2)
         with pytest.raises(ValueError, match="cannot be booked"):
             await store.settle(record("e1", cost))
         assert await store.accounts() == [("acme", 1000, 300)]  # the hold is still open
@@ -147,8 +149,8 @@ def test_negative_holds_and_foreign_holds_are_refused(open_store):
     async def scenario(store):
         await store.credit("acme", 1000, "r1", "", 1)
         with pytest.raises(ValueError, match="would be a credit"):
-            await store.hold("e1", "acme", -300, "v1", 2)
-        await store.hold("e2", "acme", 300, "v1", 2)
+            await store.hold("e1", ACME, -300, "v1", 2)
+        await store.hold("e2", ACME, 300, "v1", 2)
         with pytest.raises(ValueError, match="another account"):
             await store.settle(record("e2", 10, account="other"))
         assert await store.accounts() == [("acme", 1000, 300)]
@@ -177,7 +179,7 @@ def test_credit_bounds(open_store):
         assert await store.credit("acme", MAX_PUSD, "r1", "", 1) == MAX_PUSD
         with pytest.raises(InvalidRequest, match="4600000"):
             await store.credit("acme", 1, "r2", "", 1)
-        await store.hold("e1", "acme", MAX_PUSD - 10, "v1", 2)
+        await store.hold("e1", ACME, MAX_PUSD - 10, "v1", 2)
         with pytest.raises(InsufficientCredits):
             await store.credit("acme", -11, "r3", "taken back", 1)
         assert await store.credit("acme", -10, "r4", "taken back", 1) == 0
@@ -215,7 +217,7 @@ def test_a_thousand_holds_at_once_admit_exactly_what_is_covered(open_store, cove
     async def scenario(store):
         await store.credit("acme", covered * 100 + 99, "r1", "", 1)
         results = await asyncio.gather(
-            *(store.hold(f"e{n}", "acme", 100, "v1", 2) for n in range(1000)), return_exceptions=True
+            *(store.hold(f"e{n}", ACME, 100, "v1", 2) for n in range(1000)), return_exceptions=True
         )
         assert sum(isinstance(result, int) for result in results) == covered
         assert sum(isinstance(result, InsufficientCredits) for result in results) == 1000 - covered
@@ -227,7 +229,7 @@ def test_a_thousand_holds_at_once_admit_exactly_what_is_covered(open_store, cove
 def test_texts_that_are_not_unicode_do_not_stop_a_charge(open_store):
     async def scenario(store):
         await store.credit("acme", 1000, "r1", "", 1)
-        await store.hold("e1", "acme", 300, "v1", 2)
+        await store.hold("e1", ACME, 300, "v1", 2)
         assert await store.settle(record("e1", 100, error_message="bad \ud800 text\x00")) == 900
         assert (await store.generation("acme", "e1")).error_message.startswith("bad ")
 
@@ -239,7 +241,7 @@ def test_small_charges_are_exact_in_the_sum(open_store):
         await store.credit("acme", 10**12, "r1", "", 1)
         for start in range(0, 500, 100):
             ids = [f"e{n}" for n in range(start, start + 100)]
-            await asyncio.gather(*(store.hold(id_, "acme", 37_500, "v1", 2) for id_ in ids))
+            await asyncio.gather(*(store.hold(id_, ACME, 37_500, "v1", 2) for id_ in ids))
             await asyncio.gather(*(store.settle(record(id_, 37_501)) for id_ in ids))
         assert store.available("acme") == 10**12 - 500 * 37_501
 

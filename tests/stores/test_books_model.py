@@ -18,6 +18,7 @@ from store_cases import FixedClock, record
 from llm_router.adapters.memory.books import MemoryBooks
 from llm_router.adapters.sqlite.boot import audit
 from llm_router.adapters.sqlite.store import SqliteStore
+from llm_router.domain.budget import Payer
 from llm_router.domain.errors import ClientError, InsufficientCredits
 from llm_router.domain.money import MAX_PUSD
 
@@ -108,7 +109,7 @@ class Books(RuleBasedStateMachine):
             return "refused"
 
     def hold_of(self, id_, account, amount):
-        return self.outcome(self.store.hold(id_, account, amount, "v1", 1))
+        return self.outcome(self.store.hold(id_, Payer(account=account), amount, "v1", 1))
 
     def settle_of(self, id_, account, cost):
         return self.outcome(self.store.settle(record(id_, cost, account=account, reply_id=f"c{id_}")))

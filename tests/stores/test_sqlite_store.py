@@ -11,7 +11,7 @@ import sys
 from contextlib import closing
 
 import pytest
-from store_cases import FixedClock, make_key, record, run
+from store_cases import ACME, FixedClock, make_key, record, run
 
 from llm_router.adapters.sqlite import journal, keys, schema, writer
 from llm_router.adapters.sqlite.boot import audit
@@ -46,7 +46,7 @@ def edit(path, *statements):
 
 async def funded(store):
     await store.credit("acme", 1000, "r1", "", 1)
-    await store.hold("e1", "acme", 300, "v1", 2)
+    await store.hold("e1", ACME, 300, "v1", 2)
     await store.settle(record("e1", 100))
 
 
@@ -65,7 +65,7 @@ def test_everything_survives_a_restart(path):
         assert (await store.find(make_key(1)[1])).revoked_ms == 50
         assert await store.settle(record("e1", 100)) == 900  # still settled
         with pytest.raises(ValueError, match="already"):
-            await store.hold("e1", "acme", 1, "v1", 3)
+            await store.hold("e1", ACME, 1, "v1", 3)
         assert await store.accounts() == [("acme", 900, 0)]
         await store.credit("acme", 1, "r2", "", 1)
         assert await store.audit() == 3
@@ -82,7 +82,7 @@ def test_the_file_is_its_owners_only(path):
 def test_open_holds_of_a_dead_process_are_voided_and_stay_on_record(path):
     async def first(store):
         await funded(store)
-        await store.hold("lost", "acme", 250, "v7", 3)
+        await store.hold("lost", ACME, 250, "v7", 3)
         assert await store.accounts() == [("acme", 900, 250)]
 
     async def second(store):
@@ -235,7 +235,7 @@ def test_one_wakeup_of_the_loop_serves_a_whole_batch(path, monkeypatch):
 
     async def scenario(store):
         await store.credit("acme", 10_000, "r", "", 1)
-        await asyncio.gather(*(store.hold(f"e{n}", "acme", 1, "v", 1) for n in range(500)))
+        await asyncio.gather(*(store.hold(f"e{n}", ACME, 1, "v", 1) for n in range(500)))
 
     with_store(path, scenario)
     assert sum(batches) == 501
@@ -245,7 +245,7 @@ def test_one_wakeup_of_the_loop_serves_a_whole_batch(path, monkeypatch):
 def test_a_cancelled_hold_can_still_be_settled(path):
     async def scenario(store):
         await store.credit("acme", 1000, "r1", "", 1)
-        waiting = asyncio.create_task(store.hold("e1", "acme", 300, "v1", 2))
+        waiting = asyncio.create_task(store.hold("e1", ACME, 300, "v1", 2))
         await asyncio.sleep(0)  # let it make its move
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -259,7 +259,7 @@ def test_a_cancelled_hold_can_still_be_settled(path):
 def test_a_cancelled_settlement_happens_all_the_same(path):
     async def scenario(store):
         await store.credit("acme", 1000, "r1", "", 1)
-        await store.hold("e1", "acme", 300, "v1", 2)
+        await store.hold("e1", ACME, 300, "v1", 2)
         waiting = asyncio.create_task(store.settle(record("e1", 120)))
         await asyncio.sleep(0)
         waiting.cancel()
@@ -291,7 +291,7 @@ def test_a_full_disk_stops_new_holds_loses_nothing_and_heals(path, monkeypatch):
 
         async def spend():
             for number in range(10_000):
-                await store.hold(f"e{number}", "acme", 10, "v1", 2)
+                await store.hold(f"e{number}", ACME, 10, "v1", 2)
                 taken.append(number)
                 await store.settle(record(f"e{number}", 3, error_message="x" * 2000))
                 charged.append(number)
@@ -304,7 +304,7 @@ def test_a_full_disk_stops_new_holds_loses_nothing_and_heals(path, monkeypatch):
         assert await store.accounts() == [("acme", 10**9 - spent, still_held)]
         assert await store.audit() == 1 + len(charged)
         with pytest.raises(LedgerUnavailable):
-            await store.hold("next", "acme", 10, "v1", 2)
+            await store.hold("next", ACME, 10, "v1", 2)
         with pytest.raises(LedgerUnavailable):
             await store.credit("acme", 1, "r2", "", 1)
         with pytest.raises(LedgerUnavailable):
@@ -312,7 +312,7 @@ def test_a_full_disk_stops_new_holds_loses_nothing_and_heals(path, monkeypatch):
         free()
         while True:
             try:
-                await store.hold("later", "acme", 10, "v1", 2)
+                await store.hold("later", ACME, 10, "v1", 2)
                 break
             except LedgerUnavailable:
                 await asyncio.sleep(0.005)
@@ -332,12 +332,12 @@ def test_a_failing_disk_fails_everything_that_waits(path, monkeypatch):
 
     async def scenario(store):
         await store.credit("acme", 1000, "r1", "", 1)
-        await store.hold("e0", "acme", 100, "v1", 2)
+        await store.hold("e0", ACME, 100, "v1", 2)
         with monkeypatch.context() as patched:
             patched.setattr(writer.Writer, "_commit", broken)
             results = await asyncio.gather(
                 store.settle(record("e0", 30)),
-                *(store.hold(f"e{n}", "acme", 10, "v1", 2) for n in range(1, 6)),
+                *(store.hold(f"e{n}", ACME, 10, "v1", 2) for n in range(1, 6)),
                 store.credit("acme", 5, "r2", "", 1),
                 return_exceptions=True,
             )
@@ -369,12 +369,12 @@ def test_after_a_failed_sync_only_a_restart_helps(path, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(writer.Writer, "_commit", failing)
             with pytest.raises(LedgerUnavailable):
-                await store.hold("e1", "acme", 100, "v1", 2)
+                await store.hold("e1", ACME, 100, "v1", 2)
         for _ in range(3):
             probes.clear()
             await probes.wait()
         with pytest.raises(LedgerUnavailable):
-            await store.hold("e2", "acme", 100, "v1", 2)
+            await store.hold("e2", ACME, 100, "v1", 2)
 
     with_store(path, scenario)
     assert with_store(path, lambda store: store.accounts()) == [("acme", 1000, 0)]
@@ -383,13 +383,13 @@ def test_after_a_failed_sync_only_a_restart_helps(path, monkeypatch):
 def test_one_bad_operation_does_not_hurt_its_batch(path):
     async def scenario(store):
         await store.credit("acme", 1000, "r1", "", 1)
-        await store.hold("old", "acme", 10, "v1", 2)
+        await store.hold("old", ACME, 10, "v1", 2)
         await store.settle(record("old", 1))
         results = await asyncio.gather(
-            store.hold("a", "acme", 10, "v1", 2),
-            store.hold("old", "acme", 10, "v1", 2),
-            store.hold("b", "acme", 10, "v1", 2),
-            store.hold("c", "acme", 10, "v1", 2**70),
+            store.hold("a", ACME, 10, "v1", 2),
+            store.hold("old", ACME, 10, "v1", 2),
+            store.hold("b", ACME, 10, "v1", 2),
+            store.hold("c", ACME, 10, "v1", 2**70),
             store.settle(record("old", 500)),
             return_exceptions=True,
         )
@@ -413,7 +413,7 @@ def test_too_many_waiting_operations_are_refused_not_queued(path, monkeypatch):
     async def scenario(store):
         await store.credit("acme", 1000, "r1", "", 1)
         results = await asyncio.gather(
-            *(store.hold(f"e{n}", "acme", 1, "v1", 2) for n in range(30)), return_exceptions=True
+            *(store.hold(f"e{n}", ACME, 1, "v1", 2) for n in range(30)), return_exceptions=True
         )
         assert sum(isinstance(result, LedgerUnavailable) for result in results) == 20
         assert await store.accounts() == [("acme", 1000, 10)]
@@ -425,13 +425,13 @@ def test_closing_ends_what_was_begun_and_takes_nothing_new(path):
     async def main():
         store = await SqliteStore.open(path, clock=FixedClock())
         await store.credit("acme", 1000, "r1", "", 1)
-        holds = [asyncio.create_task(store.hold(f"e{n}", "acme", 1, "v", 1)) for n in range(50)]
+        holds = [asyncio.create_task(store.hold(f"e{n}", ACME, 1, "v", 1)) for n in range(50)]
         await asyncio.sleep(0)
         await store.close()
         await store.close()
         assert await asyncio.gather(*holds) == list(range(999, 949, -1))
         with pytest.raises(LedgerUnavailable):
-            await store.hold("late", "acme", 1, "v", 1)
+            await store.hold("late", ACME, 1, "v", 1)
         with pytest.raises(LedgerUnavailable):
             await store.find(bytes(32))
 
@@ -447,7 +447,7 @@ def test_the_log_does_not_grow_without_bound(path, monkeypatch):
     async def scenario(store):
         await store.credit("acme", 10**9, "r1", "", 1)
         for number in range(600):
-            await store.hold(f"e{number}", "acme", 1, "v", 1)
+            await store.hold(f"e{number}", ACME, 1, "v", 1)
             await store.settle(record(f"e{number}", 1))
         return path.with_name(path.name + "-wal").stat().st_size
 

@@ -6,6 +6,8 @@ that could not be made durable is undone; moves commute, so undoing one does not
 Invariants, for every account at every moment:
 
     posted = sum of its entries          held = sum of its open holds          posted - held >= 0
+
+The budgets of whoever pays move in the same step as the account, or nothing moves.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from llm_router.billing.budgets import Budgets, Share
+from llm_router.domain.budget import Budget, Payer
 from llm_router.domain.errors import InsufficientCredits, InvalidRequest
 from llm_router.domain.money import MAX_PUSD, format_usd
 from llm_router.domain.record import ExchangeRecord
@@ -23,9 +27,15 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     """Credits reserved for an exchange."""
 
     exchange_id: str
-    account: str
+    payer: Payer
     amount_pusd: int
-    available_pusd: int  # after it
+    available_pusd: int  # after it, of the account
+    admitted_ms: int
+    shares: tuple[Share, ...] = ()  # where budgets count it
+
+    @property
+    def account(self) -> str:
+        return self.payer.account
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,8 +43,9 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         hold: the hold it resolves; None for an exchange that never held anything.
-        charged_pusd: what the account pays; absorbed_pusd: the part of the cost above hold and
-            balance, which the operator bears. Their sum is the metered cost.
+        shares: where budgets count what is charged.
+        charged_pusd: what the account pays; absorbed_pusd: the part of the cost above hold, balance
+            and budgets, which the operator bears. Their sum is the metered cost.
         remaining_pusd: posted minus held after it.
     """
 
@@ -43,6 +54,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     charged_pusd: int
     absorbed_pusd: int
     remaining_pusd: int
+    shares: tuple[Share, ...] = ()
 
 
 class Credit(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,18 +122,29 @@ class _Balance:
 
 
 class Ledger:
-    """Balances and open holds."""
+    """Balances and open holds.
 
-    def __init__(self, balances: Iterable[tuple[str, int]] = ()) -> None:
-        """Begin with the posted amounts of the accounts and no hold."""
+    Attributes:
+        budgets: what bounds the spending of parts of an account.
+    """
+
+    def __init__(self, balances: Iterable[tuple[str, int]] = (), budgets: Budgets | None = None) -> None:
+        """Begin with the posted amounts of the accounts, what is spent of budgets, and no hold."""
         self._balances = {account: _Balance(posted, 0) for account, posted in balances}
         self._open: dict[str, Hold] = {}
         self._undone: set[str] = set()  # holds undone after their settlement, itself to be undone
+        self.budgets = Budgets() if budgets is None else budgets
 
     def available(self, account: str) -> int:
         """Posted minus held; 0 for an account that was never credited."""
         balance = self._balances.get(account)
         return 0 if balance is None else balance.available
+
+    def affordable(self, payer: Payer, now_ms: int) -> int:
+        """What a request of that payer may hold now: the account's credit within all budgets."""
+        available = self.available(payer.account)
+        room = self.budgets.available(payer, now_ms) if self.budgets else None
+        return available if room is None else max(0, min(available, room))
 
     def balances(self) -> Iterator[tuple[str, int, int]]:
         """(account, posted, held) of every account."""
@@ -134,35 +157,38 @@ class Ledger:
     def open_holds(self) -> int:
         return len(self._open)
 
-    def hold(self, exchange_id: str, account: str, amount_pusd: int) -> Hold:
-        """Reserve credits.
+    def hold(self, exchange_id: str, payer: Payer, amount_pusd: int, now_ms: int) -> Hold:
+        """Reserve credits, against the account and every budget of the payer.
 
         Raises:
-            InsufficientCredits: the account has less available.
+            InsufficientCredits: the account has less available, or a budget leaves less.
             ValueError: the amount is negative, or the exchange holds already.
         """
         if amount_pusd < 0:
             raise ValueError(f"a hold of {amount_pusd} p$ would be a credit")
         if exchange_id in self._open:
             raise ValueError(f"exchange {exchange_id} holds credits already")
-        balance = self._balance(account)
+        balance = self._balance(payer.account)
         if amount_pusd > balance.available:
             raise insufficient(amount_pusd, balance.available)
+        shares = self.budgets.reserve(payer, amount_pusd, now_ms)
         balance.held += amount_pusd
         hold = Hold(
             exchange_id=exchange_id,
-            account=account,
+            payer=payer,
             amount_pusd=amount_pusd,
             available_pusd=balance.available,
+            admitted_ms=now_ms,
+            shares=shares,
         )
         self._open[exchange_id] = hold
         return hold
 
-    def settle(self, exchange_id: str, account: str, cost_pusd: int) -> Settlement:
+    def settle(self, exchange_id: str, payer: Payer, cost_pusd: int, admitted_ms: int) -> Settlement:
         """Resolve the hold of an exchange, or charge one that held nothing.
 
-        Never takes more than the hold and what else is available, so that no balance becomes
-        negative; the rest is absorbed.
+        Never takes more than the hold and what else is available and budgeted, so that no balance
+        becomes negative and no budget is exceeded; the rest is absorbed.
 
         Raises:
             ValueError: the cost is negative or more than an account can hold, or the hold belongs
@@ -171,21 +197,40 @@ class Ledger:
         if not 0 <= cost_pusd <= MAX_PUSD:
             raise ValueError(f"a cost of {cost_pusd} p$ cannot be booked")
         hold = self._open.get(exchange_id)
-        if hold is not None and hold.account != account:
+        if hold is not None and hold.account != payer.account:
             raise ValueError(f"the hold of exchange {exchange_id} belongs to another account")
-        balance = self._balance(account)
+        balance = self._balance(payer.account)
+        shares = self.budgets.shares(payer, admitted_ms) if hold is None else hold.shares
         if hold is not None:
             del self._open[exchange_id]
             balance.held -= hold.amount_pusd
-        charged = min(cost_pusd, balance.available)
+            self.budgets.move(shares, spent_pusd=0, held_pusd=-hold.amount_pusd)
+        charged = self._payable(cost_pusd, balance.available, shares, 0)
         balance.posted -= charged
+        self.budgets.move(shares, spent_pusd=charged, held_pusd=0)
         return Settlement(
             hold=hold,
-            account=account,
+            account=payer.account,
             charged_pusd=charged,
             absorbed_pusd=cost_pusd - charged,
             remaining_pusd=balance.available,
+            shares=shares,
         )
+
+    def chargeable(self, exchange_id: str, payer: Payer, cost_pusd: int, admitted_ms: int) -> int:
+        """What :meth:`settle` would charge now."""
+        hold = self._open.get(exchange_id)
+        if hold is None:
+            shares, held = self.budgets.shares(payer, admitted_ms), 0
+        else:
+            shares, held = hold.shares, hold.amount_pusd
+        return self._payable(cost_pusd, self.available(payer.account) + held, shares, held)
+
+    def _payable(self, cost_pusd: int, available_pusd: int, shares: tuple[Share, ...], held_pusd: int) -> int:
+        """The part of a cost that account and budgets cover; budgets count ``held_pusd`` as used still."""
+        room = self.budgets.room(shares) if shares else None
+        payable = min(cost_pusd, available_pusd)
+        return payable if room is None else max(0, min(payable, room + held_pusd))
 
     def credit(self, account: str, amount_pusd: int) -> Credit:
         """Add to an account, or with a negative amount take from what is available.
@@ -203,21 +248,41 @@ class Ledger:
                 param="amount",
             )
         if -amount_pusd > balance.available:
-            raise insufficient(-amount_pusd, balance.available)
+            raise InsufficientCredits(
+                f"${format_usd(-amount_pusd)} cannot be taken: ${format_usd(balance.available)} is available.",
+                details=_amounts(-amount_pusd, balance.available),
+            )
         balance.posted += amount_pusd
         return Credit(account=account, amount_pusd=amount_pusd, remaining_pusd=balance.available)
 
+    def set_budget(self, budget: Budget) -> None:
+        """Add a budget, or give the one of that id another amount. What is held counts against it too.
+
+        Raises:
+            ValueError: see :meth:`llm_router.billing.budgets.Budgets.put`.
+        """
+        known = self.budgets.get(budget.id) is not None
+        self.budgets.put(budget)
+        for hold in () if known else tuple(self._open.values()):
+            share = self.budgets.share_of(budget, hold.payer, hold.admitted_ms)
+            if share is not None:
+                self.budgets.move((share,), spent_pusd=0, held_pusd=hold.amount_pusd)
+                self._open[hold.exchange_id] = msgspec.structs.replace(hold, shares=(*hold.shares, share))
+
     def undo_hold(self, hold: Hold) -> None:
         """Forget a hold that could not be made durable, and was perhaps settled in the meantime."""
-        if self._open.pop(hold.exchange_id, None) is None:
+        current = self._open.pop(hold.exchange_id, None)
+        if current is None:
             self._undone.add(hold.exchange_id)
         else:
             self._balance(hold.account).held -= hold.amount_pusd
+            self.budgets.move(current.shares, spent_pusd=0, held_pusd=-hold.amount_pusd)
 
     def undo_settlement(self, settlement: Settlement) -> None:
         """Open the hold again, as it was before a settlement that could not be made durable."""
         balance = self._balance(settlement.account)
         balance.posted += settlement.charged_pusd
+        self.budgets.move(settlement.shares, spent_pusd=-settlement.charged_pusd, held_pusd=0)
         hold = settlement.hold
         if hold is None:
             return
@@ -225,6 +290,7 @@ class Ledger:
             self._undone.discard(hold.exchange_id)
         else:
             balance.held += hold.amount_pusd
+            self.budgets.move(hold.shares, spent_pusd=0, held_pusd=hold.amount_pusd)
             self._open[hold.exchange_id] = hold
 
     def undo_credit(self, credit: Credit) -> None:
@@ -239,9 +305,16 @@ class Ledger:
 
 def insufficient(needed_pusd: int, available_pusd: int) -> InsufficientCredits:
     """The 402: what was needed and what is there, in exact dollars."""
-    needed, available = format_usd(needed_pusd), format_usd(available_pusd)
+    needed, available = format_usd(needed_pusd), format_usd(max(0, available_pusd))
     return InsufficientCredits(
-        f"This may cost up to ${needed}, but only ${available} of credit is available. "
-        "Add credits, lower max_tokens, or choose a cheaper model.",
-        details={"needed": needed, "available": available},
+        f"The request may cost up to ${needed}, but ${available} is available.",
+        details=_amounts(needed_pusd, available_pusd),
     )
+
+
+def _amounts(needed_pusd: int, available_pusd: int) -> dict[str, object]:
+    """Exact JSON numbers."""
+    return {
+        "needed": msgspec.Raw(format_usd(needed_pusd).encode()),
+        "available": msgspec.Raw(format_usd(max(0, available_pusd)).encode()),
+    }

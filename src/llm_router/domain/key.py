@@ -24,6 +24,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         id: public handle (``key_...``); not a secret.
         account: whose credits it spends.
+        team, user: on whose behalf, for budgets and reports.
         prefix: the first characters of the key text, to recognise it by.
         models: globs of public model ids that it may use; None means all.
         expires_ms, revoked_ms, created_ms: Unix time in milliseconds.
@@ -37,6 +38,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     prefix: str
     created_ms: int
+    team: str | None = None
+    user: str | None = None
     expires_ms: int | None = None
     revoked_ms: int | None = None
     models: tuple[str, ...] | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from llm_router.domain.budget import Payer
 from llm_router.domain.price import CostLine
 from llm_router.domain.usage import NO_USAGE, Usage
 
@@ -47,7 +48,9 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         finish: first choice's finish reason towards the client; native_finish: the provider's own.
         losses: declared losses of the translation, as in the header.
         cost_pusd: what the customer was charged; cost: its lines; price_version: pinned by the hold.
-        absorbed_pusd: part of the metered cost above the hold and the balance, borne by the operator.
+        absorbed_pusd: part of the metered cost above the hold, the balance and the budgets, borne by
+            the operator.
+        team, user, session: on whose behalf, as the key and the request said.
         overhead_ms: of duration_ms, what was not waiting for the provider or the client.
         status: HTTP status sent to the client (200 for a stream that failed later; see ``error``).
     """
@@ -55,6 +58,9 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     id: str
     account: str
     key: str
+    team: str | None = None
+    user: str | None = None
+    session: str | None = None
     operation: str
     dialect: str
     asked_model: str
@@ -81,3 +87,8 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     error_message: str | None = None
     client_gone: bool = False
     flags: tuple[str, ...] = ()
+
+    @property
+    def payer(self) -> Payer:
+        """On whose behalf it spends."""
+        return Payer(account=self.account, key=self.key, team=self.team, user=self.user, session=self.session)

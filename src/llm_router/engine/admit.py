@@ -10,6 +10,7 @@ import msgspec
 
 from llm_router.billing.estimate import Estimate, affordable_output_tokens, estimate, expected_input
 from llm_router.catalog.snapshot import Resolved
+from llm_router.domain.budget import Payer
 from llm_router.domain.errors import (
     ClientError,
     InsufficientCredits,
@@ -22,7 +23,6 @@ from llm_router.domain.errors import (
     UnsupportedContent,
 )
 from llm_router.domain.key import Key, Limits, key_digest
-from llm_router.domain.money import format_usd
 from llm_router.engine.state import State
 from llm_router.ports import Admission, Books, Counters, Keyring
 from llm_router.routing.plan import NO_OPERATION, NOT_CONFIGURED, UNPRICED, Plan, make_plan
@@ -34,6 +34,9 @@ KEY_BYTES_MAX = 512
 
 OUTPUT_TOKENS_MIN_AFFORDABLE = 16
 """Below this many affordable output tokens a request without a limit is refused, not clamped."""
+
+SESSION_HEADERS = ("x-session-id", "x-claude-code-session-id", "x-litellm-session-id", "session_id")
+SESSION_CHARS_MAX = 200
 
 _TRUE = re.compile(r"(?i)1|true|yes|on")
 
@@ -230,13 +233,28 @@ def tokens_admitted(inspected: Inspected) -> int:
     return expected_input(inspected) + (inspected.output_tokens or 0) * inspected.n
 
 
+def payer_of(key: Key, call: Call) -> Payer:
+    """On whose behalf a call spends.
+
+    The session is named by a header: our own, or those that agents and other gateways' clients send.
+    """
+    session = next((call.headers[name] for name in SESSION_HEADERS if call.headers.get(name)), None)
+    return Payer(
+        account=key.account,
+        key=key.id,
+        team=key.team,
+        user=key.user,
+        session=None if session is None else session[:SESSION_CHARS_MAX],
+    )
+
+
 async def hold_credit(
-    books: Books, exchange_id: str, key: Key, inspected: Inspected, plan: Plan, state: State, now_ms: int
+    books: Books, exchange_id: str, payer: Payer, inspected: Inspected, plan: Plan, state: State, now_ms: int
 ) -> tuple[Estimate, int | None]:
     """Reserve the worst cost of the plan; return it and the output cap if the balance forces one.
 
-    A request without an output limit of its own is clamped to what the balance affords; one with a
-    limit is refused, since its author relies on it.
+    A request without an output limit of its own is clamped to what balance and budgets afford; one
+    with a limit is refused, since its author relies on it.
 
     Raises:
         InsufficientCredits: with needed, available and affordable_max_tokens in the body.
@@ -244,38 +262,31 @@ async def hold_credit(
     deployments = [c.deployment for c in plan.candidates]
     worst = estimate(inspected, deployments, output_tokens_default=state.hold_output_tokens)
     cap: int | None = None
-    available = books.available(key.account)
-    if worst.amount_pusd > available:
+    available = books.affordable(payer, now_ms)
+    if worst.amount_pusd > available and inspected.output_tokens is None:
         affordable = affordable_output_tokens(inspected, deployments, available)
-        if inspected.output_tokens is not None or affordable < OUTPUT_TOKENS_MIN_AFFORDABLE:
-            raise insufficient(worst.amount_pusd, available, affordable)
-        cap = affordable
-        clamped = msgspec.structs.replace(inspected, output_tokens=cap)
-        worst = estimate(clamped, deployments, output_tokens_default=state.hold_output_tokens)
+        if affordable >= OUTPUT_TOKENS_MIN_AFFORDABLE:
+            cap = affordable
+            clamped = msgspec.structs.replace(inspected, output_tokens=cap)
+            worst = estimate(clamped, deployments, output_tokens_default=state.hold_output_tokens)
     try:
-        await books.hold(exchange_id, key.account, worst.amount_pusd, worst.price_version, now_ms)
-    except InsufficientCredits:
-        available = books.available(key.account)
-        affordable = affordable_output_tokens(inspected, deployments, available)
-        raise insufficient(worst.amount_pusd, available, affordable) from None
+        await books.hold(exchange_id, payer, worst.amount_pusd, worst.price_version, now_ms)
+    except InsufficientCredits as error:
+        affordable = affordable_output_tokens(inspected, deployments, books.affordable(payer, now_ms))
+        raise with_way_out(error, affordable) from None
     return worst, cap
 
 
-def insufficient(needed_pusd: int, available_pusd: int, affordable_max_tokens: int) -> InsufficientCredits:
-    """The 402 that says what was needed, what is there, and what would fit."""
-    way = (
-        f"Add credit, or set max_tokens to at most {affordable_max_tokens}."
-        if affordable_max_tokens > 0
-        else "Add credit: not even the input is covered."
-    )
+def with_way_out(error: InsufficientCredits, affordable_max_tokens: int) -> InsufficientCredits:
+    """The ledger's 402 with what would fit."""
+    what = "Raise the budget" if "budget" in error.details else "Add credit"
+    if affordable_max_tokens > 0:
+        way = f"{what}, or set max_tokens to at most {affordable_max_tokens}."
+    else:
+        way = f"{what}: not even the input is covered."
     return InsufficientCredits(
-        f"The request may cost up to ${format_usd(needed_pusd)}, but ${format_usd(max(available_pusd, 0))} is "
-        f"available. {way}",
-        details={
-            "needed": msgspec.Raw(format_usd(needed_pusd).encode()),
-            "available": msgspec.Raw(format_usd(available_pusd).encode()),
-            "affordable_max_tokens": affordable_max_tokens,
-        },
+        f"{error.message} {way}",
+        details={**error.details, "affordable_max_tokens": affordable_max_tokens},
     )
 
 

@@ -26,7 +26,6 @@ from llm_router.domain.errors import (
     ServerError,
     UpstreamError,
 )
-from llm_router.domain.record import ExchangeRecord
 from llm_router.engine import admit, pump, settle
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import Attempts
@@ -164,7 +163,9 @@ class Engine:
         track.release = (key.id, limits, tokens)
         track.held = True  # before the await: a cancelled hold must be resolved too
         try:
-            worst, cap = await admit.hold_credit(self.books, track.id, key, inspected, plan, state, now_ms)
+            worst, cap = await admit.hold_credit(
+                self.books, track.id, track.payer(), inspected, plan, state, now_ms
+            )
         except RouterError:
             track.held = False
             raise
@@ -262,7 +263,7 @@ class Engine:
         track.record = settle.record_of(track, metered, self.clock.now_ms(), self.clock.monotonic_us())
         if track.key is None or not (track.held or track.record.status not in REFUSALS_NOT_RECORDED):
             return None
-        charged_pusd = self._chargeable(track, track.record)
+        charged_pusd = self.books.chargeable(track.record)  # exact: settle moves in its first step
         try:
             remaining = await self.books.settle(track.record)
         except LedgerUnavailable:
@@ -278,16 +279,6 @@ class Engine:
             cost_pusd=charged_pusd,
             credits_remaining_pusd=remaining,
         )
-
-    def _chargeable(self, track: Track, record: ExchangeRecord) -> int:
-        """What the ledger will charge of the cost: at most the hold and what else is available.
-
-        Exact, because the ledger moves in the synchronous first step of ``settle``.
-        """
-        held_pusd = track.admitted.estimate.amount_pusd if track.admitted is not None else 0
-        if record.cost_pusd <= held_pusd:
-            return record.cost_pusd
-        return min(record.cost_pusd, held_pusd + max(0, self.books.available(record.account)))
 
     async def _close(self, track: Track) -> None:
         """Resolve what is still open. Runs on every way out."""

@@ -59,10 +59,14 @@ def record_of(track: Track, bill: Metered | None, now_ms: int, now_us: int) -> E
     seen = track.delivery.observed if track.delivery is not None else None
     error, candidate = track.error, track.candidate
     duration_us = now_us - track.call.started_us
+    payer = track.payer() if track.key is not None else None
     return ExchangeRecord(
         id=track.id,
-        account=track.key.account if track.key is not None else "",
-        key=track.key.id if track.key is not None else "",
+        account=payer.account if payer is not None else "",
+        key=payer.key if payer is not None else "",
+        team=payer.team if payer is not None else None,
+        user=payer.user if payer is not None else None,
+        session=payer.session if payer is not None else None,
         operation=track.call.operation,
         dialect=track.call.dialect.name,
         asked_model=track.asked_model,

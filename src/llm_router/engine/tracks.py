@@ -7,11 +7,12 @@ from typing import Any, Protocol
 
 import msgspec
 
+from llm_router.domain.budget import Payer
 from llm_router.domain.errors import RouterError, UpstreamError
 from llm_router.domain.key import Key, Limits
 from llm_router.domain.model import Model
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
-from llm_router.engine.admit import Admitted, Call
+from llm_router.engine.admit import Admitted, Call, payer_of
 from llm_router.engine.state import State
 from llm_router.ports import Admission, Client
 from llm_router.routing.plan import Candidate
@@ -79,6 +80,11 @@ class Track(msgspec.Struct, kw_only=True):
     sent_secret: str | None = None
     upstream_headers: dict[str, str] = msgspec.field(default_factory=dict)
     record: ExchangeRecord | None = None
+
+    def payer(self) -> Payer:
+        """On whose behalf it spends. The key must be known."""
+        assert self.key is not None
+        return payer_of(self.key, self.call)
 
     def context(self) -> ReplyContext:
         """What an encoder of the client's dialect needs to know."""

@@ -6,7 +6,9 @@ from collections import OrderedDict
 
 import msgspec
 
+from llm_router.billing.budgets import Spend
 from llm_router.billing.ledger import Entry, Ledger, booked, credit_kind, same_credit
+from llm_router.domain.budget import Budget, Payer
 from llm_router.domain.key import Key
 from llm_router.domain.record import ExchangeRecord
 
@@ -34,17 +36,23 @@ class MemoryBooks:
     def available(self, account: str) -> int:
         return self._ledger.available(account)
 
+    def affordable(self, payer: Payer, now_ms: int) -> int:
+        return self._ledger.affordable(payer, now_ms)
+
+    def chargeable(self, record: ExchangeRecord) -> int:
+        return self._ledger.chargeable(record.id, record.payer, record.cost_pusd, record.created_ms)
+
     async def hold(
-        self, exchange_id: str, account: str, amount_pusd: int, price_version: str, now_ms: int
+        self, exchange_id: str, payer: Payer, amount_pusd: int, price_version: str, now_ms: int
     ) -> int:
         if exchange_id in self._records:
             raise ValueError(f"exchange {exchange_id} is settled already")
-        return self._ledger.hold(exchange_id, account, amount_pusd).available_pusd
+        return self._ledger.hold(exchange_id, payer, amount_pusd, now_ms).available_pusd
 
     async def settle(self, record: ExchangeRecord) -> int:
         if record.id in self._records:
             return self._ledger.available(record.account)
-        settlement = self._ledger.settle(record.id, record.account, record.cost_pusd)
+        settlement = self._ledger.settle(record.id, record.payer, record.cost_pusd, record.created_ms)
         if settlement.charged_pusd:
             self._append(
                 f"use:{record.id}",
@@ -77,6 +85,26 @@ class MemoryBooks:
         if record is None or record.account != account:
             record = self._records.get(self._replies.get(id_, ""))
         return None if record is None or record.account != account else record
+
+    def budgets(self, account: str, now_ms: int) -> list[Spend]:
+        """How the budgets of an account stand, in the order in which they were made."""
+        budgets = self._ledger.budgets
+        own = sorted((b for b in budgets.all() if b.account == account), key=lambda b: (b.created_ms, b.id))
+        return [spend for budget in own for spend in budgets.spends(budget.id, now_ms)]
+
+    async def set_budget(self, budget: Budget, now_ms: int) -> None:
+        """Make a budget, or give the one of that id another amount. A new one begins with nothing spent.
+
+        Raises:
+            ValueError: it cannot be, see :meth:`llm_router.billing.budgets.Budgets.put`.
+        """
+        self._ledger.set_budget(budget)
+
+    async def remove_budget(self, budget_id: str) -> Budget | None:
+        """Remove a budget; None if there is none of that id."""
+        budget = self._ledger.budgets.get(budget_id)
+        self._ledger.budgets.remove(budget_id)
+        return budget
 
     async def accounts(self) -> list[tuple[str, int, int]]:
         """(account, posted, held) of every account, by name."""

@@ -6,7 +6,9 @@ import sqlite3
 
 import msgspec
 
+from llm_router.adapters.sqlite.budgets import load
 from llm_router.adapters.sqlite.schema import GENESIS, StoreCorrupt, entry_hash
+from llm_router.billing.budgets import Budgets
 
 
 class Boot(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,6 +18,7 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
         epoch: counts the openings; holds of earlier ones are orphans.
         seq, head: number and hash of the last entry.
         orphans: how many holds were voided by this opening.
+        budgets: with what is spent of them in their present windows.
     """
 
     epoch: int
@@ -23,6 +26,7 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
     head: bytes
     orphans: int
     balances: list[tuple[str, int]]
+    budgets: Budgets
 
 
 def boot(connection: sqlite3.Connection, now_ms: int) -> Boot:
@@ -51,12 +55,15 @@ def _boot(connection: sqlite3.Connection, now_ms: int) -> Boot:
     connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'epoch'")
     (epoch,) = connection.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
     row = connection.execute("SELECT hash FROM entries WHERE seq = ?", (seq,)).fetchone()
+    budgets = Budgets()
+    load(connection, budgets, now_ms)
     return Boot(
         epoch=epoch,
         seq=seq,
         head=GENESIS if row is None else row[0],
         orphans=orphans,
         balances=connection.execute("SELECT id, posted FROM accounts").fetchall(),
+        budgets=budgets,
     )
 
 
@@ -108,6 +115,26 @@ def entry_sums(connection: sqlite3.Connection, after_seq: int) -> dict[str, int]
     return {account: (high << 32) + low for account, high, low in rows}
 
 
+def check_rollups(connection: sqlite3.Connection) -> None:
+    """The sums by the hour are those of the exchanges, for every account, key and model.
+
+    Raises:
+        StoreCorrupt: they are not.
+    """
+    doubts = connection.execute(
+        "SELECT account, key, model, sum(n), sum(cost) FROM ("
+        " SELECT account, key, model, requests AS n, cost FROM rollups UNION ALL"
+        " SELECT account, key, coalesce(model, ''), -1, -cost FROM exchanges"
+        ") GROUP BY account, key, model HAVING sum(n) <> 0 OR sum(cost) <> 0 LIMIT 1"
+    ).fetchone()
+    if doubts is not None:
+        account, key, model, _, pusd = doubts
+        raise StoreCorrupt(
+            f"Account {account}: the sums of key {key} and model {model or '(none)'} are {pusd} p$ off "
+            "from its exchanges."
+        )
+
+
 def audit(connection: sqlite3.Connection) -> int:
     """Check everything from the first entry on: sums, holds, numbering and the hash chain.
 
@@ -127,6 +154,7 @@ def audit(connection: sqlite3.Connection) -> int:
             raise StoreCorrupt(f"Account {account} is overdrawn by {held - posted} p$.")
     if sums:
         raise StoreCorrupt(f"Account {next(iter(sums))} has entries but no balance.")
+    check_rollups(connection)
     head, expected = GENESIS, 0
     rows = connection.execute(
         "SELECT seq, ref, account, amount, kind, created_ms, note, hash FROM entries ORDER BY seq"

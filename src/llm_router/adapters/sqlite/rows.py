@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from llm_router.adapters.sqlite.schema import entry_hash
+from llm_router.billing.budgets import Share
 from llm_router.billing.ledger import Credit, Hold, Settlement, credit_kind
+from llm_router.billing.rollups import RollupKey, add_counts
 
 _HOLD = (
     "INSERT INTO holds SELECT ?1, ?2, ?3, ?4, ?5, ?6, 'open', NULL "
@@ -25,6 +28,21 @@ _EXCHANGE = (
 )
 _RESOLVE = "DELETE FROM holds WHERE exchange_id = ?"
 _OPEN_ACCOUNT = "INSERT OR IGNORE INTO accounts (id, posted, held) VALUES (?, 0, 0)"
+_SPEND = (
+    "INSERT INTO spends VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
+    "SET spent = spent + excluded.spent, seen_ms = max(seen_ms, excluded.seen_ms)"
+)
+_ROLLUP = (
+    "INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, errors = errors + excluded.errors, "
+    "input_tokens = input_tokens + excluded.input_tokens, "
+    "cached_tokens = cached_tokens + excluded.cached_tokens, "
+    "output_tokens = output_tokens + excluded.output_tokens, "
+    "cost = cost + excluded.cost, absorbed = min(9000000000000000000, absorbed + excluded.absorbed), "
+    "operator_cost = min(9000000000000000000, operator_cost + excluded.operator_cost), "
+    "first_token_ms = first_token_ms + excluded.first_token_ms, "
+    "first_tokens = first_tokens + excluded.first_tokens, duration_ms = duration_ms + excluded.duration_ms"
+)
 _MOVE = "UPDATE accounts SET posted = posted + ?, held = held + ? WHERE id = ?"
 
 
@@ -43,10 +61,12 @@ class HoldOp(Op, kw_only=True):
 
 
 class SettleOp(Op, kw_only=True):
-    """``row`` is that of the table exchanges."""
+    """``row`` is that of the table exchanges; ``sums`` are added to the row of rollups."""
 
     settlement: Settlement
     row: tuple[Any, ...]
+    rollup: RollupKey
+    sums: tuple[int, ...]
     created_ms: int
     note: str
 
@@ -56,6 +76,16 @@ class CreditOp(Op, kw_only=True):
     ref: str
     reason: str
     now_ms: int
+
+
+class BudgetOp(Op, kw_only=True):
+    """Write a budget with what was spent before it was there, read by ``history`` after everything
+    submitted before and before anything submitted later. Its result is that history."""
+
+    budget_id: str
+    body: str
+    now_ms: int
+    history: Callable[[sqlite3.Connection], list[tuple[str, int, int]]]
 
 
 class StatementOp(Op, kw_only=True):
@@ -94,7 +124,9 @@ class Rows:
         self._strays: list[tuple[str]] = []
         self._new_accounts: list[tuple[str]] = []
         self._moves: dict[str, list[int]] = {}
-        self._statements: list[StatementOp] = []
+        self._spends: dict[Share, tuple[int, int]] = {}  # spent, seen_ms
+        self._rollups: dict[RollupKey, tuple[int, ...]] = {}
+        self._statements: list[StatementOp | BudgetOp] = []
         for op in ops:
             self._add(op)
 
@@ -120,8 +152,16 @@ class Rows:
         moves = [(posted, held, account) for account, (posted, held) in self._moves.items() if posted or held]
         if moves:
             _all(many(_MOVE, moves), len(moves), "the account is not there")
+        if self._spends:
+            rows = [(s.budget, s.session, s.bucket, *spent) for s, spent in self._spends.items()]
+            many(_SPEND, rows)
+        if self._rollups:
+            many(_ROLLUP, [(*key, *sums) for key, sums in self._rollups.items()])
         for op in self._statements:
-            op.result = connection.execute(op.sql, op.values).rowcount
+            if isinstance(op, BudgetOp):
+                _write_budget(connection, op)
+            else:
+                op.result = connection.execute(op.sql, op.values).rowcount
 
     def _add(self, op: Op) -> None:
         match op:
@@ -131,7 +171,7 @@ class Rows:
                 self._add_settlement(op)
             case CreditOp():
                 self._add_credit(op)
-            case StatementOp():
+            case StatementOp() | BudgetOp():
                 self._statements.append(op)
 
     def _add_hold(self, op: HoldOp) -> None:
@@ -151,8 +191,13 @@ class Rows:
         charged = settlement.charged_pusd
         if charged:
             self._entry(f"use:{exchange_id}", settlement.account, -charged, "use", op.created_ms, op.note)
+            for share in settlement.shares:
+                spent, seen_ms = self._spends.get(share, (0, 0))
+                self._spends[share] = (spent + charged, max(seen_ms, op.created_ms))
         held = 0 if settlement.hold is None else settlement.hold.amount_pusd
         self._move(settlement.account, -charged, -held)
+        sums = self._rollups.get(op.rollup)
+        self._rollups[op.rollup] = op.sums if sums is None else add_counts(sums, op.sums)
 
     def _add_credit(self, op: CreditOp) -> None:
         account, amount = op.credit.account, op.credit.amount_pusd
@@ -172,6 +217,12 @@ class Rows:
         else:
             move[0] += posted
             move[1] += held
+
+
+def _write_budget(connection: sqlite3.Connection, op: BudgetOp) -> None:
+    connection.execute("INSERT OR REPLACE INTO budgets VALUES (?, ?)", (op.budget_id, op.body))
+    op.result = op.history(connection)
+    connection.executemany(_SPEND, [(op.budget_id, *row, op.now_ms) for row in op.result])
 
 
 def _all(cursor: sqlite3.Cursor, expected: int, why: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x4C4C4D52  # "LLMR": marks the file as ours
 GENESIS = bytes(32)
 """What the first entry's hash is chained to."""
@@ -94,6 +94,68 @@ CREATE TABLE keys (
 ) STRICT, WITHOUT ROWID;
 """
 
+_BUDGETS = """
+CREATE TABLE budgets (
+    id TEXT PRIMARY KEY,
+    body TEXT NOT NULL -- JSON of the budget
+) STRICT, WITHOUT ROWID;
+
+-- What is spent of a budget, by session ('' for none) and bucket of time.
+CREATE TABLE spends (
+    budget TEXT NOT NULL,
+    session TEXT NOT NULL,
+    bucket INTEGER NOT NULL,
+    spent INTEGER NOT NULL,
+    seen_ms INTEGER NOT NULL, -- when the last was admitted of what is counted here
+    PRIMARY KEY (budget, session, bucket)
+) STRICT, WITHOUT ROWID;
+
+-- Sums of the exchanges, see billing/rollups.py.
+CREATE TABLE rollups (
+    hour INTEGER NOT NULL,
+    account TEXT NOT NULL,
+    key TEXT NOT NULL,
+    team TEXT NOT NULL,
+    user TEXT NOT NULL,
+    model TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    errors INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cost INTEGER NOT NULL,
+    absorbed INTEGER NOT NULL,
+    operator_cost INTEGER NOT NULL,
+    first_token_ms INTEGER NOT NULL,
+    first_tokens INTEGER NOT NULL,
+    duration_ms INTEGER NOT NULL,
+    PRIMARY KEY (hour, account, key, team, user, model, provider)
+) STRICT, WITHOUT ROWID;
+"""
+
+# Sums from the records that were there before there were sums.
+_FILL_ROLLUPS = """
+INSERT INTO rollups
+SELECT created_ms / 3600000, account, key, '', '', coalesce(model, ''),
+    coalesce(record ->> '$.provider', ''), count(*), sum(record ->> '$.error_code' IS NOT NULL),
+    sum(coalesce(record ->> '$.usage.input_tokens', 0) + coalesce(record ->> '$.usage.cache_read_tokens', 0)
+        + coalesce(record ->> '$.usage.cache_write_tokens', 0)
+        + coalesce(record ->> '$.usage.cache_write_1h_tokens', 0)
+        + coalesce(record ->> '$.usage.input_audio_tokens', 0)),
+    sum(coalesce(record ->> '$.usage.cache_read_tokens', 0)),
+    sum(coalesce(record ->> '$.usage.output_tokens', 0) + coalesce(record ->> '$.usage.reasoning_tokens', 0)
+        + coalesce(record ->> '$.usage.output_audio_tokens', 0)
+        + coalesce(record ->> '$.usage.output_image_tokens', 0)),
+    sum(cost), sum(coalesce(record ->> '$.absorbed_pusd', 0)), 0,
+    sum(coalesce(record ->> '$.first_token_ms', 0)), sum(record ->> '$.first_token_ms' IS NOT NULL),
+    sum(coalesce(record ->> '$.duration_ms', 0))
+FROM exchanges GROUP BY 1, 2, 3, 6, 7;
+"""
+
+MIGRATIONS = {2: _BUDGETS + _FILL_ROLLUPS}
+"""What leads from the version before to this one, in one transaction each."""
+
 
 class StoreError(Exception):
     """The store cannot be opened; the message says why and what to do."""
@@ -113,6 +175,10 @@ class StoreLocked(StoreError):
 
 class StoreTooNew(StoreError):
     """A later version of the program wrote the file."""
+
+
+class StoreTooOld(StoreError):
+    """An earlier version of the program wrote the file; ``llm-router migrate`` brings it up to date."""
 
 
 class StoreCorrupt(StoreError):
@@ -151,7 +217,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> bool:
     Return whether they were created.
 
     Raises:
-        StoreTooNew, StoreCorrupt: as their names say.
+        StoreTooNew, StoreTooOld, StoreCorrupt: as their names say.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -166,13 +232,37 @@ def prepare(connection: sqlite3.Connection, path: Path) -> bool:
             f"{path} was written by a later version of llm-router (schema {version}; this one knows "
             f"{SCHEMA_VERSION}). Install that version or a later one."
         )
+    if version < SCHEMA_VERSION:
+        raise StoreTooOld(
+            f"{path} was written by an earlier version of llm-router (schema {version}; this one needs "
+            f"{SCHEMA_VERSION}). Bring it up to date with: llm-router migrate"
+        )
     return False
+
+
+def migrate(connection: sqlite3.Connection) -> list[int]:
+    """Bring a file of ours up to date, one version after the other; each one wholly or not at all.
+
+    Return the versions that were gone through. The file must be of an earlier version.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    steps = list(range(version + 1, SCHEMA_VERSION + 1))
+    for step in steps:
+        try:
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {MIGRATIONS[step]} PRAGMA user_version = {step}; COMMIT;"
+            )
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    return steps
 
 
 def _create(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.executescript(
-        f"BEGIN IMMEDIATE; {_DDL} PRAGMA application_id = {APPLICATION_ID}; "
+        f"BEGIN IMMEDIATE; {_DDL} {_BUDGETS} PRAGMA application_id = {APPLICATION_ID}; "
         f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
     )
 

@@ -20,14 +20,18 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from llm_router.adapters.sqlite import budgets as budget_rows
 from llm_router.adapters.sqlite import keys
 from llm_router.adapters.sqlite.boot import audit, boot
 from llm_router.adapters.sqlite.journal import Journal, OpRefused
 from llm_router.adapters.sqlite.lock import StoreLock
-from llm_router.adapters.sqlite.rows import Chain, CreditOp, HoldOp, SettleOp, StatementOp
+from llm_router.adapters.sqlite.rows import BudgetOp, Chain, CreditOp, HoldOp, SettleOp, StatementOp
 from llm_router.adapters.sqlite.schema import StoreError, connect, create_file, prepare
 from llm_router.adapters.sqlite.writer import Writer
+from llm_router.billing.budgets import Spend
 from llm_router.billing.ledger import Entry, Ledger, Settlement, booked, same_credit
+from llm_router.billing.rollups import rollup_counts, rollup_key
+from llm_router.domain.budget import Budget, Payer
 from llm_router.domain.errors import LedgerUnavailable
 from llm_router.domain.key import Key
 from llm_router.domain.record import ExchangeRecord
@@ -68,7 +72,7 @@ class SqliteStore:
             connection.close()
             raise
         self.orphans = begin.orphans
-        self._ledger = Ledger(begin.balances)
+        self._ledger = Ledger(begin.balances, begin.budgets)
         self._keys = keys.KeyCache()
         self._crediting: dict[str, asyncio.Future[Any]] = {}
         self._reads = connect(path, read_only=True)
@@ -130,8 +134,14 @@ class SqliteStore:
     def available(self, account: str) -> int:
         return self._ledger.available(account)
 
+    def affordable(self, payer: Payer, now_ms: int) -> int:
+        return self._ledger.affordable(payer, now_ms)
+
+    def chargeable(self, record: ExchangeRecord) -> int:
+        return self._ledger.chargeable(record.id, record.payer, record.cost_pusd, record.created_ms)
+
     async def hold(
-        self, exchange_id: str, account: str, amount_pusd: int, price_version: str, now_ms: int
+        self, exchange_id: str, payer: Payer, amount_pusd: int, price_version: str, now_ms: int
     ) -> int:
         """As the port says.
 
@@ -143,7 +153,7 @@ class SqliteStore:
         self._journal.check_room()
         if exchange_id in self._journal.settling:
             raise ValueError(f"exchange {exchange_id} is settled already")
-        hold = self._ledger.hold(exchange_id, account, amount_pusd)
+        hold = self._ledger.hold(exchange_id, payer, amount_pusd, now_ms)
         op = HoldOp(
             future=self._journal.future(),
             result=hold.available_pusd,
@@ -177,9 +187,10 @@ class SqliteStore:
             raise
 
     def _settlement(self, record: ExchangeRecord) -> SettleOp:
-        settlement = self._ledger.settle(record.id, record.account, record.cost_pusd)
+        settlement = self._ledger.settle(record.id, record.payer, record.cost_pusd, record.created_ms)
         try:
-            row = _exchange_row(booked(record, settlement), settlement)
+            record = booked(record, settlement)
+            row = _exchange_row(record, settlement)
         except BaseException:  # it cannot be written, so it did not happen
             self._ledger.undo_settlement(settlement)
             raise
@@ -188,6 +199,8 @@ class SqliteStore:
             result=settlement.remaining_pusd,
             settlement=settlement,
             row=row,
+            rollup=rollup_key(record),
+            sums=rollup_counts(record),
             created_ms=record.created_ms,
             note="" if record.price_version is None else record.price_version,
         )
@@ -246,6 +259,60 @@ class SqliteStore:
             return None if row is None else _records.decode(row[0])
 
         return await self._read(read)
+
+    # Budgets
+
+    def budgets(self, account: str, now_ms: int) -> list[Spend]:
+        """How the budgets of an account stand, in the order in which they were made."""
+        budgets = self._ledger.budgets
+        own = sorted((b for b in budgets.all() if b.account == account), key=lambda b: (b.created_ms, b.id))
+        return [spend for budget in own for spend in budgets.spends(budget.id, now_ms)]
+
+    async def set_budget(self, budget: Budget, now_ms: int) -> None:
+        """Make a budget, or give the one of that id another amount; it holds when this returns. A new
+        one counts what its scope has spent in the present window before.
+
+        Raises:
+            ValueError: it cannot be, see :meth:`llm_router.billing.budgets.Budgets.put`.
+            LedgerUnavailable: nothing was changed.
+        """
+        self._journal.check_usable()
+        budgets = self._ledger.budgets
+        body = msgspec.json.encode(budget).decode()
+        old = budgets.get(budget.id)
+        self._ledger.set_budget(budget)
+        try:
+            if old is not None:
+                await self._change(budget_rows.SET, (body, budget.id))
+                return
+            op = BudgetOp(
+                future=self._journal.future(),
+                budget_id=budget.id,
+                body=body,
+                now_ms=now_ms,
+                history=lambda connection: budget_rows.history(connection, budgets, budget, now_ms),
+            )
+            for session, bucket, spent_pusd in await self._journal.submit(op):
+                budgets.recall(budget.id, session, bucket, spent_pusd, now_ms)
+        except LedgerUnavailable:
+            if old is None:
+                budgets.remove(budget.id)
+            else:
+                budgets.put(old)
+            raise
+
+    async def remove_budget(self, budget_id: str) -> Budget | None:
+        """Remove a budget; None if there is none of that id.
+
+        Raises:
+            LedgerUnavailable: nothing was changed.
+        """
+        budget = self._ledger.budgets.get(budget_id)
+        if budget is not None:
+            await self._change(budget_rows.REMOVE, (budget_id,))
+            self._ledger.budgets.remove(budget_id)
+            await self._change(budget_rows.FORGET, (budget_id,))
+        return budget
 
     # For operators
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-from llm_router.adapters.sqlite.rows import Chain, Op, ProbeOp, RowRefused, Rows
+from llm_router.adapters.sqlite.rows import BudgetOp, Chain, Op, ProbeOp, RowRefused, Rows
 
 BATCH_MAX = 1024
 """Operations in one transaction: bounds how long one commit takes."""
@@ -90,12 +90,12 @@ class Writer:
                 self._deliver(left, self._failure or RuntimeError("the writer has ended"))
 
     def _take(self) -> list[Op] | None:
-        """Wait for work and take all there is; None when it is time to end."""
+        """Wait for work and take all there is (a budget ends a batch); None when it is time to end."""
         first = self._queue.get()
         if first is None:
             return None
         ops = [first]
-        while len(ops) < BATCH_MAX:
+        while len(ops) < BATCH_MAX and not isinstance(ops[-1], BudgetOp):
             try:
                 op = self._queue.get_nowait()
             except Empty:

@@ -1,0 +1,82 @@
+"""Sums of exchanges by the hour: what reports, charts and new budgets read instead of the records.
+
+One row for each hour, account, key, team, user, model and provider that had an exchange. The hour is
+that of admission, in UTC, so that a recount from the records comes to the same.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from llm_router.domain.record import ExchangeRecord
+
+HOUR_MS = 3_600_000
+
+
+class RollupKey(NamedTuple):
+    """What a row is the sum of. Empty text stands for none."""
+
+    hour: int  # Unix time in hours
+    account: str
+    key: str
+    team: str
+    user: str
+    model: str
+    provider: str
+
+
+COUNTS = (
+    "requests",
+    "errors",
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "cost",
+    "absorbed",
+    "operator_cost",
+    "first_token_ms",
+    "first_tokens",
+    "duration_ms",
+)
+"""The sums of a row. ``input_tokens`` are all of the prompt, ``cached_tokens`` those of them that were
+read from a cache; money is in picodollars; ``first_token_ms`` is over ``first_tokens`` exchanges."""
+
+
+SUM_MAX = 9_000_000_000_000_000_000
+"""Sums stop there: what is absorbed of absurd claims must not be what a store cannot hold."""
+
+
+def add_counts(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
+    """The sums of two sets of exchanges."""
+    return tuple(min(SUM_MAX, a + b) for a, b in zip(left, right, strict=True))
+
+
+def rollup_key(record: ExchangeRecord) -> RollupKey:
+    return RollupKey(
+        record.created_ms // HOUR_MS,
+        record.account,
+        record.key,
+        record.team or "",
+        record.user or "",
+        record.model or "",
+        record.provider or "",
+    )
+
+
+def rollup_counts(record: ExchangeRecord) -> tuple[int, ...]:
+    """What one exchange adds, in the order of COUNTS."""
+    usage = record.usage
+    operator_pusd = sum(a.operator_cost_pusd for a in record.attempts if a.operator_cost_pusd is not None)
+    return (
+        1,
+        0 if record.error_code is None else 1,
+        usage.prompt_tokens,
+        usage.cache_read_tokens,
+        usage.completion_tokens,
+        record.cost_pusd,
+        record.absorbed_pusd,
+        operator_pusd,
+        0 if record.first_token_ms is None else record.first_token_ms,
+        0 if record.first_token_ms is None else 1,
+        record.duration_ms,
+    )
