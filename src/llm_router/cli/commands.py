@@ -43,6 +43,10 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             from llm_router.cli.serve import pull_local
 
             return pull_local
+        case ("conformance", _):
+            from llm_router.cli.conformance import conformance
+
+            return conformance
         case ("models", _):
             from llm_router.cli.models import list_models
 

@@ -47,6 +47,7 @@ def build_parser() -> Parser:
     models.add_argument("--all", action="store_true", help="those that cannot be called too")
     _add_config(commands, where, output)
     _add_local(commands, _where(), output)
+    _add_conformance(commands, output)
     sandbox = commands.add_parser("sandbox", help="run only the simulated providers")
     sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     sandbox.add_argument("--port", type=_port, default=4041, help="port to listen on (4041; 0 = any)")
@@ -132,6 +133,35 @@ def _add_local(commands: _Commands[Parser], where: Parser, output: Parser) -> No
     pull = actions.add_parser("pull", parents=[where, output], help="fetch the model file beforehand")
     pull.add_argument("--url", help="a GGUF file to fetch in place of the default one")
     pull.add_argument("--sha256", metavar="HEX", help="its checksum")
+
+
+def _add_conformance(commands: _Commands[Parser], output: Parser) -> None:
+    check = commands.add_parser(
+        "conformance", parents=[output], help="check the wire of this or any other gateway"
+    )
+    check.add_argument("--base-url", default="http://127.0.0.1:4040", metavar="URL", help="whom to check")
+    check.add_argument("--key", help="its API key (else the variable LLM_ROUTER_API_KEY)")
+    check.add_argument("--api", metavar="A,B", help="chat, messages, responses, gemini, embeddings")
+    check.add_argument("--model", action="append", metavar="[API=]NAME", help="model to ask; may be repeated")
+    check.add_argument(
+        "--only", action="append", metavar="ID", help="checks by id or pattern; may be repeated"
+    )
+    check.add_argument("--list", action="store_true", help="list the checks, ask nobody")
+    check.add_argument("--concurrency", type=_few, default=4, metavar="N", help="checks at once (4)")
+    check.add_argument("--timeout", type=_seconds, default=60.0, metavar="S", help="seconds a request (60)")
+    check.add_argument("--verbose", action="store_true", help="name the checks that passed too")
+
+
+def _few(text: str) -> int:
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= 64:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 64")
+
+
+def _seconds(text: str) -> float:
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= 3600:
+        return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 to 3600")
 
 
 def _port(text: str) -> int:

@@ -1,0 +1,108 @@
+"""Before the checks: does anybody answer, which model is asked, and which APIs are there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from llm_router.conformance.api import Json, message_of
+from llm_router.conformance.case import brief
+from llm_router.conformance.target import Target
+from llm_router.conformance.transport import NoReply
+
+CHEAP = ("luna", "nano", "flash-lite", "flash", "mini", "haiku", "lite", "small", "8b")
+"""Words in the names of cheap models, the best first, for lists without prices."""
+
+NO_CHAT = re.compile(
+    r"embed|whisper|tts|audio|realtime|image|dall|moderation|rerank|transcri|search|instruct|codex|guard|ocr",
+    re.IGNORECASE,
+)
+REASONS = re.compile(r"(^|/)o\d|think|reason|r1|gpt-5|magistral", re.IGNORECASE)
+
+
+class Unreachable(Exception):
+    """The target does not answer, or not with anything that could be judged."""
+
+
+def listed(target: Target) -> list[Json]:
+    """The entries of ``GET /v1/models``; none where there is no such list.
+
+    Raises:
+        Unreachable: nobody answers at all.
+    """
+    try:
+        reply = target.ask("chat", None, method="GET", path="/v1/models")
+    except NoReply as error:
+        raise Unreachable(str(error)) from None
+    page = reply.json.get("data") if isinstance(reply.json, dict) else None
+    entries = page if isinstance(page, list) else []
+    return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+
+
+def choose(target: Target, apis: Sequence[str]) -> None:
+    """Choose a cheap model for each API that was given none.
+
+    Raises:
+        Unreachable: there is no list to choose from.
+    """
+    missing = [api for api in apis if api not in target.models]
+    if not missing:
+        return
+    entries = listed(target)
+    for api in missing:
+        wanted = [e for e in entries if ("embed" in _kind(e)) == (api == "embeddings")]
+        if api != "embeddings":
+            wanted = [e for e in wanted if not NO_CHAT.search(e["id"]) and e.get("available", True)]
+        found = sorted(wanted, key=_order)
+        if found:
+            target.models[api] = found[0]["id"]
+        elif api == "embeddings":
+            target.models[api] = "text-embedding-3-small"
+        else:
+            raise Unreachable(
+                f"GET /v1/models at {target.origin} names no model that can chat; say one with --model NAME"
+            )
+
+
+def _kind(entry: Json) -> str:
+    modalities = entry.get("architecture") or {}
+    return f"{entry['id']} {modalities if isinstance(modalities, dict) else ''}".lower()
+
+
+def _order(entry: Json) -> tuple[object, ...]:
+    """Cheap, able and quick first: tools and pictures, no reasoning, then the price, then the name."""
+    name: str = entry["id"]
+    able = entry.get("capabilities")
+    skills = set(able) if isinstance(able, list) else {k for k, v in (able or {}).items() if v}
+    lacks = 2 - len(skills & {"tools", "vision"}) if skills else 0
+    reasons = bool(REASONS.search(name)) or "reasoning" in skills
+    word = next((number for number, word in enumerate(CHEAP) if word in name), len(CHEAP))
+    retired = entry.get("status") in ("deprecated", "shutdown")
+    return (retired, lacks, reasons, _price(entry), word, len(name), name)
+
+
+def _price(entry: Json) -> float:
+    """Dollars a token, for comparing only; what is free or unpriced is often not what it seems: last."""
+    pricing: Any = entry.get("pricing")
+    if not isinstance(pricing, dict):
+        return 1.0
+    try:
+        total = sum(float(pricing.get(name) or 0) for name in ("prompt", "completion"))
+    except (TypeError, ValueError):
+        return 1.0
+    return total if total > 0 else 2.0
+
+
+def offered(target: Target, api: str) -> str | None:
+    """Why the API cannot be checked; None if it can be."""
+    try:
+        reply = target.ask(api, target.plain(api))
+        if api == "chat" and reply.status == 400 and "max_completion_tokens" in message_of(reply):
+            target.limit = "max_completion_tokens"  # OpenAI's newer models take only this one
+            reply = target.ask(api, target.plain(api))
+    except NoReply as error:
+        return f"no reply to a plain request: {error}"
+    if reply.ok:
+        return None
+    return f"a plain request to {reply.request.path} gets {reply.status}: {brief(message_of(reply) or reply.text)}"

@@ -1,0 +1,149 @@
+"""Run the checks: a few at a time, each with its verdict."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from llm_router.conformance.case import Case, Check, Failed, Skipped, Verdict
+from llm_router.conformance.catalog import ALL_CHECKS, APIS, HTTP
+from llm_router.conformance.choose import choose, offered
+from llm_router.conformance.target import Spent, Target
+from llm_router.conformance.transport import Clock, NoReply, Reply
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is to be checked.
+
+    Attributes:
+        apis: those named; None: all that the target offers.
+        models: by API.
+        only: patterns of check ids; empty: all.
+        concurrency: checks at the same time.
+    """
+
+    base_url: str
+    key: str
+    apis: tuple[str, ...] | None = None
+    models: Mapping[str, str]
+    only: tuple[str, ...] = ()
+    concurrency: int = 4
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A check's verdict. ``reply`` is what shows a failure; ``why`` says why it was skipped."""
+
+    check: Check
+    verdict: Verdict
+    expected: str = ""
+    got: str = ""
+    why: str = ""
+    reply: Reply | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A run's outcome. ``missing``: APIs that could not be checked, and why."""
+
+    base_url: str
+    key: str
+    origin: str
+    models: Mapping[str, str]
+    missing: Mapping[str, str]
+    results: tuple[Result, ...]
+    spent: Spent
+    duration_us: int
+
+    def count(self, verdict: Verdict) -> int:
+        return sum(result.verdict is verdict for result in self.results)
+
+    @property
+    def score(self) -> float | None:
+        """Passed of those that could be judged; None where none could be."""
+        passed, failed = self.count(Verdict.PASSED), self.count(Verdict.FAILED)
+        return passed / (passed + failed) if passed + failed else None
+
+
+def select(apis: Sequence[str], only: Sequence[str]) -> tuple[Check, ...]:
+    """The checks of these APIs whose id matches one of the patterns."""
+    wanted = {*apis, HTTP}
+    return tuple(
+        check
+        for check in ALL_CHECKS
+        if check.api in wanted and (not only or any(fnmatchcase(check.id, pattern) for pattern in only))
+    )
+
+
+def run(
+    options: Options,
+    *,
+    clock: Clock,
+    sleep: Callable[[float], None],
+    environ: Mapping[str, str],
+    progress: Callable[[Result], None] | None = None,
+) -> Report:
+    """Run the checks against a target.
+
+    Args:
+        clock: monotonic microseconds.
+        progress: called with each result as it comes, from one thread at a time.
+
+    Raises:
+        Unreachable: nobody answers, or no model can be chosen.
+    """
+    started_us = clock()
+    apis = options.apis or tuple(APIS)
+    target = Target(
+        options.base_url, options.key, models=dict(options.models), timeout_s=options.timeout_s,
+        clock=clock, sleep=sleep, environ=dict(environ),
+    )  # fmt: skip
+    choose(target, apis)
+    checks = select(apis, options.only)
+    used = [api for api in apis if any(check.api in (api, HTTP) for check in checks)]
+    missing = {api: why for api in used if (why := offered(target, api)) is not None}
+    target.first = next((api for api in apis if api not in missing), apis[0])
+    lock = threading.Lock()
+
+    def judge(check: Check) -> Result:
+        api = target.first if check.api == HTTP else check.api
+        result = _judge(check, target, missing.get(api), named=options.apis is not None)
+        if progress is not None:
+            with lock:
+                progress(result)
+        return result
+
+    with ThreadPoolExecutor(options.concurrency) as pool:
+        results = tuple(pool.map(judge, checks))
+    return Report(
+        base_url=options.base_url, key=options.key, origin=target.origin + target.prefix,
+        models={api: target.models[api] for api in used if api not in missing}, missing=missing,
+        results=results, spent=target.spent, duration_us=clock() - started_us,
+    )  # fmt: skip
+
+
+def _judge(check: Check, target: Target, missing: str | None, *, named: bool) -> Result:
+    """An API that was asked for by name must be there; any other may be absent."""
+    offers = check.id.endswith(".basics.offered")
+    if missing is not None and not (offers and named):
+        return Result(check=check, verdict=Verdict.SKIPPED, why=missing)
+    case = Case(target)
+    try:
+        check.run(case)
+    except Skipped as skipped:
+        return Result(check=check, verdict=Verdict.SKIPPED, why=str(skipped))
+    except Failed as failed:
+        return Result(
+            check=check, verdict=Verdict.FAILED, expected=failed.expected, got=failed.got,
+            reply=failed.reply or case.last,
+        )  # fmt: skip
+    except NoReply as error:
+        return Result(
+            check=check, verdict=Verdict.FAILED, expected="a reply", got=str(error), reply=case.last
+        )
+    return Result(check=check, verdict=Verdict.PASSED)
