@@ -16,6 +16,25 @@ SHOWN = 240
 """Characters of what was got that are shown."""
 
 
+LOSSES = "x-llm-router-losses"
+"""Where LLM Router declares what the model's provider has no word for; others have no such header."""
+
+LOSABLE: dict[str, frozenset[str]] = {
+    "stop sequences": frozenset({"stop", "stop_sequences", "stopSequences"}),
+    "n": frozenset({"n"}),
+    "logprobs": frozenset({"logprobs", "top_logprobs"}),
+    "parallel_tool_calls": frozenset({"parallel_tool_calls"}),
+    "tools": frozenset({"tools", "tool_choice"}),
+    "tool_choice required": frozenset({"tool_choice"}),
+    "legacy functions": frozenset({"function_call", "functions", "tool_choice"}),
+    "response_format json_object": frozenset({"response_format"}),
+    "response_format json_schema": frozenset({"response_format"}),
+    "JSON": frozenset({"response_format"}),
+    "schemas": frozenset({"response_format", "text"}),
+}
+"""What a feature is called there. A check of it that fails is then a skip, since the loss was declared."""
+
+
 class Severity(StrEnum):
     """How much a failure matters. ``must``: clients break. ``should``: clients are worse off."""
 
@@ -63,11 +82,17 @@ class Check:
 
 
 class Case:
-    """A check at work: it asks, it expects, it fails or skips by raising."""
+    """A check at work: it asks, it expects, it fails or skips by raising.
+
+    Attributes:
+        last: the reply that was looked at last.
+        lost: what the target declared that it cannot do; a failure is a skip then.
+    """
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self.last: Reply | None = None
+        self.lost = ""
 
     # asking
 
@@ -89,6 +114,9 @@ class Case:
         """
         reply = self.ask(api, body, stream=stream)
         if reply.ok:
+            lost = {entry.strip().partition(".")[0] for entry in (reply.header(LOSSES) or "").split(",")}
+            if lost & LOSABLE.get(feature, frozenset()):
+                self.lost = f"the target declares that it loses {feature} with this model"
             return reply
         said = f"{reply.status} {brief(reply.text)}"
         if feature and reply.status in (400, 403, 404, 405, 415, 422, 501):

@@ -21,6 +21,9 @@ NO_CHAT = re.compile(
 REASONS = re.compile(r"(^|/)o\d|think|reason|r1|gpt-5|magistral", re.IGNORECASE)
 
 
+SKILLS = frozenset({"tools", "vision", "json_schema"})
+
+
 class Unreachable(Exception):
     """The target does not answer, or not with anything that could be judged."""
 
@@ -71,11 +74,11 @@ def _kind(entry: Json) -> str:
 
 
 def _order(entry: Json) -> tuple[object, ...]:
-    """Cheap, able and quick first: tools and pictures, no reasoning, then the price, then the name."""
+    """Cheap, able and quick first: what is checked, no reasoning, then the price, then the name."""
     name: str = entry["id"]
     able = entry.get("capabilities")
     skills = set(able) if isinstance(able, list) else {k for k, v in (able or {}).items() if v}
-    lacks = 2 - len(skills & {"tools", "vision"}) if skills else 0
+    lacks = len(SKILLS - skills) if skills else 0
     reasons = bool(REASONS.search(name)) or "reasoning" in skills
     word = next((number for number, word in enumerate(CHEAP) if word in name), len(CHEAP))
     retired = entry.get("status") in ("deprecated", "shutdown")

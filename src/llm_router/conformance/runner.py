@@ -138,6 +138,8 @@ def _judge(check: Check, target: Target, missing: str | None, *, named: bool) ->
     except Skipped as skipped:
         return Result(check=check, verdict=Verdict.SKIPPED, why=str(skipped))
     except Failed as failed:
+        if case.lost:
+            return Result(check=check, verdict=Verdict.SKIPPED, why=case.lost)
         return Result(
             check=check, verdict=Verdict.FAILED, expected=failed.expected, got=failed.got,
             reply=failed.reply or case.last,

@@ -235,7 +235,7 @@ class Gateway:
     async def _no_route(self, request: Request, send: Send, methods: set[str]) -> None:
         shown = request.path[:200]
         error: RouterError
-        if methods:
+        if methods and not _names_verb(request):
             allowed = ", ".join(sorted(methods))
             error = MethodNotAllowed(f"{request.method} is not allowed for {shown}. Use {allowed}.")
             error.headers = (("allow", allowed),)
@@ -244,7 +244,21 @@ class Gateway:
                 f"There is no {request.method} {shown}. The OpenAI-compatible API begins at /v1, "
                 "for example POST /v1/chat/completions and GET /v1/models."
             )
-        await self.answer_error("openai_chat", error, send)
+        await self.answer_error(_spoken(request), error, send)
+
+
+def _names_verb(request: Request) -> bool:
+    """Whether the path asks for a method of a model (``models/x:verb``), which is no other way of reading it."""
+    return request.method == "POST" and ":" in request.path.rpartition("/")[2]
+
+
+def _spoken(request: Request) -> str:
+    """The dialect of a client that took a wrong path, by what only clients of that API send."""
+    if request.path.startswith("/v1beta/") or "x-goog-api-key" in request.headers:
+        return "gemini_generate"
+    if request.path.startswith("/v1/messages") or "anthropic-version" in request.headers:
+        return "anthropic_messages"
+    return "openai_chat"
 
 
 def credential(request: Request, parameter: str | None = None) -> bytes | None:
