@@ -230,6 +230,14 @@ ROUTES = RouteTable(
         ),
         Route(
             method="POST",
+            path="/v1/completions",
+            handler=_inference,
+            operation="chat",
+            dialect="openai_completions",
+            summary="OpenAI's legacy completions, streamed or not, for any chat model.",
+        ),
+        Route(
+            method="POST",
             path="/v1/embeddings",
             handler=_inference,
             operation="embed",

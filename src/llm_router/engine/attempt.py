@@ -128,6 +128,7 @@ class Attempts:
         if behind.place is not None:
             body, forwarded, lost = behind.place(body, forwarded, call.operation)
             losses += lost
+        losses = (*inspected.losses, *losses)
         if losses and track.admitted.strict:
             raise LossRefused(
                 "Strict mode: this request would lose something on its way to the model: "

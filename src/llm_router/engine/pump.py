@@ -78,7 +78,7 @@ class BridgedDelivery:
             check_count(len(reply.vectors), self._context.inputs)
         self.observed = observe(reply)
         self._losses: tuple[Loss, ...] = ()
-        if _may_lose(reply):
+        if _may_lose(reply, self._front):
             # Rare: what the encoder cannot say must be known before the record is written.
             self.finish(Bill(usage=None, cost_pusd=0, credits_remaining_pusd=0))
 
@@ -93,10 +93,12 @@ class BridgedDelivery:
         return self._losses
 
 
-def _may_lose(reply: events.Reply | EmbedReply) -> bool:
-    """Whether a reply holds something that another dialect than its own may have no word for."""
+def _may_lose(reply: events.Reply | EmbedReply, front: Spoken) -> bool:
+    """Whether a reply holds something that the client's dialect may have no word for."""
     if isinstance(reply, EmbedReply):
         return False
+    if not isinstance(front, Dialect):  # made for clients alone, and poorer than any provider's
+        return True
     return bool(reply.opaque) or any(isinstance(p, chat.Opaque) for c in reply.choices for p in c.parts)
 
 

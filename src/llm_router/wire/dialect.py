@@ -122,6 +122,7 @@ class Inspected(msgspec.Struct, kw_only=True):
         tree: the dialect's own parse, for its decode_request and edit_request. Not to be changed.
         echo: for :attr:`ReplyContext.echo`.
         keeps_state: the gateway keeps what the request asks to be kept: the provider is asked for none.
+        losses: what is lost whoever answers.
     """
 
     model: str
@@ -145,6 +146,7 @@ class Inspected(msgspec.Struct, kw_only=True):
     service_tier: str | None = None
     echo: dict[str, msgspec.Raw] = {}
     keeps_state: bool = False
+    losses: tuple[Loss, ...] = ()
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from llm_router.wire.completions import FRONT as COMPLETIONS
 from llm_router.wire.dialect import Behind, Dialect, Front
 from llm_router.wire.dialects.registry import DIALECTS
 from llm_router.wire.embeddings import cohere, gemini, ollama, openai
@@ -42,6 +43,7 @@ SPOKEN: Mapping[str, Behind[Any, Any] | Dialect[Any, Any] | Front[Any, Any]] = M
         **DIALECTS,
         **{form.name: form for form in _EMBEDDINGS.values()},
         "gemini_embed_one": gemini.ONE,
+        COMPLETIONS.name: COMPLETIONS,
     }
 )
 """Everything that is spoken, in front or behind, by name: the engine's table."""
