@@ -30,6 +30,7 @@ from llm_router.adapters.ids import new_exchange_id
 from llm_router.adapters.keymaker import new_id, new_key_text
 from llm_router.adapters.memory.counters import MemoryCounters
 from llm_router.adapters.sqlite.responses import SqliteResponses
+from llm_router.adapters.sqlite.side_car import SqliteSideCar
 from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.adapters.telemetry import AccessLog, NoTelemetry
 from llm_router.adapters.upstream.client import LeanUpstream
@@ -160,9 +161,10 @@ class Server:
             stack.push_async_callback(upstream.close)
             tokens = GoogleTokens()
             stack.push_async_callback(tokens.close)
-            engine = self._engine = self._build_engine(store, upstream, tokens)
+            side_car = await self._open_side_car(stack)
+            engine = self._engine = self._build_engine(store, upstream, tokens, side_car)
             stack.push_async_callback(engine.close)
-            context = self._operations(store)
+            context = self._operations(store, side_car)
             first = await first_run(context)
             control = await serve_control(settings.data_dir, lambda c, a: dispatch(c, a, context))
             stack.push_async_callback(control.close)
@@ -205,6 +207,16 @@ class Server:
         stack.push_async_callback(background.close)
         return background
 
+    async def _open_side_car(self, stack: contextlib.AsyncExitStack) -> SqliteSideCar | None:
+        settings, folder = self._settings.side_car, self._settings.server.data_dir
+        if not settings.enabled:
+            return None
+        side_car = await SqliteSideCar.of_folder(
+            folder, bytes_max=settings.bytes_max, ttl_s=settings.ttl_s, clock=self._clock
+        )
+        stack.push_async_callback(side_car.close)
+        return side_car
+
     async def _start_overlay(self, stack: contextlib.AsyncExitStack) -> None:
         """Start the sandbox and the local model as asked. Neither is imported when it is not."""
         overlay = self._overlay
@@ -229,7 +241,13 @@ class Server:
             overlay = msgspec.structs.replace(overlay, local=local.catalog_entries(), local_key=local.key)
         self._overlay = overlay
 
-    def _build_engine(self, store: SqliteStore, upstream: LeanUpstream, tokens: GoogleTokens) -> Engine:
+    def _build_engine(
+        self,
+        store: SqliteStore,
+        upstream: LeanUpstream,
+        tokens: GoogleTokens,
+        side_car: SqliteSideCar | None,
+    ) -> Engine:
         fetch = self._settings.fetch
         return Engine(
             state=self._state(),
@@ -245,9 +263,10 @@ class Server:
             telemetry=AccessLog() if self._settings.server.access_log else NoTelemetry(),
             new_id=new_exchange_id,
             tokens=tokens,
+            side_car=side_car,
         )
 
-    def _operations(self, store: SqliteStore) -> Context:
+    def _operations(self, store: SqliteStore, side_car: SqliteSideCar | None) -> Context:
         return Context(
             keyring=store,
             books=store,
@@ -258,6 +277,7 @@ class Server:
             new_id=new_id,
             starting_pusd=self._settings.credits.starting_pusd,
             reload=self._reload,
+            side_car=side_car,
         )
 
     def _running(self) -> Engine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -263,6 +263,29 @@ class Client(Protocol):
 
     async def beat(self, status: int, headers: list[tuple[bytes, bytes]], data: bytes) -> None:
         """Start if not started, and send ``data``, unless other bytes are being sent right now."""
+        ...
+
+
+class SideCar(Protocol):
+    """State that a provider wants back and that clients do not carry: sealed, bounded, for a time.
+
+    Losing a value is never an error. An account reaches its own values only.
+    """
+
+    def owns(self, account: str) -> bool:
+        """Whether anything may be kept for the account. In memory."""
+        ...
+
+    def put(self, account: str, names: Sequence[bytes], value: bytes, now_ms: int) -> None:
+        """Keep ``value`` under all of its names (at least one). Readable at once, written behind."""
+        ...
+
+    async def get(self, account: str, names: Sequence[bytes], now_ms: int) -> dict[bytes, bytes | None]:
+        """What is known of the names: the value, or None for one that is kept no more."""
+        ...
+
+    async def forget(self, account: str) -> None:
+        """Delete all that is kept for the account; returns when it is gone from the disk too."""
         ...
 
 

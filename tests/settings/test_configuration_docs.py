@@ -21,6 +21,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[limits]": tables.LimitsTable,
     "[fetch]": tables.FetchTable,
     "[responses]": tables.ResponsesTable,
+    "[side_car]": tables.SideCarTable,
     "[providers.ID]": tables.ProviderTable,
     "[[providers.ID.quirks]]": tables.QuirkTable,
     "[[providers.ID.also]]": tables.WayTable,

@@ -55,6 +55,8 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             from llm_router.cli.config import check
 
             return check
+        case ("forget", _):
+            return forget
         case (command, action):
             return _OPERATIONS[str(command), str(action)]
 
@@ -170,6 +172,17 @@ def show_credits(arguments: argparse.Namespace) -> int:
         print_json(result)
     else:
         print(f"The account {result['account']} has {_dollars(result)} left.")
+    return 0
+
+
+def forget(arguments: argparse.Namespace) -> int:
+    from llm_router.cli.world import run_command
+
+    result = run_command(arguments, "forget", {"account": arguments.account})
+    if arguments.json:
+        print_json(result)
+    else:
+        print(f"Nothing is kept of the conversations of {result['account']} any more.")
     return 0
 
 

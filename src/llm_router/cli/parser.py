@@ -43,6 +43,10 @@ def build_parser() -> Parser:
     _add_serve(commands, _where("simulated providers answer, without any key"))
     _add_keys(commands, where, output)
     _add_credits(commands, where, output)
+    forget = commands.add_parser(
+        "forget", parents=[where, output], help="delete what is kept of an account's conversations"
+    )
+    forget.add_argument("--account", required=True, help="whose")
     models = commands.add_parser("models", parents=[where, output], help="list models with their prices")
     models.add_argument("--all", action="store_true", help="those that cannot be called too")
     _add_config(commands, where, output)

@@ -6,8 +6,11 @@ import argparse
 import asyncio
 import os
 import sqlite3
+import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
+
+import msgspec
 
 from llm_router.adapters.clock import SystemClock
 from llm_router.adapters.control import call_control
@@ -69,6 +72,7 @@ async def _run_here(
         active = offer.active()  # reads credentials too, so that it knows of every problem
         return models_page(offer.snapshot(), active, clock.now_ms() // 1000)
     from llm_router.adapters.sqlite.schema import StoreError
+    from llm_router.adapters.sqlite.side_car import SqliteSideCar
     from llm_router.adapters.sqlite.store import SqliteStore
 
     data_dir = place.server.data_dir
@@ -97,7 +101,13 @@ async def _run_here(
             new_id=new_id,
             starting_pusd=place.credits.starting_pusd,
         )
-        return await dispatch(command, values, context)
+        if command != "forget":
+            return await dispatch(command, values, context)
+        side_car = await SqliteSideCar.of_folder(data_dir, bytes_max=sys.maxsize, ttl_s=1, clock=clock)
+        try:
+            return await dispatch(command, values, msgspec.structs.replace(context, side_car=side_car))
+        finally:
+            await side_car.close()
     finally:
         await store.close()
 
@@ -159,7 +169,7 @@ def find_place(arguments: argparse.Namespace) -> Place:
     except ConfigError:
         # Keys and credits may be looked after where the variables of the providers' keys are not set.
         Offer(arguments, SystemClock().now_ms()).settings(
-            secrets=arguments.command not in ("keys", "credits")
+            secrets=arguments.command not in ("keys", "credits", "forget")
         )
         raise
 

@@ -14,9 +14,11 @@ from llm_router.domain.record import AttemptRecord
 from llm_router.engine import pump
 from llm_router.engine.credentials import addressed, credential_headers, credential_of, sent_secret, signed
 from llm_router.engine.intake import redact_error
+from llm_router.engine.recall import Recall
 from llm_router.engine.tracks import Track
 from llm_router.ports import Clock, Deadlines, Fetcher, Tokens, Upstream, UpstreamReply, UpstreamRequest
 from llm_router.routing.plan import Candidate
+from llm_router.wire.chat import ChatRequest
 from llm_router.wire.dialect import Behind, Dialect, Fetched, Target
 from llm_router.wire.inline import inline_media
 from llm_router.wire.placement import placed
@@ -57,7 +59,9 @@ class Attempts:
         fetcher: Fetcher,
         clock: Clock,
         tokens: Tokens | None = None,
+        recall: Recall | None = None,
     ) -> None:
+        self._recall = recall
         self._dialects = dialects
         self._upstream = upstream
         self._fetcher = fetcher
@@ -75,6 +79,7 @@ class Attempts:
         track.delivery = None
         track.losses.clear()
         track.sent_secret = None
+        track.heard, track.heard_bytes = None if self._recall is None else [], 0
         attempt = _Attempt(
             candidate=candidate, started_ms=self._clock.now_ms(), started_us=self._clock.monotonic_us()
         )
@@ -116,26 +121,30 @@ class Attempts:
             knows=provider.knows,
         )
         fetched = await self._fetch(track, provider) if inspected.media_urls else {}
-        if candidate.same_dialect:
+        restored: ChatRequest | None = None
+        if self._recall is not None:
+            inspected, restored, target = await self._recall.restore(track, candidate, target, inspected)
+        if candidate.same_dialect and restored is None:
             assert isinstance(call.dialect, Dialect)  # a front alone is never what a provider speaks
             body, losses = call.dialect.edit_request(inspected, target, fetched)
         else:
             if track.canonical is None:
                 track.canonical = call.dialect.decode_request(inspected)
-            canonical = inline_media(track.canonical, fetched) if fetched else track.canonical
+            canonical = restored if restored is not None else track.canonical
+            canonical = inline_media(canonical, fetched) if fetched else canonical
             body, losses = behind.encode_request(canonical, target)
         forwarded = _forwarded(track, behind) if candidate.same_dialect else {}
         if behind.place is not None:
             body, forwarded, lost = behind.place(body, forwarded, call.operation)
             losses += lost
-        losses = (*inspected.losses, *losses)
+        losses = (*inspected.losses, *track.losses, *losses)
         if losses and track.admitted.strict:
             raise LossRefused(
                 "Strict mode: this request would lose something on its way to the model: "
                 + "; ".join(f"{loss.field} ({loss.why})" for loss in losses),
                 param=losses[0].field,
             )
-        track.note_losses(losses)
+        track.losses[:] = losses
         secret = await credential_of(provider, track.state.provider_keys.get(provider.id), self._tokens)
         track.sent_secret = sent_secret(provider, secret)
         url = behind.upstream_url(

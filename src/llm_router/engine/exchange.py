@@ -29,6 +29,7 @@ from llm_router.domain.errors import (
 from llm_router.engine import admit, pump, settle
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import Attempts
+from llm_router.engine.recall import Recall
 from llm_router.engine.state import State
 from llm_router.engine.tracks import Track, reply_headers
 from llm_router.engine.upkeep import Upkeep
@@ -39,6 +40,7 @@ from llm_router.ports import (
     Counters,
     Fetcher,
     Keyring,
+    SideCar,
     Telemetry,
     Tokens,
     Upstream,
@@ -67,6 +69,7 @@ class Engine:
         telemetry: Telemetry,
         new_id: Callable[[], str],
         tokens: Tokens | None = None,
+        side_car: SideCar | None = None,
     ) -> None:
         self.state = state
         self.dialects = dialects
@@ -79,7 +82,8 @@ class Engine:
         self.upstream = upstream
         behind = {name: dialect for name, dialect in dialects.items() if isinstance(dialect, Behind)}
         self.tokens = tokens
-        self._attempts = Attempts(behind, upstream, fetcher, clock, tokens)
+        self._recall = None if side_car is None else Recall(side_car, behind, clock)
+        self._attempts = Attempts(behind, upstream, fetcher, clock, tokens, self._recall)
         self._upkeep = Upkeep(books)
         self._running: dict[asyncio.Task[object], Track] = {}
 
@@ -225,6 +229,8 @@ class Engine:
             if error is None:  # else nothing is to be charged, and that error is the one to tell
                 track.error = error = failure
         if error is None and bill is not None and track.delivery is not None:
+            if self._recall is not None:  # before the end is told: the next turn may come at once
+                self._recall.remember(track)
             data = track.delivery.finish(bill)
             track.note_losses(track.delivery.losses())
             if not client.started:
@@ -284,6 +290,8 @@ class Engine:
         """Resolve what is still open. Runs on every way out."""
         if track.error is None and not (track.settled or track.gone):
             track.error = ServerError("The gateway met an unforeseen error.")  # it is being raised now
+        if self._recall is not None and track.error is None:
+            self._recall.remember(track)  # of a client that left when the turn was whole
         try:
             if not track.settled:
                 await self._settle(track)

@@ -20,7 +20,7 @@ from llm_router.domain.errors import InvalidRequest, ModelNotFound, NotFound
 from llm_router.domain.key import Key, Limits, key_digest
 from llm_router.domain.money import MAX_PUSD, format_usd, parse_usd
 from llm_router.engine.moments import iso_time, parse_expiry
-from llm_router.ports import Books, Clock, Keyring
+from llm_router.ports import Books, Clock, Keyring, SideCar
 
 DEFAULT_ACCOUNT = "default"
 FIRST_KEY_NAME = "first key"
@@ -53,6 +53,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         snapshot: the catalogue of now; active: ids of the providers that can be called now.
         new_key_text, new_id: from :mod:`llm_router.adapters.keymaker`.
         starting_pusd: credit of the account of the very first key.
+        side_car: what is kept of conversations; None where that is switched off.
         reload: reads the configuration again and says what came of it; None where no gateway runs.
     """
 
@@ -65,6 +66,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     new_id: Callable[[str], str]
     starting_pusd: int
     reload: Callable[[], Awaitable[Mapping[str, object]]] | None = None
+    side_car: SideCar | None = None
 
 
 class _Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,6 +111,12 @@ class ShowCredits(_Arguments, frozen=True, kw_only=True):
     account: str = DEFAULT_ACCOUNT
 
 
+class Forget(_Arguments, frozen=True, kw_only=True):
+    """``forget``."""
+
+    account: str
+
+
 class Nothing(_Arguments, frozen=True, kw_only=True):
     """A command without arguments."""
 
@@ -143,6 +151,8 @@ async def dispatch(command: str, arguments: Mapping[str, object], context: Conte
             return await add_credits(_read(AddCredits, arguments), context)
         case "credits.show":
             return await show_credits(_read(ShowCredits, arguments), context)
+        case "forget":
+            return await forget(_read(Forget, arguments), context)
         case "models":
             _read(Nothing, arguments)
             return list_models(context)
@@ -243,6 +253,24 @@ async def show_credits(arguments: ShowCredits, context: Context) -> Result:
     if not keys and context.books.available(account) == 0:
         raise NotFound(f"there is no account '{account}': it has neither a key nor credits")
     return {"account": account, "credits_remaining": _remaining(account, context), "keys": len(keys)}
+
+
+async def forget(arguments: Forget, context: Context) -> Result:
+    """Delete what is kept of an account's conversations. Keys, credits and records stay.
+
+    Raises:
+        InvalidRequest: nothing is kept by this gateway.
+        ServerError: it could not be deleted.
+    """
+    account = _account(arguments.account)
+    if context.side_car is None:
+        raise InvalidRequest(
+            "this gateway keeps nothing (side_car.enabled is false); what it kept before is the file "
+            "side-car.db of its data folder, which you can delete",
+            code="side_car_disabled",
+        )
+    await context.side_car.forget(account)
+    return {"account": account, "forgotten": True}
 
 
 def list_models(context: Context) -> Result:

@@ -21,6 +21,9 @@ from llm_router.wire.relay import BridgeRelay
 SNIFF_BYTES_MAX = 64
 """How many leading blanks are skipped to see whether a body is JSON or an event stream."""
 
+HEARD_BYTES_MAX = 8 * 1024 * 1024
+"""Larger replies are not remembered."""
+
 REST_S = 0.05
 REST_BYTES_MAX = 64 * 1024
 """How long, and for how much, what follows the end marker is waited for."""
@@ -140,6 +143,7 @@ async def stream(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, c
     else:
         relay = BridgeRelay(behind.stream_decoder(), front.stream_encoder(context))
     track.delivery = StreamDelivery(relay)
+    track.hear(head, HEARD_BYTES_MAX)
     seen, waited_us = relay.observed, clock.monotonic_us()
     await _forward(track, relay.feed(head), clock)
     while not (seen.ended or seen.error):
@@ -148,6 +152,7 @@ async def stream(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, c
             await _forward(track, relay.close(), clock)
             break
         track.upstream_us += clock.monotonic_us() - waited_us
+        track.hear(chunk, HEARD_BYTES_MAX)
         await _forward(track, relay.feed(chunk), clock)
         waited_us = clock.monotonic_us()
     if seen.error is not None:
@@ -206,6 +211,7 @@ async def whole(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, cl
     finally:
         track.upstream_us += clock.monotonic_us() - began_us
     body = redact_body(body, track.sent_secret)
+    track.hear(body, HEARD_BYTES_MAX)
     start = body[: SNIFF_BYTES_MAX * 4].lstrip()
     if start.startswith((b"data:", b"event:", b":")):
         decoder = behind.stream_decoder()

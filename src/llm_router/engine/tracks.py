@@ -49,6 +49,8 @@ class Track(msgspec.Struct, kw_only=True):
         upstream_us: time spent waiting for providers, which is not our overhead.
         release: what the counters have to give back.
         sent_secret: what of a credential went to the provider of the attempt, and so may come back.
+        heard: the provider's answer so far, where it may hold state to remember; found: what is known
+            of earlier turns (see engine/recall.py).
     """
 
     id: str
@@ -80,6 +82,18 @@ class Track(msgspec.Struct, kw_only=True):
     sent_secret: str | None = None
     upstream_headers: dict[str, str] = msgspec.field(default_factory=dict)
     record: ExchangeRecord | None = None
+    heard: list[bytes] | None = None
+    heard_bytes: int = 0
+    found: object = None
+
+    def hear(self, data: bytes, bytes_max: int) -> None:
+        """Note what the provider said, as far as it may be remembered."""
+        if self.heard is not None:
+            self.heard_bytes += len(data)
+            if self.heard_bytes > bytes_max:
+                self.heard = None
+            else:
+                self.heard.append(data)
 
     def payer(self) -> Payer:
         """On whose behalf it spends. The key must be known."""

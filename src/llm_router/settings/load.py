@@ -25,6 +25,7 @@ from llm_router.settings.result import (
     ServeOptions,
     ServerSettings,
     Settings,
+    SideCarSettings,
 )
 from llm_router.settings.schema import (
     CreditsTable,
@@ -122,6 +123,11 @@ def load(
         ),
         fetch=_fetch(table.fetch),
         responses=_responses(table.responses),
+        side_car=SideCarSettings(
+            enabled=table.side_car.enabled,
+            ttl_s=table.side_car.ttl_s,
+            bytes_max=table.side_car.bytes_max,
+        ),
         providers=tuple(signer.providers.values()),
         provider_keys=signer.keys,
         inactive=signer.inactive,

@@ -12,6 +12,7 @@ _AT_START = {
     "server": ("host", "port", "data_dir", "body_bytes_max", "drain_s", "concurrency_max", "access_log"),
     "responses": ("store", "retention_days", "bytes_max", "background_max"),
     "fetch": ("bytes_max", "timeout_s", "allow_hosts"),
+    "side_car": ("enabled", "ttl_s", "bytes_max"),
 }
 """Keys that are read once, when the gateway starts."""
 

@@ -94,6 +94,14 @@ class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
     background_max: int
 
 
+class SideCarSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of the models' turns that clients do not send back."""
+
+    enabled: bool
+    ttl_s: int
+    bytes_max: int
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that an operator configures, checked and resolved.
 
@@ -114,6 +122,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     fetch: FetchSettings
     responses: ResponseSettings
+    side_car: SideCarSettings
     providers: tuple[Provider, ...]
     provider_keys: Mapping[str, Secret]
     inactive: Mapping[str, str]

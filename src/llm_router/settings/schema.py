@@ -72,6 +72,12 @@ class ResponsesTable(Table, frozen=True, kw_only=True):
     background_max: Count = 100
 
 
+class SideCarTable(Table, frozen=True, kw_only=True):
+    enabled: bool = True
+    ttl_s: Annotated[int, msgspec.Meta(ge=1, le=31_536_000)] = 7 * 86_400
+    bytes_max: Bytes = 256 * 1024 * 1024
+
+
 class QuirkTable(Table, frozen=True, kw_only=True):
     edit: EditKind
     field: str
@@ -176,5 +182,6 @@ class FileTable(Table, frozen=True, kw_only=True):
     limits: LimitsTable = LimitsTable()
     fetch: FetchTable = FetchTable()
     responses: ResponsesTable = ResponsesTable()
+    side_car: SideCarTable = SideCarTable()
     providers: dict[str, ProviderTable] = {}
     models: dict[str, ModelTable] = {}

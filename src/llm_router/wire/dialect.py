@@ -23,7 +23,7 @@ import msgspec
 from llm_router.domain.errors import RouterError, UpstreamError
 from llm_router.domain.model import Capabilities, Knowledge, Quirk
 from llm_router.domain.usage import Usage
-from llm_router.wire.chat import ChatRequest
+from llm_router.wire.chat import ChatRequest, Part
 from llm_router.wire.events import Event, Reply
 from llm_router.wire.loss import Loss
 
@@ -267,6 +267,8 @@ class Behind(msgspec.Struct, Generic[Asked, Answered], frozen=True, kw_only=True
         upstream_headers(stream): headers the dialect asks for beside auth.
         json_lines: its streams are lines of JSON, so that an opening brace is no sign of a whole reply.
         forwards: headers of a client of the same dialect that go on to the provider.
+        state_members(data): of a whole reply or stream, by choice, members of the message that must
+            come back verbatim; None where the canonical parts are exact. Never raises.
         place(body, headers, operation): the body and the forwarded headers as the platform takes them
             that the dialect lives on, and what was lost by it.
         unframe(): where the platform wraps the stream; see :mod:`wire.placement` for both.
@@ -281,6 +283,7 @@ class Behind(msgspec.Struct, Generic[Asked, Answered], frozen=True, kw_only=True
     upstream_headers: Callable[[bool], tuple[tuple[str, str], ...]]
     json_lines: bool = False
     forwards: tuple[str, ...] = ()
+    state_members: Callable[[bytes], dict[int, dict[str, msgspec.Raw]]] | None = None
     place: (
         Callable[[bytes, Mapping[str, str], str], tuple[bytes, dict[str, str], tuple[Loss, ...]]] | None
     ) = None
@@ -302,6 +305,8 @@ class Dialect(Behind[Asked, Answered], Generic[Asked, Answered], frozen=True, kw
         reply_id_prefix: how the ids of its replies begin; a provider's id that begins so is kept.
         inspect_count_tokens: as inspect, for a request whose tokens are only to be counted; None where
             the dialect has no such operation.
+        restored(inspected, turns): the client's own request with opaque state put back into messages,
+            by their place; None where it is decoded and encoded for that.
         heartbeat: bytes that tell a waiting stream reader "still there" and nothing else.
         key_parameter: the query parameter in which its clients may send their key.
     """
@@ -317,6 +322,7 @@ class Dialect(Behind[Asked, Answered], Generic[Asked, Answered], frozen=True, kw
     encode_error: Callable[[RouterError, str], bytes]
     reply_id_prefix: str = ""
     inspect_count_tokens: Callable[[bytes, str | None, bool | None], Inspected] | None = None
+    restored: Callable[[Inspected, Mapping[int, tuple[Part, ...]]], Inspected] | None = None
     heartbeat: bytes = b": heartbeat\n\n"
     key_parameter: str | None = None
 

@@ -16,6 +16,7 @@ from llm_router.wire.dialects.openai_chat.edit import edit_request
 from llm_router.wire.dialects.openai_chat.encoder import ChatStreamEncoder
 from llm_router.wire.dialects.openai_chat.errors import decode_error, encode_error
 from llm_router.wire.dialects.openai_chat.inspect import inspect
+from llm_router.wire.dialects.openai_chat.kept import restored, state_members
 from llm_router.wire.dialects.openai_chat.parts import NAME
 from llm_router.wire.dialects.openai_chat.passing import PassRelay, pass_reply
 from llm_router.wire.dialects.openai_chat.reply import decode_reply, encode_reply
@@ -56,6 +57,8 @@ DIALECT = Dialect(
     encode_error=encode_error,
     upstream_url=upstream_url,
     upstream_headers=upstream_headers,
+    state_members=state_members,
+    restored=restored,
 )
 
 __all__ = ["DIALECT"]

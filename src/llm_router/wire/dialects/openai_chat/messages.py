@@ -18,6 +18,7 @@ from llm_router.wire.chat import (
     ToolResult,
 )
 from llm_router.wire.dialect import Target
+from llm_router.wire.dialects.openai_chat.kept import members_of
 from llm_router.wire.dialects.openai_chat.lenient import load_object
 from llm_router.wire.dialects.openai_chat.parts import (
     NAME,
@@ -27,6 +28,7 @@ from llm_router.wire.dialects.openai_chat.parts import (
     is_own,
     text_signature_detail,
 )
+from llm_router.wire.kept import MEMBERS
 from llm_router.wire.loss import Loss
 from llm_router.wire.media import data_url, decode_text
 
@@ -166,6 +168,7 @@ class Writer:
         thoughts: list[str] = []
         calls: list[dict[str, Any]] = []
         details: list[dict[str, Any]] = []
+        kept: dict[str, Any] = {}
         message: dict[str, Any] = {"role": "assistant"}
         for part in parts:
             match part:
@@ -189,6 +192,8 @@ class Writer:
                     self._lose(f"messages.{part.form}", "the provider takes no media in the model's turns")
                 case Opaque() if part.dialect != NAME:
                     self._lose(part.name, "only the provider's own API has a form for it")
+                case Opaque() if part.name == MEMBERS:
+                    kept |= members_of(part)
         text = "".join(texts)
         message["content"] = text if text or not (calls or refusals) else None
         if refusals:
@@ -199,7 +204,7 @@ class Writer:
             message["reasoning_details"] = details
         if calls:
             message["tool_calls"] = calls
-        return message
+        return message | kept
 
     def _call(self, part: ToolCall) -> dict[str, Any]:
         """A call; a signature of Gemini only for those who know it in OpenAI's form."""

@@ -1,0 +1,59 @@
+"""Sealing of what is kept for an account: nobody reads it, moves it to another account or changes it.
+
+Keys come from the secret of the installation by HKDF (RFC 5869), one for each use. A value is
+encrypted with AES-256-GCM and bound, as associated data, to its account and to the key under which
+it is kept.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+NONCE_BYTES = 12
+KEY_BYTES = 16
+"""Of the keys that name a kept value: enough that no two meet by chance."""
+
+
+class Sealer:
+    """Names and seals the values of one store. ``purpose`` keeps stores of one secret apart."""
+
+    def __init__(self, secret: bytes, purpose: str) -> None:
+        self._names = _derived(secret, f"{purpose} names")
+        self._cipher = AESGCM(_derived(secret, f"{purpose} values"))
+
+    def owner(self, account: str) -> bytes:
+        """What stands for the account beside its values."""
+        return self._digest(b"owner", account, b"")
+
+    def key(self, account: str, name: bytes) -> bytes:
+        """The key of a value that the account knows as ``name``."""
+        return self._digest(b"value", account, name)
+
+    def seal(self, account: str, key: bytes, value: bytes) -> bytes:
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, value, _bound(account, key))
+
+    def open(self, account: str, key: bytes, sealed: bytes) -> bytes | None:
+        """The value; None if it is not one that was sealed for this account under this key."""
+        try:
+            return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], _bound(account, key))
+        except (InvalidTag, ValueError):
+            return None
+
+    def _digest(self, use: bytes, account: str, name: bytes) -> bytes:
+        return hmac.digest(self._names, use + _bound(account, name), "sha256")[:KEY_BYTES]
+
+
+def _bound(account: str, rest: bytes) -> bytes:
+    text = account.encode("utf-8", "surrogatepass")
+    return len(text).to_bytes(4, "big") + text + rest
+
+
+def _derived(secret: bytes, info: str) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=f"llm-router {info}".encode()).derive(secret)
