@@ -11,7 +11,7 @@ import msgspec
 
 from llm_router.domain.errors import RouterError
 from llm_router.ports import Clock
-from llm_router.sandbox import anthropic, gemini, openai
+from llm_router.sandbox import anthropic, embedding, gemini, openai
 from llm_router.sandbox.directives import Fault
 from llm_router.sandbox.form import SIMULATED_HEADER, Call, Form, Headers, Trouble
 from llm_router.sandbox.metering import PromptCache, meter, prompt_tokens
@@ -113,6 +113,8 @@ class Sandbox:
                 _, request = _decode(exchange, body, query, counting=True)
                 counted = form.counted(prompt_tokens(request))
                 await connection.send_whole(200, head, msgspec.json.encode(counted))
+            case "embed":
+                await self._embed(exchange, body, connection)
             case "chat":
                 inspected, request = _decode(exchange, body, query)
                 await self._chat(exchange, inspected, request, connection)
@@ -152,6 +154,21 @@ class Sandbox:
             await send_stream(connection, form, head, reply, context, faults, failure, slow_s)
         else:
             await _send_whole(connection, form, head, reply, context, faults)
+
+    async def _embed(self, exchange: Exchange, body: bytes, connection: Connection) -> None:
+        """Vectors, or what an order in one of the texts says."""
+        form = exchange.form
+        try:
+            asked = embedding.read(exchange.call.format, body, exchange.call.model)
+        except RouterError as error:
+            raise Refused(Trouble(status=error.status, message=error.message, param=error.param)) from error
+        except msgspec.MsgspecError as error:
+            raise Refused(Trouble(status=400, message=f"The body is wrong: {error}.")) from error
+        faults = self._faults(Prompt(asked.as_chat()), exchange.names)
+        for kind in ("error", "overloaded", "too-long"):
+            if kind in faults:
+                raise Refused(_ordered(form, faults[kind]))
+        await _send_faulty(connection, _headers(form, exchange.request_id), embedding.answer(asked), faults)
 
     def _faults(self, prompt: Prompt, names: frozenset[str]) -> dict[str, Fault]:
         """The ordered faults that concern this place and this try, by kind."""
@@ -248,7 +265,11 @@ async def _send_whole(
     bill = Bill(usage=reply.usage, cost_pusd=0, credits_remaining_pusd=0)
     body, _ = form.dialect.encode_reply(reply, context, bill)
     mended = form.mend(msgspec.json.decode(body), context.model, reply.usage is not None)
-    body = msgspec.json.encode(mended)
+    await _send_faulty(connection, head, msgspec.json.encode(mended), faults)
+
+
+async def _send_faulty(connection: Connection, head: Headers, body: bytes, faults: dict[str, Fault]) -> None:
+    """Send a whole reply as it was ordered: late, broken, cut, or well."""
     if "stall" in faults:
         await connection.pause(faults["stall"].seconds)
     if "malformed" in faults:

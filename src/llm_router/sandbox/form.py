@@ -26,11 +26,13 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         operation: "chat", "count_tokens", "models" (the list) or "model" (one of it).
         model: named by the path, where the provider's API does so.
         stream: as the path says; None where the body says it.
+        format: the wire format of an embedding, by its name.
     """
 
-    operation: Literal["chat", "count_tokens", "models", "model"]
+    operation: Literal["chat", "embed", "count_tokens", "models", "model"]
     model: str | None = None
     stream: bool | None = None
+    format: str = ""
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):

@@ -51,6 +51,10 @@ def _find(method: str, path: str) -> Call | None:
             return Call(operation="chat", model=name, stream=False)
         case "streamGenerateContent":
             return Call(operation="chat", model=name, stream=True)
+        case "embedContent":
+            return Call(operation="embed", model=name, format="gemini_embed_one")
+        case "batchEmbedContents":
+            return Call(operation="embed", model=name, format="gemini_embeddings")
         case "countTokens":
             return Call(operation="count_tokens", model=name, stream=False)
     return None

@@ -23,6 +23,10 @@ _TYPES = {403: "invalid_request_error", 408: "server_error", 409: "invalid_reque
 def _find(method: str, path: str) -> Call | None:
     if (method, path) == ("POST", "chat/completions"):
         return Call(operation="chat")
+    if (method, path) == ("POST", "embeddings"):
+        return Call(operation="embed", format="openai_embeddings")
+    if (method, path) == ("POST", "v2/embed"):  # Cohere has this beside its compatible form
+        return Call(operation="embed", format="cohere_embed")
     if (method, path) == ("GET", "models"):
         return Call(operation="models")
     if method == "GET" and path.startswith("models/"):
