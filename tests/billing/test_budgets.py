@@ -154,7 +154,7 @@ class BudgetModel(RuleBasedStateMachine):
             budget(Scope.SESSION, "acme", 40, Window.LIFETIME),
         ]
         self.ledger = ledger(*self.budgets)
-        self.now_ms = 1_700_000_000_000
+        self.began_ms = self.now_ms = 1_700_000_000_000
         self.uses: dict[str, tuple[Payer, int, int]] = {}  # admitted_ms, amount held or charged
         self.open: list[str] = []
 
@@ -172,6 +172,10 @@ class BudgetModel(RuleBasedStateMachine):
                 inside = begin <= at_ms < end
             total += amount if inside else 0
         return total
+
+    def may_have_ended(self, each: Budget, session: str | None) -> bool:
+        idle = self.now_ms - self.began_ms >= SESSION_IDLE_MS
+        return each.scope is Scope.SESSION and (session is None or idle)
 
     @staticmethod
     def concerns(each: Budget, payer: Payer, session: str | None) -> bool:
@@ -193,7 +197,7 @@ class BudgetModel(RuleBasedStateMachine):
         id_ = f"e{len(self.uses)}"
         affordable = self.ledger.affordable(payer, self.now_ms)
         for each in self.budgets:
-            if self.concerns(each, payer, session) and (each.scope is not Scope.SESSION or session):
+            if self.concerns(each, payer, session) and not self.may_have_ended(each, session):
                 assert affordable <= max(0, each.amount_pusd - self.used(each, self.now_ms, session))
         try:
             self.ledger.hold(id_, payer, amount, self.now_ms)
@@ -226,6 +230,8 @@ class BudgetModel(RuleBasedStateMachine):
         for each in self.budgets:
             sessions = ("s1", "s2") if each.scope is Scope.SESSION else (None,)
             for session in sessions:
+                if self.may_have_ended(each, session):
+                    continue
                 assert all(self.used(each, end, session) <= each.amount_pusd for end in ends)
 
     @invariant()

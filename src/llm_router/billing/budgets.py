@@ -41,11 +41,12 @@ class Spend(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Cell:
-    __slots__ = ("held", "spent")
+    __slots__ = ("held", "open", "spent")
 
     def __init__(self) -> None:
         self.spent = 0
         self.held = 0
+        self.open = 0  # holds that are counted here, those of nothing too
 
 
 class _Meter:
@@ -87,17 +88,18 @@ class _Meter:
         first = bucket - SLICES if self._slice_ms else bucket
         return sorted(b for b in self.cells if first <= b <= bucket)
 
-    def add(self, bucket: int, spent: int, held: int) -> None:
+    def add(self, bucket: int, *, spent: int = 0, held: int = 0, opened: int = 0) -> None:
         cell = self.cells.get(bucket)
         if cell is None:
             cell = self.cells[bucket] = _Cell()
         cell.spent += spent
         cell.held += held
+        cell.open += opened
 
     def prune(self, bucket: int) -> None:
         """Forget what no window from now on can hold."""
         oldest = bucket - 2 * SLICES if self._slice_ms else bucket
-        for old in [b for b, cell in self.cells.items() if b < oldest and not cell.held]:
+        for old in [b for b, cell in self.cells.items() if b < oldest and not cell.open]:
             del self.cells[old]
 
     def ends_ms(self, bucket: int) -> int | None:
@@ -144,7 +146,7 @@ class Budgets:
         budget = self._budgets.get(budget_id)
         if budget is not None:
             meter = self._meter(budget, session)
-            meter.add(bucket, spent_pusd, 0)
+            meter.add(bucket, spent=spent_pusd)
             meter.touched_ms = max(meter.touched_ms, seen_ms)
 
     def remove(self, budget_id: str) -> None:
@@ -208,7 +210,7 @@ class Budgets:
             raise _exceeded(amount_pusd, *tightest)
         for share, meter in shares:
             meter.prune(share.bucket)
-            meter.add(share.bucket, 0, amount_pusd)
+            meter.add(share.bucket, held=amount_pusd, opened=1)
             meter.touched_ms = now_ms
         self._sweep(now_ms)
         return tuple(share for share, _ in shares)
@@ -226,19 +228,29 @@ class Budgets:
 
     def room(self, shares: tuple[Share, ...]) -> int | None:
         """What may be added where the shares are, in every one of them; None if there are none."""
-        rooms = [
-            meter.room(share.bucket)
-            for share in shares
-            if (meter := self._meters.get((share.budget, share.session))) is not None
-        ]
+        rooms = [meter.room(bucket) for meter, bucket in self._places(shares)]
         return min(rooms) if rooms else None
 
-    def move(self, shares: tuple[Share, ...], *, spent_pusd: int, held_pusd: int) -> None:
-        """Add to (negative: take from) what is spent and held where the shares are."""
+    def hold(self, shares: tuple[Share, ...], amount_pusd: int) -> None:
+        """Hold an amount where the shares are, whether there is room or not."""
+        for meter, bucket in self._places(shares):
+            meter.add(bucket, held=amount_pusd, opened=1)
+
+    def release(self, shares: tuple[Share, ...], amount_pusd: int) -> None:
+        """Undo :meth:`reserve` or :meth:`hold`."""
+        for meter, bucket in self._places(shares):
+            meter.add(bucket, held=-amount_pusd, opened=-1)
+
+    def spend(self, shares: tuple[Share, ...], amount_pusd: int) -> None:
+        """Count what is spent where the shares are; negative to undo."""
+        for meter, bucket in self._places(shares):
+            meter.add(bucket, spent=amount_pusd)
+
+    def _places(self, shares: tuple[Share, ...]) -> Iterator[tuple[_Meter, int]]:
         for share in shares:
             meter = self._meters.get((share.budget, share.session))
             if meter is not None:  # else the budget was removed meanwhile
-                meter.add(share.bucket, spent_pusd, held_pusd)
+                yield meter, share.bucket
 
     def _meters_of(self, payer: Payer) -> list[tuple[str, _Meter]]:
         found: list[tuple[str, _Meter]] = []
@@ -276,7 +288,7 @@ class Budgets:
         self._swept_ms = now_ms
         for place, meter in list(self._meters.items()):
             idle = now_ms - meter.touched_ms >= SESSION_IDLE_MS
-            if place[1] and idle and not any(cell.held for cell in meter.cells.values()):
+            if place[1] and idle and not any(cell.open for cell in meter.cells.values()):
                 del self._meters[place]
 
 

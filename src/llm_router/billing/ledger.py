@@ -204,10 +204,10 @@ class Ledger:
         if hold is not None:
             del self._open[exchange_id]
             balance.held -= hold.amount_pusd
-            self.budgets.move(shares, spent_pusd=0, held_pusd=-hold.amount_pusd)
+            self.budgets.release(shares, hold.amount_pusd)
         charged = self._payable(cost_pusd, balance.available, shares, 0)
         balance.posted -= charged
-        self.budgets.move(shares, spent_pusd=charged, held_pusd=0)
+        self.budgets.spend(shares, charged)
         return Settlement(
             hold=hold,
             account=payer.account,
@@ -266,7 +266,7 @@ class Ledger:
         for hold in () if known else tuple(self._open.values()):
             share = self.budgets.share_of(budget, hold.payer, hold.admitted_ms)
             if share is not None:
-                self.budgets.move((share,), spent_pusd=0, held_pusd=hold.amount_pusd)
+                self.budgets.hold((share,), hold.amount_pusd)
                 self._open[hold.exchange_id] = msgspec.structs.replace(hold, shares=(*hold.shares, share))
 
     def undo_hold(self, hold: Hold) -> None:
@@ -276,13 +276,13 @@ class Ledger:
             self._undone.add(hold.exchange_id)
         else:
             self._balance(hold.account).held -= hold.amount_pusd
-            self.budgets.move(current.shares, spent_pusd=0, held_pusd=-hold.amount_pusd)
+            self.budgets.release(current.shares, hold.amount_pusd)
 
     def undo_settlement(self, settlement: Settlement) -> None:
         """Open the hold again, as it was before a settlement that could not be made durable."""
         balance = self._balance(settlement.account)
         balance.posted += settlement.charged_pusd
-        self.budgets.move(settlement.shares, spent_pusd=-settlement.charged_pusd, held_pusd=0)
+        self.budgets.spend(settlement.shares, -settlement.charged_pusd)
         hold = settlement.hold
         if hold is None:
             return
@@ -290,7 +290,7 @@ class Ledger:
             self._undone.discard(hold.exchange_id)
         else:
             balance.held += hold.amount_pusd
-            self.budgets.move(hold.shares, spent_pusd=0, held_pusd=hold.amount_pusd)
+            self.budgets.hold(hold.shares, hold.amount_pusd)
             self._open[hold.exchange_id] = hold
 
     def undo_credit(self, credit: Credit) -> None:
