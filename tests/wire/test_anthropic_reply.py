@@ -462,3 +462,19 @@ def test_no_usage_is_not_zero_usage(usage: Any, flags: tuple[str, ...]) -> None:
     reply = DIALECT.decode_reply(json.dumps({"content": [], "usage": usage}).encode())
     assert reply.usage is None
     assert reply.flags == flags
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("empty", [False, True])
+def test_an_answer_ends_with_its_text_not_with_state_of_another_dialect(streamed: bool, empty: bool) -> None:
+    """Agents take the last block for the answer."""
+    signed = chat.Text(text="" if empty else "Hello", signature="more==", origin="gemini_generate")
+    parts = (chat.Text(text="Hello"), signed) if empty else (signed,)
+    reply = events.Reply(choices=(events.Choice(parts=parts, finish=events.Finish.STOP),))
+    if streamed:
+        data = _stream(unfold(reply), kit.BILL)
+        kit.grammar(data)
+        content = _accumulated(data)
+    else:
+        content = json.loads(DIALECT.encode_reply(reply, kit.CONTEXT, kit.BILL)[0])["content"]
+    assert content == [{"type": "text", "text": "Hello"}]

@@ -147,6 +147,8 @@ def encode_reply(reply: Reply, context: ReplyContext, bill: Bill) -> tuple[bytes
     content: list[object] = []
     for number, part in enumerate(choice.parts):
         content += encode_part(part, context, number, losses)
+    if choice.parts and isinstance(choice.parts[-1], chat.Text):
+        content = without_tail(content)
     refused = any(isinstance(part, chat.Refusal) for part in choice.parts)
     body: dict[str, object] = {
         "id": reply_id(reply.id, context),
@@ -165,6 +167,18 @@ def encode_reply(reply: Reply, context: ReplyContext, bill: Bill) -> tuple[bytes
         else:
             losses.add(seen.name, f"only {seen.dialect} has this")
     return msgspec.json.encode(body), tuple(losses.found)
+
+
+def without_tail(content: list[object]) -> list[object]:
+    """The blocks up to the last one that says something, where text ends the answer.
+
+    Agents take the last block of a message for its answer: one that holds nothing but state would
+    leave them without. Other blocks may hold state behind them, since the call before it needs it.
+    """
+    while len(content) > 1 and seal.is_bound(content[-1]):
+        empty = content[-2] == {"type": "text", "text": ""}
+        content = content[: -2 if empty else -1]
+    return content
 
 
 def stop_members(

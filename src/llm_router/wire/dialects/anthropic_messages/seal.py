@@ -66,6 +66,13 @@ def seal_bound(origin: str | None, signature: str | None, side: Side) -> dict[st
     }
 
 
+def is_bound(block: object) -> bool:
+    """Whether a block is nothing but the state of the part before it."""
+    data = block.get("data") if isinstance(block, dict) else None
+    state = _unpack(data) if isinstance(data, str) else None
+    return state is not None and state.bound == "previous"
+
+
 def unseal(parts: tuple[Part, ...]) -> tuple[Part, ...]:
     """An assistant's parts as they were before their foreign state was sealed."""
     out: list[Part] = []

@@ -50,12 +50,13 @@ def frame(kind: str, body: object) -> bytes:
 class _Part:
     """A part that is being written, or waits for its turn."""
 
-    __slots__ = ("closed", "early", "opened", "signature", "waiting")
+    __slots__ = ("begun", "closed", "early", "opened", "signature", "waiting")
 
     def __init__(self, opened: events.PartOpened) -> None:
         self.opened = opened
         self.waiting: list[events.PartDelta] = []
         self.closed = False
+        self.begun = False  # whether its block is open
         self.early = False  # whether its state went out before it
         self.signature = opened.signature
 
@@ -73,6 +74,7 @@ class Encoder:
         self._parts: dict[int, _Part] = {}  # in the order in which they were opened
         self._live: int | None = None  # the part whose block is open
         self._index = 0
+        self._behind: list[object] = []  # blocks that go out if anything follows: see reply.without_tail
         self._usage: Usage | None = None
         self._finished: events.Finished | None = None
         self._refused = False
@@ -158,9 +160,9 @@ class Encoder:
         part = self._parts.get(event.part)
         if part is None:
             return b""
-        if event.part != self._live or part.opened.custom:
+        if event.part != self._live or part.opened.custom or not part.begun:
             part.waiting.append(event)
-            return b""
+            return self._advance() if event.part == self._live and not part.begun else b""
         return self._write(part, event)
 
     def _close(self, event: events.PartClosed) -> bytes:
@@ -176,9 +178,12 @@ class Encoder:
         out = b""
         while self._parts:
             number, part = next(iter(self._parts.items()))
-            if self._live != number:
-                out += self._start(part)
-                self._live = number
+            self._live = number
+            if part.closed and not part.begun and self._put_behind(part):
+                del self._parts[number]
+                self._live = None
+                continue
+            out += self._start(part)
             if not part.opened.custom:
                 out += self._flush(part)
             if not part.closed:
@@ -188,14 +193,29 @@ class Encoder:
             self._live = None
         return out
 
+    def _put_behind(self, part: _Part) -> bool:
+        """Keep a text that holds nothing but foreign state until something follows; False if it is none."""
+        sealed = seal.seal_bound(part.opened.dialect, part.signature, "previous")
+        if part.opened.form != "text" or part.waiting or sealed is None or not self._index:
+            return False
+        self._behind += [{"type": "text", "text": ""}, sealed]
+        return True
+
     def _flush(self, part: _Part) -> bytes:
         out = b"".join(self._write(part, delta) for delta in part.waiting)
         part.waiting.clear()
         return out
 
     def _start(self, part: _Part) -> bytes:
-        """Open the block; state that is bound to a foreign call goes before it if it is known yet."""
+        """Open the block; state that is bound to a foreign call goes before it if it is known yet.
+
+        Text behind other blocks waits for its first word: a provider may send a signature alone.
+        """
         opened = part.opened
+        wordless = opened.form == "text" and not part.waiting and not part.closed
+        if part.begun or (wordless and self._index > 0):
+            return b""
+        part.begun = True
         known = part.signature if opened.form == "tool_call" else None
         part.early = known is not None
         return self._sealed(opened.dialect, known, "next") + self._block(self._block_of(part))
@@ -227,7 +247,9 @@ class Encoder:
         return {"type": "text", "text": ""}
 
     def _block(self, block: object) -> bytes:
-        out = frame(
+        behind, self._behind = self._behind, []
+        out = b"".join(self._block(earlier) + self._block_stop() for earlier in behind)
+        out += frame(
             "content_block_start",
             {"type": "content_block_start", "index": self._index, "content_block": block},
         )
@@ -270,9 +292,12 @@ class Encoder:
             if signature:
                 out += self._piece({"type": "signature_delta", "signature": signature})
         out += self._block_stop()
-        if part.opened.form not in ("text", "tool_call") or part.early:
-            return out
-        return out + self._sealed(part.opened.dialect, part.signature, "previous")
+        if part.opened.form == "text":
+            sealed = seal.seal_bound(part.opened.dialect, part.signature, "previous")
+            self._behind += [] if sealed is None else [sealed]
+        elif part.opened.form == "tool_call" and not part.early:
+            out += self._sealed(part.opened.dialect, part.signature, "previous")
+        return out
 
     def _signature(self, part: _Part) -> str | None:
         opened = part.opened
