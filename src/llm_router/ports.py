@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from llm_router.domain.budget import Payer
-from llm_router.domain.key import Key, Limits
+from llm_router.domain.key import Key, Limits, LimitState
 from llm_router.domain.record import ExchangeRecord
 from llm_router.domain.stored import StoredResponse
 from llm_router.wire.dialect import Fetched
@@ -130,12 +130,12 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         refused: None, or what was exhausted: "requests", "tokens" or "concurrency".
-        headers: the rate-limit headers of the reply, in OpenAI's names.
+        limits: where the key stands with its limits, for the reply's headers.
     """
 
     refused: str | None
     retry_after_s: float = 0.0
-    headers: tuple[tuple[str, str], ...] = ()
+    limits: tuple[LimitState, ...] = ()
 
 
 class Counters(Protocol):

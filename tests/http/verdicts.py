@@ -11,6 +11,7 @@ FORWARDED = {
     "date", "content-type", "content-length", "transfer-encoding", "connection", "cache-control",
     "retry-after", "retry-after-ms", "x-should-retry", "x-accel-buffering", "x-request-id", "x-generation-id",
     "x-llm-router-model", "x-llm-router-provider", "x-llm-router-losses",
+    "x-llm-router-native-finish-reason", "openai-version", "openai-processing-ms", "request-id",
 }  # fmt: skip
 """All headers that a reply may have here, whatever the provider sends."""
 

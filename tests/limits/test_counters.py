@@ -6,14 +6,37 @@ from hypothesis import strategies as st
 
 from llm_router.adapters.memory.counters import MemoryCounters
 from llm_router.domain.key import Limits
-from llm_router.limits.rules import duration
+from llm_router.wire.heads import Head, anthropic_head, duration, openai_head
+
+
+def told(admission):
+    head = openai_head(Head(request_id="r", at_ms=0, limits=admission.limits))
+    return [(name, value) for name, value in head if name.startswith("x-ratelimit")]
+
+
+def test_the_same_in_the_words_of_anthropic():
+    limits = Limits(requests_per_minute=2, tokens_per_minute=100)
+    admission = MemoryCounters().admit("k", limits, 40, 10_500)
+    head = dict(anthropic_head(Head(request_id="gen-1", at_ms=10_500, limits=admission.limits)))
+    assert head == {
+        "request-id": "gen-1",
+        "x-request-id": "gen-1",
+        "anthropic-ratelimit-requests-limit": "2",
+        "anthropic-ratelimit-requests-remaining": "1",
+        "anthropic-ratelimit-requests-reset": "1970-01-01T00:01:11Z",
+        **{
+            f"anthropic-ratelimit-{kind}-{what}": value
+            for kind in ("tokens", "input-tokens", "output-tokens")
+            for what, value in (("limit", "100"), ("remaining", "60"), ("reset", "1970-01-01T00:01:11Z"))
+        },
+    }
 
 
 def test_no_limits_admit_everything_and_remember_nothing():
     counters = MemoryCounters()
     for number in range(1000):
         admission = counters.admit(f"k{number}", Limits(), 10**9, 0)
-        assert (admission.refused, admission.headers) == (None, ())
+        assert (admission.refused, admission.limits) == (None, ())
         counters.release(f"k{number}", Limits(), 10**9, 1)
     assert len(counters) == 0
 
@@ -22,7 +45,7 @@ def test_requests_a_minute():
     counters, limits = MemoryCounters(), Limits(requests_per_minute=2)
     first = counters.admit("k", limits, 0, 10_500)
     assert first.refused is None
-    assert dict(first.headers) == {
+    assert dict(told(first)) == {
         "x-ratelimit-limit-requests": "2",
         "x-ratelimit-remaining-requests": "1",
         "x-ratelimit-reset-requests": "1m1s",
@@ -30,7 +53,7 @@ def test_requests_a_minute():
     assert counters.admit("k", limits, 0, 20_000).refused is None
     third = counters.admit("k", limits, 0, 30_000)
     assert (third.refused, third.retry_after_s) == ("requests", 41.0)
-    assert dict(third.headers)["x-ratelimit-remaining-requests"] == "0"
+    assert dict(told(third))["x-ratelimit-remaining-requests"] == "0"
     assert counters.admit("other", limits, 0, 30_000).refused is None  # keys do not share
     assert counters.admit("k", limits, 0, 71_000).refused is None
 
@@ -45,8 +68,8 @@ def test_tokens_are_taken_at_admission_and_corrected_at_release():
     counters.release("k", limits, 600, 650)  # more than estimated
     last = counters.admit("k", limits, 1, 0)
     assert last.refused == "tokens"
-    assert dict(last.headers)["x-ratelimit-remaining-tokens"] == "0"
-    assert "x-ratelimit-limit-requests" not in dict(last.headers)
+    assert dict(told(last))["x-ratelimit-remaining-tokens"] == "0"
+    assert "x-ratelimit-limit-requests" not in dict(told(last))
 
 
 def test_concurrency_is_freed_by_release():
@@ -54,7 +77,7 @@ def test_concurrency_is_freed_by_release():
     assert counters.admit("k", limits, 0, 0).refused is None
     assert counters.admit("k", limits, 0, 0).refused is None
     third = counters.admit("k", limits, 0, 0)
-    assert (third.refused, third.retry_after_s, third.headers) == ("concurrency", 1.0, ())
+    assert (third.refused, third.retry_after_s, third.limits) == ("concurrency", 1.0, ())
     counters.release("k", limits, 0, 0)
     assert counters.admit("k", limits, 0, 10**9).refused is None
     assert counters.admit("k", limits, 0, 10**9).refused == "concurrency"  # open for long, still open
@@ -68,7 +91,7 @@ def test_all_windows_move_or_none():
     assert counters.admit("k", limits, 40, 0).refused is None  # the refused one took nothing
     refused = counters.admit("k", limits, 0, 0)
     assert refused.refused == "concurrency"
-    assert dict(refused.headers)["x-ratelimit-remaining-requests"] == "1"
+    assert dict(told(refused))["x-ratelimit-remaining-requests"] == "1"
 
 
 def test_of_several_reasons_the_longest_wait_is_told():

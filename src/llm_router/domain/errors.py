@@ -29,6 +29,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import ClassVar
 
+from llm_router.domain.key import LimitState
+
 
 class Fault(StrEnum):
     """Who has to mend it."""
@@ -46,7 +48,8 @@ class RouterError(Exception):
         param: the request field it is about, if any.
         details: further members of the error body (plain JSON values).
         retry_after_s: seconds after which a retry makes sense.
-        headers: further headers of the error reply (rate limits).
+        headers: further headers of the error reply.
+        limits: where the caller's key stands, for an error about that.
     """
 
     status: int = 500
@@ -72,6 +75,7 @@ class RouterError(Exception):
         self.details = dict(details or {})
         self.retry_after_s = retry_after_s
         self.headers: tuple[tuple[str, str], ...] = ()
+        self.limits: tuple[LimitState, ...] = ()
 
 
 class ClientError(RouterError):

@@ -27,6 +27,7 @@ from llm_router.engine.background import Background
 from llm_router.engine.exchange import Engine, stopping
 from llm_router.engine.tracks import error_headers
 from llm_router.wire.dialect import Dialect, Front, Spoken
+from llm_router.wire.heads import Head
 
 STOP_S = 5.0
 """How long exchanges that are ended may take to say so."""
@@ -228,8 +229,11 @@ class Gateway:
         ``unread``: a request whose body is not wanted, after which the connection closes.
         """
         request_id = self.engine.new_id()
-        headers = [(b"x-request-id", request_id.encode()), *error_headers(error)]
-        body = self.dialect(dialect).encode_error(error, request_id)
+        spoken = self.dialect(dialect)
+        head = Head(request_id=request_id, at_ms=self.engine.clock.now_ms(), limits=error.limits)
+        headers = [(name.encode(), value.encode()) for name, value in spoken.head(head)]
+        headers += error_headers(error)
+        body = spoken.encode_error(error, request_id)
         await answer_json(send, error.status, body, headers, unread=unread)
 
     async def _no_route(self, request: Request, send: Send, methods: set[str]) -> None:

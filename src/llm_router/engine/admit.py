@@ -209,7 +209,7 @@ def admit_to_limits(
     """Charge the key's windows; return the admission and the tokens it was charged for.
 
     Raises:
-        RateLimitExceeded: with the rate-limit headers of the reply.
+        RateLimitExceeded: with where the key stands.
     """
     tokens = tokens_admitted(inspected)
     admission = counters.admit(key.id, limits, tokens, now_ms)
@@ -224,7 +224,7 @@ def admit_to_limits(
         f"This API key is limited to {bound}. Retry after {max(1, round(admission.retry_after_s))} s.",
         retry_after_s=admission.retry_after_s,
     )
-    error.headers = admission.headers
+    error.limits = admission.limits
     raise error
 
 

@@ -100,6 +100,7 @@ class Engine:
             call=call,
             client=client,
             state=self.state,
+            clock=self.clock,
             created_ms=self.clock.now_ms(),
         )
         task = asyncio.current_task()

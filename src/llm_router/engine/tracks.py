@@ -14,13 +14,18 @@ from llm_router.domain.model import Model
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.engine.admit import Admitted, Call, payer_of
 from llm_router.engine.state import State
-from llm_router.ports import Admission, Client
+from llm_router.ports import Admission, Client, Clock
 from llm_router.routing.plan import Candidate
 from llm_router.wire.dialect import Bill, Fetched, Inspected, Observed, ReplyContext
+from llm_router.wire.heads import Head
 from llm_router.wire.loss import Loss, loss_header
 
 RETRY_AFTER_S_MAX = 120
 """OpenAI's clients do not retry at all above it, Anthropic's obey any value: both are bad."""
+
+
+NATIVE_CHARS_MAX = 100
+"""How much of a provider's own finish reason is shown in a header: it is untrusted."""
 
 
 class Delivery(Protocol):
@@ -57,6 +62,7 @@ class Track(msgspec.Struct, kw_only=True):
     call: Call
     client: Client
     state: State
+    clock: Clock
     created_ms: int
     key: Key | None = None
     inspected: Inspected | None = None
@@ -136,8 +142,8 @@ def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[
         content_type = "application/json"
     headers = [
         (b"content-type", content_type.encode()),
-        (b"x-request-id", track.id.encode()),
         (b"x-generation-id", track.id.encode()),
+        *_head(track, error),
     ]
     if stream:
         headers += [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
@@ -153,11 +159,28 @@ def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[
         headers.append((b"x-llm-router-losses", _latin(loss_header(track.losses))))
     if track.admitted is not None and track.admitted.output_tokens_cap is not None:
         headers.append((b"x-llm-router-max-tokens", b"%d" % track.admitted.output_tokens_cap))
-    if track.admission is not None:
-        headers += [(k.encode(), v.encode()) for k, v in track.admission.headers]
+    seen = track.delivery.observed if track.delivery is not None and error is None else None
+    native = seen.native_finish if seen is not None and not stream else None
+    if native is not None and native.isprintable():
+        headers.append((b"x-llm-router-native-finish-reason", _latin(native[:NATIVE_CHARS_MAX])))
     if error is not None:
         headers += error_headers(error)
     return headers
+
+
+def _head(track: Track, error: RouterError | None) -> Iterable[tuple[bytes, bytes]]:
+    """What the API that was called tells in headers of its own."""
+    limits = track.admission.limits if track.admission is not None else ()
+    if error is not None and error.limits:
+        limits = error.limits
+    now_us = track.clock.monotonic_us()
+    head = Head(
+        request_id=track.id,
+        at_ms=track.created_ms,
+        elapsed_ms=(now_us - track.call.started_us) // 1000,
+        limits=limits,
+    )
+    return ((name.encode(), value.encode()) for name, value in track.call.dialect.head(head))
 
 
 def error_headers(error: RouterError) -> list[tuple[bytes, bytes]]:

@@ -1,14 +1,10 @@
-"""What a key's limits say about a request: all its windows move, or none, and the headers say so.
-
-Header names and the duration format are OpenAI's
-(https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers).
-"""
+"""What a key's limits say about a request: all its windows move, or none, and where it stands then."""
 
 from __future__ import annotations
 
 import msgspec
 
-from llm_router.domain.key import Limits
+from llm_router.domain.key import Limits, LimitState
 from llm_router.limits.windows import Window
 
 CONCURRENCY_RETRY_S = 1.0
@@ -20,7 +16,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     refused: str | None
     retry_after_s: float = 0.0
-    headers: tuple[tuple[str, str], ...] = ()
+    limits: tuple[LimitState, ...] = ()
 
 
 class KeyState:
@@ -67,7 +63,7 @@ def admit(state: KeyState, limits: Limits, tokens: int, now_ms: int) -> Verdict:
     return Verdict(
         refused=refused,
         retry_after_s=wait_ms / 1000,
-        headers=_headers(state, limits, now_ms),
+        limits=_standing(state, limits, now_ms),
     )
 
 
@@ -96,28 +92,18 @@ def _refusal(state: KeyState, limits: Limits, tokens: int, now_ms: int) -> tuple
     return refused, wait_ms
 
 
-def _headers(state: KeyState, limits: Limits, now_ms: int) -> tuple[tuple[str, str], ...]:
-    headers: list[tuple[str, str]] = []
+def _standing(state: KeyState, limits: Limits, now_ms: int) -> tuple[LimitState, ...]:
     kinds = (
         ("requests", limits.requests_per_minute, state.requests),
         ("tokens", limits.tokens_per_minute, state.tokens),
     )
-    for name, limit, window in kinds:
-        if limit is None:
-            continue
-        headers.append((f"x-ratelimit-limit-{name}", str(limit)))
-        headers.append((f"x-ratelimit-remaining-{name}", str(max(0, limit - window.total))))
-        headers.append((f"x-ratelimit-reset-{name}", duration(window.empty_in_ms(now_ms))))
-    return tuple(headers)
-
-
-def duration(ms: int) -> str:
-    """Write a time as OpenAI's headers do, in whole seconds rounded up: "0s", "1s", "6m0s", "1h0m0s"."""
-    seconds = -(-ms // 1000)
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h{minutes}m{seconds}s"
-    if minutes:
-        return f"{minutes}m{seconds}s"
-    return f"{seconds}s"
+    return tuple(
+        LimitState(
+            kind=kind,
+            limit=limit,
+            remaining=max(0, limit - window.total),
+            reset_ms=window.empty_in_ms(now_ms),
+        )
+        for kind, limit, window in kinds
+        if limit is not None
+    )

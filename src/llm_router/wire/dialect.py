@@ -25,6 +25,7 @@ from llm_router.domain.model import Capabilities, Knowledge, Quirk
 from llm_router.domain.usage import Usage
 from llm_router.wire.chat import ChatRequest, Part
 from llm_router.wire.events import Event, Reply
+from llm_router.wire.heads import Head, Headers, plain_head
 from llm_router.wire.loss import Loss
 
 if TYPE_CHECKING:
@@ -309,6 +310,7 @@ class Dialect(Behind[Asked, Answered], Generic[Asked, Answered], frozen=True, kw
             by their place; None where it is decoded and encoded for that.
         heartbeat: bytes that tell a waiting stream reader "still there" and nothing else.
         key_parameter: the query parameter in which its clients may send their key.
+        head(head): the headers in which the API tells the id of a reply and what is left of the limits.
     """
 
     content_type_stream: str
@@ -325,6 +327,7 @@ class Dialect(Behind[Asked, Answered], Generic[Asked, Answered], frozen=True, kw
     restored: Callable[[Inspected, Mapping[int, tuple[Part, ...]]], Inspected] | None = None
     heartbeat: bytes = b": heartbeat\n\n"
     key_parameter: str | None = None
+    head: Callable[[Head], Headers] = plain_head
 
 
 class Front(msgspec.Struct, Generic[Asked, Answered], frozen=True, kw_only=True):
@@ -344,6 +347,7 @@ class Front(msgspec.Struct, Generic[Asked, Answered], frozen=True, kw_only=True)
     inspect_count_tokens: Callable[[bytes, str | None, bool | None], Inspected] | None = None
     heartbeat: bytes = b": heartbeat\n\n"
     key_parameter: str | None = None
+    head: Callable[[Head], Headers] = plain_head
 
 
 Spoken = Dialect[Any, Any] | Front[Any, Any]

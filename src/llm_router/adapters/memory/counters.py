@@ -33,9 +33,7 @@ class MemoryCounters:
             self._states.move_to_end(key_id)
         verdict = rules.admit(state, limits, tokens, now_ms)
         self._sweep(now_ms)
-        return Admission(
-            refused=verdict.refused, retry_after_s=verdict.retry_after_s, headers=verdict.headers
-        )
+        return Admission(refused=verdict.refused, retry_after_s=verdict.retry_after_s, limits=verdict.limits)
 
     def release(self, key_id: str, limits: Limits, tokens_estimated: int, tokens_used: int) -> None:
         """Call once for every admitted request, with the limits and the estimate of its admission."""

@@ -24,4 +24,5 @@ FRONT: Front[ChatRequest, Reply] = Front(
     encode_reply=encode_reply,
     stream_encoder=CompletionStreamEncoder,
     encode_error=CHAT.encode_error,
+    head=CHAT.head,
 )

@@ -374,4 +374,5 @@ DIALECT: Dialect[EmbedRequest, EmbedReply] = Dialect(
     encode_error=CHAT.encode_error,
     upstream_url=CHAT.upstream_url,
     upstream_headers=CHAT.upstream_headers,
+    head=CHAT.head,
 )

@@ -14,6 +14,7 @@ from llm_router.wire.dialects.anthropic_messages.reply import decode_reply, enco
 from llm_router.wire.dialects.anthropic_messages.request import decode_request
 from llm_router.wire.dialects.anthropic_messages.stream import Decoder
 from llm_router.wire.dialects.anthropic_messages.writer import Encoder
+from llm_router.wire.heads import anthropic_head
 
 __all__ = ["DIALECT", "inspect_count_tokens", "upstream_headers", "upstream_url"]
 
@@ -65,4 +66,5 @@ DIALECT = Dialect(
     encode_error=encode_error,
     upstream_url=upstream_url,
     upstream_headers=upstream_headers,
+    head=anthropic_head,
 )

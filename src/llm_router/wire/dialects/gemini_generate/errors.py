@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
+from llm_router.domain.key import LimitState
 from llm_router.wire.classify import classify, header_retry_after_s, message_retry_after_s, scrub
 from llm_router.wire.dialects.gemini_generate.members import value_of
 
@@ -155,10 +156,25 @@ def error_value(error: RouterError, request_id: str) -> dict[str, Any]:
     if error.param is not None:
         violation = {"field": error.param, "description": error.message}
         details.append({"@type": _TYPE + "BadRequest", "fieldViolations": [violation]})
+    if error.limits:
+        details.append({"@type": _TYPE + "QuotaFailure", "violations": _violations(error.limits)})
     if error.retry_after_s is not None:
         details.append({"@type": _TYPE + "RetryInfo", "retryDelay": f"{math.ceil(error.retry_after_s)}s"})
     status = _STATUS.get(error.status) or ("INVALID_ARGUMENT" if error.status < 500 else "INTERNAL")
     return {"error": {"code": error.status, "message": error.message, "status": status, "details": details}}
+
+
+def _violations(limits: tuple[LimitState, ...]) -> list[dict[str, str]]:
+    """The limits that are used up; all of them where a single request was too large."""
+    spent = [limit for limit in limits if limit.remaining == 0] or list(limits)
+    return [
+        {
+            "quotaMetric": f"{_DOMAIN}/{limit.kind}",
+            "quotaId": f"{limit.kind.capitalize()}PerMinutePerKey",
+            "quotaValue": str(limit.limit),
+        }
+        for limit in spent
+    ]
 
 
 def _is_plain(value: object) -> bool:

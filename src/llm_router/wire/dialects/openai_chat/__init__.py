@@ -22,6 +22,7 @@ from llm_router.wire.dialects.openai_chat.passing import PassRelay, pass_reply
 from llm_router.wire.dialects.openai_chat.reply import decode_reply, encode_reply
 from llm_router.wire.dialects.openai_chat.request import encode_request
 from llm_router.wire.dialects.openai_chat.stream import ChatStreamDecoder
+from llm_router.wire.heads import openai_head
 
 PATHS = {"chat": "/chat/completions", "embed": "/embeddings", "models": "/models"}
 
@@ -59,6 +60,7 @@ DIALECT = Dialect(
     upstream_headers=upstream_headers,
     state_members=state_members,
     restored=restored,
+    head=openai_head,
 )
 
 __all__ = ["DIALECT"]

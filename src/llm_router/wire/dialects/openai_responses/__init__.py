@@ -21,6 +21,7 @@ from llm_router.wire.dialects.openai_responses.reply import decode_reply, encode
 from llm_router.wire.dialects.openai_responses.request import encode_request
 from llm_router.wire.dialects.openai_responses.stream import ResponsesStreamDecoder
 from llm_router.wire.dialects.openai_responses.words import ID_PREFIX, NAME
+from llm_router.wire.heads import openai_head
 
 PATHS = {"chat": "/responses", "models": "/models"}
 
@@ -57,6 +58,7 @@ DIALECT = Dialect(
     upstream_url=upstream_url,
     upstream_headers=upstream_headers,
     inspect_count_tokens=inspect,
+    head=openai_head,
 )
 
 __all__ = ["DIALECT"]
