@@ -47,6 +47,10 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             from llm_router.cli.conformance import conformance
 
             return conformance
+        case ("print-config", _):
+            from llm_router.cli.print_config import print_config
+
+            return print_config
         case ("models", _):
             from llm_router.cli.models import list_models
 

@@ -9,6 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+CLIENTS = (
+    "openai", "anthropic", "gemini", "claude-code", "codex", "gemini-cli", "opencode", "aider", "continue",
+    "cursor", "litellm", "openclaw", "openclaw-skill", "curl", "langchain", "pydantic-ai",
+)  # fmt: skip
+"""Those that print-config knows; here, so that a wrong one is refused without loading anything."""
+
 EPILOG = "Documentation: docs/cli.md and docs/configuration.md"
 
 
@@ -52,6 +58,7 @@ def build_parser() -> Parser:
     _add_config(commands, where, output)
     _add_local(commands, _where(), output)
     _add_conformance(commands, output)
+    _add_print_config(commands, where)
     sandbox = commands.add_parser("sandbox", help="run only the simulated providers")
     sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     sandbox.add_argument("--port", type=_port, default=4041, help="port to listen on (4041; 0 = any)")
@@ -154,6 +161,18 @@ def _add_conformance(commands: _Commands[Parser], output: Parser) -> None:
     check.add_argument("--concurrency", type=_few, default=4, metavar="N", help="checks at once (4)")
     check.add_argument("--timeout", type=_seconds, default=60.0, metavar="S", help="seconds a request (60)")
     check.add_argument("--verbose", action="store_true", help="name the checks that passed too")
+
+
+def _add_print_config(commands: _Commands[Parser], where: Parser) -> None:
+    printed = commands.add_parser(
+        "print-config", parents=[where], help="print ready settings for a client or agent"
+    )
+    printed.add_argument("client", nargs="?", choices=CLIENTS, metavar="CLIENT", help="none lists them")
+    printed.add_argument("--base-url", metavar="URL", help="the gateway's address (that of the settings)")
+    secret = printed.add_mutually_exclusive_group()
+    secret.add_argument("--key", help="the key itself")
+    secret.add_argument("--key-env", metavar="NAME", help="variable that holds it (LLM_ROUTER_API_KEY)")
+    printed.add_argument("--model", metavar="NAME", help="a model, in place of a current one")
 
 
 def _few(text: str) -> int:
