@@ -34,6 +34,8 @@ PURGE_S = 600.0
 
 RESTARTED = "The gateway was restarted while this response was made. Nothing was charged; create it again."
 
+UNFORESEEN = "The gateway met an unforeseen error; it was reported to its operator."
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -169,8 +171,8 @@ class Background:
             await client.start(status, headers)
             await client.finish(body)
             return
-        assert run.track is not None
-        assert run.row is not None
+        if run.track is None or run.row is None:
+            raise ServerError(UNFORESEEN)
         headers = reply_headers(run.track)
         if turn.asked.stream:
             await self._tell(run, client, 0, headers)
@@ -257,7 +259,7 @@ class Background:
         assert run.row is not None
         assert run.track is not None
         if not run.cancelled:
-            error = ServerError("The gateway met an unforeseen error; it was reported to its operator.")
+            error = ServerError(UNFORESEEN)
             return state.response_of(state.failed(run.row.body, error, run.track.id))
         record = await self._engine.books.generation(run.row.account, run.track.id)
         bill = None
