@@ -516,10 +516,28 @@ def test_detail_is_a_loss_unless_automatic() -> None:
 def test_cache_marks() -> None:
     marked = chat.Text(text="a", cache=chat.CacheMark(ttl="1h"))
     other = chat.Text(text="b", cache=chat.CacheMark(ttl="30m"))
-    body, _ = encode(ask(system(marked), user(other), tools=(chat.Tool(name="f", cache=chat.CacheMark()),)))
+    tool = chat.Tool(name="f", cache=chat.CacheMark(ttl="1h"))
+    body, lost = encode(ask(system(marked), user(other), tools=(tool,)))
     assert body["system"][0]["cache_control"] == {"type": "ephemeral", "ttl": "1h"}
     assert body["messages"][0]["content"][0]["cache_control"] == {"type": "ephemeral"}
-    assert body["tools"][0]["cache_control"] == {"type": "ephemeral"}
+    assert body["tools"][0]["cache_control"] == {"type": "ephemeral", "ttl": "1h"}
+    assert lost == []
+
+
+def test_an_hour_is_not_cached_behind_five_minutes() -> None:
+    hour, short = chat.CacheMark(ttl="1h"), chat.CacheMark(ttl="5m")
+    said = ask(system(chat.Text(text="a", cache=hour)), tools=(chat.Tool(name="f", cache=short),))
+    body, lost = encode(said)
+    assert body["messages"][0]["content"][0]["cache_control"] == {"type": "ephemeral", "ttl": "5m"}
+    assert lost == ["cache_control"]
+
+
+def test_the_last_four_marks_are_kept() -> None:
+    texts = [chat.Text(text=str(n), cache=chat.CacheMark()) for n in range(6)]
+    body, lost = encode(ask(user(*texts)))
+    marked = [block["text"] for block in body["messages"][0]["content"] if "cache_control" in block]
+    assert marked == ["2", "3", "4", "5"]
+    assert lost == ["cache_control"]
 
 
 # --- options ----------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ import bedrock_kit as kit
 import pytest
 from bedrock_asking import CALL, GPT, LEVELS, LLAMA, NOVA, RESULT, SCHEMA, TOOL, ask, encode, say
 
-from llm_router.domain.errors import UnsupportedContent
 from llm_router.domain.model import Capabilities, Quirk
 from llm_router.wire import chat
 from llm_router.wire.chat import Raw
@@ -89,10 +88,13 @@ def test_strict_and_free_text_tools() -> None:
     assert lost == ["tools[].custom.format"]
 
 
-@pytest.mark.parametrize("name", ["with.dots", "x" * 65, "", "ä"])
-def test_names_of_tools_that_are_refused(name: str) -> None:
-    with pytest.raises(UnsupportedContent, match="1 to 64"):
-        encode(ask(tools=(chat.Tool(name=name),)))
+@pytest.mark.parametrize(
+    ("name", "sent"), [("with.dots", "with_dots"), ("x" * 65, "x" * 55 + "_9537c5fd"), ("", "_"), ("ä", "_")]
+)
+def test_names_of_tools_that_are_refused_are_mapped(name: str, sent: str) -> None:
+    body, lost = encode(ask(tools=(chat.Tool(name=name),)))
+    assert body["toolConfig"]["tools"][0]["toolSpec"]["name"] == sent
+    assert lost == []
 
 
 def test_one_call_at_a_time() -> None:

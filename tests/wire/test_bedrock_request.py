@@ -154,7 +154,7 @@ def test_what_came_from_elsewhere_is_a_declared_loss() -> None:
 def test_cache_points_follow_what_they_mark() -> None:
     marked = chat.Text(text="long", cache=chat.CacheMark(ttl="1h"))
     result = chat.ToolResult(call_id="call_1", content=(chat.Text(text="r"),), cache=chat.CacheMark())
-    tool = chat.Tool(name="tide", parameters=SCHEMA, cache=chat.CacheMark(ttl="5m"))
+    tool = chat.Tool(name="tide", parameters=SCHEMA, cache=chat.CacheMark(ttl="1h"))
     given_ = ask(chat.Message(role="system", parts=(marked,)), say("user", "?"), say("assistant", CALL),
                  say("user", "x"), say("tool", result), tools=(tool,))  # fmt: skip
     body, lost = encode(given_)
@@ -164,7 +164,7 @@ def test_cache_points_follow_what_they_mark() -> None:
         "cachePoint",
         "text",
     ]
-    assert body["toolConfig"]["tools"][1] == {"cachePoint": {"type": "default"}}
+    assert body["toolConfig"]["tools"][1] == {"cachePoint": {"type": "default", "ttl": "1h"}}
     assert lost == []
     assert encode(given_, NOVA)[0]["system"][1] == {"cachePoint": {"type": "default"}}
     body, lost = encode(given_, LLAMA)

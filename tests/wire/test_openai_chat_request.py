@@ -571,7 +571,11 @@ def test_tools_and_choices() -> None:
         _request(chat.Text(text="x"), tools=tools, tool_choice=chat.ToolChoice(mode="tool", name="a"))
     )
     assert named["tool_choice"] == {"type": "function", "function": {"name": "a"}}
-    assert named["tools"][0]["function"] == {"name": "a", "parameters": {"type": "object"}, "strict": True}
+    assert named["tools"][0]["function"] == {
+        "name": "a",
+        "parameters": {"type": "object", "properties": {}, "required": [], "additionalProperties": False},
+        "strict": True,
+    }
 
 
 def test_media_in_results_follow_in_a_user_message() -> None:

@@ -22,6 +22,7 @@ from llm_router.wire.chat import ChatRequest
 from llm_router.wire.dialect import Behind, Dialect, Fetched, Target
 from llm_router.wire.inline import inline_media
 from llm_router.wire.placement import placed
+from llm_router.wire.toolnames import client_names
 
 ERROR_BYTES_MAX = 64 * 1024
 """How much of an error body is read."""
@@ -126,12 +127,14 @@ class Attempts:
             inspected, restored, target = await self._recall.restore(track, candidate, target, inspected)
         if candidate.same_dialect and restored is None:
             assert isinstance(call.dialect, Dialect)  # a front alone is never what a provider speaks
+            track.tool_names = {}
             body, losses = call.dialect.edit_request(inspected, target, fetched)
         else:
             if track.canonical is None:
                 track.canonical = call.dialect.decode_request(inspected)
             canonical = restored if restored is not None else track.canonical
             canonical = inline_media(canonical, fetched) if fetched else canonical
+            track.tool_names = client_names(canonical, behind.name) if call.operation == "chat" else {}
             body, losses = behind.encode_request(canonical, target)
         forwarded = _forwarded(track, behind) if candidate.same_dialect else {}
         if behind.place is not None:

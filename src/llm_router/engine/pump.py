@@ -17,6 +17,7 @@ from llm_router.wire.embeddings.canonical import EmbedReply, check_count
 from llm_router.wire.fold import fold, unfold
 from llm_router.wire.loss import Loss
 from llm_router.wire.relay import BridgeRelay
+from llm_router.wire.toolnames import reply_named_back
 
 SNIFF_BYTES_MAX = 64
 """How many leading blanks are skipped to see whether a body is JSON or an event stream."""
@@ -74,6 +75,8 @@ class BridgedDelivery:
     """A whole reply that came in another dialect."""
 
     def __init__(self, reply: events.Reply | EmbedReply, track: Track) -> None:
+        if isinstance(reply, events.Reply):
+            reply = reply_named_back(reply, track.tool_names)
         self._reply = reply
         self._context = track.context()
         self._front = track.call.dialect
@@ -136,12 +139,12 @@ async def stream(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, c
     head = await _head(intake)
     relay: Relay
     if head.lstrip()[:1] == b"{" and not behind.json_lines:
-        relay = BridgeRelay(_WholeAsStream(behind), front.stream_encoder(context))
+        relay = BridgeRelay(_WholeAsStream(behind), front.stream_encoder(context), track.tool_names)
     elif track.candidate.same_dialect:
         assert isinstance(front, Dialect)
         relay = front.pass_relay(context)
     else:
-        relay = BridgeRelay(behind.stream_decoder(), front.stream_encoder(context))
+        relay = BridgeRelay(behind.stream_decoder(), front.stream_encoder(context), track.tool_names)
     track.delivery = StreamDelivery(relay)
     track.hear(head, HEARD_BYTES_MAX)
     seen, waited_us = relay.observed, clock.monotonic_us()

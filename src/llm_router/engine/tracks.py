@@ -75,6 +75,7 @@ class Track(msgspec.Struct, kw_only=True):
     settled: bool = False
     candidate: Candidate | None = None
     canonical: Any = None
+    tool_names: dict[str, str] = msgspec.field(default_factory=dict)
     delivery: Delivery | None = None
     content_sent: bool = False
     gone: bool = False

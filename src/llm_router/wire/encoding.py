@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from llm_router.domain.errors import UnsupportedContent
 from llm_router.wire import chat, media
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Target
+from llm_router.wire.jsonschema.root import object_root
 from llm_router.wire.lenient import load_object
 from llm_router.wire.loss import Losses
 
@@ -17,7 +19,9 @@ CUSTOM_INPUT = "input"
 """The one argument of a function that stands for a free-text tool."""
 
 _CUSTOM_SCHEMA = Raw(b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}')
-_NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
+_FUNCTIONS_ALONE = re.compile(r"(openai[./])?(gpt-3|gpt-4|chatgpt-4|gpt-oss|o[134])")
+"""OpenAI's models from before free-text tools."""
+
 _SILENT_EXTRAS = ("stream_options", "usage", "store", "prompt_cache_retention", "prompt_cache_options")
 """Members about the transport or the provider's own storage: nothing of the answer is lost."""
 
@@ -61,12 +65,53 @@ def parameters_of(tool: chat.Tool, losses: Losses) -> Raw:
         if tool.format is not None and b"grammar" in bytes(tool.format):
             losses.add("tools[].custom.format", "free-text tools have no grammar here")
         return _CUSTOM_SCHEMA
-    schema = load_object(bytes(tool.parameters)) if tool.parameters is not None else None
-    if not schema or tool.parameters is None:
-        return _NO_PARAMETERS
-    if schema.get("type") == "object":
-        return tool.parameters
-    return Raw(msgspec.json.encode({**schema, "type": "object"}))
+    parameters, lost = object_root(tool.parameters)
+    for loss in lost:
+        losses.add(f"tools[].function.parameters.{loss.field}", loss.why)
+    return parameters
+
+
+def knows_custom(target: Target) -> bool:
+    """Whether a model behind an OpenAI API takes free-text tools: OpenAI's own do, since GPT-5.
+
+    https://platform.openai.com/docs/guides/function-calling#custom-tools
+    """
+    return "developer" in target.knows and _FUNCTIONS_ALONE.match(target.model) is None
+
+
+def functions_alone(request: chat.ChatRequest, losses: Losses) -> chat.ChatRequest:
+    """The request with free-text tools as functions of one text, for providers that know functions alone."""
+    if not any(tool.custom for tool in request.tools) and not _speaks_custom(request):
+        return request
+    tools = tuple(
+        msgspec.structs.replace(tool, custom=False, format=None, parameters=parameters_of(tool, losses))
+        if tool.custom
+        else tool
+        for tool in request.tools
+    )
+    messages = tuple(
+        msgspec.structs.replace(message, parts=tuple(_as_function(part, losses) for part in message.parts))
+        for message in request.messages
+    )
+    return msgspec.structs.replace(request, tools=tools, messages=messages)
+
+
+def _speaks_custom(request: chat.ChatRequest) -> bool:
+    return any(getattr(part, "custom", False) for message in request.messages for part in message.parts)
+
+
+def _as_function(part: chat.Part, losses: Losses) -> chat.Part:
+    if isinstance(part, chat.ToolCall) and part.custom:
+        arguments = bytes(arguments_object(part, losses)).decode()
+        return msgspec.structs.replace(part, custom=False, arguments=arguments)
+    if isinstance(part, chat.ToolResult) and part.custom:
+        return msgspec.structs.replace(part, custom=False)
+    return part
+
+
+def schema_name(name: str | None) -> str:
+    """The name of an answer's schema in the letters that OpenAI takes: 1 to 64 of a-z, A-Z, 0-9, _ and -."""
+    return re.sub(r"[^a-zA-Z0-9_-]", "_", name or "")[:64] or "response"
 
 
 def arguments_object(call: chat.ToolCall, losses: Losses) -> Raw:

@@ -9,15 +9,18 @@ from __future__ import annotations
 import msgspec
 
 from llm_router.domain.errors import UnsupportedContent
+from llm_router.wire.cachemarks import fit_marks
 from llm_router.wire.chat import ChatRequest, Raw, Tool
 from llm_router.wire.dialect import Target
 from llm_router.wire.dialects.anthropic_messages.facts import JSON_TOOL, NAME, cache_control
 from llm_router.wire.dialects.anthropic_messages.request import TOOL_MEMBER
 from llm_router.wire.dialects.anthropic_messages.thinking import Thought, plan_thinking
 from llm_router.wire.dialects.anthropic_messages.turns import Turns, Wire
+from llm_router.wire.encoding import parameters_of
 from llm_router.wire.jsonschema.closed import closed_schema, is_object_schema, object_schema
 from llm_router.wire.loss import Loss, Losses
 from llm_router.wire.quirks import apply_quirks
+from llm_router.wire.toolnames import fit_tools
 from llm_router.wire.verbatim import members
 
 OUTPUT_TOKENS_DEFAULT = 4096
@@ -37,8 +40,11 @@ def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[L
 
     Raises:
         UnsupportedContent: no content, or of a kind that the API cannot express.
+        InvalidRequest: two different tools of one name.
     """
     losses = Losses()
+    if not _own(request):
+        request = fit_marks(fit_tools(request, NAME), losses)
     turns = Turns(request, losses)
     if not turns.turns:
         raise UnsupportedContent(
@@ -113,14 +119,8 @@ def _tool(tool: Tool, request: ChatRequest, target: Target, losses: Losses) -> d
     out: dict[str, object] = {"name": tool.name}
     if tool.description is not None:
         out["description"] = tool.description
-    if tool.custom:
-        if tool.format is not None and b"grammar" in bytes(tool.format):
-            losses.add("tools[].custom.format", "free-text tools have no grammar here")
-        out["input_schema"] = Raw(
-            b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}'
-        )
-    else:
-        out["input_schema"] = object_schema(tool.parameters)
+    own = tool.parameters if _own(request) else None
+    out["input_schema"] = own if own is not None else parameters_of(tool, losses)
     if tool.strict is not None and _own(request):
         out["strict"] = tool.strict
     elif tool.strict:
@@ -135,7 +135,7 @@ def _tool(tool: Tool, request: ChatRequest, target: Target, losses: Losses) -> d
 
 def _strict(out: dict[str, object], tool: Tool, target: Target, losses: Losses) -> None:
     """Guaranteed arguments, for models that guarantee output and schemas that can be told so."""
-    closed = closed_schema(object_schema(tool.parameters)) if target.capabilities.json_schema else None
+    closed = closed_schema(parameters_of(tool, losses)) if target.capabilities.json_schema else None
     if closed is None:
         losses.add("tools[].function.strict", "the model does not guarantee that arguments match this schema")
         return

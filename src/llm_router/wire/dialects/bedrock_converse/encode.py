@@ -11,9 +11,10 @@ import re
 import msgspec
 
 from llm_router.domain.errors import UnsupportedContent
+from llm_router.wire.cachemarks import fit_marks
 from llm_router.wire.chat import ChatRequest
 from llm_router.wire.dialect import Target
-from llm_router.wire.dialects.bedrock_converse.facts import AMAZON, ANTHROPIC, vendor_of
+from llm_router.wire.dialects.bedrock_converse.facts import AMAZON, ANTHROPIC, NAME, vendor_of
 from llm_router.wire.dialects.bedrock_converse.thinking import Thought, plan_thinking
 from llm_router.wire.dialects.bedrock_converse.tools import is_forced, json_tool, single_call, tool_config
 from llm_router.wire.dialects.bedrock_converse.turns import Turns
@@ -21,6 +22,7 @@ from llm_router.wire.encoding import JSON_ONLY, JSON_SCHEMA, lose_options, outpu
 from llm_router.wire.jsonschema.closed import closed_schema, is_object_schema
 from llm_router.wire.loss import Loss, Losses
 from llm_router.wire.quirks import apply_quirks
+from llm_router.wire.toolnames import fit_tools
 from llm_router.wire.verbatim import value
 
 _TIERS = {"flex": "flex", "priority": "priority"}
@@ -34,9 +36,10 @@ def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[L
 
     Raises:
         UnsupportedContent: no content, or of a kind that the API cannot express.
-        InvalidRequest: a tool result that answers no call.
+        InvalidRequest: a tool result that answers no call; two different tools of one name.
     """
     losses, vendor = Losses(), vendor_of(target.model)
+    request = fit_marks(fit_tools(request, NAME), losses)
     turns = Turns(request, vendor, losses)
     if not turns.messages:
         raise UnsupportedContent(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 
-from llm_router.domain.errors import UnsupportedContent
 from llm_router.wire.chat import ChatRequest, Raw, Tool, ToolChoice
 from llm_router.wire.dialect import Target
 from llm_router.wire.dialects.bedrock_converse.facts import ANTHROPIC, JSON_TOOL
@@ -18,7 +17,6 @@ from llm_router.wire.encoding import parameters_of
 from llm_router.wire.jsonschema.closed import closed_schema, object_schema
 from llm_router.wire.loss import Losses
 
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _SINGLE = re.compile(r"claude-[a-z]+-(4-[5-9]|[5-9])")
 """Claude since 4.5."""
 
@@ -32,11 +30,7 @@ https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolChoice.h
 def tool_config(
     request: ChatRequest, target: Target, vendor: str, turns: Turns, losses: Losses
 ) -> dict[str, object]:
-    """``toolConfig``; empty if the request has no tools.
-
-    Raises:
-        UnsupportedContent: a name that the API does not take.
-    """
+    """``toolConfig``; empty if the request has no tools."""
     choice = request.tool_choice
     tools = _tools(request, target, turns, losses)
     if choice is not None and choice.mode == "none" and not turns.tools:
@@ -95,11 +89,6 @@ def _tools(request: ChatRequest, target: Target, turns: Turns, losses: Losses) -
 
 
 def _tool(tool: Tool, target: Target, losses: Losses) -> dict[str, object]:
-    if not _NAME.fullmatch(tool.name):
-        raise UnsupportedContent(
-            f"The provider takes no tool named {tool.name[:80]!r}: names have 1 to 64 letters, digits, _ and -.",
-            param="tools",
-        )
     spec: dict[str, object] = {"name": tool.name}
     if tool.description:
         spec["description"] = tool.description

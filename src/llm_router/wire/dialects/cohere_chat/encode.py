@@ -16,6 +16,7 @@ import msgspec
 from llm_router.domain.errors import UnsupportedContent
 from llm_router.wire import chat
 from llm_router.wire.dialect import Target
+from llm_router.wire.dialects.cohere_chat.facts import NAME
 from llm_router.wire.dialects.cohere_chat.schema import enforced_schema
 from llm_router.wire.dialects.cohere_chat.turns import Turns
 from llm_router.wire.encoding import (
@@ -31,6 +32,7 @@ from llm_router.wire.encoding import (
 from llm_router.wire.lenient import load
 from llm_router.wire.loss import Loss, Losses
 from llm_router.wire.quirks import apply_quirks
+from llm_router.wire.toolnames import fit_tools
 
 STOPS_MAX = 5
 K_MAX = 500
@@ -46,8 +48,10 @@ def encode_request(request: chat.ChatRequest, target: Target) -> tuple[bytes, tu
 
     Raises:
         UnsupportedContent: no content, or of a kind that the API cannot express.
+        InvalidRequest: two different tools of one name.
     """
     losses = Losses()
+    request = fit_tools(request, NAME)
     turns = Turns(request, target, losses)
     if not turns.messages:
         raise UnsupportedContent(

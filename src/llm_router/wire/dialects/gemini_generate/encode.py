@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from llm_router.domain.errors import InvalidRequest
+from llm_router.domain.errors import InvalidRequest, UnsupportedContent
 from llm_router.wire import chat
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Target
@@ -18,16 +18,25 @@ from llm_router.wire.dialects.gemini_generate.thinking import generation, needs_
 from llm_router.wire.jsonschema import GEMINI_SCHEMA, reduce_schema
 from llm_router.wire.loss import Loss
 from llm_router.wire.quirks import apply_quirks
+from llm_router.wire.toolnames import fit_tools
 
 STOPS_MAX = 5
+CHOICES_MAX = 8
+SEED_MAX = 2**31 - 1
+
+OPENING = "."
+"""The user's turn that is put before a conversation which the assistant opened."""
+
+_TIERS = {"auto": "standard", "default": "standard", "standard_only": "standard"}
+_TIERS |= {tier: tier for tier in ("standard", "flex", "priority")}
 
 
 def encode_request(request: chat.ChatRequest, target: Target) -> tuple[bytes, tuple[Loss, ...]]:
     """The upstream body, and what was lost.
 
     Raises:
-        UnsupportedContent: media that Google cannot be given.
-        InvalidRequest: a tool result that answers no call.
+        UnsupportedContent: no content, or media that Google cannot be given.
+        InvalidRequest: a tool result that answers no call; two different tools of one name.
     """
     encoder = _Encoder(request, target)
     body = encoder.body()
@@ -37,7 +46,7 @@ def encode_request(request: chat.ChatRequest, target: Target) -> tuple[bytes, tu
 
 class _Encoder:
     def __init__(self, request: chat.ChatRequest, target: Target) -> None:
-        self._request = request
+        self._request = request = fit_tools(request, NAME)
         self._target = target
         self._parts = PartWriter(foreign=False, takes_urls=target.takes_urls)
         self.losses = self._parts.losses
@@ -51,6 +60,12 @@ class _Encoder:
         if not self._contents and system:
             self._lose("messages[].role", "Gemini needs a user turn; the system text is sent as one")
             self._contents, system = [{"role": "user", "parts": system}], []
+        if not self._contents:
+            raise UnsupportedContent(
+                "The conversation is empty: at least one message must hold text.", param="messages"
+            )
+        if self._contents[0]["role"] == "model":
+            self._contents.insert(0, {"role": "user", "parts": [{"text": OPENING}]})
         body["contents"] = self._contents
         if system:
             body["systemInstruction"] = {"parts": system}
@@ -124,7 +139,7 @@ class _Encoder:
             written = self._parts.write(part)
             if written is not None:
                 parts.append(written)
-        return parts or [{"text": ""}]
+        return parts or ([{"text": ""}] if self._request.dialect == NAME else [])
 
     def _result(self, result: chat.ToolResult) -> list[Any]:
         """``functionResponse``, and behind it the media that it cannot hold."""
@@ -260,14 +275,12 @@ class _Encoder:
         config = self._extra("generationConfig")
         said: dict[str, object] = {
             "maxOutputTokens": self._max_tokens(),
-            "candidateCount": request.n if request.n > 1 else None,
-            "seed": request.seed,
-            "responseLogprobs": request.logprobs,
-            "logprobs": request.top_logprobs,
+            "candidateCount": self._choices(),
+            "seed": self._seed(),
             "stopSequences": self._stops(),
             "responseModalities": [m.upper() for m in request.modalities] or None,
         }
-        said |= self._sampling() | self._response_format()
+        said |= self._sampling() | self._response_format() | self._logprobs()
         config |= {name: value for name, value in said.items() if value is not None}
         thinking, losses = thinking_config(request, self._target)
         self.losses += losses
@@ -301,8 +314,28 @@ class _Encoder:
             return most
         return asked
 
+    def _choices(self) -> int | None:
+        if self._request.n > CHOICES_MAX:
+            self._lose("n", f"Gemini gives at most {CHOICES_MAX} answers at once")
+        return min(self._request.n, CHOICES_MAX) if self._request.n > 1 else None
+
+    def _seed(self) -> int | None:
+        seed = self._request.seed
+        if seed is None or -SEED_MAX <= seed <= SEED_MAX:
+            return seed
+        self._lose("seed", "Gemini's seed has 32 bits")
+        return None
+
+    def _logprobs(self) -> dict[str, object]:
+        """Log probabilities; how many alternatives of each token can be asked for only with them."""
+        wanted, most = self._request.logprobs, self._request.top_logprobs
+        if most is not None and wanted is False:
+            self._lose("top_logprobs", "logprobs are not asked for")
+            most = None
+        return {"responseLogprobs": True if most is not None else wanted, "logprobs": most}
+
     def _stops(self) -> list[str] | None:
-        stops = list(self._request.stop)
+        stops = [stop for stop in self._request.stop if stop]
         if len(stops) > STOPS_MAX:
             self._lose("stop", f"Gemini takes {STOPS_MAX} stop sequences; the rest is left out")
         return stops[:STOPS_MAX] or None
@@ -320,7 +353,11 @@ class _Encoder:
     def _rest(self, body: dict[str, Any]) -> None:
         request = self._request
         if request.service_tier is not None:
-            body["serviceTier"] = request.service_tier
+            tier = request.service_tier if request.dialect == NAME else _TIERS.get(request.service_tier)
+            if tier is None:
+                self._lose("service_tier", "Gemini has no such tier")
+            else:
+                body["serviceTier"] = tier
         for field, value in (
             ("user", request.user),
             ("metadata", request.metadata),

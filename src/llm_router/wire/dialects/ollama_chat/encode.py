@@ -13,6 +13,7 @@ import msgspec
 from llm_router.domain.errors import UnsupportedContent
 from llm_router.wire import chat
 from llm_router.wire.dialect import Target
+from llm_router.wire.dialects.ollama_chat.facts import NAME
 from llm_router.wire.dialects.ollama_chat.schema import tool_parameters
 from llm_router.wire.dialects.ollama_chat.turns import Turns
 from llm_router.wire.encoding import (
@@ -27,6 +28,7 @@ from llm_router.wire.encoding import (
 from llm_router.wire.lenient import load_object
 from llm_router.wire.loss import Loss, Losses
 from llm_router.wire.quirks import apply_quirks
+from llm_router.wire.toolnames import fit_tools
 
 _PASSED = ("keep_alive", "options", "truncate", "shift")
 """Members of Ollama's own that clients of other dialects may send along."""
@@ -39,8 +41,10 @@ def encode_request(request: chat.ChatRequest, target: Target) -> tuple[bytes, tu
 
     Raises:
         UnsupportedContent: no content, or of a kind that the API cannot express.
+        InvalidRequest: two different tools of one name.
     """
     losses = Losses()
+    request = fit_tools(request, NAME)
     turns = Turns(request, losses)
     if not turns.messages:
         raise UnsupportedContent(

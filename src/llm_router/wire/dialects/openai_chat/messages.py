@@ -18,6 +18,7 @@ from llm_router.wire.chat import (
     ToolResult,
 )
 from llm_router.wire.dialect import Target
+from llm_router.wire.dialects.openai_chat.cachemarks import Marks
 from llm_router.wire.dialects.openai_chat.kept import members_of
 from llm_router.wire.dialects.openai_chat.lenient import load_object
 from llm_router.wire.dialects.openai_chat.parts import (
@@ -32,6 +33,9 @@ from llm_router.wire.kept import MEMBERS
 from llm_router.wire.loss import Loss
 from llm_router.wire.media import data_url, decode_text
 
+_SAYS: Final = ("content", "tool_calls", "refusal", "audio", "reasoning_details")
+"""Members of which a turn must have one: providers refuse turns that say nothing."""
+
 _AUDIO_FORMATS: Final = {
     "audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav",
     "audio/mp4": "m4a", "audio/x-m4a": "m4a", "audio/pcm": "pcm16",
@@ -41,9 +45,12 @@ _AUDIO_FORMATS: Final = {
 class Writer:
     """Writes messages for one target and notes what is lost."""
 
-    def __init__(self, target: Target, losses: list[Loss]) -> None:
+    def __init__(self, target: Target, losses: list[Loss], *, own: bool = False) -> None:
+        """``own``: the request came in this dialect: turns that say nothing stay, as the client sent them."""
+        self._own = own
         self._target = target
         self._losses = losses
+        self._marks = Marks(target)
 
     def messages(self, messages: Iterable[Message]) -> list[dict[str, Any]]:
         """Media in tool results follow in a user message: tool messages hold text alone."""
@@ -57,12 +64,15 @@ class Writer:
             out += [self._result(result, shown) for result in results]
             if len(results) < len(message.parts) or not message.parts:
                 rest = tuple(part for part in message.parts if not isinstance(part, ToolResult))
-                out.append(self._message(message, rest))
+                written = self._message(message, rest)
+                if written is not None:
+                    out.append(written)
         if shown:
             out.append({"role": "user", "content": shown})
         return out
 
-    def _message(self, message: Message, parts: tuple[Part, ...]) -> dict[str, Any]:
+    def _message(self, message: Message, parts: tuple[Part, ...]) -> dict[str, Any] | None:
+        """A turn; None if nothing is left of it."""
         role: str = message.role
         if role == "assistant":
             written = self._assistant(parts)
@@ -70,6 +80,8 @@ class Writer:
             if role == "developer" and "developer" not in self._target.knows:
                 role = "system"
             written = {"role": role, "content": self._content(parts)}
+        if not self._own and not any(written.get(name) for name in _SAYS):
+            return None
         if message.name is not None:
             written["name"] = message.name
         return written
@@ -84,12 +96,14 @@ class Writer:
 
     def _member(self, part: Part) -> dict[str, Any] | None:
         match part:
+            case Text() | Refusal() if not part.text and not self._own:
+                return None
             case Text():
-                return {"type": "text", "text": part.text}
+                return self._marks.written(part, {"type": "text", "text": part.text})
             case Refusal():
                 return {"type": "text", "text": part.text}
             case Media():
-                return self._media(part)
+                return self._marks.written(part, self._media(part))
             case Opaque():
                 if part.dialect == NAME:
                     return _raw_member(part)
@@ -110,6 +124,10 @@ class Writer:
             case "audio":
                 return self._audio(part)
             case "video":
+                if "developer" in self._target.knows:
+                    raise UnsupportedContent(
+                        "The provider's API takes no video: send images of it.", param="messages"
+                    )
                 return {"type": "video_url", "video_url": {"url": self._url(part, "video")}}
         return self._file(part)
 
@@ -151,7 +169,7 @@ class Writer:
     # -- turns -------------------------------------------------------------------------------------
 
     def _result(self, result: ToolResult, shown: list[dict[str, Any]]) -> dict[str, Any]:
-        texts = [part.text for part in result.content if isinstance(part, Text)]
+        texts = [part.text for part in result.content if isinstance(part, Text) and part.text]
         media = [part for part in result.content if isinstance(part, Media)]
         if media:
             texts.append("(The media of this result follow in the next user message.)")
@@ -195,13 +213,17 @@ class Writer:
                 case Opaque() if part.name == MEMBERS:
                     kept |= members_of(part)
         text = "".join(texts)
-        message["content"] = text if text or not (calls or refusals) else None
+        message["content"] = text if text or (self._own and not (calls or refusals)) else None
+        if text and any(self._marks.wanted(part) for part in parts):
+            message["content"] = self._content(tuple(p for p in parts if isinstance(p, Text)))
         if refusals:
             message["refusal"] = "".join(refusals)
-        if any(thoughts):
+        if any(thoughts) and "developer" not in self._target.knows:
             message["reasoning_content"] = "".join(thoughts)
-        if details:
+        if details and "developer" not in self._target.knows:
             message["reasoning_details"] = details
+        elif details:
+            self._lose("messages[].reasoning_details", "the API takes no reasoning back")
         if calls:
             message["tool_calls"] = calls
         return message | kept

@@ -13,15 +13,30 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from llm_router.wire.chat import ChatRequest, Raw, Reasoning, ResponseFormat, Tool
+from llm_router.domain.errors import UnsupportedContent
+from llm_router.wire.cachemarks import fit_marks
+from llm_router.wire.chat import ChatRequest, Reasoning, ResponseFormat, Tool
 from llm_router.wire.dialect import Target
+from llm_router.wire.dialects.openai_chat.cachemarks import Marks
 from llm_router.wire.dialects.openai_chat.lenient import encode
 from llm_router.wire.dialects.openai_chat.messages import Writer
 from llm_router.wire.dialects.openai_chat.options import finish_body, takes
 from llm_router.wire.dialects.openai_chat.parts import NAME
-from llm_router.wire.loss import Loss
+from llm_router.wire.encoding import (
+    JSON_ONLY,
+    JSON_SCHEMA,
+    functions_alone,
+    knows_custom,
+    parameters_of,
+    schema_name,
+)
+from llm_router.wire.jsonschema.strict import strict_schema
+from llm_router.wire.loss import Loss, Losses
+from llm_router.wire.toolnames import fit_tools
+from llm_router.wire.verbatim import is_object
 
 STOPS_MAX: Final = 4
+_TIERS: Final = ("auto", "default", "flex", "scale", "priority")
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _BUDGETS: Final = ((1024, "minimal"), (4096, "low"), (16384, "medium"))
 """Thinking budgets in tokens up to which an effort stands for them; above: high."""
@@ -31,17 +46,28 @@ def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[L
     """The upstream body, and what of the request this dialect or provider cannot say.
 
     Raises:
-        UnsupportedContent: a part that cannot be expressed at all.
+        UnsupportedContent: no content, or a part that cannot be expressed at all.
+        InvalidRequest: two different tools of one name.
     """
-    losses: list[Loss] = []
-    writer = Writer(target, losses)
+    noted = Losses()
+    if request.dialect != NAME:
+        request = _understood(fit_tools(request, NAME), target, noted)
+        request = fit_marks(request, noted) if Marks(target).known else request
+    losses = noted.found
+    writer = Writer(target, losses, own=request.dialect == NAME)
     body: dict[str, Any] = {"model": target.model, "messages": writer.messages(request.messages)}
+    if not body["messages"]:
+        raise UnsupportedContent(
+            "The conversation is empty: at least one message must hold text.", param="messages"
+        )
     if request.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
-    _tools(request, body, losses)
+    _tools(request, target, body, noted)
     _options(request, target, body, losses)
-    body |= _format(request.response_format, target, losses)
+    body |= _format(request.response_format, target, request.dialect == NAME, losses)
+    if request.dialect != NAME:
+        _mention_json(request.response_format, body)
     if request.reasoning is not None:
         body |= _effort(request.reasoning, target, losses)
     if request.dialect == NAME:
@@ -55,42 +81,61 @@ def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[L
 
 def _options(request: ChatRequest, target: Target, body: dict[str, Any], losses: list[Loss]) -> None:
     for name in (
-        "max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "logprobs",
-        "top_logprobs", "verbosity", "user", "metadata", "service_tier", "prompt_cache_key",
+        "max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "verbosity",
+        "user", "metadata", "prompt_cache_key",
     ):  # fmt: skip
         value = getattr(request, name)
         if value is not None:
             body[name] = value
+    if request.service_tier is not None:
+        tier = {"standard_only": "default"}.get(request.service_tier, request.service_tier)
+        if tier in _TIERS or request.dialect == NAME:
+            body["service_tier"] = tier
+        else:
+            losses.append(Loss(field="service_tier", why="the provider has no such tier"))
+    body |= _logprobs(request, losses)
     if request.n != 1:
         body["n"] = request.n
-    if request.stop:
-        body["stop"] = list(request.stop[:STOPS_MAX])
-        if len(request.stop) > STOPS_MAX:
+    stops = [stop for stop in request.stop if stop]
+    if stops:
+        body["stop"] = stops[:STOPS_MAX]
+        if len(stops) > STOPS_MAX:
             losses.append(Loss(field="stop", why=f"the provider takes {STOPS_MAX} stop sequences"))
     if request.top_k is not None:
         if takes(target, "top_k"):
             body["top_k"] = request.top_k
         else:
             losses.append(Loss(field="top_k", why="the provider has no such option"))
-    if any(modality != "text" for modality in request.modalities):
-        body["modalities"] = list(request.modalities)
+    modalities = list(request.modalities)
+    if "developer" in target.knows and not {*modalities} <= {"text", "audio"}:
+        modalities = [modality for modality in modalities if modality in ("text", "audio")]
+        losses.append(Loss(field="modalities", why="the API answers with text or sound alone"))
+    if any(modality != "text" for modality in modalities):
+        body["modalities"] = modalities
 
 
 # -- tools -----------------------------------------------------------------------------------------
 
 
-def _tools(request: ChatRequest, body: dict[str, Any], losses: list[Loss]) -> None:
+def _understood(request: ChatRequest, target: Target, losses: Losses) -> ChatRequest:
+    """Free-text tools as functions, where the provider or model knows no others."""
+    return request if knows_custom(target) else functions_alone(request, losses)
+
+
+def _tools(request: ChatRequest, target: Target, body: dict[str, Any], losses: Losses) -> None:
     choice = request.tool_choice
     allowed = choice.allowed if choice is not None else ()
+    marks = Marks(target)
     tools: list[Any] = []
     for tool in request.tools:
         if tool.raw is not None:
             if tool.dialect == NAME:
                 tools.append(tool.raw)
             else:
-                losses.append(Loss(field=f"tools.{tool.name}", why="only its own provider runs this tool"))
+                losses.add(f"tools.{tool.name}", "only its own provider runs this tool")
         elif not allowed or tool.name in allowed:
-            tools.append(_tool(tool))
+            tools.append(marks.written(tool, _tool(tool, request.dialect == NAME, losses)))
+    _lose_marks(request, marks, losses)
     if not tools:
         return
     body["tools"] = tools
@@ -106,21 +151,32 @@ def _tools(request: ChatRequest, body: dict[str, Any], losses: list[Loss]) -> No
         body["tool_choice"] = choice.mode
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
+def _lose_marks(request: ChatRequest, marks: Marks, losses: Losses) -> None:
+    """Declare cache marks that have no form here."""
+    parts = (part for message in request.messages for part in message.parts)
+    if any(marks.lost(holder) for holder in (*request.tools, *parts)):
+        losses.add("cache_control", "the provider has no marks for its cache")
+
+
+def _tool(tool: Tool, own: bool, losses: Losses) -> dict[str, Any]:
     if tool.custom:
         custom = {"name": tool.name, "description": tool.description, "format": tool.format}
         return {"type": "custom", "custom": _present(custom)}
-    parameters = tool.parameters if tool.parameters is not None else _NO_PARAMETERS
-    members: dict[str, Any] = {
-        "name": tool.name,
-        "description": tool.description,
-        "parameters": parameters,
-        "strict": tool.strict,
-    }
+    members: dict[str, Any] = {"name": tool.name, "description": tool.description}
+    members |= _parameters(tool, own, losses)
     return {"type": "function", "function": _present(members)}
 
 
-_NO_PARAMETERS: Final = Raw(b'{"type":"object","properties":{}}')
+def _parameters(tool: Tool, own: bool, losses: Losses) -> dict[str, Any]:
+    """A function's schema, as strict as it was asked for, if strict mode takes it."""
+    if own and tool.parameters is not None:
+        return {"parameters": tool.parameters, "strict": tool.strict}
+    parameters = parameters_of(tool, losses)
+    strict = strict_schema(parameters) if tool.strict else None
+    if tool.strict and strict is None:
+        losses.add("tools[].function.strict", "the schema is none that strict mode takes")
+    said = None if tool.strict is None else strict is not None
+    return {"parameters": parameters if strict is None else strict, "strict": said}
 
 
 def _present(members: dict[str, Any]) -> dict[str, Any]:
@@ -130,27 +186,63 @@ def _present(members: dict[str, Any]) -> dict[str, Any]:
 # -- response format and reasoning -----------------------------------------------------------------
 
 
-def _format(format_: ResponseFormat | None, target: Target, losses: list[Loss]) -> dict[str, Any]:
+def _format(format_: ResponseFormat | None, target: Target, own: bool, losses: list[Loss]) -> dict[str, Any]:
     if format_ is None:
         return {}
     able = target.capabilities
     match format_.mode:
+        case "json_schema" if format_.schema is None or not is_object(format_.schema):
+            losses.append(Loss(field="response_format.json_schema", why="only an object is a schema here"))
+            return {"response_format": {"type": "json_object"}}
         case "json_schema" if able.json_schema or not able.json_object:
-            members = {
-                "name": format_.name or "response",
-                "description": format_.description,
-                "schema": format_.schema,
-                "strict": format_.strict,
-            }
+            members = {"name": schema_name(format_.name), "description": format_.description}
+            members |= _answer_schema(format_, own, losses)
             return {"response_format": {"type": "json_schema", "json_schema": _present(members)}}
         case "json_schema":
             losses.append(
-                Loss(field="response_format.json_schema", why="the model takes JSON mode without a schema")
+                Loss(
+                    field="response_format.json_schema",
+                    why="the model has JSON mode alone: the schema is told in the instructions, not enforced",
+                )
             )
             return {"response_format": {"type": "json_object"}}
         case "text":
             return {}
     return {"response_format": {"type": format_.mode}}
+
+
+def _answer_schema(format_: ResponseFormat, own: bool, losses: list[Loss]) -> dict[str, Any]:
+    if own or not format_.strict or format_.schema is None:
+        return {"schema": format_.schema, "strict": format_.strict}
+    strict = strict_schema(format_.schema)
+    if strict is None:
+        field = "response_format.json_schema.strict"
+        losses.append(Loss(field=field, why="the schema is none that strict mode takes"))
+    return {"schema": format_.schema if strict is None else strict, "strict": strict is not None}
+
+
+def _logprobs(request: ChatRequest, losses: list[Loss]) -> dict[str, Any]:
+    """Log probabilities; alternatives of each token are given only beside them."""
+    wanted, most = request.logprobs, request.top_logprobs
+    if most is not None and wanted is False:
+        losses.append(Loss(field="top_logprobs", why="logprobs are not asked for"))
+        most = None
+    return _present({"logprobs": True if most is not None else wanted, "top_logprobs": most})
+
+
+def _mention_json(format_: ResponseFormat | None, body: dict[str, Any]) -> None:
+    """Say in the messages what JSON mode does not: the schema, or "JSON", without which OpenAI refuses it.
+
+    https://platform.openai.com/docs/guides/structured-outputs#json-mode
+    """
+    if body.get("response_format", {}).get("type") != "json_object":
+        return
+    said = JSON_ONLY
+    if format_ is not None and format_.mode == "json_schema" and format_.schema is not None:
+        said = JSON_SCHEMA + bytes(format_.schema).decode("utf-8", "replace")
+    if said is not JSON_ONLY or b"json" not in encode(body["messages"]).lower():
+        at = next((n for n, m in enumerate(body["messages"]) if m["role"] != "system"), len(body["messages"]))
+        body["messages"].insert(at, {"role": "system", "content": said})
 
 
 def _effort(asked: Reasoning, target: Target, losses: list[Loss]) -> dict[str, Any]:

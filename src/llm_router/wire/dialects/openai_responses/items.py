@@ -35,6 +35,11 @@ _CACHES: Final = re.compile(r"(openai[./])?gpt-(5\.[6-9]|[6-9])")
 _FOREIGN_REASONING: Final = "reasoning goes back only to the provider it came from"
 
 
+def marks_known(target: Target) -> bool:
+    """Whether the model takes explicit cache breakpoints; the others cache by themselves."""
+    return _CACHES.match(target.model) is not None
+
+
 class ItemWriter:
     """Writes the items of one request and notes what is lost.
 
@@ -43,7 +48,7 @@ class ItemWriter:
 
     def __init__(self, request: ChatRequest, target: Target, losses: Losses, *, stateless: bool) -> None:
         self._own = request.dialect == NAME
-        self._marks = BREAKPOINTS_MAX if self._own or _CACHES.match(target.model) else 0
+        self._marks = BREAKPOINTS_MAX if self._own or marks_known(target) else 0
         self._developer = "developer" in target.knows
         self._stateless = stateless
         self._losses = losses

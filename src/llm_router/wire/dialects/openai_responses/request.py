@@ -12,10 +12,11 @@ from typing import Any, Final
 import msgspec
 
 from llm_router.domain.errors import UnsupportedContent
+from llm_router.wire.cachemarks import fit_marks
 from llm_router.wire.chat import ChatRequest, Message, Raw, Reasoning, ResponseFormat, Text, Tool
 from llm_router.wire.dialect import Target
 from llm_router.wire.dialects.openai_responses.decode import TOOL_MEMBER
-from llm_router.wire.dialects.openai_responses.items import ItemWriter
+from llm_router.wire.dialects.openai_responses.items import ItemWriter, marks_known
 from llm_router.wire.dialects.openai_responses.options import cap_output, drop_sampling, nearest
 from llm_router.wire.dialects.openai_responses.words import (
     ENCRYPTED,
@@ -25,15 +26,20 @@ from llm_router.wire.dialects.openai_responses.words import (
     encode,
     load_object,
 )
+from llm_router.wire.encoding import functions_alone, knows_custom, parameters_of, schema_name
+from llm_router.wire.jsonschema.strict import strict_schema
 from llm_router.wire.loss import Loss, Losses
 from llm_router.wire.quirks import apply_quirks
+from llm_router.wire.toolnames import fit_tools
+from llm_router.wire.verbatim import is_object
+
+_TIERS: Final = ("auto", "default", "flex", "scale", "priority")
 
 OUTPUT_TOKENS_MIN: Final = 16
 """OpenAI refuses a lower ``max_output_tokens``."""
 
 JSON_ONLY: Final = "Answer with a JSON object."
 
-_NO_PARAMETERS: Final = Raw(b'{"type":"object","properties":{}}')
 _BUDGETS: Final = ((1024, "minimal"), (4096, "low"), (16384, "medium"))
 """Thinking budgets in tokens up to which an effort stands for them; above: high."""
 
@@ -49,9 +55,15 @@ def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[L
 
     Raises:
         UnsupportedContent: no content, or of a kind that the API cannot express.
+        InvalidRequest: two different tools of one name.
     """
     losses = Losses()
     own = request.dialect == NAME
+    if not own:
+        request = fit_tools(request, NAME)
+        request = fit_marks(request, losses) if marks_known(target) else request
+    if not own and not knows_custom(target):
+        request = functions_alone(request, losses)
     stored = own and request.extras.get("store") is not None and bytes(request.extras["store"]) == b"true"
     body: dict[str, Any] = {"model": target.model}
     instructions, messages = _instructions(request)
@@ -96,11 +108,17 @@ def _has_input(request: ChatRequest) -> bool:
 
 def _options(request: ChatRequest, body: dict[str, Any], losses: Losses) -> None:
     for name in (
-        "temperature", "top_p", "top_logprobs", "user", "metadata", "service_tier", "prompt_cache_key",
+        "temperature", "top_p", "top_logprobs", "user", "metadata", "prompt_cache_key",
     ):  # fmt: skip
         value = getattr(request, name)
         if value is not None:
             body[name] = value
+    if request.service_tier is not None:
+        tier = {"standard_only": "default"}.get(request.service_tier, request.service_tier)
+        if tier in _TIERS or request.dialect == NAME:
+            body["service_tier"] = tier
+        else:
+            losses.add("service_tier", "the provider has no such tier")
     if request.max_tokens is not None:
         body["max_output_tokens"] = request.max_tokens
         if request.dialect != NAME and request.max_tokens < OUTPUT_TOKENS_MIN:
@@ -152,7 +170,7 @@ def _tools(request: ChatRequest, body: dict[str, Any], losses: Losses) -> None:
     tools: list[Any] = []
     for tool in request.tools:
         if tool.raw is None:
-            tools.append(_tool(tool, request))
+            tools.append(_tool(tool, request, losses))
         elif tool.dialect == NAME:
             tools.append(tool.raw)
         else:
@@ -175,7 +193,7 @@ def _tools(request: ChatRequest, body: dict[str, Any], losses: Losses) -> None:
         body["tool_choice"] = choice.mode
 
 
-def _tool(tool: Tool, request: ChatRequest) -> dict[str, Any]:
+def _tool(tool: Tool, request: ChatRequest, losses: Losses) -> dict[str, Any]:
     """A tool. ``strict`` is written always: left out, it would mean true here, and false elsewhere."""
     found: dict[str, Any] = {"type": "custom" if tool.custom else "function", "name": tool.name}
     if tool.description is not None:
@@ -184,13 +202,23 @@ def _tool(tool: Tool, request: ChatRequest) -> dict[str, Any]:
         if tool.format is not None:
             found["format"] = _flat_grammar(tool.format)
     else:
-        found["parameters"] = tool.parameters if tool.parameters is not None else _NO_PARAMETERS
-        if tool.strict is not None or request.dialect != NAME:
-            found["strict"] = tool.strict is True
+        found |= _parameters(tool, request.dialect == NAME, losses)
     for key, raw in request.extras.items() if request.dialect == NAME else ():
         if key.startswith(TOOL_MEMBER) and tool.name in (held := load_object(bytes(raw)) or {}):
             found[key.removeprefix(TOOL_MEMBER)] = held[tool.name]
     return found
+
+
+def _parameters(tool: Tool, own: bool, losses: Losses) -> dict[str, Any]:
+    """A function's schema, as strict as it was asked for, if strict mode takes it."""
+    if own and tool.parameters is not None:
+        return {"parameters": tool.parameters} | ({} if tool.strict is None else {"strict": tool.strict})
+    parameters = parameters_of(tool, losses)
+    strict = strict_schema(parameters) if tool.strict else None
+    if tool.strict and strict is None:
+        losses.add("tools[].function.strict", "the schema is none that strict mode takes")
+    said = {} if own and tool.strict is None else {"strict": strict is not None}
+    return {"parameters": parameters if strict is None else strict, **said}
 
 
 def _flat_grammar(format_: Raw) -> Any:
@@ -207,7 +235,7 @@ def _flat_grammar(format_: Raw) -> Any:
 def _text(request: ChatRequest, target: Target, body: dict[str, Any], losses: Losses) -> None:
     text: dict[str, Any] = {}
     if request.response_format is not None:
-        text["format"] = _format(request.response_format, target, losses)
+        text["format"] = _format(request.response_format, target, losses, own=request.dialect == NAME)
     if request.verbosity is not None:
         text["verbosity"] = request.verbosity
     if text:
@@ -221,22 +249,29 @@ def _mention_json(request: ChatRequest, body: dict[str, Any]) -> None:
         body["input"] = [{"type": "message", "role": "system", "content": JSON_ONLY}, *body["input"]]
 
 
-def _format(format_: ResponseFormat, target: Target, losses: Losses) -> dict[str, Any]:
+def _format(format_: ResponseFormat, target: Target, losses: Losses, *, own: bool) -> dict[str, Any]:
     able = target.capabilities
     if format_.mode != "json_schema":
         return {"type": format_.mode}
+    if format_.schema is None or not is_object(format_.schema):
+        losses.add("response_format.json_schema", "only an object is a schema here")
+        return {"type": "json_object"}
     if able.json_object and not able.json_schema:
         losses.add("response_format.json_schema", "the model takes JSON mode without a schema")
         return {"type": "json_object"}
     found: dict[str, Any] = {
         "type": "json_schema",
-        "name": format_.name or "response",
-        "schema": format_.schema if format_.schema is not None else Raw(b"{}"),
+        "name": schema_name(format_.name),
+        "schema": format_.schema,
     }
     if format_.description is not None:
         found["description"] = format_.description
     if format_.strict is not None:
-        found["strict"] = format_.strict
+        strict = strict_schema(found["schema"]) if format_.strict and not own else None
+        if format_.strict and strict is None and not own:
+            losses.add("response_format.json_schema.strict", "the schema is none that strict mode takes")
+        found["strict"] = format_.strict if own else strict is not None
+        found["schema"] = found["schema"] if strict is None else strict
     return found
 
 
