@@ -150,6 +150,8 @@ def test_base64_of_other_numbers_is_recognised(kind: str) -> None:
     values = [n * 37 % 256 - 128 for n in range(256)] if kind == "b" else [0.1, -0.25, 1 / 3, 0.7]
     found = read_vector(json.dumps(packed(values, kind)).encode(), None)
     assert list(found) == values
+    minute = [0.25, -3.1e-33, *([0.125, -0.5] * 20), 0.0, 3.3e-33]
+    assert read_vector(json.dumps(packed(minute)).encode(), None)[2:-1] == tuple(minute[2:-1])
     halves = [0.0016326904296875, 0.5, -0.25]
     assert list(read_vector(json.dumps(packed(halves, "d")).encode(), None)) == halves
 

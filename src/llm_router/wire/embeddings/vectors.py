@@ -17,8 +17,11 @@ import msgspec
 from llm_router.wire.embeddings.canonical import malformed
 
 MAGNITUDE_MAX = 1e6
+"""No embedding has larger components; bytes read as the wrong type soon have."""
+
 MAGNITUDE_MIN = 1e-20
-"""No embedding has components beyond these but zero; bytes read as the wrong type soon have."""
+TINY_SHARE_MAX = 0.1
+"""Real vectors have a few components smaller than that (all-MiniLM: two of 384); wrong types many."""
 
 Vector = tuple[float, ...]
 
@@ -103,7 +106,9 @@ def _kind(data: bytes, dimensions: int | None) -> str | None:
 
 
 def _believable(values: tuple[float, ...], kind: str) -> bool:
-    if not all(value == 0 or MAGNITUDE_MIN <= abs(value) <= MAGNITUDE_MAX for value in values):
+    if not all(abs(value) <= MAGNITUDE_MAX for value in values):  # false for NaN too
+        return False
+    if sum(0 < abs(value) < MAGNITUDE_MIN for value in values) > TINY_SHARE_MAX * len(values):
         return False
     # The lower halves of float64 that were made of float16 or bfloat16 are all zero.
     halves = kind == "f" and len(values) > 2 and not any(values[::2]) and all(values[1::2])
