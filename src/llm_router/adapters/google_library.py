@@ -8,12 +8,12 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import google.auth
 import msgspec
 import requests
-from google.auth import compute_engine, exceptions
+from google.auth import compute_engine, exceptions, identity_pool
 from google.auth.credentials import TokenState
 from google.auth.transport.requests import Request
+from google.oauth2 import credentials, service_account
 
 from llm_router.domain.errors import UpstreamError, UpstreamKind
 from llm_router.ports import MACHINE_CREDENTIALS
@@ -74,8 +74,14 @@ def _load(credential: str) -> Any:
     if credential == MACHINE_CREDENTIALS:
         return compute_engine.Credentials(scopes=[SCOPE])  # type: ignore[no-untyped-call]
     info: dict[str, Any] = msgspec.json.decode(credential)
-    found, _ = google.auth.load_credentials_from_dict(info, scopes=[SCOPE])  # type: ignore[no-untyped-call]
-    return found
+    match info.get("type"):
+        case "service_account":
+            return service_account.Credentials.from_service_account_info(info, scopes=[SCOPE])  # type: ignore[no-untyped-call]
+        case "authorized_user":
+            return credentials.Credentials.from_authorized_user_info(info, scopes=[SCOPE])  # type: ignore[no-untyped-call]
+        case "external_account":
+            return identity_pool.Credentials.from_info(info, scopes=[SCOPE])  # type: ignore[no-untyped-call]
+    raise ValueError("They are of an unknown type.")
 
 
 def _refused(error: Exception) -> UpstreamError:

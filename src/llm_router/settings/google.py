@@ -13,10 +13,7 @@ import msgspec
 from llm_router.ports import MACHINE_CREDENTIALS
 from llm_router.settings.secrets import Secret, SecretError, expand_home, file_text, variable_text
 
-_KINDS = frozenset(
-    {"service_account", "authorized_user", "external_account", "impersonated_service_account",
-     "external_account_authorized_user"}
-)  # fmt: skip
+_KINDS = frozenset({"service_account", "authorized_user", "external_account"})
 _USUAL = "application_default_credentials.json"
 
 
