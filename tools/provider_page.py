@@ -43,7 +43,7 @@ upstream_model = "large-2"
 ## Adding one to the catalogue
 
 *A provider that speaks a known dialect* is a file of about 15 lines in `tools/catalog/overlay/providers/`: id, name, base URL, auth, the variables that hold its key, what it `knows` beyond
-what all know, its quirks, and a table `[[also]]` for each further dialect (`python tools/build_catalog.py --providers` writes it into the data). A quirk is one of six edits of the request, each with its reason and the page that says so:
+what all know, its quirks, and a table `[[also]]` for each further dialect (`python tools/build_catalog.py --providers` writes it into the data). A quirk is one of nine edits of the request, each with its reason and the page that says so:
 
 | edit | what it does to `field` |
 |---|---|
@@ -52,6 +52,11 @@ what all know, its quirks, and a table `[[also]]` for each further dialect (`pyt
 | `default` | sets `value` where the field is absent |
 | `set` | sets `value` always |
 | `clamp` | bounds a number to `min` and `max` |
+| `limit` | keeps the first `max` items of a list |
+| `replace` | looks a word up in the table `value` |
+| `merge` | makes one of neighbouring messages of the same role |
+
+`when` names a member that must be there for the edit, or the words that it must be one of (`response_format.type=json_schema`).
 
 *A model* is a row of `tools/catalog/overlay/models/`: its names, the providers that serve it and what they call it, capabilities, dates. Prices come from the sources; where two of them
 disagree, `tools/catalog/overlay/settlements.toml` says which is right and why. `python tools/build_catalog.py` writes the data files and fails until every conflict is settled.
@@ -132,15 +137,16 @@ def _key(provider: Provider) -> str:
 
 
 def _dialects(provider: Provider) -> str:
-    ways = [(provider.dialect, provider.placement, provider.serves)]
-    ways += [(way.dialect, way.placement, way.serves) for way in provider.also]
+    ways = [(provider.dialect, provider.placement, provider.serves, False)]
+    ways += [(way.dialect, way.placement, way.serves, way.named_only) for way in provider.also]
     return "<br>".join(_way(*way) for way in ways)
 
 
-def _way(dialect: str, placement: str | None, serves: tuple[str, ...]) -> str:
+def _way(dialect: str, placement: str | None, serves: tuple[str, ...], named_only: bool) -> str:
     wanted = [f"`{pattern}`" for pattern in serves if not pattern.startswith("!")]
     without = [f"`{pattern[1:]}`" for pattern in serves if pattern.startswith("!")]
     text = f"`{dialect}`" + (f" (`{placement}`)" if placement is not None else "")
+    text += " where a deployment names it" if named_only else ""
     text += f" for {', '.join(wanted)}" if wanted else ""
     return text + (f" but for {', '.join(without)}" if without else "")
 
@@ -193,6 +199,8 @@ def _edit(quirk: Quirk) -> str:
         text += f" to `{bytes(quirk.value).decode()}`"
     if quirk.min is not None or quirk.max is not None:
         text += f" to {quirk.min}..{quirk.max}"
+    if quirk.when is not None:
+        text += f", with `{quirk.when}`"
     if quirk.models:
         text += f", for {', '.join(f'`{pattern}`' for pattern in quirk.models)}"
     return text.replace("|", "\\|")

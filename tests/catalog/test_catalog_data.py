@@ -206,13 +206,13 @@ def test_providers_are_usable(data: CatalogData) -> None:
 
 
 def test_every_quirk_says_why_and_where_it_is_written(data: CatalogData) -> None:
-    quirks = [q for p in data.providers for q in p.quirks]
+    quirks = [q for p in data.providers for way in (p, *p.also) for q in way.quirks]
     assert len(quirks) > 20
     for quirk in quirks:
         assert quirk.why
         assert quirk.source.startswith("https://")
         assert (quirk.to is not None) == (quirk.edit in ("rename", "move"))
-        assert (quirk.value is not None) == (quirk.edit in ("set", "default"))
+        assert (quirk.value is not None) == (quirk.edit in ("set", "default", "replace"))
 
 
 def test_levels_are_named_as_clients_write_them(data: CatalogData) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -75,3 +77,123 @@ def test_a_set_that_changes_nothing_is_no_loss() -> None:
     assert apply_quirks({"a": msgspec.Raw(b" 1 ")}, (quirk,), "m") == []
     assert apply_quirks({}, (quirk,), "m") == []
     assert len(apply_quirks({"a": 2}, (quirk,), "m")) == 1
+
+
+CALLS = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}
+
+
+def test_calls_without_reasoning_get_some_where_it_must_come_back(snapshot: Snapshot) -> None:
+    messages = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": None, "tool_calls": CALLS},
+        {"role": "tool", "tool_call_id": "c", "content": "1"},
+        {"role": "assistant", "content": None, "tool_calls": CALLS, "reasoning_content": "why"},
+        {"role": "assistant", "content": "done"},
+    ]
+    for provider, model in (("deepseek", "deepseek-v4-pro"), ("moonshot", "kimi-k3")):
+        plain, losses = _edit(snapshot, provider, model, messages=messages)
+        found = [
+            msgspec.json.decode(msgspec.json.encode(m)).get("reasoning_content") for m in plain["messages"]
+        ]
+        assert (found, losses) == ([None, " ", None, "why", None], [])
+
+
+@pytest.mark.parametrize("provider", ["deepseek", "zai"])
+def test_a_schema_becomes_json_mode_where_there_is_none(provider: str, snapshot: Snapshot) -> None:
+    plain, losses = _edit(snapshot, provider, "m", response_format=SCHEMA)
+    assert (plain["response_format"], losses) == ({"type": "json_object"}, ["response_format"])
+    plain, losses = _edit(snapshot, provider, "m", response_format={"type": "json_object"})
+    assert (plain["response_format"], losses) == ({"type": "json_object"}, [])
+
+
+@pytest.mark.parametrize(
+    ("choice", "sent", "lost"),
+    [
+        ("auto", {"tools": TOOLS, "tool_choice": "auto"}, []),
+        ("required", {"tools": TOOLS, "tool_choice": "auto"}, ["tool_choice"]),
+        (
+            {"type": "function", "function": {"name": "f"}},
+            {"tools": TOOLS, "tool_choice": "auto"},
+            ["tool_choice"],
+        ),
+        ("none", {}, []),
+    ],
+)
+def test_zai_takes_only_auto(choice: Any, sent: Any, lost: list[str], snapshot: Snapshot) -> None:
+    assert _edit(snapshot, "zai", "glm-5", tools=TOOLS, tool_choice=choice) == (sent, lost)
+
+
+def test_perplexitys_roles_alternate(snapshot: Snapshot) -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}
+    messages = [
+        {"role": "system", "content": "s"},
+        {"role": "system", "content": "t"},
+        {"role": "user", "content": "a"},
+        {"role": "user", "content": "b"},
+        {"role": "assistant", "content": "c"},
+        {"role": "user", "content": "d"},
+        {"role": "user", "content": [image]},
+    ]
+    assert _edit(snapshot, "perplexity", "sonar", messages=messages) == (
+        {
+            "messages": [
+                *messages[:2],
+                {"role": "user", "content": "a\n\nb"},
+                messages[4],
+                {"role": "user", "content": [{"type": "text", "text": "d"}, image]},
+            ]
+        },
+        [],
+    )
+    assert _edit(snapshot, "perplexity", "sonar", messages=messages[:3])[0]["messages"] == messages[:3]
+
+
+def test_limits_of_lists_and_choices(snapshot: Snapshot) -> None:
+    assert _edit(snapshot, "zai", "glm-5", stop=["a", "b"]) == ({"stop": ["a"]}, ["stop"])
+    assert _edit(snapshot, "zai", "glm-5", stop=["a"]) == ({"stop": ["a"]}, [])
+    assert _edit(snapshot, "groq", "m", n=3) == ({"n": 1}, ["n"])
+    assert _edit(snapshot, "alibaba", "qwen", tool_choice="required") == (
+        {"tool_choice": "auto"},
+        ["tool_choice"],
+    )
+
+
+def test_names_stay_where_they_are_known(snapshot: Snapshot) -> None:
+    messages = [
+        {"role": "user", "name": "Ann", "content": "hi"},
+        {"role": "tool", "name": "f", "tool_call_id": "c", "content": "1"},
+    ]
+    plain, losses = _edit(snapshot, "mistral", "mistral-large", messages=messages)
+    assert [("name" in message) for message in plain["messages"]] == [False, True]
+    assert losses == ["messages[].name"]
+    assert _edit(snapshot, "openai", "gpt-5", messages=messages)[1] == []
+
+
+def test_minimax_reasoning_is_kept_out_of_the_text(snapshot: Snapshot) -> None:
+    assert _edit(snapshot, "minimax", "MiniMax-M3", temperature=0, max_tokens=5) == (
+        {"temperature": 0.01, "max_completion_tokens": 5, "reasoning_split": True},
+        ["temperature"],
+    )
+    assert _edit(snapshot, "minimax", "MiniMax-M3", reasoning_split=False)[0] == {"reasoning_split": False}
+
+
+RECORDINGS = Path(__file__).parents[2] / ".." / "shared" / "recordings" / "dev"
+
+
+@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="the recordings are not beside the project")
+def test_what_a_provider_has_accepted_loses_nothing(snapshot: Snapshot) -> None:
+    """No quirk takes out of a request what its provider is known to have answered."""
+    checked = 0
+    for path in sorted(RECORDINGS.glob("*/chat_completions/*.json")):
+        record = json.loads(path.read_text())
+        body = (record.get("request") or {}).get("body")
+        provider = snapshot.providers.get(record["provider"])
+        if provider is None or not isinstance(body, dict) or record["response"]["status"] != 200:
+            continue
+        checked += 1
+        edited = dict(body)
+        losses = apply_quirks(edited, provider.quirks, body.get("model") or "")
+        assert losses == [], path.name
+        assert {name for name in body if name not in edited} <= {"max_tokens", "max_completion_tokens"}
+    assert checked > 150

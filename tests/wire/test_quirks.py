@@ -1,4 +1,4 @@
-"""The six declarative edits, on verbatim and decoded bodies."""
+"""The nine declarative edits, on verbatim and decoded bodies."""
 
 from __future__ import annotations
 
@@ -34,6 +34,31 @@ CASES = [
     (_quirk("set", "a", value=7), {"a": 7}, {"a": 7}, []),
     (_quirk("set", "a", value=None), {}, {"a": None}, []),
     (_quirk("clamp", "a", max=1), {"a": 1.5}, {"a": 1}, ["a"]),
+    (_quirk("clamp", "a", max=1, lossless=True), {"a": 1.5}, {"a": 1}, []),
+    (_quirk("limit", "a", max=2), {"a": [1, 2, 3]}, {"a": [1, 2]}, ["a"]),
+    (_quirk("limit", "a", max=2), {"a": [1, 2]}, {"a": [1, 2]}, []),
+    (_quirk("limit", "a", max=2), {"a": "xyz"}, {"a": "xyz"}, []),
+    (_quirk("replace", "a", value={"x": "y"}), {"a": "x"}, {"a": "y"}, ["a"]),
+    (_quirk("replace", "a", value={"x": "y"}), {"a": "z"}, {"a": "z"}, []),
+    (_quirk("replace", "a", value={"x": "y"}), {"a": {"x": 1}}, {"a": {"x": 1}}, []),
+    (_quirk("drop", "a", when="b=x|y"), {"a": 1, "b": "y"}, {"b": "y"}, ["a"]),
+    (_quirk("drop", "a", when="b=x|y"), {"a": 1, "b": "z"}, {"a": 1, "b": "z"}, []),
+    (_quirk("drop", "a", when="b=x"), {"a": 1}, {"a": 1}, []),
+    (_quirk("drop", "a", when="b.c"), {"a": 1, "b": {"c": 2}}, {"b": {"c": 2}}, ["a"]),
+    (_quirk("drop", "a", when="b.c"), {"a": 1, "b": "c"}, {"a": 1, "b": "c"}, []),
+    (
+        _quirk("default", "l[].a", value=1, when="l[].b"),
+        {"l": [{"b": 2}, {"c": 3}]},
+        {"l": [{"b": 2, "a": 1}, {"c": 3}]},
+        [],
+    ),
+    (
+        _quirk("drop", "l[].a", when="l[].b=x"),
+        {"l": [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]},
+        {"l": [{"b": "x"}, {"a": 2, "b": "y"}]},
+        ["l[].a"],
+    ),
+    (_quirk("merge", "m"), {"m": "text"}, {"m": "text"}, []),
     (_quirk("clamp", "a", min=16), {"a": 3}, {"a": 16}, ["a"]),
     (_quirk("clamp", "a", min=1, max=9), {"a": 5}, {"a": 5}, []),
     (_quirk("clamp", "a", max=1), {"a": True}, {"a": True}, []),

@@ -80,6 +80,7 @@ class WayText(_Strict, frozen=True, kw_only=True):
     serves: tuple[str, ...] = ()
     upstream: str = "{model}"
     lacks: tuple[str, ...] = ()
+    named_only: bool = False
 
     def way(self) -> Way:
         return Way(
@@ -96,6 +97,7 @@ class WayText(_Strict, frozen=True, kw_only=True):
             serves=self.serves,
             upstream=self.upstream,
             lacks=self.lacks,
+            named_only=self.named_only,
         )
 
 

@@ -37,7 +37,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         return modality in self.input_modalities
 
 
-EditKind = Literal["drop", "rename", "default", "set", "clamp", "move"]
+EditKind = Literal["drop", "rename", "default", "set", "clamp", "move", "limit", "replace", "merge"]
 
 
 class Quirk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -46,10 +46,14 @@ class Quirk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         edit: what is done to ``field``: ``drop`` removes it (a declared loss); ``rename`` and
             ``move`` put its value at ``to``; ``default`` sets ``value`` where the field is absent;
-            ``set`` sets ``value`` always; ``clamp`` bounds a number to ``[min, max]``.
+            ``set`` sets ``value`` always; ``clamp`` bounds a number to ``[min, max]``; ``limit`` keeps
+            the first ``max`` items of a list; ``replace`` looks a word up in the object ``value``;
+            ``merge`` makes one of neighbouring messages of the same role.
         field: dotted path in the upstream request body ("stream_options", "a.b").
         models: glob patterns of upstream model ids it applies to; empty means all.
-        when: top-level member that must be there (and neither null nor empty) for it to apply.
+        when: dotted path of a member that must be there (and neither null nor empty) for it to apply;
+            ``path=one|two``: that must be one of these words. For ``messages[].x`` it may be a member
+            of the same item: ``messages[].y``.
         lossless: the client misses nothing by a ``drop``, so it is no declared loss.
     """
 
@@ -102,6 +106,8 @@ class Way(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         upstream: how the model is named there, with ``{model}`` for its usual name.
         lacks: of the needs of a request ("image", "file", "tools", "json_schema" ...), what this way
             does not take though the model does.
+        named_only: no better than the first dialect, or not offered by all versions of a server: taken
+            only where a deployment names it.
     """
 
     dialect: str
@@ -117,6 +123,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     serves: tuple[str, ...] = ()
     upstream: str = "{model}"
     lacks: tuple[str, ...] = ()
+    named_only: bool = False
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):

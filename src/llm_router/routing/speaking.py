@@ -68,7 +68,7 @@ def _ways(deployment: Deployment, provider: Provider) -> list[Way | None]:
         serving: list[Way | None] = [way for way in of_dialect if serves(way.serves, model)]
         return serving or [of_dialect[0] if of_dialect else _unlisted(provider, named)]
     ways: list[Way | None] = [None] if serves(provider.serves, model) else []
-    ways += [way for way in provider.also if serves(way.serves, model)]
+    ways += [way for way in provider.also if not way.named_only and serves(way.serves, model)]
     return ways or [None]
 
 

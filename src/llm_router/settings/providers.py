@@ -34,6 +34,16 @@ URLS_TAKEN = {
 """Media whose URLs the API of a dialect takes, for a provider that is not known: its own word is the
 truth. Of the others the gateway fetches the bytes."""
 
+_NEEDS = {
+    "rename": {"to"},
+    "move": {"to"},
+    "set": {"value"},
+    "default": {"value"},
+    "replace": {"value"},
+    "limit": {"max"},
+}
+"""What a quirk must say beside its field, by its edit."""
+
 _DIRECT = (
     "name", "dialect", "placement", "auth", "auth_name", "key_required", "headers", "query", "takes_urls",
     "knows", "serves",
@@ -245,7 +255,7 @@ def _check_auth(provider: Provider, table: ProviderTable, path: KeyPath, problem
 
 def read_quirk(table: QuirkTable, path: KeyPath, problems: Problems) -> Quirk:
     """The quirk; what does not belong to its edit, or is missing for it, is reported."""
-    needs = {"rename": {"to"}, "move": {"to"}, "set": {"value"}, "default": {"value"}}.get(table.edit, set())
+    needs = _NEEDS.get(table.edit, set())
     takes = needs | ({"min", "max"} if table.edit == "clamp" else set())
     given = {name for name in ("to", "value", "min", "max") if getattr(table, name) is not None}
     for name in sorted(needs - given):
@@ -257,6 +267,8 @@ def read_quirk(table: QuirkTable, path: KeyPath, problems: Problems) -> Quirk:
         problems.add(path, 'edit = "clamp" needs min, max or both')
     if table.min is not None and table.max is not None and table.min > table.max:
         problems.add((*path, "min"), f"is greater than max ({table.max})")
+    if table.edit == "replace" and table.value is not None and not isinstance(table.value, dict):
+        problems.add((*path, "value"), 'is a table of words such as { required = "auto" }')
     for name, dotted_path in (("field", table.field), ("to", table.to)):
         if dotted_path is not None and not all(dotted_path.split(".")):
             problems.add((*path, name), 'is not a path such as "stream_options.include_usage"')
@@ -276,4 +288,6 @@ def read_quirk(table: QuirkTable, path: KeyPath, problems: Problems) -> Quirk:
         min=None if table.min is None else float(table.min),
         max=None if table.max is None else float(table.max),
         models=table.models,
+        when=table.when,
+        lossless=table.lossless,
     )

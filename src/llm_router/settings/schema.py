@@ -88,6 +88,8 @@ class QuirkTable(Table, frozen=True, kw_only=True):
     min: Decimal | None = None
     max: Decimal | None = None
     models: tuple[str, ...] = ()
+    when: str | None = None
+    lossless: bool = False
 
 
 class WayTable(Table, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""The six declarative edits of a request that a provider may need.
+"""The nine declarative edits of a request that a provider may need.
 
 They work on a decoded JSON object whose values may still be verbatim (:class:`msgspec.Raw`); a
 value is decoded only where a dotted path leads into it. ``messages[].name`` means the member
@@ -7,6 +7,7 @@ value is decoded only where a dotted path leads into it. ``messages[].name`` mea
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -24,39 +25,53 @@ def apply_quirks(body: dict[str, Any], quirks: tuple[Quirk, ...], model: str) ->
     for quirk in quirks:
         if quirk.models and not any(fnmatchcase(model, pattern) for pattern in quirk.models):
             continue
-        if quirk.when is not None and _is_empty(body.get(quirk.when, _MISSING)):
+        path, listed, _ = quirk.field.partition("[].")
+        inner = listed and quirk.when is not None and quirk.when.startswith(f"{path}[].")
+        if quirk.when is not None and not inner and not _holds(body, quirk.when):
             continue
-        if "[]." in quirk.field:
-            losses += _edit_items(body, quirk)
-            continue
-        holder, name = _holder(body, quirk.field, create=quirk.edit in ("default", "set"))
-        if holder is None:
-            continue
-        value = holder.get(name, _MISSING)
-        match quirk.edit:
-            case "set" | "default":
-                if quirk.edit == "set" or value is _MISSING:
-                    holder[name] = quirk.value if quirk.value is not None else msgspec.Raw(b"null")
-                if quirk.edit == "set" and not quirk.lossless and _differ(value, holder[name]):
-                    losses.append(Loss(field=quirk.field, why=quirk.why))
-                continue
-            case _ if value is _MISSING:
-                continue
-            case "drop":
-                del holder[name]
-                if not quirk.lossless:
-                    losses.append(Loss(field=quirk.field, why=quirk.why))
-            case "rename" | "move":
-                del holder[name]
-                target, new = _holder(body, quirk.to or "", create=True)
-                if target is not None:
-                    target.setdefault(new, value)
-            case "clamp":
-                clamped = _clamp(value, quirk)
-                if clamped is not None:
-                    holder[name] = clamped
-                    losses.append(Loss(field=quirk.field, why=quirk.why))
+        losses += _edit_items(body, quirk) if listed else _edit(body, quirk)
     return losses
+
+
+def _holds(body: Mapping[str, Any], condition: str) -> bool:
+    """Whether the condition of a quirk is met: a member that is there, or that is one of some words."""
+    path, asked, words = condition.partition("=")
+    value: object = body
+    for name in path.split("."):
+        value = _plain(value.get(name, _MISSING)) if isinstance(value, Mapping) else _MISSING
+    return value in words.split("|") if asked else value is not _MISSING and value not in (None, [], {}, "")
+
+
+def _edit(body: dict[str, Any], quirk: Quirk) -> list[Loss]:
+    """Make one edit; what was lost by it."""
+    holder, name = _holder(body, quirk.field, create=quirk.edit in ("default", "set"))
+    if holder is None:
+        return []
+    value = holder.get(name, _MISSING)
+    lost = False
+    match quirk.edit:
+        case "set" | "default":
+            if quirk.edit == "set" or value is _MISSING:
+                holder[name] = quirk.value if quirk.value is not None else msgspec.Raw(b"null")
+            lost = quirk.edit == "set" and _differ(value, holder[name])
+        case _ if value is _MISSING:
+            return []
+        case "drop":
+            del holder[name]
+            lost = True
+        case "rename" | "move":
+            del holder[name]
+            target, new = _holder(body, quirk.to or "", create=True)
+            if target is not None:
+                target.setdefault(new, value)
+        case "merge":
+            holder[name] = _merged(value)
+        case "clamp" | "limit" | "replace":
+            changed = _CHANGES[quirk.edit](value, quirk)
+            if changed is not None:
+                holder[name] = changed
+            lost = changed is not None
+    return [Loss(field=quirk.field, why=quirk.why)] if lost and not quirk.lossless else []
 
 
 def _edit_items(body: dict[str, Any], quirk: Quirk) -> list[Loss]:
@@ -65,22 +80,60 @@ def _edit_items(body: dict[str, Any], quirk: Quirk) -> list[Loss]:
     holder, name = _holder(body, path, create=False)
     items = holder.get(name) if holder is not None else None
     if isinstance(items, msgspec.Raw):
-        if f'"{rest.partition(".")[0]}"'.encode() not in bytes(items):
+        named = rest if quirk.edit not in ("default", "set") else _item_condition(quirk, path) or rest
+        if f'"{named.partition(".")[0].partition("=")[0]}"'.encode() not in bytes(items):
             return []
         items = msgspec.json.decode(items)
     if holder is None or not isinstance(items, list):
         return []
+    condition = _item_condition(quirk, path)
     to = quirk.to.removeprefix(f"{path}[].") if quirk.to is not None else None
-    inner = (msgspec.structs.replace(quirk, field=rest, to=to, models=(), when=None),)
+    inner = msgspec.structs.replace(quirk, field=rest, to=to)
     losses: list[Loss] = []
     edited = []
     for item in items:
-        if isinstance(item, dict):
+        if isinstance(item, dict) and (condition is None or _holds(item, condition)):
             item = dict(item)
-            losses += apply_quirks(item, inner, "")
+            losses += _edit(item, inner)
         edited.append(item)
     holder[name] = edited
     return [Loss(field=quirk.field, why=quirk.why)] if losses else []
+
+
+def _item_condition(quirk: Quirk, path: str) -> str | None:
+    """The part of the condition that is about the item itself."""
+    prefix = f"{path}[]."
+    return (
+        quirk.when.removeprefix(prefix) if quirk.when is not None and quirk.when.startswith(prefix) else None
+    )
+
+
+def _merged(value: object) -> object:
+    """Messages with neighbours of the same role (user or assistant) put together; calls stay apart."""
+    messages = _plain(value)
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        return value
+    out: list[dict[str, Any]] = []
+    for message in messages:
+        last = out[-1] if out else {}
+        joins = message.get("role") in ("user", "assistant") and last.get("role") == message.get("role")
+        if joins and {*last, *message} <= {"role", "content"}:
+            out[-1] = {**last, "content": _joined(last.get("content"), message.get("content"))}
+        else:
+            out.append(message)
+    return value if len(out) == len(messages) else out
+
+
+def _joined(one: object, other: object) -> object:
+    if isinstance(one, str) and isinstance(other, str):
+        return f"{one}\n\n{other}"
+    return [*_parts(one), *_parts(other)]
+
+
+def _parts(content: object) -> list[Any]:
+    if isinstance(content, list):
+        return content
+    return [{"type": "text", "text": content}] if content else []
 
 
 def _differ(asked: object, sent: object) -> bool:
@@ -90,10 +143,6 @@ def _differ(asked: object, sent: object) -> bool:
 
 def _plain(value: object) -> object:
     return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
-
-
-def _is_empty(value: object) -> bool:
-    return value is _MISSING or _plain(value) in (None, [], {}, "")
 
 
 def _holder(body: dict[str, Any], path: str, *, create: bool) -> tuple[dict[str, Any] | None, str]:
@@ -126,3 +175,23 @@ def _clamp(value: object, quirk: Quirk) -> float | int | None:
     if bounded == value:
         return None
     return int(bounded) if float(bounded).is_integer() and isinstance(value, int) else bounded
+
+
+def _limit(value: object, quirk: Quirk) -> list[Any] | None:
+    """The first items, or None if the list is short enough (or none)."""
+    items = _plain(value)
+    most = int(quirk.max) if quirk.max is not None else 0
+    return items[:most] if isinstance(items, list) and len(items) > most else None
+
+
+def _replace(value: object, quirk: Quirk) -> Any:
+    """What stands for the word, or None if it is not in the table."""
+    word, table = _plain(value), _plain(quirk.value)
+    return table.get(word) if isinstance(word, str) and isinstance(table, dict) else None
+
+
+_CHANGES: Mapping[str, Callable[[object, Quirk], Any]] = {
+    "clamp": _clamp,
+    "limit": _limit,
+    "replace": _replace,
+}
