@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from math import ceil
 
 import msgspec
 
@@ -221,7 +222,7 @@ def admit_to_limits(
         "concurrency": f"{limits.concurrency} requests at the same time",
     }[admission.refused]
     error = RateLimitExceeded(
-        f"This API key is limited to {bound}. Retry after {max(1, round(admission.retry_after_s))} s.",
+        f"This API key is limited to {bound}. Retry after {max(1, ceil(admission.retry_after_s))} s.",
         retry_after_s=admission.retry_after_s,
     )
     error.limits = admission.limits
