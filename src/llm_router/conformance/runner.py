@@ -107,6 +107,7 @@ def run(
     checks = select(apis, options.only)
     used = [api for api in apis if any(check.api in (api, HTTP) for check in checks)]
     missing = {api: why for api in used if (why := offered(target, api)) is not None}
+    target.apis = tuple(api for api in apis if api not in missing)
     target.first = next((api for api in apis if api not in missing), apis[0])
     lock = threading.Lock()
 

@@ -75,7 +75,8 @@ class Target:
     """A gateway or provider.
 
     Attributes:
-        models: by API; limit: the member of chat that limits its output tokens; first: the API through
+        models: by API; limit: the member of chat that limits its output tokens; apis: those that
+            are checked; first: the API through
             which the checks of the transport go.
     """
 
@@ -96,6 +97,7 @@ class Target:
         self.key = key
         self.models = dict(models)
         self.limit = "max_tokens"
+        self.apis: tuple[str, ...] = tuple(models)
         self.first = next(iter(models), "chat")
         self.spent = Spent()
         self.timeout_s = timeout_s

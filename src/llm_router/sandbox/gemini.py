@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import msgspec
 
 from llm_router.sandbox.form import Call, Form, Headers, Trouble, wait_text
-from llm_router.sandbox.signature import check_thoughts, mint
+from llm_router.sandbox.signature import check_thoughts, mint, signs_calls
 from llm_router.wire.chat import ChatRequest
 from llm_router.wire.dialects.gemini_generate import DIALECT
 
@@ -25,7 +25,6 @@ _STATUSES = {
     504: "DEADLINE_EXCEEDED",
 }  # fmt: skip
 _RPC = "type.googleapis.com/google.rpc."
-_STRICT_THINKERS = re.compile(r"gemini-([3-9]|[1-9][0-9])", re.IGNORECASE)
 
 
 _STAND_INS = (b"skip_thought_signature_validator", b"context_engineering_is_the_way_to_go")
@@ -114,7 +113,7 @@ def _garbage(json_array: bool) -> bytes:
 
 
 def _check(request: ChatRequest) -> None:
-    check_thoughts(request, required=_STRICT_THINKERS.search(request.model) is not None)
+    check_thoughts(request, required=signs_calls(request.model))
 
 
 def _readable(body: bytes) -> bytes:

@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 
 from llm_router.wire.chat import ChatRequest, Message, Opaque, Part, Text, Thinking, ToolCall, ToolResult
 
@@ -76,6 +77,15 @@ def check_thinking(request: ChatRequest) -> None:
                     "with tool calls must begin with its thinking block while thinking is enabled",
                 )
             return
+
+
+_SIGNERS = re.compile(r"gemini-([3-9]|[1-9][0-9])", re.IGNORECASE)
+
+
+def signs_calls(model: str) -> bool:
+    """Whether a model signs its function calls however little it thinks, and wants the signatures back
+    (Gemini 3, https://ai.google.dev/gemini-api/docs/thought-signatures)."""
+    return _SIGNERS.search(model) is not None
 
 
 def check_thoughts(request: ChatRequest, *, required: bool) -> None:

@@ -209,7 +209,8 @@ def max_tokens(case: Case) -> None:
 @option("stop", "a stop sequence ends the text", "Prompts of agents depend on it.")
 def stop(case: Case) -> None:
     config = {"stopSequences": ["gamma"], "maxOutputTokens": 200}
-    reply = ask(case, said("Reply with exactly: alpha beta gamma delta"), generationConfig=config)
+    asked = said("Reply with exactly: alpha beta gamma delta")
+    reply = ask(case, asked, generationConfig=config, feature="stop sequences")
     found = text_of(parts(case, reply))
     case.expect("gamma" not in found, "a text that ends before gamma", found)
 

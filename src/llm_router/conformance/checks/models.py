@@ -13,9 +13,16 @@ from llm_router.conformance.transport import Reply
 _suite = Suite("http", "models", f"{OPENAI}/models")
 check = _suite.check
 LIST = "/v1/models"
+OPENAI_APIS = {"chat", "responses", "embeddings"}
 
 
 def _get(case: Case, api: str, path: str) -> Reply:
+    """
+    Raises:
+        Skipped: the target is not checked for any API whose clients ask so.
+    """
+    askers = OPENAI_APIS if api == "chat" else {api}
+    case.skip_unless(askers & set(case.target.apis), f"{APIS[api].title} is not checked")
     return case.ask(api, None, method="GET", path=path)
 
 
