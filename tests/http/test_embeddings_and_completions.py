@@ -46,13 +46,13 @@ def test_embeddings_are_charged_once_by_their_input(sandbox: Gateway, model: str
 
 
 def test_a_provider_that_fails_is_followed_by_the_next(sandbox: Gateway) -> None:
-    answer = embed(sandbox, "bge-m3", "[[error 503 on cloudflare]] Hello")
+    answer = embed(sandbox, "bge-m3", "[[error 503 on novita]] Hello")
     assert answer.status == 200, answer.body
     record = sandbox.generation(answer.id)
     assert [(a["provider"], a["outcome"]) for a in record["attempts"]] == [
-        ("cloudflare", "failed"), ("novita", "delivered"),
+        ("novita", "failed"), ("cloudflare", "delivered"),
     ]  # fmt: skip
-    assert answer.json["usage"]["cost"] == answer.json["usage"]["prompt_tokens"] * Decimal("0.01") / 10**6
+    assert answer.json["usage"]["cost"] == answer.json["usage"]["prompt_tokens"] * Decimal("0.012") / 10**6
 
 
 @pytest.mark.parametrize(("order", "status"), [("error 500", 500), ("malformed", 502), ("cut", 502)])
