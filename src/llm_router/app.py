@@ -44,7 +44,9 @@ from llm_router.edge.handlers import ROUTES
 from llm_router.edge.server import GuardedProtocol
 from llm_router.engine.background import Background
 from llm_router.engine.exchange import Engine
-from llm_router.engine.operations import Context, FirstKey, dispatch, first_run
+from llm_router.engine.keys import FirstKey, first_run
+from llm_router.engine.operations import dispatch
+from llm_router.engine.operator import Context
 from llm_router.engine.responses import Keeping, Responses
 from llm_router.engine.state import State
 from llm_router.settings import (

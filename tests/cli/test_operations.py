@@ -16,8 +16,10 @@ from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.domain.errors import InvalidRequest, ModelNotFound, NotFound, RouterError
 from llm_router.domain.key import key_digest
 from llm_router.domain.model import Capabilities, Deployment, Model
+from llm_router.engine.keys import first_run
 from llm_router.engine.moments import iso_time, parse_expiry
-from llm_router.engine.operations import Context, dispatch, first_run
+from llm_router.engine.operations import dispatch
+from llm_router.engine.operator import Context
 
 NOW_MS = 1_780_000_000_000  # 2026-05-28T20:26:40Z
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from llm_router.billing.spans import SLICES, calendar_span, slice_ms
+from llm_router.billing.spans import SLICES, calendar_span, iso_second, slice_ms
 from llm_router.domain.budget import Budget, Payer, Scope
 from llm_router.domain.errors import InsufficientCredits
 from llm_router.domain.money import format_usd
@@ -169,10 +169,10 @@ class Budgets:
         return _Meter(budget).bucket(now_ms)
 
     def spends(self, budget_id: str, now_ms: int) -> Iterator[Spend]:
-        """How a budget stands: once, or once for each session."""
+        """How a budget stands: once, or once for each session that spent of it."""
         budget = self._budgets[budget_id]
         found = [(s, m) for (id_, s), m in self._meters.items() if id_ == budget_id]
-        if not found and budget.scope is not Scope.SESSION:
+        if not found:
             found = [("", _Meter(budget))]
         for session, meter in found:
             bucket = meter.bucket(now_ms)
@@ -307,10 +307,12 @@ def check(budget: Budget) -> None:
 def _exceeded(needed_pusd: int, room_pusd: int, meter: _Meter, bucket: int) -> InsufficientCredits:
     budget = meter.budget
     needed, available = format_usd(needed_pusd), format_usd(max(0, room_pusd))
+    kind = Scope.KEY if budget.scope is Scope.SESSION else budget.scope
+    whose = "the account" if budget.scope_id == budget.account else f"{kind} {budget.scope_id}"
     each = "each session of " if budget.scope is Scope.SESSION else ""
-    whose = "the account" if budget.scope_id == budget.account else f"{budget.scope} {budget.scope_id}"
+    ends_ms = meter.ends_ms(bucket)
     window = "in all" if budget.window.value == "lifetime" else f"a {budget.window}"
-    error = InsufficientCredits(
+    return InsufficientCredits(
         f"The request may cost up to ${needed}, but the budget of {each}{whose} (${format_usd(budget.amount_pusd)} "
         f"{window}) leaves ${available}.",
         details={
@@ -322,8 +324,7 @@ def _exceeded(needed_pusd: int, room_pusd: int, meter: _Meter, bucket: int) -> I
                 "scope_id": budget.scope_id,
                 "amount": msgspec.Raw(format_usd(budget.amount_pusd).encode()),
                 "window": budget.window.value,
-                "resets_at": meter.ends_ms(bucket),
+                "resets_at": None if ends_ms is None else iso_second(ends_ms),
             },
         },
     )
-    return error

@@ -64,6 +64,11 @@ def calendar_span(window: Window, time_zone: str, now_ms: int) -> tuple[int, int
     return _unix_ms(day, zone), _unix_ms(following, zone)
 
 
+def iso_second(unix_ms: int) -> str:
+    """A moment as ISO 8601 in UTC, to the second."""
+    return datetime.fromtimestamp(unix_ms // 1000, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 @lru_cache(maxsize=64)
 def zone_of(time_zone: str) -> ZoneInfo:
     """The zone of an IANA name.

@@ -61,6 +61,16 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             return check
         case ("forget", _):
             return forget
+        case ("migrate", _):
+            from llm_router.cli.migrate import migrate
+
+            return migrate
+        case ("budgets", action):
+            from llm_router.cli import budgets
+
+            return {"set": budgets.set_budget, "list": budgets.list_budgets, "remove": budgets.remove_budget}[
+                str(action)
+            ]
         case (command, action):
             return _OPERATIONS[str(command), str(action)]
 
@@ -83,6 +93,8 @@ def create_key(arguments: argparse.Namespace) -> int:
         {
             "name": arguments.name,
             "account": arguments.account,
+            "team": arguments.team,
+            "user": arguments.user,
             "expires": arguments.expires,
             "models": models,
             "requests_per_minute": arguments.rpm,

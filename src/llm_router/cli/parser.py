@@ -49,6 +49,7 @@ def build_parser() -> Parser:
     _add_serve(commands, _where("simulated providers answer, without any key"))
     _add_keys(commands, where, output)
     _add_credits(commands, where, output)
+    _add_budgets(commands, where, output)
     forget = commands.add_parser(
         "forget", parents=[where, output], help="delete what is kept of an account's conversations"
     )
@@ -56,6 +57,9 @@ def build_parser() -> Parser:
     models = commands.add_parser("models", parents=[where, output], help="list models with their prices")
     models.add_argument("--all", action="store_true", help="those that cannot be called too")
     _add_config(commands, where, output)
+    commands.add_parser(
+        "migrate", parents=[where, output], help="bring the data of an older version up to date"
+    )
     _add_local(commands, _where(), output)
     _add_conformance(commands, output)
     _add_print_config(commands, where)
@@ -105,6 +109,8 @@ def _add_keys(commands: _Commands[Parser], where: Parser, output: Parser) -> Non
     create = actions.add_parser("create", parents=[where, output], help="make a key and print it, this once")
     create.add_argument("--name", required=True, help="what the key is for")
     create.add_argument("--account", default="default", help="whose credits it spends (default)")
+    create.add_argument("--team", help="the team that it belongs to, for budgets and reports")
+    create.add_argument("--user", help="the person who uses it, for budgets and reports")
     create.add_argument("--expires", metavar="WHEN", help="12h, 30d, 8w, or a time such as 2027-01-31")
     create.add_argument("--models", metavar="A,B*", help="models it may use: names or patterns, by commas")
     create.add_argument("--rpm", type=int, metavar="N", help="requests a minute")
@@ -129,6 +135,29 @@ def _add_credits(commands: _Commands[Parser], where: Parser, output: Parser) -> 
     add.add_argument("--ref", help="your reference: the same one is booked once only")
     show = actions.add_parser("show", parents=[where, output], help="show what an account has left")
     show.add_argument("--account", default="default", help="the account (default)")
+
+
+def _add_budgets(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
+    budgets = commands.add_parser("budgets", help="bound what parts of an account may spend")
+    actions = budgets.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    put = actions.add_parser("set", parents=[where, output], help="make a budget, or change its amount")
+    put.add_argument("amount", metavar="AMOUNT", help="US dollars, such as 0, 5 or 12.50")
+    put.add_argument("--account", default="default", help="whose credits it bounds (default)")
+    whom = put.add_mutually_exclusive_group()
+    whom.add_argument("--team", help="bound the keys of a team, together")
+    whom.add_argument("--user", help="bound the keys of a person, together")
+    whom.add_argument("--key", metavar="ID", help="bound one key")
+    whom.add_argument(
+        "--session", metavar="ID", nargs="?", const="", help="bound each session of a key, or of the account"
+    )
+    windows = ("minute", "hour", "day", "week", "month", "lifetime")
+    put.add_argument("--window", choices=windows, default="month", help="how long it lasts (month)")
+    put.add_argument("--rolling", action="store_true", help="any stretch of that length, not the calendar's")
+    put.add_argument("--time-zone", default="UTC", metavar="NAME", help="whose calendar (UTC)")
+    shown = actions.add_parser("list", parents=[where, output], help="show what is spent of each")
+    shown.add_argument("--account", default="default", help="the account (default)")
+    remove = actions.add_parser("remove", parents=[where, output], help="bound nothing by it any more")
+    remove.add_argument("id", metavar="ID", help="bud_... of budgets list")
 
 
 def _add_config(commands: _Commands[Parser], where: Parser, output: Parser) -> None:

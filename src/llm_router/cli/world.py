@@ -21,7 +21,8 @@ from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import Snapshot, compile_snapshot, load_builtin
 from llm_router.domain.errors import NotFound, ServerError
 from llm_router.engine.moments import iso_time
-from llm_router.engine.operations import Context, dispatch
+from llm_router.engine.operations import dispatch
+from llm_router.engine.operator import Context
 from llm_router.settings import (
     SANDBOX_FOLDER,
     ConfigError,

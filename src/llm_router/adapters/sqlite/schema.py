@@ -219,12 +219,27 @@ def prepare(connection: sqlite3.Connection, path: Path) -> bool:
     Raises:
         StoreTooNew, StoreTooOld, StoreCorrupt: as their names say.
     """
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if version == 0 and tables == 0:
+    if tables == 0:
         _create(connection)
         return True
+    version = check_ours(connection, path)
+    if version < SCHEMA_VERSION:
+        raise StoreTooOld(
+            f"{path} was written by an earlier version of llm-router (schema {version}; this one needs "
+            f"{SCHEMA_VERSION}). Bring it up to date with: llm-router migrate"
+        )
+    return False
+
+
+def check_ours(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of the file's schema.
+
+    Raises:
+        StoreTooNew, StoreCorrupt: as their names say.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION_ID:
         raise StoreCorrupt(f"{path} is a database of some other program.")
     if version > SCHEMA_VERSION:
@@ -232,12 +247,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> bool:
             f"{path} was written by a later version of llm-router (schema {version}; this one knows "
             f"{SCHEMA_VERSION}). Install that version or a later one."
         )
-    if version < SCHEMA_VERSION:
-        raise StoreTooOld(
-            f"{path} was written by an earlier version of llm-router (schema {version}; this one needs "
-            f"{SCHEMA_VERSION}). Bring it up to date with: llm-router migrate"
-        )
-    return False
+    return int(version)
 
 
 def migrate(connection: sqlite3.Connection) -> list[int]:

@@ -1,0 +1,161 @@
+"""What the operator's commands share: what they work on, and how their arguments are read.
+
+Results are JSON objects; amounts in them are exact JSON numbers of US dollars, times ISO 8601 in UTC.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from llm_router.billing.budgets import Spend
+from llm_router.catalog.snapshot import Snapshot
+from llm_router.domain.budget import Budget
+from llm_router.domain.errors import InvalidRequest
+from llm_router.domain.money import MAX_PUSD, format_usd, parse_usd
+from llm_router.ports import Books, Clock, Keyring, SideCar
+
+DEFAULT_ACCOUNT = "default"
+NAME_CHARS_MAX = 100
+LIMIT_MAX = 10**9
+
+_ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+Result = dict[str, object]
+
+
+class OperatorBooks(Books, Protocol):
+    """Books that an operator can ask more of than an exchange has to."""
+
+    async def credited(self, ref: str) -> bool:
+        """Whether a grant or adjustment was booked under that reference."""
+        ...
+
+    def budgets(self, account: str, now_ms: int) -> list[Spend]:
+        """How the budgets of an account stand, in the order in which they were made."""
+        ...
+
+    async def set_budget(self, budget: Budget, now_ms: int) -> None:
+        """Make a budget, or give the one of that id another amount.
+
+        Raises:
+            ValueError: it cannot be, see :meth:`llm_router.billing.budgets.Budgets.put`.
+        """
+        ...
+
+    async def remove_budget(self, budget_id: str) -> Budget | None:
+        """Remove a budget; None if there is none of that id."""
+        ...
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """What the commands work on.
+
+    Attributes:
+        snapshot: the catalogue of now; active: ids of the providers that can be called now.
+        new_key_text, new_id: from :mod:`llm_router.adapters.keymaker`.
+        starting_pusd: credit of the account of the very first key.
+        side_car: what is kept of conversations; None where that is switched off.
+        reload: reads the configuration again and says what came of it; None where no gateway runs.
+    """
+
+    keyring: Keyring
+    books: OperatorBooks
+    clock: Clock
+    snapshot: Callable[[], Snapshot]
+    active: Callable[[], Collection[str]]
+    new_key_text: Callable[[], str]
+    new_id: Callable[[str], str]
+    starting_pusd: int
+    reload: Callable[[], Awaitable[Mapping[str, object]]] | None = None
+    side_car: SideCar | None = None
+
+
+class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+_T = TypeVar("_T", bound=Arguments)
+
+
+class Nothing(Arguments, frozen=True, kw_only=True):
+    """A command without arguments."""
+
+
+def read(kind: type[_T], arguments: Mapping[str, object]) -> _T:
+    """The arguments of a command.
+
+    Raises:
+        InvalidRequest: they are not what the command takes.
+    """
+    try:
+        return msgspec.convert(arguments, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"the arguments are wrong: {error}") from None
+
+
+def account_name(text: str) -> str:
+    """The name of an account.
+
+    Raises:
+        InvalidRequest: it can be none.
+    """
+    if not _ACCOUNT.fullmatch(text):
+        raise InvalidRequest(
+            "account must be 1 to 64 letters, digits and . _ @ - and begin with a letter or digit",
+            param="account",
+        )
+    return text
+
+
+def label(text: str, param: str) -> str:
+    """A text for people, without blanks around it.
+
+    Raises:
+        InvalidRequest: it is empty, too long or unprintable.
+    """
+    name = text.strip()
+    if not name or len(name) > NAME_CHARS_MAX or not name.isprintable():
+        raise InvalidRequest(f"{param} must be 1 to {NAME_CHARS_MAX} printable characters", param=param)
+    return name
+
+
+def limit_of(value: int | None, param: str) -> int | None:
+    """A bound, or None.
+
+    Raises:
+        InvalidRequest: it is out of range.
+    """
+    if value is not None and not 1 <= value <= LIMIT_MAX:
+        raise InvalidRequest(f"{param} must be from 1 to {LIMIT_MAX}", param=param)
+    return value
+
+
+def amount_of(text: str) -> int:
+    """Picodollars of a positive amount of dollars.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    try:
+        amount_pusd = parse_usd(text.strip().removeprefix("$"))
+    except ValueError:
+        raise InvalidRequest("amount must be dollars such as 5 or 12.50", param="amount") from None
+    if not 0 < amount_pusd <= MAX_PUSD:
+        raise InvalidRequest(
+            f"amount must be more than 0 and at most {format_usd(MAX_PUSD)} dollars", param="amount"
+        )
+    return amount_pusd
+
+
+def remaining(account: str, context: Context) -> msgspec.Raw:
+    """What an account has available, in dollars."""
+    return dollars(context.books.available(account))
+
+
+def dollars(pusd: int) -> msgspec.Raw:
+    """An exact JSON number of dollars."""
+    return msgspec.Raw(format_usd(pusd).encode())
