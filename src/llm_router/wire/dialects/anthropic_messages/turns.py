@@ -24,7 +24,7 @@ from llm_router.wire.verbatim import members
 OPENING = "."
 """The user's turn that is put before a conversation which the assistant opened."""
 
-_ID = re.compile(r"[a-zA-Z0-9_-]+")
+_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 Wire = dict[str, object] | Raw
 Turn = tuple[str, list[Wire]]

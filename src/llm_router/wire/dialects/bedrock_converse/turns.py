@@ -30,7 +30,7 @@ NO_RESULT = "(no output)"
 """The result of a tool that gave nothing: blank text is refused."""
 
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
-_CALL_ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
+_CALL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # points and colons are refused by Claude
 
 Block = dict[str, object] | Raw
 Group = list[Block]

@@ -9,12 +9,14 @@ none, which leaves it to the model (https://docs.cohere.com/docs/reasoning):
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
 from llm_router.domain.errors import UnsupportedContent
 from llm_router.wire import chat
+from llm_router.wire.callids import IdForm, fitted
 from llm_router.wire.dialect import Target
 from llm_router.wire.dialects.cohere_chat.facts import NAME
 from llm_router.wire.dialects.cohere_chat.schema import enforced_schema
@@ -43,6 +45,10 @@ _PASSED = ("documents", "citation_options", "safety_mode", "priority")
 """Members of Cohere's own that clients of other dialects may send along: they go through verbatim."""
 
 
+_IDS = IdForm(fits=re.compile(r".+", re.DOTALL))
+"""Any ids, but each for one call."""
+
+
 def encode_request(request: chat.ChatRequest, target: Target) -> tuple[bytes, tuple[Loss, ...]]:
     """The upstream body, and what was lost in it.
 
@@ -50,6 +56,7 @@ def encode_request(request: chat.ChatRequest, target: Target) -> tuple[bytes, tu
         UnsupportedContent: no content, or of a kind that the API cannot express.
         InvalidRequest: two different tools of one name.
     """
+    request = fitted(request, _IDS)
     losses = Losses()
     request = fit_tools(request, NAME)
     turns = Turns(request, target, losses)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -9,6 +10,7 @@ import msgspec
 
 from llm_router.domain.errors import InvalidRequest, UnsupportedContent
 from llm_router.wire import chat
+from llm_router.wire.callids import IdForm, fitted
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Target
 from llm_router.wire.dialects.gemini_generate.members import NAME, object_of, value_of
@@ -31,6 +33,10 @@ _TIERS = {"auto": "standard", "default": "standard", "standard_only": "standard"
 _TIERS |= {tier: tier for tier in ("standard", "flex", "priority")}
 
 
+_IDS = IdForm(fits=re.compile(r".*", re.DOTALL))
+"""Any ids, but each for one call."""
+
+
 def encode_request(request: chat.ChatRequest, target: Target) -> tuple[bytes, tuple[Loss, ...]]:
     """The upstream body, and what was lost.
 
@@ -38,7 +44,7 @@ def encode_request(request: chat.ChatRequest, target: Target) -> tuple[bytes, tu
         UnsupportedContent: no content, or media that Google cannot be given.
         InvalidRequest: a tool result that answers no call; two different tools of one name.
     """
-    encoder = _Encoder(request, target)
+    encoder = _Encoder(fitted(request, _IDS), target)
     body = encoder.body()
     losses = encoder.losses + apply_quirks(body, target.quirks, target.model)
     return msgspec.json.encode(body), tuple(losses)

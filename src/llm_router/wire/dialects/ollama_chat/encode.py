@@ -6,12 +6,14 @@ is no tool choice: tools that may not be called are left out, and none can be fo
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
 from llm_router.domain.errors import UnsupportedContent
 from llm_router.wire import chat
+from llm_router.wire.callids import IdForm, fitted
 from llm_router.wire.dialect import Target
 from llm_router.wire.dialects.ollama_chat.facts import NAME
 from llm_router.wire.dialects.ollama_chat.schema import tool_parameters
@@ -36,6 +38,10 @@ _PASSED = ("keep_alive", "options", "truncate", "shift")
 _RANKS = ("minimal", "low", "medium", "high", "xhigh", "max")
 
 
+_IDS = IdForm(fits=re.compile(r".*", re.DOTALL))
+"""Any ids, but each for one call."""
+
+
 def encode_request(request: chat.ChatRequest, target: Target) -> tuple[bytes, tuple[Loss, ...]]:
     """The upstream body, and what was lost in it.
 
@@ -43,6 +49,7 @@ def encode_request(request: chat.ChatRequest, target: Target) -> tuple[bytes, tu
         UnsupportedContent: no content, or of a kind that the API cannot express.
         InvalidRequest: two different tools of one name.
     """
+    request = fitted(request, _IDS)
     losses = Losses()
     request = fit_tools(request, NAME)
     turns = Turns(request, losses)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from llm_router.wire.dialect import Fetched, Inspected, Target
+from llm_router.wire.dialects.openai_chat.callids import id_form, refitted
 from llm_router.wire.dialects.openai_chat.decode import GATEWAY_ONLY
 from llm_router.wire.dialects.openai_chat.inspect import Tree
 from llm_router.wire.dialects.openai_chat.legacy import modern
@@ -26,7 +27,8 @@ def edit_request(
     """The request for ``target``: every member that needs no change keeps its bytes.
 
     Changed are the model, ``stream`` and ``include_usage``, what a quirk says, media that had to be
-    fetched, the legacy style where it is not known, and reasoning of another dialect's provider.
+    fetched, the legacy style where it is not known, reasoning of another dialect's provider, and ids
+    of calls that the provider does not take.
     """
     tree = cast(Tree, inspected.tree)
     body: dict[str, Any] = dict(tree.raw)
@@ -44,6 +46,11 @@ def edit_request(
         body["messages"] = messages
     if "functions" not in target.knows:
         modern(tree.body, body)
+    if b'"tool_call' in bytes(tree.raw["messages"]) or isinstance(body["messages"], list):
+        held = body["messages"] if isinstance(body["messages"], list) else tree.body["messages"]
+        refit = refitted(held, id_form(target.provider, target.model))
+        if refit is not held:
+            body["messages"] = refit
     losses += finish_body(body, target)
     return encode(body), tuple(losses)
 

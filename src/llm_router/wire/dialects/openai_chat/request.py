@@ -15,9 +15,11 @@ from typing import Any, Final
 
 from llm_router.domain.errors import UnsupportedContent
 from llm_router.wire.cachemarks import fit_marks
+from llm_router.wire.callids import fitted
 from llm_router.wire.chat import ChatRequest, Reasoning, ResponseFormat, Tool
 from llm_router.wire.dialect import Target
 from llm_router.wire.dialects.openai_chat.cachemarks import Marks
+from llm_router.wire.dialects.openai_chat.callids import id_form
 from llm_router.wire.dialects.openai_chat.lenient import encode
 from llm_router.wire.dialects.openai_chat.messages import Writer
 from llm_router.wire.dialects.openai_chat.options import finish_body, takes
@@ -53,6 +55,7 @@ def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[L
     if request.dialect != NAME:
         request = _understood(fit_tools(request, NAME), target, noted)
         request = fit_marks(request, noted) if Marks(target).known else request
+    request = fitted(request, id_form(target.provider, target.model))
     losses = noted.found
     writer = Writer(target, losses, own=request.dialect == NAME)
     body: dict[str, Any] = {"model": target.model, "messages": writer.messages(request.messages)}

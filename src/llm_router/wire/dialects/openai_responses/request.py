@@ -7,12 +7,14 @@ https://platform.openai.com/docs/api-reference/responses/create
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
 
 from llm_router.domain.errors import UnsupportedContent
 from llm_router.wire.cachemarks import fit_marks
+from llm_router.wire.callids import IdForm, fitted
 from llm_router.wire.chat import ChatRequest, Message, Raw, Reasoning, ResponseFormat, Text, Tool
 from llm_router.wire.dialect import Target
 from llm_router.wire.dialects.openai_responses.decode import TOOL_MEMBER
@@ -50,6 +52,10 @@ _SILENT_EXTRAS: Final = ("stream_options", "store", "usage")
 """Members of other dialects about the transport or storage: nothing of the answer is lost."""
 
 
+_IDS = IdForm(fits=re.compile(r".{1,64}", re.DOTALL))
+"""Ids of calls: https://platform.openai.com/docs/api-reference/responses/create"""
+
+
 def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[Loss, ...]]:
     """The upstream body, and what of the request this dialect or provider cannot say.
 
@@ -57,6 +63,7 @@ def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[L
         UnsupportedContent: no content, or of a kind that the API cannot express.
         InvalidRequest: two different tools of one name.
     """
+    request = fitted(request, _IDS)
     losses = Losses()
     own = request.dialect == NAME
     if not own:
