@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from llm_router.domain.budget import Payer
 from llm_router.domain.key import Key, Limits, LimitState
 from llm_router.domain.record import ExchangeRecord
-from llm_router.domain.stored import StoredResponse
+from llm_router.domain.stored import StoredConversation, StoredResponse
 from llm_router.wire.dialect import Fetched
 
 
@@ -119,9 +119,24 @@ class ResponseStore(Protocol):
         """Those of all accounts that are still being made, or were when their process ended."""
         ...
 
+    async def put_conversation(self, conversation: StoredConversation) -> None: ...
+
+    async def conversation(self, account: str, id_: str, now_ms: int) -> StoredConversation | None: ...
+
+    async def change_conversation(
+        self, account: str, id_: str, now_ms: int, change: Callable[[StoredConversation], StoredConversation]
+    ) -> StoredConversation | None:
+        """Replace a conversation by what ``change`` makes of it, in one step; None if there is none.
+
+        ``change`` may run in another thread: it must be pure.
+        """
+        ...
+
+    async def delete_conversation(self, account: str, id_: str, now_ms: int) -> bool: ...
+
     async def purge(self, now_ms: int, bytes_max: int) -> int:
-        """Delete what has expired, then the oldest finished ones until all together take at most
-        ``bytes_max``; return how many."""
+        """Delete what has expired, then the oldest finished responses, then the conversations that would
+        expire first, until all together take at most ``bytes_max``; return how many."""
         ...
 
 

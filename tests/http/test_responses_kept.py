@@ -277,7 +277,6 @@ def test_deleted_is_deleted(gateway: Gateway, upstream: ScriptedUpstream) -> Non
     ("members", "param"),
     [
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
-        ({"conversation": "conv_1"}, "conversation"),
         ({"conversation": {}}, "conversation"),
         ({"background": True, "store": False}, "background"),
         ({"background": "yes"}, "background"),
@@ -331,7 +330,7 @@ def test_a_gateway_without_a_store_says_so(
     assert told["store"] is False
     assert answer.headers["x-llm-router-not-stored"] == "true"
     assert forgetful.get(f"/v1/responses/{told['id']}").status == 404
-    for members in ({"previous_response_id": told["id"]}, {"background": True}):
+    for members in ({"previous_response_id": told["id"]}, {"background": True}, {"conversation": "conv_1"}):
         refused = create(forgetful, "mr", **members)
         assert refused.status == 400
         assert "stores n" in refused.error["message"]

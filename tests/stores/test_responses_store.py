@@ -9,14 +9,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from store_cases import run
 
 from llm_router.adapters.memory.responses import MemoryResponses
-from llm_router.adapters.sqlite.responses import SCHEMA_VERSION, SqliteResponses
+from llm_router.adapters.sqlite.response_rows import SCHEMA_VERSION
+from llm_router.adapters.sqlite.responses import SqliteResponses
 from llm_router.adapters.sqlite.schema import StoreError, StoreTooNew
 from llm_router.domain.errors import LedgerUnavailable
-from llm_router.domain.stored import StoredResponse
+from llm_router.domain.stored import StoredConversation, StoredItem, StoredResponse
 
 MUCH = 10**9
 Store = Any
@@ -157,6 +159,51 @@ def test_many_at_once(scene: Any) -> None:
         await asyncio.gather(*(store.put(response(f"resp_{n}")) for n in range(600)))
         found = await asyncio.gather(*(store.get("acme", f"resp_{n}", 5) for n in range(600)))
         assert all(found)
+
+    scene(scenario)
+
+
+def conversation(id_: str, *bodies: bytes, **members: Any) -> StoredConversation:
+    items = tuple(StoredItem(id=f"msg_{n}", body=msgspec.Raw(body)) for n, body in enumerate(bodies))
+    values: dict[str, Any] = {"account": "acme", "created_ms": 1, "expires_ms": 1000, "items": items}
+    return StoredConversation(id=id_, **(values | members))
+
+
+def test_conversations_are_kept_changed_and_deleted(scene: Any) -> None:
+    async def scenario(store: Store) -> None:
+        made = conversation("conv_1", b'{"a":1}', metadata=b'{"k":"v"}')
+        await store.put_conversation(made)
+        assert await store.conversation("acme", "conv_1", 5) == made
+        assert await store.conversation("other", "conv_1", 5) is None
+        assert await store.conversation("acme", "conv_1", 1000) is None
+
+        def longer(found: StoredConversation) -> StoredConversation:
+            more = StoredItem(id=f"x{len(found.items)}", body=msgspec.Raw(b"[]"))
+            return msgspec.structs.replace(found, items=(*found.items, more), expires_ms=2000)
+
+        await asyncio.gather(*(store.change_conversation("acme", "conv_1", 5, longer) for _ in range(20)))
+        found = await store.conversation("acme", "conv_1", 1500)
+        assert [item.id for item in found.items] == ["msg_0", *(f"x{n}" for n in range(1, 21))]
+        assert await store.change_conversation("other", "conv_1", 5, longer) is None
+        assert not await store.delete_conversation("other", "conv_1", 5)
+        assert await store.delete_conversation("acme", "conv_1", 5)
+        assert not await store.delete_conversation("acme", "conv_1", 5)
+
+    scene(scenario)
+
+
+def test_conversations_make_room_after_responses(scene: Any) -> None:
+    async def scenario(store: Store) -> None:
+        await store.put(response("resp_1", body=b"x" * 100))
+        for number in range(3):
+            await store.put_conversation(conversation(f"conv_{number}", b"x" * 95, expires_ms=100 - number))
+        await store.put_conversation(conversation("conv_old", b"x", expires_ms=3))
+        assert await store.purge(5, 410) == 1
+        assert await store.purge(5, 310) == 1
+        assert await store.get("acme", "resp_1", 5) is None
+        assert await store.purge(5, 200) == 2
+        left = [n for n in range(3) if await store.conversation("acme", f"conv_{n}", 5) is not None]
+        assert left == [0]
 
     scene(scenario)
 

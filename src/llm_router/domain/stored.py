@@ -41,3 +41,31 @@ class StoredResponse(msgspec.Struct, frozen=True, kw_only=True):
     def size_bytes(self) -> int:
         """What it takes of the store."""
         return len(self.body) + len(self.input) + len(self.events)
+
+
+class StoredItem(msgspec.Struct, frozen=True, array_like=True):
+    """An item of a conversation: the id that it is listed with, and the item as it was given, JSON."""
+
+    id: str
+    body: msgspec.Raw
+
+
+class StoredConversation(msgspec.Struct, frozen=True, kw_only=True):
+    """One kept conversation.
+
+    Attributes:
+        expires_ms: moves on with every change.
+        metadata: a JSON object.
+    """
+
+    account: str
+    id: str
+    created_ms: int
+    expires_ms: int
+    metadata: bytes = b"{}"
+    items: tuple[StoredItem, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes of the store."""
+        return len(self.metadata) + sum(len(bytes(item.body)) + len(item.id) for item in self.items)

@@ -16,6 +16,7 @@ from llm_router.domain.key import Key
 from llm_router.domain.model import Model
 from llm_router.domain.money import format_usd
 from llm_router.domain.record import ExchangeRecord
+from llm_router.edge.conversations import CONVERSATION_ROUTES
 from llm_router.edge.gateway import Gateway, credential
 from llm_router.edge.http import Request, Send, answer_json
 from llm_router.edge.responses import RESPONSES_ROUTES
@@ -253,6 +254,7 @@ ROUTES = RouteTable(
             summary="OpenAI's responses, streamed or not or in the background, for any model.",
         ),
         *RESPONSES_ROUTES,
+        *CONVERSATION_ROUTES,
         *_gemini_rows("/v1"),
         *_gemini_rows("/v1beta"),
         Route(method="GET", path="/v1/models", handler=models, summary="All models with prices."),

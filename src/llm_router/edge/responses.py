@@ -7,19 +7,26 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
+import msgspec
+
 from llm_router.domain.errors import InvalidRequest, NotFound
 from llm_router.edge.gateway import Gateway, credential
 from llm_router.edge.http import AsgiClient, Request, Send, answer_json
 from llm_router.edge.routes import Handler, Route
 from llm_router.engine.admit import authenticate
 from llm_router.engine.counting import count_tokens
-from llm_router.engine.responses import PAGE_DEFAULT, PAGE_MAX
+from llm_router.engine.paging import PAGE_DEFAULT, PAGE_MAX
 
 DIALECT = "openai_responses"
 _FALSE = ("", "0", "false")
 
 
-async def _account(gateway: Gateway, request: Request) -> str:
+async def account_of(gateway: Gateway, request: Request) -> str:
+    """Whose key the request has.
+
+    Raises:
+        MissingApiKey, InvalidApiKey: as their names say.
+    """
     engine = gateway.engine
     return (await authenticate(engine.keyring, credential(request), engine.clock.now_ms())).account
 
@@ -30,9 +37,9 @@ def _id(parameters: dict[str, str]) -> str:
 
 async def retrieve(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """GET /v1/responses/{id}: a kept response, or the events of one made in the background."""
-    account = await _account(gateway, request)
+    account = await account_of(gateway, request)
     if (request.parameter("stream") or "").lower() in _FALSE:
-        await _answer(gateway, send, await gateway.responses.get(account, _id(parameters)))
+        await answer(gateway, send, await gateway.responses.get(account, _id(parameters)))
         return
     after = request.parameter("starting_after")
     if after is not None and not (after.isdecimal() and len(after) < 10):
@@ -54,39 +61,46 @@ async def retrieve(gateway: Gateway, request: Request, send: Send, parameters: d
 async def delete(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """DELETE /v1/responses/{id}: for good."""
     id_ = _id(parameters)
-    await gateway.responses.delete(await _account(gateway, request), id_)
-    await _answer(gateway, send, {"id": id_, "object": "response", "deleted": True})
+    await gateway.responses.delete(await account_of(gateway, request), id_)
+    await answer(gateway, send, {"id": id_, "object": "response", "deleted": True})
 
 
 async def cancel(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """POST /v1/responses/{id}/cancel: end a background response."""
-    account = await _account(gateway, request)
-    await _answer(gateway, send, await gateway.responses.cancel(account, _id(parameters)))
+    account = await account_of(gateway, request)
+    await answer(gateway, send, await gateway.responses.cancel(account, _id(parameters)))
 
 
 async def input_items(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """GET /v1/responses/{id}/input_items: what the response was made from, the newest first."""
-    account = await _account(gateway, request)
-    order = request.parameter("order") or "desc"
+    account = await account_of(gateway, request)
+    wanted = page_of(request)
+    found = await gateway.responses.kept.input_items(
+        account, _id(parameters), limit=wanted.limit, descending=wanted.descending, after=wanted.after
+    )
+    await answer(gateway, send, found)
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Which page of a list is wanted."""
+
+    limit: int
+    descending: bool
+    after: str | None
+
+
+def page_of(request: Request) -> Page:
+    """The page that a request's parameters name.
+
+    Raises:
+        InvalidRequest: a parameter is malformed.
+    """
+    order, limit = request.parameter("order") or "desc", request.parameter("limit") or str(PAGE_DEFAULT)
     if order not in ("asc", "desc"):
         raise InvalidRequest("'order' must be asc or desc.", param="order")
-    page = await gateway.responses.kept.input_items(
-        account,
-        _id(parameters),
-        limit=_limit(request),
-        descending=order == "desc",
-        after=request.parameter("after"),
-    )
-    await _answer(gateway, send, page)
-
-
-def _limit(request: Request) -> int:
-    text = request.parameter("limit")
-    if text is None:
-        return PAGE_DEFAULT
-    if not text.isdecimal() or len(text) > 5 or not 1 <= int(text) <= PAGE_MAX:
+    if not limit.isdecimal() or len(limit) > 5 or not 1 <= int(limit) <= PAGE_MAX:
         raise InvalidRequest(f"'limit' must be a whole number from 1 to {PAGE_MAX}.", param="limit")
-    return int(text)
+    return Page(limit=int(limit), descending=order == "desc", after=request.parameter("after"))
 
 
 async def input_tokens(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
@@ -106,21 +120,22 @@ async def input_tokens(gateway: Gateway, request: Request, send: Send, parameter
     turn = await gateway.responses.kept.prepare(call)
     count = await count_tokens(gateway.engine, turn.call)
     headers = [(b"x-llm-router-estimated", b"true")] if count.estimated else []
-    await _answer(gateway, send, {"object": "response.input_tokens", "input_tokens": count.tokens}, headers)
+    await answer(gateway, send, {"object": "response.input_tokens", "input_tokens": count.tokens}, headers)
 
 
 async def compact(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """POST /v1/responses/compact: refused, since only a provider can make what it would answer."""
-    await _account(gateway, request)
+    await account_of(gateway, request)
     raise NotFound(
         "This gateway does not compact conversations: the compacted form is encrypted by one provider and "
         "useless to every other. Shorten the input, or have a model summarise it by POST /v1/responses."
     )
 
 
-async def _answer(
+async def answer(
     gateway: Gateway, send: Send, body: object, headers: list[tuple[bytes, bytes]] | None = None
 ) -> None:
+    """Answer with JSON under an id of its own."""
     request_id = (b"x-request-id", gateway.engine.new_id().encode())
     await answer_json(send, 200, body, [request_id, *(headers or [])])
 

@@ -246,6 +246,7 @@ class Background:
             run.last = state.last_events(response, len(run.frames))
         events = b"".join(run.frames) + run.last if run.turn.asked.stream else b""
         row = self.kept.stored(run.turn, response, run.row.id, events)
+        await self.kept.converse(run.turn, response)
         if not await self.kept.put(row):
             error = ServerError(
                 "The response was made, but it is too large to be kept, or the disk refused it."

@@ -10,6 +10,7 @@ belongs to another account. Background responses are in engine/background.py.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,16 +21,14 @@ from llm_router.domain.key import Key
 from llm_router.domain.stored import StoredResponse
 from llm_router.engine import admit
 from llm_router.engine.admit import Call
+from llm_router.engine.conversations import Conversations
 from llm_router.engine.exchange import Engine
+from llm_router.engine.paging import PAGE_DEFAULT, page
 from llm_router.ports import Client, ResponseStore
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialects.openai_responses import state
 from llm_router.wire.dialects.openai_responses.state import Asked
 
-PAGE_MAX = 100
-"""Most items on a page of a list, as at OpenAI."""
-
-PAGE_DEFAULT = 20
 PURGE_SHARE = 32
 """The store is looked at whenever it may have grown by this part of what it may hold."""
 
@@ -56,11 +55,16 @@ class Keeping(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """One request for a response, ready for the engine."""
+    """One request for a response, ready for the engine.
+
+    Attributes:
+        items: its own input items, references among them replaced by what they refer to.
+    """
 
     key: Key
     asked: Asked
     call: Call
+    items: tuple[Raw, ...]
     stored: bool
 
 
@@ -72,14 +76,25 @@ class Responses:
         self.store = store
         self.rules = rules
         self._added_bytes = 0
+        self.conversations = Conversations(
+            store,
+            engine.clock,
+            engine.new_id,
+            retention_ms=rules.retention_ms,
+            bytes_max=rules.response_bytes_max,
+            enabled=rules.store,
+        )
 
     # -- create ------------------------------------------------------------------------------------
 
     def keeper(self, turn: Turn, client: Client) -> Client:
         """The client, with whatever must happen before it sees the end of its answer."""
-        if turn.stored:
-            return _Keeper(client, turn.asked.stream, lambda response: self._keep(turn, response))
-        return _Keeper(client, turn.asked.stream, None) if turn.asked.store else client
+        refused = turn.asked.store and not turn.stored
+        if not (turn.stored or refused or turn.asked.conversation):
+            return client
+        return _Keeper(
+            client, turn.asked.stream, lambda response: self._keep(turn, response), refused=refused
+        )
 
     async def prepare(self, call: Call) -> Turn:
         """Take in what the request refers to.
@@ -90,12 +105,6 @@ class Responses:
         engine = self.engine
         key = await admit.key_of(engine.keyring, call, engine.clock.now_ms())
         asked = state.read_asked(call.body)
-        if asked.conversation is not None:
-            raise InvalidRequest(
-                "This gateway keeps no conversation objects: use 'previous_response_id' to go on from a "
-                "response.",
-                param="conversation",
-            )
         stored = asked.store and self.rules.store
         if asked.background and not stored:
             raise InvalidRequest(
@@ -109,7 +118,11 @@ class Responses:
             body = state.request_body(asked, [*before, *items])
         told = state.told_state(asked, stored=stored)
         return Turn(
-            key=key, asked=asked, call=msgspec.structs.replace(call, body=body, state=told), stored=stored
+            key=key,
+            asked=asked,
+            call=msgspec.structs.replace(call, body=body, state=told),
+            items=items,
+            stored=stored,
         )
 
     async def _before(self, account: str, asked: Asked) -> list[Raw]:
@@ -118,6 +131,8 @@ class Responses:
         Raises:
             InvalidRequest: they are not there, not finished, or not whole.
         """
+        if asked.conversation is not None:
+            return await self.conversations.before(account, asked.conversation)
         if asked.previous is None:
             return []
         self._check_storing("previous_response_id")
@@ -196,13 +211,25 @@ class Responses:
     # -- keep --------------------------------------------------------------------------------------
 
     async def _keep(self, turn: Turn, response: dict[str, Raw]) -> bool:
-        """Keep a finished response; False if it cannot be."""
+        """Keep a finished response; False if it was to be and cannot be."""
+        await self.converse(turn, response)
+        if not turn.stored:
+            return True
         kept = self.stored(turn, response, msgspec.json.decode(response["id"], type=str))
         return await self.put(kept)
 
+    async def converse(self, turn: Turn, response: dict[str, Raw]) -> None:
+        """Add what was asked and answered to the conversation, if the request named one."""
+        id_ = turn.asked.conversation
+        if id_ is None or state.status_in(response) not in state.CONTINUED:
+            return
+        answered = state.output_items(msgspec.json.encode(response))
+        with contextlib.suppress(LedgerUnavailable):  # the answer is charged: it is told even so
+            await self.conversations.append(turn.key.account, id_, [*turn.items, *answered])
+
     def stored(self, turn: Turn, response: dict[str, Raw], id_: str, events: bytes = b"") -> StoredResponse:
         """The row of a response."""
-        now_ms, items = self.engine.clock.now_ms(), turn.asked.items
+        now_ms, items = self.engine.clock.now_ms(), turn.items
         body = msgspec.json.encode(response)
         outputs = state.output_ids(state.output_items(body))
         return StoredResponse(
@@ -274,29 +301,6 @@ class Responses:
         return page(items, limit=limit, descending=descending, after=after)
 
 
-def page(items: list[dict[str, Any]], *, limit: int, descending: bool, after: str | None) -> dict[str, Any]:
-    """A list object with the items that follow ``after``.
-
-    Raises:
-        InvalidRequest: ``after`` is none of them.
-    """
-    if descending:
-        items = items[::-1]
-    if after is not None:
-        ids = [item["id"] for item in items]
-        if after not in ids:
-            raise InvalidRequest(f"'after' names no item of this list: '{after[:200]}'.", param="after")
-        items = items[ids.index(after) + 1 :]
-    shown = items[:limit]
-    return {
-        "object": "list",
-        "data": shown,
-        "first_id": shown[0]["id"] if shown else None,
-        "last_id": shown[-1]["id"] if shown else None,
-        "has_more": len(items) > limit,
-    }
-
-
 def turn_items(response: StoredResponse) -> list[Raw]:
     """The items of one turn: what was said, then what was answered."""
     return [*msgspec.json.decode(response.input, type=list[Raw]), *state.output_items(response.body)]
@@ -320,15 +324,24 @@ def _no_previous(message: str) -> RouterError:
 
 
 class _Keeper:
-    """A client whose answer is kept before it sees the end of it. ``keep`` None: it cannot be kept, which
-    is said in a header."""
+    """A client whose answer is kept before it sees the end of it.
+
+    ``keep`` answers whether that went well. ``refused``: the answer was to be kept, but nothing is stored
+    here, which a header says.
+    """
 
     def __init__(
-        self, client: Client, stream: bool, keep: Callable[[dict[str, Raw]], Awaitable[bool]] | None
+        self,
+        client: Client,
+        stream: bool,
+        keep: Callable[[dict[str, Raw]], Awaitable[bool]],
+        *,
+        refused: bool,
     ) -> None:
         self._client = client
         self._stream = stream
         self._keep = keep
+        self._refused = refused
 
     @property
     def started(self) -> bool:
@@ -345,14 +358,13 @@ class _Keeper:
         await self._client.send(data)
 
     async def finish(self, data: bytes = b"") -> None:
-        if self._keep is not None:
-            response = state.last_response(data, stream=self._stream)
-            if response is not None and not await self._keep(response):
-                data = state.unstored(data, stream=self._stream)
+        response = state.last_response(data, stream=self._stream)
+        if response is not None and not await self._keep(response):
+            data = state.unstored(data, stream=self._stream)
         await self._client.finish(data)
 
     async def beat(self, status: int, headers: list[tuple[bytes, bytes]], data: bytes) -> None:
         await self._client.beat(status, self._head(status, headers), data)
 
     def _head(self, status: int, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        return [*headers, HEADER_NOT_STORED] if self._keep is None and status < 400 else headers
+        return [*headers, HEADER_NOT_STORED] if self._refused and status < 400 else headers

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
-from llm_router.domain.stored import StoredResponse
+from llm_router.domain.stored import StoredConversation, StoredResponse
 
 
 class MemoryResponses:
@@ -12,6 +14,7 @@ class MemoryResponses:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], StoredResponse] = {}  # oldest first
+        self._conversations: dict[tuple[str, str], StoredConversation] = {}
 
     async def close(self) -> None:
         """Nothing to release."""
@@ -50,15 +53,56 @@ class MemoryResponses:
     async def unfinished(self) -> list[StoredResponse]:
         return [response for response in self._kept.values() if response.unfinished]
 
+    async def put_conversation(self, conversation: StoredConversation) -> None:
+        self._conversations[conversation.account, conversation.id] = conversation
+
+    async def conversation(self, account: str, id_: str, now_ms: int) -> StoredConversation | None:
+        found = self._conversations.get((account, id_))
+        return None if found is None or found.expires_ms <= now_ms else found
+
+    async def change_conversation(
+        self, account: str, id_: str, now_ms: int, change: Callable[[StoredConversation], StoredConversation]
+    ) -> StoredConversation | None:
+        found = await self.conversation(account, id_, now_ms)
+        if found is None:
+            return None
+        changed = self._conversations[account, id_] = change(found)
+        return changed
+
+    async def delete_conversation(self, account: str, id_: str, now_ms: int) -> bool:
+        found = self._conversations.pop((account, id_), None)
+        return found is not None and found.expires_ms > now_ms
+
     async def purge(self, now_ms: int, bytes_max: int) -> int:
+        kept: list[StoredResponse | StoredConversation] = [
+            *self._kept.values(),
+            *self._conversations.values(),
+        ]
+        size = sum(row.size_bytes for row in kept if row.expires_ms > now_ms)
+        return self._purge_responses(now_ms, size - bytes_max) + self._purge_conversations(now_ms, bytes_max)
+
+    def _purge_conversations(self, now_ms: int, bytes_max: int) -> int:
+        kept = sorted(self._conversations.values(), key=lambda c: c.expires_ms)
+        every: list[StoredResponse | StoredConversation] = [*self._kept.values(), *kept]
+        size = sum(row.size_bytes for row in every if row.expires_ms > now_ms)
+        gone = 0
+        for conversation in kept:
+            alive = conversation.expires_ms > now_ms
+            if alive and size <= bytes_max:
+                break
+            size -= conversation.size_bytes if alive else 0
+            del self._conversations[conversation.account, conversation.id]
+            gone += 1
+        return gone
+
+    def _purge_responses(self, now_ms: int, excess: int) -> int:
         gone = [key for key, response in self._kept.items() if response.expires_ms <= now_ms]
-        size = sum(r.size_bytes for r in self._kept.values() if r.expires_ms > now_ms)
         for key, response in self._kept.items():
-            if size <= bytes_max:
+            if excess <= 0:
                 break
             if response.expires_ms > now_ms and not response.unfinished:
                 gone.append(key)
-                size -= response.size_bytes
+                excess -= response.size_bytes
         for key in gone:
             del self._kept[key]
         return len(gone)

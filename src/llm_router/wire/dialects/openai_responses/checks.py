@@ -56,8 +56,19 @@ def _check_input(members: dict[str, Any]) -> None:
         return
     if not isinstance(given, list):
         raise _bad("input", "must be a string or a list of items")
+    check_items(given, "input")
+
+
+def check_items(given: object, name: str) -> None:
+    """Check a list of items.
+
+    Raises:
+        InvalidRequest: one that is wrong.
+    """
+    if not isinstance(given, list):
+        raise _bad(name, "must be a list of items")
     for number, item in enumerate(given):
-        _check_item(item, f"input[{number}]")
+        _check_item(item, f"{name}[{number}]")
 
 
 def _check_item(item: object, at: str) -> None:

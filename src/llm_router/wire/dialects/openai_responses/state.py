@@ -15,7 +15,7 @@ import msgspec
 from llm_router.domain.errors import InvalidRequest, RouterError
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Bill, ReplyContext
-from llm_router.wire.dialects.openai_responses.checks import check_members
+from llm_router.wire.dialects.openai_responses.checks import check_items, check_members
 from llm_router.wire.dialects.openai_responses.errors import failed_members
 from llm_router.wire.dialects.openai_responses.inspect import Tree, parse
 from llm_router.wire.dialects.openai_responses.response import head_of
@@ -38,6 +38,9 @@ ENDED: Final = ("completed", "incomplete", "failed", "cancelled")
 
 CONTINUED: Final = ("completed", "incomplete")
 """Statuses of a response that another one can follow."""
+
+ITEMS_MAX: Final = 20
+"""Items that one request may add to a conversation, as at OpenAI."""
 
 _items = msgspec.json.Decoder(list[Raw]).decode
 _REFERENCE: Final = "item_reference"
@@ -141,6 +144,35 @@ def told_state(asked: Asked, *, stored: bool) -> dict[str, Raw]:
         "previous_response_id": dump(asked.previous),
         "store": dump(stored),
     }
+
+
+class ConversationMembers(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request says of a conversation. ``metadata`` None: nothing."""
+
+    items: tuple[Raw, ...]
+    metadata: Raw | None
+
+
+def conversation_members(body: bytes) -> ConversationMembers:
+    """Read a request that makes or changes a conversation.
+
+    Raises:
+        InvalidRequest: it is malformed.
+    """
+    tree = parse(body) if body.strip() else Tree(body={}, raw={})
+    items, metadata = tree.body.get("items"), tree.body.get("metadata")
+    if items is not None:
+        check_items(items, "items")
+        if len(items) > ITEMS_MAX:
+            raise InvalidRequest(
+                f"'items' holds {len(items)} items: send at most {ITEMS_MAX}.", param="items"
+            )
+    if metadata is not None and not isinstance(metadata, dict):
+        raise InvalidRequest("'metadata' must be an object.", param="metadata")
+    return ConversationMembers(
+        items=() if items is None else tuple(_items(tree.raw["items"])),
+        metadata=None if metadata is None else tree.raw["metadata"],
+    )
 
 
 # -- items -----------------------------------------------------------------------------------------
