@@ -166,6 +166,11 @@ _KNOWN = {
     "functions": "takes the legacy `functions` style (others get `tools`)",
     "signatures": "takes Gemini's thought signatures back in OpenAI's form",
     "routing": "takes the members that tell routers about providers",
+    "thinking": "is told to think by `thinking.type`, and how much by `reasoning_effort`",
+    "enable_thinking": "is told to think by `enable_thinking`, and how much by `thinking_budget`",
+    "reasoning": "is told to think by the object `reasoning`",
+    "cache_control": "takes Anthropic's `cache_control` on content",
+    "caches": "caches every prompt's known beginning by itself",
 }
 
 

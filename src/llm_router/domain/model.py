@@ -72,9 +72,14 @@ class Quirk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 AuthScheme = Literal["bearer", "header", "query", "sigv4", "google", "none"]
 
-Knowledge = Literal["developer", "functions", "signatures", "routing"]
+Knowledge = Literal[
+    "developer", "functions", "signatures", "routing",
+    "thinking", "enable_thinking", "reasoning", "cache_control", "caches",
+]  # fmt: skip
 """What a provider knows beyond what all know: the role ``developer``; the legacy ``functions`` style;
-Gemini's ``signatures`` in OpenAI's form; the members about ``routing`` that routers share."""
+Gemini's ``signatures`` in OpenAI's form; the members about ``routing`` that routers share; how much to think by ``thinking``, ``enable_thinking``
+or the object ``reasoning`` (``openai_chat/thinking.py``); Anthropic's ``cache_control`` on content. One
+that ``caches`` looks for the longest known prefix of every prompt, unasked."""
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

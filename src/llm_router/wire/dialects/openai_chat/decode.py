@@ -75,7 +75,7 @@ def decode_request(inspected: Inspected) -> ChatRequest:
         logprobs=body.get("logprobs"),
         top_logprobs=body.get("top_logprobs"),
         response_format=_response_format(body.get("response_format")),
-        reasoning=_reasoning(body),
+        reasoning=reasoning_asked(body),
         verbosity=body.get("verbosity"),
         user=body.get("user"),
         metadata=raw["metadata"] if body.get("metadata") is not None else None,
@@ -336,7 +336,7 @@ def _response_format(format_: Any) -> ResponseFormat | None:
     return None
 
 
-def _reasoning(body: dict[str, Any]) -> Reasoning | None:
+def reasoning_asked(body: dict[str, Any]) -> Reasoning | None:
     """What the request says of reasoning, in the ways of OpenAI, OpenRouter, Anthropic and Alibaba.
 
     https://openrouter.ai/docs/use-cases/reasoning-tokens

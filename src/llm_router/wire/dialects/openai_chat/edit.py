@@ -7,12 +7,13 @@ from typing import Any, cast
 
 from llm_router.wire.dialect import Fetched, Inspected, Target
 from llm_router.wire.dialects.openai_chat.callids import id_form, refitted
-from llm_router.wire.dialects.openai_chat.decode import GATEWAY_ONLY
+from llm_router.wire.dialects.openai_chat.decode import GATEWAY_ONLY, reasoning_asked
 from llm_router.wire.dialects.openai_chat.inspect import Tree
 from llm_router.wire.dialects.openai_chat.legacy import modern
 from llm_router.wire.dialects.openai_chat.lenient import encode
 from llm_router.wire.dialects.openai_chat.options import finish_body
 from llm_router.wire.dialects.openai_chat.parts import DIALECT_NAMES, NAME
+from llm_router.wire.dialects.openai_chat.thinking import ALL_WORDS, foreign_words, thinking_members
 from llm_router.wire.loss import Loss
 from llm_router.wire.media import data_url
 
@@ -51,6 +52,11 @@ def edit_request(
         refit = refitted(held, id_form(target.provider, target.model))
         if refit is not held:
             body["messages"] = refit
+    foreign = foreign_words(body, target)
+    asked = reasoning_asked(tree.body) if foreign else None
+    if asked is not None:
+        body = {name: value for name, value in body.items() if name not in ALL_WORDS}
+        body |= thinking_members(asked, target, losses)
     losses += finish_body(body, target)
     return encode(body), tuple(losses)
 

@@ -5,7 +5,7 @@ Providers differ in what they take beyond the common core; each difference is da
 * ``max_tokens`` is written; a quirk renames it where only ``max_completion_tokens`` is known.
 * ``top_k`` is no option of OpenAI: it is written only for providers with a quirk about it that is
   not a ``drop`` (see :func:`options.takes`), else it is a declared loss.
-* ``reasoning_effort`` is written for models that reason; a quirk moves it elsewhere ("reasoning.effort").
+* how much to think is said in the provider's own words (:mod:`thinking`).
 * ``developer`` is written as ``system`` except for providers that know it.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, Final
 from llm_router.domain.errors import UnsupportedContent
 from llm_router.wire.cachemarks import fit_marks
 from llm_router.wire.callids import fitted
-from llm_router.wire.chat import ChatRequest, Reasoning, ResponseFormat, Tool
+from llm_router.wire.chat import ChatRequest, ResponseFormat, Tool
 from llm_router.wire.dialect import Target
 from llm_router.wire.dialects.openai_chat.cachemarks import Marks
 from llm_router.wire.dialects.openai_chat.callids import id_form
@@ -24,6 +24,7 @@ from llm_router.wire.dialects.openai_chat.lenient import encode
 from llm_router.wire.dialects.openai_chat.messages import Writer
 from llm_router.wire.dialects.openai_chat.options import finish_body, takes
 from llm_router.wire.dialects.openai_chat.parts import NAME
+from llm_router.wire.dialects.openai_chat.thinking import thinking_members
 from llm_router.wire.encoding import (
     JSON_ONLY,
     JSON_SCHEMA,
@@ -39,9 +40,6 @@ from llm_router.wire.verbatim import is_object
 
 STOPS_MAX: Final = 4
 _TIERS: Final = ("auto", "default", "flex", "scale", "priority")
-EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-_BUDGETS: Final = ((1024, "minimal"), (4096, "low"), (16384, "medium"))
-"""Thinking budgets in tokens up to which an effort stands for them; above: high."""
 
 
 def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[Loss, ...]]:
@@ -72,7 +70,7 @@ def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[L
     if request.dialect != NAME:
         _mention_json(request.response_format, body)
     if request.reasoning is not None:
-        body |= _effort(request.reasoning, target, losses)
+        body |= thinking_members(request.reasoning, target, losses)
     if request.dialect == NAME:
         for name, value in request.extras.items():
             body.setdefault(name, value)
@@ -246,38 +244,3 @@ def _mention_json(format_: ResponseFormat | None, body: dict[str, Any]) -> None:
     if said is not JSON_ONLY or b"json" not in encode(body["messages"]).lower():
         at = next((n for n, m in enumerate(body["messages"]) if m["role"] != "system"), len(body["messages"]))
         body["messages"].insert(at, {"role": "system", "content": said})
-
-
-def _effort(asked: Reasoning, target: Target, losses: list[Loss]) -> dict[str, Any]:
-    """The member that says how much to think; what cannot be said becomes a loss."""
-    able = target.capabilities
-    wish = asked.effort
-    if asked.enabled is False:
-        wish = "none"
-    elif wish is None and asked.budget_tokens is not None and asked.budget_tokens >= 0:
-        wish = next((word for most, word in _BUDGETS if asked.budget_tokens <= most), "high")
-        if able.reasoning:
-            losses.append(
-                Loss(field="reasoning.budget_tokens", why="the provider takes an effort in place of a budget")
-            )
-    if wish is None:
-        return {}
-    if not able.reasoning or not able.reasoning_levels:
-        if wish != "none" or able.reasoning:
-            losses.append(Loss(field="reasoning", why="the model's reasoning cannot be adjusted"))
-        return {}
-    effort = _nearest(wish, able.reasoning_levels)
-    if effort != wish:
-        losses.append(Loss(field="reasoning.effort", why=f"the model knows no {wish!r}; {effort!r} was sent"))
-    return {"reasoning_effort": effort}
-
-
-def _nearest(wish: str, levels: tuple[str, ...]) -> str:
-    """The level the model has that is closest to the one asked for; of two, the lower one."""
-    if wish in levels or wish not in EFFORTS:
-        return wish
-    known = [level for level in levels if level in EFFORTS]
-    if not known:
-        return levels[0]
-    at = EFFORTS.index(wish)
-    return min(known, key=lambda level: (abs(EFFORTS.index(level) - at), EFFORTS.index(level)))
