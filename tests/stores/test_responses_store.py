@@ -196,8 +196,10 @@ def test_conversations_make_room_after_responses(scene: Any) -> None:
     async def scenario(store: Store) -> None:
         await store.put(response("resp_1", body=b"x" * 100))
         for number in range(3):
-            await store.put_conversation(conversation(f"conv_{number}", b"x" * 95, expires_ms=100 - number))
-        await store.put_conversation(conversation("conv_old", b"x", expires_ms=3))
+            await store.put_conversation(
+                conversation(f"conv_{number}", b'"%b"' % (b"x" * 93), expires_ms=100 - number)
+            )
+        await store.put_conversation(conversation("conv_old", b"1", expires_ms=3))
         assert await store.purge(5, 410) == 1
         assert await store.purge(5, 310) == 1
         assert await store.get("acme", "resp_1", 5) is None

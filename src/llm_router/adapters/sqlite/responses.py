@@ -18,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from llm_router.adapters.sqlite import response_rows as rows
 from llm_router.domain.errors import LedgerUnavailable
 from llm_router.domain.stored import UNFINISHED, StoredConversation, StoredResponse
@@ -26,6 +28,9 @@ _T = TypeVar("_T")
 
 BATCH_MAX = 256
 """Operations in one transaction."""
+
+_OP_ERRORS = (sqlite3.Error, OverflowError, UnicodeEncodeError, msgspec.MsgspecError)
+"""What one operation may fail of, the disk or a row in it."""
 
 Work = Callable[[sqlite3.Connection], Any]
 
@@ -173,7 +178,7 @@ def _batch(connection: sqlite3.Connection, works: list[Work]) -> list[Any]:
     """Do all in one transaction; where one fails, each in its own."""
     try:
         return _commit(connection, works)
-    except (sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
+    except _OP_ERRORS as error:
         if len(works) == 1:
             return [error]
         return [_batch(connection, [work])[0] for work in works]
