@@ -170,7 +170,7 @@ def test_vectors_come_in_the_order_of_the_inputs() -> None:
     "body",
     [
         b"", b"[]", b"{}", b'{"data":null}', b'{"data":[{}]}', reply(["a"]), reply("%%%"), reply(""), reply(None),
-        reply([1.0], [2.0]), reply(), b'{"error":{"message":"no"}}', reply({"a": 1}), reply([[1.0]]),
+        reply([1.0], [2.0]), reply(), reply([]), reply([1, "2"]), reply([1, None]), reply([1, {}]), reply([1, True]), b'{"error":{"message":"no"}}', reply({"a": 1}), reply([[1.0]]),
     ],
 )  # fmt: skip
 def test_a_reply_that_is_none_is_an_upstream_error(body: bytes) -> None:

@@ -35,7 +35,7 @@ from llm_router.wire.embeddings.canonical import (
     malformed,
     never_streamed,
 )
-from llm_router.wire.embeddings.vectors import read_vector
+from llm_router.wire.embeddings.vectors import check_numbers, read_vector
 from llm_router.wire.lenient import mapping
 from llm_router.wire.loss import Loss, Losses
 from llm_router.wire.quirks import apply_quirks
@@ -278,11 +278,11 @@ def _read(body: bytes) -> _Read:
     return _Read(members=found, vectors=listed, usage=usage, flags=flags)
 
 
-def _values(raw: Raw) -> tuple[float, ...]:
+def _numbers(raw: Raw) -> Raw:
     found = members(raw)
     if found is None or "values" not in found:
         raise malformed("a reply without vectors")
-    return read_vector(found["values"], None)
+    return found["values"]
 
 
 def _usage(raw: Raw | None) -> tuple[Usage | None, tuple[str, ...]]:
@@ -300,7 +300,11 @@ def decode_reply(body: bytes) -> EmbedReply:
         UpstreamError: it is an error in place of a reply, or no reply at all.
     """
     read = _read(body)
-    return EmbedReply(vectors=tuple(_values(raw) for raw in read.vectors), usage=read.usage, flags=read.flags)
+    return EmbedReply(
+        vectors=tuple(read_vector(_numbers(raw), None) for raw in read.vectors),
+        usage=read.usage,
+        flags=read.flags,
+    )
 
 
 def _usage_metadata(bill: Bill) -> dict[str, object]:
@@ -334,7 +338,7 @@ class PassedReply:
         read = _read(body)
         check_count(len(read.vectors), context.inputs)
         for raw in read.vectors:
-            _values(raw)
+            check_numbers(_numbers(raw))
         self._members: dict[str, Any] = dict(read.members)
         if "single" in context.echo:
             self._members.pop("embeddings", None)

@@ -40,7 +40,7 @@ from llm_router.wire.embeddings.canonical import (
     malformed,
     never_streamed,
 )
-from llm_router.wire.embeddings.vectors import is_float32_base64, read_vector, to_base64
+from llm_router.wire.embeddings.vectors import check_numbers, is_float32_base64, read_vector, to_base64
 from llm_router.wire.lenient import mapping
 from llm_router.wire.loss import Loss, Losses
 from llm_router.wire.quirks import apply_quirks
@@ -352,7 +352,7 @@ def _delivered(raw: Raw, packed: bool, dimensions: int | None) -> Raw:
             return raw
         return Raw(msgspec.json.encode(to_base64(read_vector(raw, dimensions))))
     if bytes(raw).lstrip()[:1] == b"[":
-        read_vector(raw, dimensions)
+        check_numbers(raw)
         return raw
     return Raw(msgspec.json.encode(read_vector(raw, dimensions)))
 

@@ -23,8 +23,12 @@ MAGNITUDE_MIN = 1e-20
 TINY_SHARE_MAX = 0.1
 """Real vectors have a few components smaller than that (all-MiniLM: two of 384); wrong types many."""
 
+SAMPLE_BYTES = 4096
+"""Of packed bytes, how many are looked at to tell the type of their numbers."""
+
 Vector = tuple[float, ...]
 
+_OF_NUMBERS = b"0123456789+-.eE, \t\r\n"
 _FLOATS = msgspec.json.Decoder(list[float])
 
 
@@ -44,6 +48,17 @@ def read_vector(raw: msgspec.Raw | bytes, dimensions: int | None) -> Vector:
         return tuple(_FLOATS.decode(text))
     except msgspec.MsgspecError:
         raise malformed("a vector that is no list of numbers") from None
+
+
+def check_numbers(raw: msgspec.Raw | bytes) -> None:
+    """Check that valid JSON is a list of numbers, without decoding them.
+
+    Raises:
+        UpstreamError: MALFORMED.
+    """
+    text = bytes(raw).strip()
+    if text[:1] != b"[" or text[1:-1].strip() == b"" or text[1:].translate(None, _OF_NUMBERS) != b"]":
+        raise malformed("a vector that is no list of numbers")
 
 
 def is_float32_base64(raw: msgspec.Raw | bytes, dimensions: int | None) -> bool:
@@ -100,7 +115,7 @@ def _kind(data: bytes, dimensions: int | None) -> str | None:
             if len(data) == dimensions * size:
                 return kind
     for kind in ("f", "d"):
-        if len(data) % _SIZES[kind] == 0 and _believable(_unpack(data, kind), kind):
+        if len(data) % _SIZES[kind] == 0 and _believable(_unpack(data[:SAMPLE_BYTES], kind), kind):
             return kind
     return "b" if dimensions is None else None
 
