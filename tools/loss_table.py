@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from llm_router.domain.errors import ClientError
 from llm_router.domain.model import Capabilities
-from llm_router.wire.dialect import Target
+from llm_router.wire.completions import FRONT as COMPLETIONS
+from llm_router.wire.dialect import Behind, Dialect, Target
 from llm_router.wire.dialects.registry import DIALECTS
+from llm_router.wire.loss import Loss
+from llm_router.wire.operations import SPOKEN
 
 PAGE = Path(__file__).parent.parent / "docs" / "losses.md"
 FRONT = "openai_chat"
@@ -128,6 +132,100 @@ PROBES: tuple[tuple[str, dict[str, Any]], ...] = (
 )  # fmt: skip
 
 
+EMBEDDED: dict[str, tuple[str, str]] = {
+    "openai_embeddings": ("openai", "text-embedding-3-small"),
+    "gemini_embeddings": ("google", "gemini-embedding-001"),
+    "cohere_embed": ("cohere", "embed-v4.0"),
+    "ollama_embed": ("ollama", "nomic-embed-text"),
+}
+EMBEDDING_PROBES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("texts", "openai_embeddings", {"input": ["a", "b"]}),
+    ("tokens", "openai_embeddings", {"input": [[1, 2], [3]]}),
+    ("101 texts", "openai_embeddings", {"input": ["a"] * 101}),
+    ("`dimensions`", "openai_embeddings", {"dimensions": 256}),
+    ("`encoding_format` base64", "openai_embeddings", {"encoding_format": "base64"}),
+    ("`user`", "openai_embeddings", {"user": "u-1"}),
+    ("`input_type` query", "openai_embeddings", {"input_type": "query"}),
+    ("`taskType` RETRIEVAL_QUERY", "gemini_embed_one", {"taskType": "RETRIEVAL_QUERY"}),
+    ("`taskType` SEMANTIC_SIMILARITY", "gemini_embed_one", {"taskType": "SEMANTIC_SIMILARITY"}),
+    ("`title`", "gemini_embed_one", {"taskType": "RETRIEVAL_DOCUMENT", "title": "T"}),
+    ("`outputDimensionality`", "gemini_embed_one", {"outputDimensionality": 256}),
+)
+COMPLETION_PROBES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("`prompt` of several texts", {"prompt": ["a", "b"]}),
+    ("`prompt` of tokens", {"prompt": [1, 2]}),
+    ("`suffix`", {"suffix": "end"}),
+    ("`best_of` above `n`", {"best_of": 3}),
+    ("`echo`", {"echo": True}),
+    ("`echo` with `logprobs`", {"echo": True, "logprobs": 1}),
+)
+
+
+def embedding_losses(behind: str, front: str, members: dict[str, Any]) -> str:
+    """The same of an embedding. A client and a provider of one format are a pair too."""
+    provider, model = EMBEDDED[behind]
+    target = Target(provider=provider, model=model, dialect=behind)
+    asks = (
+        {"content": {"parts": [{"text": "a"}]}}
+        if front == "gemini_embed_one"
+        else {"model": "m", "input": "a"}
+    )
+    spoken, format_ = SPOKEN[front], SPOKEN[behind]
+    assert isinstance(spoken, Dialect)
+    assert isinstance(format_, Behind)
+    try:
+        inspected = spoken.inspect(json.dumps({**asks, **members}).encode(), "m", None)
+        if spoken.name == behind:
+            _, lost = spoken.edit_request(inspected, target, {})
+        else:
+            _, lost = format_.encode_request(spoken.decode_request(inspected), target)
+    except ClientError as error:
+        return f"refused: {error.message}"
+    return _told(lost)
+
+
+def completion_losses(members: dict[str, Any]) -> str:
+    """What is lost of a legacy completion before any provider is asked."""
+    try:
+        inspected = COMPLETIONS.inspect(
+            json.dumps({"model": "m", "prompt": "a", **members}).encode(), None, None
+        )
+    except ClientError as error:
+        return f"refused: {error.message}"
+    return _told(inspected.losses)
+
+
+def _told(lost: Iterable[Loss]) -> str:
+    return "; ".join(dict.fromkeys(f"lost `{loss.field}`: {loss.why}" for loss in lost)) or "kept"
+
+
+def other_tables() -> list[str]:
+    """The tables of the operations and fronts beside chat."""
+    lines = [
+        "## Embeddings",
+        "",
+        f"| of an embedding | {' | '.join(f'`{name}`' for name in EMBEDDED)} |",
+        f"|---|{'---|' * len(EMBEDDED)}",
+    ]
+    for name, front, members in EMBEDDING_PROBES:
+        cells = [embedding_losses(behind, front, members).replace("|", "\\|") for behind in EMBEDDED]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "## Legacy completions",
+        "",
+        "A completion becomes a chat request, and loses what such a one does (see the first table). Before that:",
+        "",
+        "| of a completion | |",
+        "|---|---|",
+        *(f"| {name} | {completion_losses(members)} |" for name, members in COMPLETION_PROBES),
+        "",
+        "Of the answer, reasoning and anything else that is not text is lost.",
+        "",
+    ]
+    return lines
+
+
 def losses(behind: str, members: dict[str, Any]) -> str:
     """What the translation declares of that request: "kept", the lost fields with why, or refused."""
     provider, model = BEHIND[behind]
@@ -184,6 +282,7 @@ def page() -> str:
         "in a stream it comes too late for the header.",
         "",
     ]
+    lines += other_tables()
     return "\n".join(lines)
 
 

@@ -214,7 +214,7 @@ def test_gemini_in_front_of_others() -> None:
     request = gemini.decode_request(found)
     sent, losses = openai.encode_request(request, target())
     assert json.loads(sent) == {"model": "up-1", "input": ["a\nb"], "dimensions": 4}
-    assert [loss.field for loss in losses] == ["input_type", "title"]
+    assert [loss.field for loss in losses] == ["taskType", "title"]
     sent, losses = cohere.encode_request(request, target("cohere"))
     assert json.loads(sent)["output_dimension"] == 4
     assert [loss.field for loss in losses] == ["title"]

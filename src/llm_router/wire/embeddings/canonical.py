@@ -27,6 +27,7 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         dimensions: length of the vectors; None leaves it to the model.
         purposes, titles: of each input; empty where the client says nothing of any.
+        purpose_field: what the client calls the former, for declared losses.
         truncate: cut an input that is too long (True) or refuse it (False); None is the provider's habit.
         extras: members that the canonical form has no word for, verbatim, by their name in ``dialect``.
     """
@@ -36,6 +37,7 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[Input, ...]
     dimensions: int | None = None
     purposes: tuple[Purpose | None, ...] = ()
+    purpose_field: str = "input_type"
     titles: tuple[str | None, ...] = ()
     truncate: bool | None = None
     user: str | None = None

@@ -103,13 +103,13 @@ def encode_request(request: EmbedRequest, target: Target) -> tuple[bytes, tuple[
 def _input_type(request: EmbedRequest, losses: Losses) -> str:
     wanted = list(dict.fromkeys(request.purposes))
     if len(wanted) > 1:
-        losses.add("taskType", "all inputs of one request are embedded for the same use")
+        losses.add(request.purpose_field, "all inputs of one request are embedded for the same use")
     purpose = wanted[0] if wanted else None
     if purpose is None:
         return INPUT_TYPE
     if purpose in _INPUT_TYPES:
         return _INPUT_TYPES[purpose]
-    losses.add("taskType", f"the nearest use is {_NEAREST[purpose]}")
+    losses.add(request.purpose_field, f"the nearest use is {_NEAREST[purpose]}")
     return _NEAREST[purpose]
 
 

@@ -124,6 +124,7 @@ def _inspected(
         inputs=tuple(item.text for item in found),
         dimensions=found[0].dimensions,
         purposes=purposes if any(purposes) else (),
+        purpose_field="taskType",
         titles=titles if any(titles) else (),
         extras={name: raw for name, raw in verbatim[0].items() if name not in _OWN and bytes(raw) != b"null"},
     )

@@ -47,7 +47,7 @@ def encode_request(request: EmbedRequest, target: Target) -> tuple[bytes, tuple[
     if request.truncate is not None:
         body["truncate"] = request.truncate
     if any(request.purposes):
-        losses.add("taskType", "the model embeds all texts alike")
+        losses.add(request.purpose_field, "the model embeds all texts alike")
     if any(request.titles):
         losses.add("title", "the API has no titles")
     if request.user is not None:

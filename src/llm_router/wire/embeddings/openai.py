@@ -168,10 +168,10 @@ def edit_request(
     losses = Losses()
     body: dict[str, Any] = dict(inspected.tree.members)
     body["model"] = target.model
-    purposes = inspected.tree.request.purposes
+    request = inspected.tree.request
     if "input_type" in body:
         del body["input_type"]
-        _write_purpose(body, purposes, target, losses)
+        _write_purpose(body, request, target, losses)
     lost = apply_quirks(body, target.quirks, target.model)
     return msgspec.json.encode(body), (*losses.found, *lost)
 
@@ -184,7 +184,7 @@ def encode_request(request: EmbedRequest, target: Target) -> tuple[bytes, tuple[
         body["dimensions"] = request.dimensions
     if request.user is not None:
         body["user"] = request.user
-    _write_purpose(body, request.purposes, target, losses)
+    _write_purpose(body, request, target, losses)
     if any(request.titles):
         losses.add("title", "the API has no titles")
     if request.truncate is not None:
@@ -195,9 +195,8 @@ def encode_request(request: EmbedRequest, target: Target) -> tuple[bytes, tuple[
     return msgspec.json.encode(body), (*losses.found, *lost)
 
 
-def _write_purpose(
-    body: dict[str, Any], purposes: tuple[Purpose | None, ...], target: Target, losses: Losses
-) -> None:
+def _write_purpose(body: dict[str, Any], request: EmbedRequest, target: Target, losses: Losses) -> None:
+    purposes, field = request.purposes, request.purpose_field
     wanted = set(purposes)
     if wanted <= {None}:
         return
@@ -206,9 +205,9 @@ def _write_purpose(
     if len(wanted) == 1 and purpose in words:
         body["input_type"] = words[purpose]
     elif words:
-        losses.add("input_type", "the provider has no word for this use, or only one for all inputs")
+        losses.add(field, "the provider has no word for this use, or only one for all inputs")
     else:
-        losses.add("input_type", "the provider embeds all texts alike")
+        losses.add(field, "the provider embeds all texts alike")
 
 
 # -- replies -----------------------------------------------------------------------------------------
