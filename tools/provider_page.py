@@ -138,8 +138,10 @@ def _key(provider: Provider) -> str:
 
 def _dialects(provider: Provider) -> str:
     ways = [(provider.dialect, provider.placement, provider.serves, False)]
-    ways += [(way.dialect, way.placement, way.serves, way.named_only) for way in provider.also]
-    return "<br>".join(_way(*way) for way in ways)
+    ways += [
+        (way.dialect, way.placement, way.serves, way.named_only) for way in provider.also if not way.draws
+    ]
+    return "<br>".join(dict.fromkeys(_way(*way) for way in ways))
 
 
 def _way(dialect: str, placement: str | None, serves: tuple[str, ...], named_only: bool) -> str:
@@ -179,6 +181,9 @@ def _knowledge(snapshot: Snapshot) -> list[str]:
     for provider in snapshot.providers.values():
         for way in (provider, *provider.also):
             said = [_KNOWN[word] for word in way.knows]
+            if getattr(way, "draws", ()):
+                models = ", ".join(f"`{pattern}`" for pattern in way.serves)
+                said = [f"is spoken for clients of other dialects with {', '.join(way.draws)}, for {models}"]
             said += [f"takes no {word.replace('_', ' ')}" for word in getattr(way, "lacks", ())]
             if said:
                 rows.append(f"| `{provider.id}` | `{way.dialect}` | {'; '.join(said)} |")

@@ -95,14 +95,22 @@ def snapshot() -> Snapshot:
 
 
 def test_ways_of_the_catalogue(snapshot: Snapshot) -> None:
-    def dialect(provider: str, model: str, front: str) -> str:
-        found = speak(at(model), snapshot.providers[provider], front, frozenset())
+    def dialect(provider: str, model: str, front: str, *needs: str) -> str:
+        found = speak(at(model), snapshot.providers[provider], front, frozenset(needs))
         assert found is not None
         return found.provider.dialect
 
     assert dialect("openai", "gpt-5", "openai_responses") == "openai_responses"
     assert dialect("openai", "o3-deep-research", "openai_chat") == "openai_responses"
     assert dialect("openai", "gpt-5", "anthropic_messages") == "openai_chat"
+    assert dialect("openai", "gpt-6-sol", "anthropic_messages") == "openai_chat"
+    assert dialect("openai", "gpt-6-sol", "anthropic_messages", "tools") == "openai_responses"
+    assert dialect("openai", "gpt-6-sol", "openai_chat", "tools") == "openai_chat"
+    assert dialect("deepseek", "deepseek-v4-pro", "anthropic_messages") == "anthropic_messages"
+    assert dialect("deepseek", "deepseek-v4-pro", "anthropic_messages", "image") == "openai_chat"
+    assert dialect("openrouter", "anthropic/claude-opus-5", "anthropic_messages") == "anthropic_messages"
+    assert dialect("openrouter", "openai/gpt-5", "anthropic_messages") == "openai_chat"
+    assert dialect("google", "gemini-2.5-pro", "openai_chat") == "gemini_generate"
     claude = "global.anthropic.claude-opus-5"
     assert dialect("bedrock", claude, "anthropic_messages") == "anthropic_messages"
     assert dialect("bedrock", claude, "openai_chat") == "bedrock_converse"

@@ -80,6 +80,7 @@ class WayText(_Strict, frozen=True, kw_only=True):
     serves: tuple[str, ...] = ()
     upstream: str = "{model}"
     lacks: tuple[str, ...] = ()
+    draws: tuple[str, ...] = ()
     named_only: bool = False
 
     def way(self) -> Way:
@@ -97,6 +98,7 @@ class WayText(_Strict, frozen=True, kw_only=True):
             serves=self.serves,
             upstream=self.upstream,
             lacks=self.lacks,
+            draws=self.draws,
             named_only=self.named_only,
         )
 

@@ -73,6 +73,7 @@ class WayRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     serves: tuple[str, ...] = ()
     upstream: str = "{model}"
     lacks: tuple[str, ...] = ()
+    draws: tuple[str, ...] = ()
     named_only: bool = False
 
     def way(self) -> Way:
@@ -90,6 +91,7 @@ class WayRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             serves=self.serves,
             upstream=self.upstream,
             lacks=self.lacks,
+            draws=self.draws,
             named_only=self.named_only,
         )
 

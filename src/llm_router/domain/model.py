@@ -111,6 +111,8 @@ class Way(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         upstream: how the model is named there, with ``{model}`` for its usual name.
         lacks: of the needs of a request ("image", "file", "tools", "json_schema" ...), what this way
             does not take though the model does.
+        draws: of the needs of a request, those for which clients of dialects that are not spoken there
+            are better served this way than by the first dialect.
         named_only: no better than the first dialect, or not offered by all versions of a server: taken
             only where a deployment names it.
     """
@@ -128,6 +130,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     serves: tuple[str, ...] = ()
     upstream: str = "{model}"
     lacks: tuple[str, ...] = ()
+    draws: tuple[str, ...] = ()
     named_only: bool = False
 
 

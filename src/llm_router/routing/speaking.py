@@ -38,23 +38,25 @@ def speak(
 
     Of the ways that serve the model, the deployment's own dialect decides if it names one; else the
     client's format ``front`` is taken where it is spoken and lacks nothing that the request needs; else
-    the provider's first. The provider comes back with that way's address, auth and quirks as its own.
+    one that draws such requests; else the provider's first. The provider comes back with that way's address, auth and quirks as its own.
 
     Args:
         formats: the wire format of the operation by dialect, where it is not the dialect itself.
     """
     first: Spoken | None = None
+    drawn = False
     for way in _ways(deployment, provider):
         dialect = provider.dialect if way is None else way.dialect
         format_ = dialect if formats is None else formats.get(dialect)
         if format_ is None:
             continue
         fits = format_ == front and (way is None or not needs.intersection(way.lacks))
-        if fits or first is None:
+        draws = not drawn and way is not None and bool(needs.intersection(way.draws))
+        if fits or draws or first is None:
             found = Spoken(*_called(deployment, provider, way), format_)
             if fits:
                 return found
-            first = found
+            first, drawn = found, draws
     return first
 
 
