@@ -28,6 +28,10 @@ from llm_router.conformance.report import describe
 FAILED, USAGE = 1, 2
 
 
+class _Wrong(Exception):
+    """The words of the command line do not fit together."""
+
+
 def conformance(arguments: argparse.Namespace) -> int:
     """Run the checks. 0: all passed, 1: some failed, 2: nothing could be checked."""
     try:
@@ -35,11 +39,11 @@ def conformance(arguments: argparse.Namespace) -> int:
         if arguments.list:
             return _list(options, as_json=arguments.json)
         if not options.key:
-            raise ValueError("a key is needed: --key KEY, or the variable LLM_ROUTER_API_KEY")
+            raise _Wrong("a key is needed: --key KEY, or the variable LLM_ROUTER_API_KEY")
         report = _run(options, quiet=arguments.json)
-    except (ValueError, Unreachable) as error:
+    except (_Wrong, Unreachable) as error:
         print_error(
-            "usage" if isinstance(error, ValueError) else "unreachable", str(error), as_json=arguments.json
+            "usage" if isinstance(error, _Wrong) else "unreachable", str(error), as_json=arguments.json
         )
         return USAGE
     _show(report, arguments)
@@ -51,12 +55,12 @@ def conformance(arguments: argparse.Namespace) -> int:
 def _options(arguments: argparse.Namespace) -> Options:
     """
     Raises:
-        ValueError: the words do not fit together; says how.
+        _Wrong: the words do not fit together; says how.
     """
     apis = None if arguments.api is None else _apis(arguments.api)
     patterns = tuple(arguments.only or ())
     if not select(apis or APIS, patterns):
-        raise ValueError(f"no check matches {' '.join(patterns)}; --list names them all")
+        raise _Wrong(f"no check matches {' '.join(patterns)}; --list names them all")
     return Options(
         base_url=arguments.base_url,
         key=arguments.key or os.environ.get("LLM_ROUTER_API_KEY", ""),
@@ -72,7 +76,7 @@ def _apis(text: str) -> tuple[str, ...]:
     wanted = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in wanted if name not in APIS]
     if unknown or not wanted:
-        raise ValueError(f"--api takes {', '.join(APIS)}, separated by commas; not {text!r}")
+        raise _Wrong(f"--api takes {', '.join(APIS)}, separated by commas; not {text!r}")
     return tuple(name for name in APIS if name in wanted)
 
 

@@ -130,10 +130,11 @@ class Case:
             raise Failed(expected, got if isinstance(got, str) else show(got), reply or self.last)
 
     def equal(self, what: str, got: object, expected: object) -> None:
-        self.expect(got == expected and type(got) is type(expected), f"{what} {show(expected)}", got)
+        same = got == expected and type(got) is type(expected)
+        self.expect(same, f"{what} {show(expected)}", show(got))
 
     def one_of(self, what: str, got: object, allowed: Sequence[object]) -> None:
-        self.expect(got in allowed, f"{what} one of {', '.join(map(show, allowed))}", got)
+        self.expect(got in allowed, f"{what} one of {', '.join(map(show, allowed))}", show(got))
 
     def text(self, what: str, got: object) -> str:
         self.expect(isinstance(got, str) and got, f"{what} to be a string that is not empty", got)

@@ -8,11 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from llm_router.conformance.case import Case, Check, Failed, Skipped, Verdict
+from llm_router.conformance.case import Case, Check, Failed, Skipped, Verdict, brief
 from llm_router.conformance.catalog import ALL_CHECKS, APIS, HTTP
 from llm_router.conformance.choose import choose, offered
 from llm_router.conformance.target import Spent, Target
 from llm_router.conformance.transport import Clock, NoReply, Reply
+
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
+"""What reading a reply raises that has another shape than every known one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,12 +106,12 @@ def run(
         options.base_url, options.key, models=dict(options.models), timeout_s=options.timeout_s,
         clock=clock, sleep=sleep, environ=dict(environ),
     )  # fmt: skip
-    choose(target, apis)
     checks = select(apis, options.only)
     used = [api for api in apis if any(check.api in (api, HTTP) for check in checks)]
+    choose(target, used)
     missing = {api: why for api in used if (why := offered(target, api)) is not None}
-    target.apis = tuple(api for api in apis if api not in missing)
-    target.first = next((api for api in apis if api not in missing), apis[0])
+    target.apis = tuple(api for api in used if api not in missing)
+    target.first = next(iter(target.apis), used[0])
     lock = threading.Lock()
 
     def judge(check: Check) -> Result:
@@ -149,4 +152,10 @@ def _judge(check: Check, target: Target, missing: str | None, *, named: bool) ->
         return Result(
             check=check, verdict=Verdict.FAILED, expected="a reply", got=str(error), reply=case.last
         )
+    except UNREADABLE as error:  # a check reads what it was not told to expect otherwise
+        shown = brief(case.last.text) if case.last is not None else ""
+        return Result(
+            check=check, verdict=Verdict.FAILED, expected="a reply of the usual shape",
+            got=f"{type(error).__name__} {error} in {shown}", reply=case.last,
+        )  # fmt: skip
     return Result(check=check, verdict=Verdict.PASSED)
