@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_router.wire import kept as kept_turns
 from llm_router.wire.chat import (
     CacheMark,
     ChatRequest,
@@ -24,7 +25,6 @@ from llm_router.wire.kept import (
     holds_state,
     lacks,
     merged,
-    names_of,
     pack,
     replaced,
     turns_of,
@@ -34,6 +34,10 @@ from llm_router.wire.kept import (
 from llm_router.wire.makers import maker_of
 
 CLAUDE = "anthropic_messages"
+
+
+def names_of(parts, before, maker="m"):
+    return kept_turns.names_of(parts, before, maker)
 
 
 def call(id_="call_9sd8f7sd98f7", name="f", arguments='{"a": 1}', **more):
@@ -113,6 +117,10 @@ def test_white_space_and_spelling_of_json_do_not_count():
     assert names_of(parts, " q\n") == names_of(again, " q\n")
     assert names_of(parts, "q") != names_of((*again, call("3", arguments='{"b":2,"a":1}')), "q")
     assert names_of(parts, "q") != names_of((again[0], call("2", arguments='{"b":1,"a":2}')), "q")
+
+
+def test_the_same_words_of_two_makers_are_two_turns():
+    assert not set(names_of((Text(text="a"),), "q", "x")) & set(names_of((Text(text="a"),), "q", "y"))
 
 
 def test_turn_that_shows_nothing_has_no_name():

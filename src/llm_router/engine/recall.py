@@ -82,9 +82,10 @@ class Recall:
             return
         members = behind.state_members(body) if behind.state_members is not None else None
         before: str | None = None
+        maker = _maker(candidate)
         for choice in reply.choices:
             turn = Kept(
-                maker=_maker(candidate),
+                maker=maker,
                 dialect=candidate.dialect,
                 model=candidate.deployment.upstream_model,
                 parts=tuple(map(_slim, choice.parts)),
@@ -95,7 +96,7 @@ class Recall:
                 continue
             if before is None:
                 before = turns.last_said(_canonical(track, track.call.dialect, track.inspected))
-            names = turns.names_of(turn.parts, before)
+            names = turns.names_of(turn.parts, before, maker)
             if names:
                 self._side_car.put(track.key.account, names, value, self._clock.now_ms())
 
@@ -109,10 +110,10 @@ class Recall:
         The first is for passing through, the second, if there is one, for encoding: then a request
         that could pass must be encoded too. The third knows what the deployment was seen to know.
         """
-        found = await self._find(track, target, inspected)
+        maker = _maker(candidate)
+        found = await self._find(track, target, inspected, maker)
         if found is None:
             return inspected, None, target
-        maker = _maker(candidate)
         changes: dict[int, tuple[Turn, tuple[Part, ...]]] = {}
         for turn, kept in found.turns:
             parts = self._parts(track, turn, kept, maker, candidate)
@@ -147,19 +148,20 @@ class Recall:
         track.note_losses((_FOREIGN,))
         return bare
 
-    async def _find(self, track: Track, target: Target, inspected: Inspected) -> Found | None:
-        """Look up all turns in one batch; once for all attempts."""
+    async def _find(self, track: Track, target: Target, inspected: Inspected, maker: str) -> Found | None:
+        """Look up all turns in one batch; once for all attempts at one maker."""
         if track.key is None or track.call.operation != CHAT or not self._side_car.owns(track.key.account):
             return None
-        if isinstance(track.found, Found):
-            return track.found if track.found.turns else None
+        before = track.found.get(maker)
+        if isinstance(before, Found):
+            return before if before.turns else None
         body = track.call.body
         if not any(word in body for word in TURN_WORDS):
             return None
         if not target.capabilities.reasoning and not any(word in body for word in CALL_WORDS):
             return None
         request = _canonical(track, track.call.dialect, inspected)
-        names = [(turn, turns.names_of(turn.parts, turn.before)) for turn in turns.turns_of(request)]
+        names = [(turn, turns.names_of(turn.parts, turn.before, maker)) for turn in turns.turns_of(request)]
         asked = list(dict.fromkeys(name for _, known in names for name in known))
         values = await self._side_car.get(track.key.account, asked, self._clock.now_ms()) if asked else {}
         found = []
@@ -168,8 +170,8 @@ class Recall:
             if hits:
                 data = next((hit for hit in hits if hit is not None), None)
                 found.append((turn, None if data is None else turns.unpack(data)))
-        track.found = Found(request=request, turns=tuple(found))
-        return track.found if found else None
+        track.found[maker] = now = Found(request=request, turns=tuple(found))
+        return now if found else None
 
 
 def _canonical(track: Track, front: Spoken, inspected: Inspected) -> ChatRequest:

@@ -55,7 +55,7 @@ class Track(msgspec.Struct, kw_only=True):
         release: what the counters have to give back.
         sent_secret: what of a credential went to the provider of the attempt, and so may come back.
         heard: the provider's answer so far, where it may hold state to remember; found: what is known
-            of earlier turns (see engine/recall.py).
+            of earlier turns, by the maker that is asked now (see engine/recall.py).
     """
 
     id: str
@@ -91,7 +91,7 @@ class Track(msgspec.Struct, kw_only=True):
     record: ExchangeRecord | None = None
     heard: list[bytes] | None = None
     heard_bytes: int = 0
-    found: object = None
+    found: dict[str, object] = msgspec.field(default_factory=dict)
 
     def hear(self, data: bytes, bytes_max: int) -> None:
         """Note what the provider said, as far as it may be remembered."""

@@ -124,18 +124,19 @@ def _said_by_user(message: Message) -> str:
 # -- by what a turn is known -----------------------------------------------------------------------
 
 
-def names_of(parts: tuple[Part, ...], before: str) -> list[bytes]:
+def names_of(parts: tuple[Part, ...], before: str, maker: str) -> list[bytes]:
     """Names of a turn, the best first; none for a turn that shows nothing.
 
     The id of a call names the turn alone if it looks random. Some providers number their calls or
     call them after the function: then, as for turns without calls, it is what the turn shows, with
-    what the user said before it. White space does not count, since clients trim and join texts.
+    what the user said before it and its maker (models that are compared may say the same). White
+    space does not count, since clients trim and join texts.
     """
     calls = [part for part in parts if isinstance(part, ToolCall)]
     names = [b"call " + call.id.encode("utf-8", "replace") for call in calls if _is_random(call)]
     text = _text(parts)
     if text or calls:
-        shown = [text, before, *(field for call in calls for field in (call.name, _arguments(call)))]
+        shown = [maker, text, before, *(field for call in calls for field in (call.name, _arguments(call)))]
         data = msgspec.json.encode([field.encode("utf-8", "replace") for field in shown])
         names = [*names[: NAMES_MAX - 1], b"turn " + hashlib.sha256(data).digest()]
     return list(dict.fromkeys(names))
