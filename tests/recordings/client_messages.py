@@ -13,7 +13,7 @@ STOPS = {
 }  # fmt: skip
 ERRORS = {
     400: "invalid_request_error", 401: "authentication_error", 402: "billing_error", 403: "permission_error",
-    404: "not_found_error", 413: "request_too_large", 429: "rate_limit_error", 500: "api_error",
+    404: "not_found_error", 408: "timeout_error", 409: "conflict_error", 413: "request_too_large", 429: "rate_limit_error", 500: "api_error",
     504: "timeout_error", 529: "overloaded_error",
 }  # fmt: skip
 DELTAS = {

@@ -1,13 +1,23 @@
-"""Readers of untrusted JSON that keep every value's bytes, and never raise."""
+"""Readers of untrusted JSON that keep every value's bytes, and never raise.
+
+Half of a surrogate pair, which a model may write, becomes U+FFFD, a number that no float holds null; the
+answer around it is still good.
+"""
 
 from __future__ import annotations
+
+import re
 
 import msgspec
 
 from llm_router.wire.chat import Raw
+from llm_router.wire.lenient import load
 
 NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding untrusted bytes as JSON may raise."""
+
+_ODD = re.compile(rb"\\u[dD][89a-fA-F]|\d[eE]\+?\d{3}")
+"""What is JSON and yet cannot be read as it stands: halves of surrogate pairs, numbers beyond a float's."""
 
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _ARRAY = msgspec.json.Decoder(list[Raw])
@@ -21,7 +31,8 @@ def members(raw: Raw | bytes | None) -> dict[str, Raw] | None:
     try:
         return _OBJECT.decode(raw)
     except NOT_JSON:
-        return None
+        found = _mended(raw)
+        return {name: dump(inner) for name, inner in found.items()} if isinstance(found, dict) else None
 
 
 def items(raw: Raw | bytes | None) -> list[Raw] | None:
@@ -31,7 +42,8 @@ def items(raw: Raw | bytes | None) -> list[Raw] | None:
     try:
         return _ARRAY.decode(raw)
     except NOT_JSON:
-        return None
+        found = _mended(raw)
+        return [dump(inner) for inner in found] if isinstance(found, list) else None
 
 
 def value(raw: Raw | bytes | None) -> object:
@@ -41,8 +53,14 @@ def value(raw: Raw | bytes | None) -> object:
     try:
         decoded: object = _ANY.decode(raw)
     except NOT_JSON:
-        return None
+        return _mended(raw)
     return decoded
+
+
+def _mended(raw: Raw | bytes) -> object:
+    """The value of JSON with something odd in it; None if it is no JSON."""
+    data = bytes(raw)
+    return load(data) if _ODD.search(data) else None
 
 
 def string(raw: Raw | bytes | None) -> str | None:

@@ -61,6 +61,8 @@ def finish_of(native: str | None, *, calls: bool) -> Finish:
 
 def stop_reason_of(finish: Finish, native: str | None, stop_sequence: str | None) -> str:
     """The word for a canonical finish; the provider's own where it is one of this API's."""
+    if native == "stop_sequence" and stop_sequence is None:
+        native = None
     if native is not None and FINISH.get(native) is finish:
         return native
     if finish is Finish.STOP and stop_sequence is not None:

@@ -188,7 +188,8 @@ def stop_members(
     if refused and finish is Finish.STOP:
         finish = Finish.CONTENT_FILTER
     reason = stop_reason_of(finish, native, stop_sequence)
-    out: dict[str, object] = {"stop_reason": reason, "stop_sequence": stop_sequence}
+    told = stop_sequence if reason == "stop_sequence" else None
+    out: dict[str, object] = {"stop_reason": reason, "stop_sequence": told}
     if reason == "refusal":
         out["stop_details"] = {"type": "refusal", "category": None, "explanation": message}
     return out

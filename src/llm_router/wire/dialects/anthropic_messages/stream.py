@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from llm_router.domain.errors import UpstreamError, UpstreamKind
 from llm_router.wire import events
 from llm_router.wire.chat import Raw
@@ -22,7 +20,7 @@ from llm_router.wire.dialects.anthropic_messages.facts import JSON_TOOL, NAME, f
 from llm_router.wire.dialects.anthropic_messages.reply import KNOWN
 from llm_router.wire.dialects.anthropic_messages.usage import UsageReader
 from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
-from llm_router.wire.verbatim import NOT_JSON, dump, members
+from llm_router.wire.verbatim import dump, members, value
 
 BROKEN_MAX = 1
 """How many frames that are not even the beginning of JSON are skipped before the stream is given up."""
@@ -97,9 +95,8 @@ class Decoder:
             return []
         if data == b"[DONE]":
             return self._end() if self._stopped else []
-        try:
-            body = msgspec.json.decode(data)
-        except NOT_JSON:
+        body = value(data)
+        if body is None and data != b"null":
             self.broken += 1
             lost = data.startswith(b"{")  # an event, and what it held is lost; else it was none
             if self.closing or (not lost and self.broken <= BROKEN_MAX):

@@ -50,7 +50,7 @@ def frame(kind: str, body: object) -> bytes:
 class _Part:
     """A part that is being written, or waits for its turn."""
 
-    __slots__ = ("begun", "closed", "early", "opened", "signature", "waiting")
+    __slots__ = ("begun", "closed", "early", "odd", "opened", "said", "signature", "waiting")
 
     def __init__(self, opened: events.PartOpened) -> None:
         self.opened = opened
@@ -58,6 +58,8 @@ class _Part:
         self.closed = False
         self.begun = False  # whether its block is open
         self.early = False  # whether its state went out before it
+        self.said = False  # whether any of the arguments is known
+        self.odd: list[str] | None = None  # arguments that are no object
         self.signature = opened.signature
 
 
@@ -265,6 +267,8 @@ class Encoder:
 
     def _write(self, part: _Part, event: events.PartDelta) -> bytes:
         out = b""
+        if part.opened.form == "tool_call" and self._is_odd(part, event.text):
+            return out
         if event.text and part.opened.form in _PIECE:
             kind, name = _PIECE[part.opened.form]
             out += self._piece({"type": kind, name: event.text})
@@ -277,6 +281,16 @@ class Encoder:
             return out
         return out + self._piece({"type": "citations_delta", "citation": told})
 
+    def _is_odd(self, part: _Part, text: str) -> bool:
+        """Hold back arguments that do not begin as an object: a call's input must be one."""
+        if part.odd is None and text.strip() and not text.lstrip().startswith("{") and not part.said:
+            part.odd = []
+            self._lost.add("tool_calls[].function.arguments", 'no JSON object; given as the member "_raw"')
+        part.said = part.said or bool(text.strip())
+        if part.odd is not None:
+            part.odd.append(text)
+        return part.odd is not None
+
     def _piece(self, delta: dict[str, object]) -> bytes:
         body = {"type": "content_block_delta", "index": self._index, "delta": delta}
         return frame("content_block_delta", body)
@@ -286,6 +300,9 @@ class Encoder:
         if part.opened.custom:
             text = "".join(delta.text for delta in part.waiting)
             arguments = msgspec.json.encode({"input": text}).decode()
+            out += self._piece({"type": "input_json_delta", "partial_json": arguments})
+        if part.odd is not None:
+            arguments = msgspec.json.encode({"_raw": "".join(part.odd)}).decode()
             out += self._piece({"type": "input_json_delta", "partial_json": arguments})
         if part.opened.form == "thinking" and part.opened.redacted is None:
             signature = self._signature(part)

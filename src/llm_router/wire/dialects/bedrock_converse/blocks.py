@@ -33,7 +33,7 @@ def _text(raw: Raw) -> Part | None:
 def _tool_use(raw: Raw) -> Part | None:
     call = members(raw) or {}
     name = string(call.get("name"))
-    if name is None or not is_client_call(value(call.get("type"))):
+    if not name or not is_client_call(value(call.get("type"))):
         return None
     given = bytes(call.get("input", b"null"))
     arguments = "{}" if given == b"null" else given.decode("utf-8", "replace")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from llm_router.wire import chat, events
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialects.bedrock_converse.blocks import decode_block
@@ -9,6 +11,7 @@ from llm_router.wire.dialects.bedrock_converse.errors import reported_error
 from llm_router.wire.dialects.bedrock_converse.facts import NAME, failure_of, finish_of
 from llm_router.wire.dialects.bedrock_converse.usage import decode_usage
 from llm_router.wire.failures import malformed
+from llm_router.wire.mintedids import MintedIds
 from llm_router.wire.verbatim import dump, items, members, string, value
 
 _OPAQUE = ("additionalModelResponseFields", "trace")
@@ -29,7 +32,9 @@ def decode_reply(body: bytes) -> events.Reply:
     failure = failure_of(native)
     if failure is not None:
         raise failure
-    parts = tuple(decode_block(raw) for raw in items(message.get("content")) or ())
+    ids = MintedIds()
+    ids.seed(body)
+    parts = tuple(_identified(decode_block(raw), ids) for raw in items(message.get("content")) or ())
     usage = decode_usage(value(top.get("usage")), value(top.get("serviceTier")))
     reported = value(top.get("usage")) is not None
     return events.Reply(
@@ -46,6 +51,11 @@ def decode_reply(body: bytes) -> events.Reply:
         opaque=opaque(top),
         flags=("usage_invalid",) if reported and usage is None else (),
     )
+
+
+def _identified(part: chat.Part, ids: MintedIds) -> chat.Part:
+    """The part; a call without an id of its own, or with that of another, gets one."""
+    return msgspec.structs.replace(part, id=ids.take(part.id)) if isinstance(part, chat.ToolCall) else part
 
 
 def stop_sequence(fields: object) -> str | None:

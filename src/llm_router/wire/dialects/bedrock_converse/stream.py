@@ -23,6 +23,7 @@ from llm_router.wire.dialects.bedrock_converse.reply import guardrail_reason, op
 from llm_router.wire.dialects.bedrock_converse.usage import decode_usage
 from llm_router.wire.failures import malformed, truncated
 from llm_router.wire.framing.aws import EventStreamReader, Message
+from llm_router.wire.mintedids import MintedIds
 from llm_router.wire.verbatim import dump, members, value
 
 Events = list[events.Event]
@@ -50,6 +51,7 @@ class Decoder:
     def __init__(self) -> None:
         self._reader = EventStreamReader()
         self._blocks: dict[int, _Block] = {}
+        self._ids = MintedIds()
         self._parts = 0
         self._calls = False
         self._started = False
@@ -87,6 +89,7 @@ class Decoder:
         handler = _HANDLERS.get(message.text(":event-type"))
         if handler is None:
             return []
+        self._ids.seed(message.payload)
         body = value(message.payload)
         if not isinstance(body, dict):
             return self._fail(malformed("an event that is no JSON object"))
@@ -113,6 +116,7 @@ class Decoder:
         if (
             kind != "toolUse"
             or not isinstance(inner.get("name"), str)
+            or not inner["name"]
             or not is_client_call(inner.get("type"))
         ):
             self._open(index, "media" if kind == "image" else "opaque", kind, inner)
@@ -122,10 +126,8 @@ class Decoder:
             return [*out, events.PartOpened(part=block.part, form="text")]
         block = self._open(index, "tool_call", kind)
         self._calls = True
-        id_ = inner.get("toolUseId")
-        opened = events.PartOpened(
-            part=block.part, form="tool_call", id=id_ if isinstance(id_, str) else "", name=inner["name"]
-        )
+        id_ = self._ids.take(inner.get("toolUseId"))
+        opened = events.PartOpened(part=block.part, form="tool_call", id=id_, name=inner["name"])
         return [*out, opened]
 
     def _open(self, index: int, form: str, kind: str = "", start: Body | None = None) -> _Block:

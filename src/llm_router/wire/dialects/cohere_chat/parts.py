@@ -23,6 +23,11 @@ Key = tuple[str, object]
 """Which part: ("plan", 0), ("content", index) or ("call", index)."""
 
 
+def _place(index: object) -> object:
+    """An index as the provider gave it; one that can be none is that of its text."""
+    return index if index is None or isinstance(index, int | str) else str(index)
+
+
 class _Part:
     __slots__ = ("form", "number", "said")
 
@@ -54,11 +59,11 @@ class PartsReader:
         fields = mapping(block)
         kind = fields.get("type")
         if kind is not None and kind not in ("text", "thinking"):
-            self._unknown.add(index)
+            self._unknown.add(_place(index))
             return self._opaque(fields)
-        if index in self._unknown:
+        if _place(index) in self._unknown:
             return []
-        key: Key = ("content", index)
+        key: Key = ("content", _place(index))
         out = self._say(key, "thinking", text_of(fields.get("thinking")))
         return out + self._say(key, "text", text_of(fields.get("text")))
 
@@ -66,7 +71,7 @@ class PartsReader:
         """A tool call begins; perhaps with its arguments."""
         fields = mapping(call)
         function = mapping(fields.get("function"))
-        key: Key = ("call", index)
+        key: Key = ("call", _place(index))
         out = self._close(key)
         name = text_of(function.get("name"))
         if not name:
@@ -79,14 +84,14 @@ class PartsReader:
         """More JSON text of a call's arguments."""
         if isinstance(arguments, dict):
             arguments = msgspec.json.encode(arguments).decode()
-        key: Key = ("call", index)
+        key: Key = ("call", _place(index))
         if key not in self._open:
             return []
         return self._say(key, "tool_call", text_of(arguments))
 
     def end_call(self, index: object) -> Events:
         """A call is whole."""
-        return self._close(("call", index))
+        return self._close(("call", _place(index)))
 
     def cite(self, citation: object) -> Events:
         """One citation, put on the text it belongs to."""
@@ -97,7 +102,8 @@ class PartsReader:
         return out
 
     def _cite(self, fields: dict[str, Any]) -> Events:
-        key = ("content", fields["content_index"]) if fields.get("content_index") is not None else self._text
+        index = fields.get("content_index")
+        key = ("content", _place(index)) if index is not None else self._text
         part = self._open.get(key) if key is not None else None
         if part is None or part.form != "text" or not is_of_text(fields):
             raw = Raw(msgspec.json.encode(fields))

@@ -47,8 +47,11 @@ def encode_logprobs(content: Raw) -> dict[str, Any]:
     chosen: list[dict[str, Any]] = []
     tops: list[dict[str, Any]] = []
     for item in msgspec.json.decode(content):
+        if not isinstance(item, dict):
+            continue
         chosen.append({"token": item.get("token"), "logProbability": item.get("logprob")})
-        others = item.get("top_logprobs") or []
+        listed = item.get("top_logprobs")
+        others = [o for o in listed if isinstance(o, dict)] if isinstance(listed, list) else []
         tops.append(
             {"candidates": [{"token": o.get("token"), "logProbability": o.get("logprob")} for o in others]}
         )

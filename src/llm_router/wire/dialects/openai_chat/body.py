@@ -66,6 +66,9 @@ def mend_body(data: bytes, *, reply_id: str = "", model: str = "", created_s: in
             _choice(mended, choice, number, seed)
     if not mended.choices:
         raise malformed("a reply without choices")
+    if sorted(choice["index"] for choice in mended.choices) != list(range(len(mended.choices))):
+        for number, choice in enumerate(mended.choices):
+            choice["index"] = number
     _usage(mended, body)
     return mended
 

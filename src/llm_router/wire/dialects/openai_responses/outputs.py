@@ -35,7 +35,7 @@ _FORMATS: Final = {
 
 def is_call(item: dict[str, Any]) -> bool:
     """Whether an item calls a client's tool. One without a name calls none."""
-    return item.get("type") in CALLS and text_of(item.get("name")) != ""
+    return text_of(item.get("type")) in CALLS and text_of(item.get("name")) != ""
 
 
 def item_parts(item: dict[str, Any], seed: str, number: int) -> list[Part]:
@@ -124,4 +124,5 @@ def opaque_part(item: dict[str, Any]) -> Opaque:
 def logprobs_of(part: dict[str, Any]) -> list[Any]:
     """The log probabilities of a text, which have the form of chat completions."""
     found = part.get("logprobs")
-    return found if isinstance(found, list) else []
+    known = found if isinstance(found, list) else []
+    return [entry for entry in known if isinstance(entry, dict) and isinstance(entry.get("token"), str)]

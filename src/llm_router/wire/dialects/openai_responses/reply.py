@@ -21,7 +21,7 @@ from llm_router.wire.dialects.openai_responses.words import (
     text_of,
     whole_seconds,
 )
-from llm_router.wire.events import Choice, OpaqueSeen, Reply
+from llm_router.wire.events import Choice, Finish, Finished, OpaqueSeen, Reply
 from llm_router.wire.fold import unfold
 from llm_router.wire.loss import Loss
 from llm_router.wire.verbatim import dump
@@ -135,4 +135,6 @@ def encode_reply(reply: Reply, context: ReplyContext, bill: Bill) -> tuple[bytes
     encoder = ResponsesStreamEncoder(context)
     for event in unfold(reply):
         encoder.encode(event)
+    if not any(choice.index == 0 for choice in reply.choices):
+        encoder.encode(Finished(reason=Finish.STOP))
     return encode(encoder.response(bill)), tuple(encoder.losses)

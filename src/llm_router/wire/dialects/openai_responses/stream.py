@@ -94,6 +94,7 @@ class ResponsesStreamDecoder:
         kind = body.get("type")
         if not isinstance(kind, str):
             kind = name
+            body = {**body, "type": kind}
         handler = _HANDLERS.get(kind)
         if handler is not None:
             out = handler(self, body)
