@@ -136,6 +136,7 @@ EMBEDDED: dict[str, tuple[str, str]] = {
     "openai_embeddings": ("openai", "text-embedding-3-small"),
     "gemini_embeddings": ("google", "gemini-embedding-001"),
     "cohere_embed": ("cohere", "embed-v4.0"),
+    "bedrock_embed": ("bedrock", "amazon.titan-embed-text-v2:0"),
     "ollama_embed": ("ollama", "nomic-embed-text"),
 }
 EMBEDDING_PROBES: tuple[tuple[str, str, dict[str, Any]], ...] = (

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import struct
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_router.domain.errors import InvalidRequest, UnsupportedContent, UpstreamError
+from llm_router.domain.errors import ClientError, InvalidRequest, UnsupportedContent, UpstreamError
 from llm_router.domain.model import Quirk
 from llm_router.domain.usage import Usage
 from llm_router.wire.dialect import Bill, ReplyContext, Target
-from llm_router.wire.embeddings import cohere, gemini, ollama, openai
+from llm_router.wire.embeddings import bedrock, cohere, gemini, ollama, openai
 from llm_router.wire.embeddings.vectors import read_vector, to_base64
 
 BILL = Bill(usage=Usage(input_tokens=9), cost_pusd=180_000, credits_remaining_pusd=10**12)
@@ -254,6 +255,60 @@ def test_replies_of_cohere_and_ollama() -> None:
     assert (found.vectors, found.usage) == (((0.5,),), Usage(input_tokens=3))
 
 
+def test_bedrock_speaks_the_form_of_the_vendor() -> None:
+    titan = Target(provider="bedrock", model="amazon.titan-embed-text-v2:0", dialect="x")
+    request = openai.decode_request(asked(dimensions=256, user="u"))
+    sent, losses = bedrock.encode_request(request, titan)
+    assert json.loads(sent) == {"inputText": "a", "dimensions": 256}
+    assert [loss.field for loss in losses] == ["user"]
+    for given_ in (["a", "b"], [1, 2]):
+        with pytest.raises(UnsupportedContent):
+            bedrock.encode_request(openai.decode_request(asked(input=given_)), titan)
+    with pytest.raises(UnsupportedContent):
+        bedrock.encode_request(request, target("bedrock"))
+    found = bedrock.decode_reply(b'{"embedding":[0.5,1],"inputTextTokenCount":3}')
+    assert (found.vectors, found.usage) == (((0.5, 1.0),), Usage(input_tokens=3))
+    v4 = Target(provider="bedrock", model="us.cohere.embed-v4:0", dialect="x")
+    sent, _ = bedrock.encode_request(openai.decode_request(asked(input=["a", "b"])), v4)
+    assert json.loads(sent) == {
+        "texts": ["a", "b"], "input_type": "search_document", "embedding_types": ["float"],
+    }  # fmt: skip
+    assert bedrock.decode_reply(b'{"embeddings":{"float":[[1]]},"id":"x"}').usage is None
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["data", "embedding", "embeddings", "index", "usage", "prompt_tokens", "values", "float", "meta", "input", "requests", "content", "parts", "text", "model", "dimensions", "error", "message", "usageMetadata", "promptTokenCount", "prompt_eval_count"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+garbage = st.binary(max_size=60) | values.map(lambda value: json.dumps(value).encode())
+
+
+@settings(max_examples=300)
+@given(garbage)
+def test_no_reply_and_no_request_raises_anything_unforeseen(body: bytes) -> None:
+    for form in (openai.DIALECT, gemini.DIALECT, cohere.DIALECT, ollama.DIALECT, bedrock.DIALECT):
+        with contextlib.suppress(UpstreamError):
+            form.decode_reply(body)
+        form.decode_error(400, {}, body)
+    for passed in (openai.PassedReply, gemini.PassedReply):
+        with contextlib.suppress(UpstreamError):
+            passed(body, context()).finish(BILL)
+    for front in (openai.DIALECT, gemini.DIALECT, gemini.ONE):
+        with contextlib.suppress(ClientError):
+            found = front.inspect(body, "m", None)
+            front.encode_request(front.decode_request(found), target())
+
+
 @pytest.mark.parametrize(
     ("form", "base", "url"),
     [
@@ -261,6 +316,7 @@ def test_replies_of_cohere_and_ollama() -> None:
         (gemini.DIALECT, "https://h/v1beta", "https://h/v1beta/models/e:batchEmbedContents"),
         (cohere.DIALECT, "https://h/compatibility/v1", "https://h/v2/embed"),
         (cohere.DIALECT, "https://h/v2", "https://h/v2/embed"),
+        (bedrock.DIALECT, "https://h", "https://h/model/e/invoke"),
         (ollama.DIALECT, "http://h:1/v1", "http://h:1/api/embed"),
     ],
 )

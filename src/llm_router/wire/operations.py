@@ -13,7 +13,7 @@ from typing import Any
 from llm_router.wire.completions import FRONT as COMPLETIONS
 from llm_router.wire.dialect import Behind, Dialect, Front
 from llm_router.wire.dialects.registry import DIALECTS
-from llm_router.wire.embeddings import cohere, gemini, ollama, openai
+from llm_router.wire.embeddings import bedrock, cohere, gemini, ollama, openai
 
 ENDPOINTS: Mapping[str, str] = MappingProxyType(
     {
@@ -28,6 +28,7 @@ _EMBEDDINGS: Mapping[str, Behind[Any, Any]] = MappingProxyType(
         "openai_chat": openai.DIALECT,
         "openai_responses": openai.DIALECT,
         "gemini_generate": gemini.DIALECT,
+        "bedrock_converse": bedrock.DIALECT,
         "cohere_chat": cohere.DIALECT,
         "ollama_chat": ollama.DIALECT,
     }
