@@ -96,6 +96,13 @@ def test_declared_edits_of_the_provider_apply() -> None:
     assert json.loads(sent)["output_dimension"] == 8
 
 
+def test_what_is_written_for_chats_alone_is_not_written() -> None:
+    effort = Quirk(edit="set", field="reasoning_effort", value=msgspec.Raw(b'"none"'), why="w")
+    kind = Quirk(edit="default", field="input_type", value=msgspec.Raw(b'"passage"'), why="w")
+    sent, _ = openai.edit_request(asked(), target(quirks=(effort, kind)), {})
+    assert json.loads(sent) == {"model": "up-1", "input": "a", "input_type": "passage"}
+
+
 def test_what_the_vectors_are_for() -> None:
     query = asked(input_type="query", input=["a", "b"])
     sent, losses = openai.edit_request(query, target("voyage"), {})
@@ -282,7 +289,29 @@ values = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["data", "embedding", "embeddings", "index", "usage", "prompt_tokens", "values", "float", "meta", "input", "requests", "content", "parts", "text", "model", "dimensions", "error", "message", "usageMetadata", "promptTokenCount", "prompt_eval_count"]
+                [
+                    "data",
+                    "embedding",
+                    "embeddings",
+                    "index",
+                    "usage",
+                    "prompt_tokens",
+                    "values",
+                    "float",
+                    "meta",
+                    "input",
+                    "requests",
+                    "content",
+                    "parts",
+                    "text",
+                    "model",
+                    "dimensions",
+                    "error",
+                    "message",
+                    "usageMetadata",
+                    "promptTokenCount",
+                    "prompt_eval_count",
+                ]
             ),
             inner,
             max_size=4,

@@ -19,10 +19,9 @@ from llm_router.domain.usage import Usage, token_count
 from llm_router.wire.dialect import Behind, Target
 from llm_router.wire.dialects.bedrock_converse import DIALECT as CHAT
 from llm_router.wire.embeddings import cohere
-from llm_router.wire.embeddings.canonical import EmbedReply, EmbedRequest, NeverStreamed, malformed
+from llm_router.wire.embeddings.canonical import EmbedReply, EmbedRequest, NeverStreamed, edited, malformed
 from llm_router.wire.embeddings.vectors import read_vector
 from llm_router.wire.loss import Loss, Losses
-from llm_router.wire.quirks import apply_quirks
 from llm_router.wire.verbatim import members, value
 
 NAME = "bedrock_embed"
@@ -49,7 +48,7 @@ def encode_request(request: EmbedRequest, target: Target) -> tuple[bytes, tuple[
             f"No form of an embedding is known for the model '{target.model}' at this provider.",
             param="model",
         )
-    lost = apply_quirks(body, target.quirks, target.model)
+    lost = edited(body, target)
     return msgspec.json.encode(body), (*losses.found, *lost)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 import msgspec
 
 from llm_router.domain.errors import UpstreamError, UpstreamKind
 from llm_router.domain.usage import Usage
 from llm_router.wire.chat import Raw
-from llm_router.wire.dialect import Observed
+from llm_router.wire.dialect import Observed, Target
 from llm_router.wire.events import Event, Failed
+from llm_router.wire.loss import Loss
+from llm_router.wire.quirks import apply_quirks
 
 Purpose = Literal[
     "query", "document", "similarity", "classification", "clustering", "question", "fact", "code_query"
@@ -79,6 +81,20 @@ def check_count(vectors: int, inputs: int) -> None:
     """
     if vectors != inputs:
         raise malformed(f"{vectors} vectors for {inputs} inputs")
+
+
+_MEMBERS = ("dimensions", "encoding_format", "input_type", "truncate", "output_dtype")
+"""Members of embedding requests that a provider's declared edits may write."""
+
+
+def edited(body: dict[str, Any], target: Target) -> list[Loss]:
+    """Apply the provider's declared edits in place; return what was lost by them.
+
+    They are declared for a provider, whatever it is asked: those that would write a member which only
+    chats have are passed over.
+    """
+    quirks = tuple(q for q in target.quirks if q.edit not in ("set", "default") or q.field in _MEMBERS)
+    return apply_quirks(body, quirks, target.model)
 
 
 class NeverStreamed:

@@ -20,12 +20,12 @@ from llm_router.wire.embeddings.canonical import (
     EmbedRequest,
     NeverStreamed,
     Purpose,
+    edited,
     malformed,
 )
 from llm_router.wire.embeddings.vectors import read_vector
 from llm_router.wire.lenient import mapping
 from llm_router.wire.loss import Loss, Losses
-from llm_router.wire.quirks import apply_quirks
 from llm_router.wire.verbatim import items, members, string, value
 
 NAME = "cohere_embed"
@@ -96,7 +96,7 @@ def encode_request(request: EmbedRequest, target: Target) -> tuple[bytes, tuple[
     """
     losses = Losses()
     body = {"model": target.model, **request_members(request, losses)}
-    lost = apply_quirks(body, target.quirks, target.model)
+    lost = edited(body, target)
     return msgspec.json.encode(body), (*losses.found, *lost)
 
 

@@ -32,13 +32,13 @@ from llm_router.wire.embeddings.canonical import (
     NeverStreamed,
     Purpose,
     check_count,
+    edited,
     malformed,
     never_streamed,
 )
 from llm_router.wire.embeddings.vectors import check_numbers, read_vector
 from llm_router.wire.lenient import mapping
 from llm_router.wire.loss import Loss, Losses
-from llm_router.wire.quirks import apply_quirks
 from llm_router.wire.verbatim import dump, items, members, value
 
 NAME = "gemini_embeddings"
@@ -208,7 +208,7 @@ def edit_request(
     requests: list[dict[str, Any]] = []
     for item in inspected.tree.items:
         body: dict[str, Any] = {**item, "model": name}
-        losses += apply_quirks(body, target.quirks, target.model)
+        losses += edited(body, target)
         requests.append(body)
     return msgspec.json.encode({"requests": requests}), tuple(dict.fromkeys(losses))
 
@@ -234,7 +234,7 @@ def encode_request(request: EmbedRequest, target: Target) -> tuple[bytes, tuple[
             body["title"] = request.titles[at]
         if request.dimensions is not None:
             body["outputDimensionality"] = request.dimensions
-        lost += apply_quirks(body, target.quirks, target.model)
+        lost += edited(body, target)
         requests.append(body)
     if request.user is not None:
         losses.add("user", "the API has no such option")

@@ -11,10 +11,9 @@ from llm_router.domain.errors import UnsupportedContent
 from llm_router.domain.usage import Usage, token_count
 from llm_router.wire.dialect import Behind, Target
 from llm_router.wire.dialects.ollama_chat import DIALECT as CHAT
-from llm_router.wire.embeddings.canonical import EmbedReply, EmbedRequest, NeverStreamed, malformed
+from llm_router.wire.embeddings.canonical import EmbedReply, EmbedRequest, NeverStreamed, edited, malformed
 from llm_router.wire.embeddings.vectors import read_vector
 from llm_router.wire.loss import Loss, Losses
-from llm_router.wire.quirks import apply_quirks
 from llm_router.wire.verbatim import items, members, string, value
 
 NAME = "ollama_embed"
@@ -54,7 +53,7 @@ def encode_request(request: EmbedRequest, target: Target) -> tuple[bytes, tuple[
         losses.add("user", "the API has no such option")
     for name in request.extras:
         losses.add(name, "the API has no such option")
-    lost = apply_quirks(body, target.quirks, target.model)
+    lost = edited(body, target)
     return msgspec.json.encode(body), (*losses.found, *lost)
 
 

@@ -37,13 +37,13 @@ from llm_router.wire.embeddings.canonical import (
     NeverStreamed,
     Purpose,
     check_count,
+    edited,
     malformed,
     never_streamed,
 )
 from llm_router.wire.embeddings.vectors import check_numbers, is_float32_base64, read_vector, to_base64
 from llm_router.wire.lenient import mapping
 from llm_router.wire.loss import Loss, Losses
-from llm_router.wire.quirks import apply_quirks
 from llm_router.wire.verbatim import items, members, value
 
 NAME = "openai_embeddings"
@@ -172,7 +172,7 @@ def edit_request(
     if "input_type" in body:
         del body["input_type"]
         _write_purpose(body, request, target, losses)
-    lost = apply_quirks(body, target.quirks, target.model)
+    lost = edited(body, target)
     return msgspec.json.encode(body), (*losses.found, *lost)
 
 
@@ -191,7 +191,7 @@ def encode_request(request: EmbedRequest, target: Target) -> tuple[bytes, tuple[
         losses.add("truncate", "the API has no such option")
     for name in request.extras:
         losses.add(name, "the API has no such option")
-    lost = apply_quirks(body, target.quirks, target.model)
+    lost = edited(body, target)
     return msgspec.json.encode(body), (*losses.found, *lost)
 
 
