@@ -102,6 +102,7 @@ def test_ways_of_the_catalogue(snapshot: Snapshot) -> None:
 
     assert dialect("openai", "gpt-5", "openai_responses") == "openai_responses"
     assert dialect("openai", "o3-deep-research", "openai_chat") == "openai_responses"
+    assert dialect("openai", "gpt-5.3-codex", "gemini_generate") == "openai_responses"
     assert dialect("openai", "gpt-5", "anthropic_messages") == "openai_chat"
     assert dialect("openai", "gpt-6-sol", "anthropic_messages") == "openai_chat"
     assert dialect("openai", "gpt-6-sol", "anthropic_messages", "tools") == "openai_responses"
