@@ -65,6 +65,12 @@ def test_a_script_of_calls_with_their_arguments() -> None:
     assert found.calls[1].arguments == '"a\\nb"'
 
 
+def test_a_script_in_a_quoted_prompt() -> None:
+    found = read_directives('"Go. [[call Read {\\"path\\": \\"a\\"}]]"')
+    assert found.text == '"Go. "'
+    assert found.calls == (CallOrder(name="Read", arguments='{"path": "a"}'),)
+
+
 def test_tries_count_to_the_end_and_begin_again() -> None:
     tries = Tries()
     assert [tries.left(b"k", 2) for _ in range(6)] == [True, True, False, True, True, False]

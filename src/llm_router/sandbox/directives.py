@@ -25,7 +25,7 @@ SCRIPT_MAX = 100
 FaultKind = Literal["error", "overloaded", "too-long", "cut", "stall", "malformed", "empty"]
 
 _ORDER = re.compile(r"\[\[\s*([a-z][a-z-]*)((?:\s+[^\[\]\s]+)*)\s*\]\]", re.IGNORECASE)
-_SCRIPTED = re.compile(r"\[\[\s*(then\s+)?call\s+([^\[\]\s]+)\s+(?=[{\"])", re.IGNORECASE)
+_SCRIPTED = re.compile(r"\[\[\s*(then\s+)?call\s+([^\[\]\s]+)\s+(?=\\?[{\"])", re.IGNORECASE)
 _SECONDS = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s)?")
 _TIMES = re.compile(r"x([0-9]{1,3})")
 
@@ -187,18 +187,32 @@ def _scripted(text: str, found: _Found) -> str:
     for match in _SCRIPTED.finditer(text):
         if match.start() < at:
             continue
-        try:
-            _, end = json.JSONDecoder().raw_decode(text, match.end())
-        except (ValueError, RecursionError):
-            continue
-        close = re.compile(r"\s*\]\]").match(text, end)
-        if close is None or len(found.calls) >= SCRIPT_MAX:
+        told = _arguments(text, match.end())
+        if told is None or len(found.calls) >= SCRIPT_MAX:
             continue
         step += match[1] is not None
-        arguments = text[match.end() : end]
-        found.calls.append(CallOrder(name=match[2], arguments=arguments, step=step))
-        kept, at = kept + text[at : match.start()], close.end()
+        found.calls.append(CallOrder(name=match[2], arguments=told[0], step=step))
+        kept, at = kept + text[at : match.start()], told[1]
     return kept + text[at:]
+
+
+def _arguments(text: str, begin: int) -> tuple[str, int] | None:
+    """The JSON that stands there, and where its order ends; None if there is none.
+
+    Agents that quote the prompt write a backslash before each of its quotes.
+    """
+    try:
+        _, end = json.JSONDecoder().raw_decode(text, begin)
+        close = re.compile(r"\s*\]\]").match(text, end)
+        return None if close is None else (text[begin:end], close.end())
+    except (ValueError, RecursionError):
+        end = text.find("]]", begin)
+    try:
+        quoted = json.loads(f'"{text[begin:end].strip()}"') if end > begin else ""
+        json.loads(quoted)
+    except (ValueError, RecursionError):
+        return None
+    return str(quoted), end + 2
 
 
 def _flag(name: str) -> Callable[[_Found, list[str]], bool]:
