@@ -98,7 +98,7 @@ def test_base_urls() -> None:
     assert (
         provider_base_url("http://h:1", "gemini_generate", provider="google") == "http://h:1/at/google/gemini"
     )
-    with pytest.raises(ValueError, match="anthropic_messages, gemini_generate, openai_chat"):
+    with pytest.raises(ValueError, match="anthropic_messages, bedrock_converse, cohere_chat"):
         provider_base_url("http://h:1", "smoke_signals")
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from llm_router.domain.errors import RouterError
 from llm_router.ports import Clock
-from llm_router.sandbox import anthropic, embedding, gemini, openai
+from llm_router.sandbox import anthropic, bedrock, cohere, embedding, gemini, ollama, openai, responses
 from llm_router.sandbox.directives import Fault
 from llm_router.sandbox.form import SIMULATED_HEADER, Call, Form, Headers, Trouble
 from llm_router.sandbox.metering import PromptCache, meter, prompt_tokens
@@ -30,7 +30,10 @@ Send = Callable[[Any], Awaitable[None]]
 BODY_BYTES_MAX = 64 * 1024 * 1024
 """A longer request is answered with 413."""
 
-FORMS: Mapping[str, Form] = {form.name: form for form in (openai.FORM, anthropic.FORM, gemini.FORM)}
+FORMS: Mapping[str, Form] = {
+    module.FORM.name: module.FORM
+    for module in (openai, responses, anthropic, gemini, bedrock, cohere, ollama)
+}
 """All simulated providers by the first segment of their path."""
 
 
@@ -74,7 +77,8 @@ class Sandbox:
         request_id = f"req_{secrets.token_hex(12)}"
         form, provider, path = _place(scope["path"])
         if form is None:
-            note = "This is the sandbox of LLM Router. Its providers are below /openai/v1, /anthropic and /gemini."
+            note = "This is the sandbox of LLM Router. Its providers are below "
+            note += ", ".join(f"/{form.name}{form.base_path}" for form in FORMS.values()) + "."
             body = msgspec.json.encode({"error": {"message": note}})
             status = 200 if scope["path"] == "/" else 404
             await connection.send_whole(status, (SIMULATED_HEADER, _JSON), body)

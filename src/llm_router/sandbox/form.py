@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from llm_router.sandbox.native import Codec
 from llm_router.wire.chat import ChatRequest
 from llm_router.wire.dialect import Dialect
 
@@ -79,7 +80,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    dialect: Dialect
+    dialect: Dialect | Codec
     versions: tuple[str, ...]
     base_path: str
     find: Callable[[str, str], Call | None]
@@ -99,6 +100,12 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     counted: Callable[[int], object]
     listed: Callable[[], object]
     described: Callable[[str], object]
+
+
+def told_wait(trouble: Trouble) -> Headers:
+    """``retry-after``, where it was ordered and the provider has no habit of its own."""
+    wait = trouble.retry_after_s
+    return () if wait is None else (("retry-after", wait_text(wait)),)
 
 
 def wait_text(seconds: float) -> str:

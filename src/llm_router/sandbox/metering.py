@@ -73,7 +73,7 @@ def meter(request: ChatRequest, answer: Answer, cache: PromptCache) -> Usage:
     segments = _segments(request)
     audio = sum(s.audio_tokens for s in segments)
     total = sum(s.tokens for s in segments)
-    if request.dialect == "anthropic_messages":
+    if request.dialect in ("anthropic_messages", "bedrock_converse"):
         read, written, written_1h = _marked(request.model, segments, cache)
     else:
         read, written, written_1h = _automatic(request.model, segments, cache), 0, 0

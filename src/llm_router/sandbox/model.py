@@ -26,6 +26,9 @@ TOP_LOGPROBS_MAX = 20
 CALL_OVERHEAD_TOKENS = 4
 """What a tool call costs beside its name and arguments."""
 
+_SIGNED = ("anthropic_messages", "bedrock_converse")
+"""Dialects of providers that sign their reasoning, and say a word before they call tools."""
+
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -86,7 +89,7 @@ class _Draft:
         if not calls:
             self._say(self._text(), signed=thoughts is not None)
             return
-        if self._request.dialect == "anthropic_messages":
+        if self._request.dialect in _SIGNED:
             self._say(f"[simulated {self._request.model}] I will call {calls[0].name}.", signed=False)
         if self._finish is Finish.STOP and self._stop_sequence is None:
             self._call(calls, signed=thoughts is not None or signs_calls(self._request.model))
@@ -101,7 +104,7 @@ class _Draft:
         text = self._afford(thoughts.text)
         self.reasoning_tokens += tokens.count(text)
         dialect = self._request.dialect
-        if dialect == "anthropic_messages":
+        if dialect in _SIGNED:
             shown = text if thoughts.shown else ""
             if self._prompt.directives.redacted:
                 sealed = mint("redacted", self._salt("redacted"))
@@ -109,6 +112,10 @@ class _Draft:
             else:
                 signature = mint(shown, self._salt("thinking"))
                 self._parts.append(chat.Thinking(text=shown, signature=signature, origin=dialect))
+        elif dialect == "openai_responses":
+            state, id_ = mint("responses", self._salt("thinking")), f"rs_{self._salt('id').hex()[:32]}"
+            shown = text if thoughts.shown else ""
+            self._parts.append(chat.Thinking(text=shown, signature=state, id=id_, origin=dialect))
         elif thoughts.shown and text:
             self._parts.append(chat.Thinking(text=text, origin=dialect))
         return self._finish is Finish.STOP
@@ -157,10 +164,12 @@ class _Draft:
 
     def _refusal(self) -> Choice:
         """Decline, the way the dialect's provider does."""
-        if self._request.dialect == "openai_chat":
+        dialect = self._request.dialect
+        if dialect not in ("anthropic_messages", "gemini_generate", "bedrock_converse"):
             text = f"[simulated {self._request.model}] I can't help with that, because the prompt ordered a refusal."
             self.output_tokens += tokens.count(text)
-            return Choice(index=self._index, parts=(chat.Refusal(text=text),))
+            worded = chat.Refusal(text=text) if dialect.startswith("openai") else chat.Text(text=text)
+            return Choice(index=self._index, parts=(worded,))
         return Choice(index=self._index, finish=Finish.CONTENT_FILTER)
 
     def _stopped(self, text: str) -> str:
@@ -191,7 +200,8 @@ class _Draft:
             return ""
         raw = hashlib.sha256(self._salt(f"call {number}")).digest()
         name = "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in raw[:24])
-        return f"toolu_01{name[:22]}" if self._request.dialect == "anthropic_messages" else f"call_{name}"
+        prefix = {"anthropic_messages": "toolu_01", "bedrock_converse": "tooluse_"}
+        return prefix.get(self._request.dialect, "call_") + name[:22]
 
     def _logprobs(self) -> chat.Raw | None:
         """OpenAI-shaped logprobs of the text, plausible and always the same."""

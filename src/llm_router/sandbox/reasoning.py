@@ -43,7 +43,7 @@ def think(prompt: Prompt) -> Thoughts | None:
     if asked is not None and (asked.enabled is False or asked.effort == "none" or asked.budget_tokens == 0):
         return None
     named = _THINKERS.search(request.model) is not None and not _NO_THINKERS.search(request.model)
-    if request.dialect == "anthropic_messages":
+    if request.dialect in ("anthropic_messages", "bedrock_converse"):
         if asked is None or not (asked.enabled or asked.adaptive or asked.budget_tokens):
             return None
         shown = asked.show is not False
@@ -55,6 +55,8 @@ def think(prompt: Prompt) -> Thoughts | None:
         if not named and (asked is None or _PLAIN.search(request.model) is not None):
             return None
         shown = _HIDDEN.search(request.model) is None
+        if request.dialect == "openai_responses":
+            shown = asked is not None and asked.summary is not None
     effort = asked.effort if asked is not None else None
     count = _SENTENCES.get(effort or "medium", 2)
     topic = shorten(prompt.text, 60) or "nothing"
