@@ -298,3 +298,22 @@ def test_what_is_unfinished_when_the_gateway_ends_has_failed(
         assert gateway.credits() == before
     finally:
         assert gateway.stop() == 0
+
+
+def test_a_streamed_one_tells_its_id_before_the_model_says_anything(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
+    for model, place_ in (("mr", "r1"), ("mo", "o1")):
+        upstream.play(place_, stalls())
+        body = {"model": model, "input": "hi", "background": True, "stream": True}
+        (created,) = read_events(_leave_after(gateway, body, b"response.created"))
+        assert (created["type"], created["response"]["status"]) == ("response.created", "queued")
+        id_ = created["response"]["id"]
+        assert status(gateway, id_) == "queued"
+        gateway.send("POST", f"/v1/responses/{id_}/cancel")
+        events = read_events(gateway.get(f"/v1/responses/{id_}?stream=true").body)
+        assert [e["type"] for e in events] == [
+            "response.created",
+            "response.in_progress",
+            "response.incomplete",
+        ]

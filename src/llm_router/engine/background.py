@@ -46,6 +46,7 @@ class Run:
         track: the exchange, once it is admitted; row: as it is kept since then.
         frames: its events so far; an event's place is its sequence number.
         last: its last events, which are told only when they are kept.
+        begun: the model has said something.
         over: no event will follow.
         cancelled: its client cancelled it.
         refusal: status, headers and body of the answer, if it was not admitted.
@@ -59,6 +60,7 @@ class Run:
         self.row: StoredResponse | None = None
         self.frames: list[bytes] = []
         self.last = b""
+        self.begun = False
         self.over = False
         self.cancelled = False
         self.refusal: tuple[int, Headers, bytes] | None = None
@@ -86,6 +88,7 @@ class Run:
             raise ServerError(
                 f"The answer is larger than what this gateway keeps of one ({self._bytes_max} bytes)."
             )
+        self.begun = True
         await self._add(data)
 
     async def finish(self, data: bytes = b"") -> None:
@@ -102,10 +105,15 @@ class Run:
             self._changed.notify_all()
 
     async def _add(self, data: bytes) -> None:
-        found = [part + b"\n\n" for part in data.split(b"\n\n") if part.startswith(b"event:")]
         async with self._changed:
-            self.frames += found
+            self.frames += self.new_frames(data)
             self._changed.notify_all()
+
+    def new_frames(self, data: bytes) -> list[bytes]:
+        """The events in the engine's bytes, but for the first of all: that one, which has the id, was told
+        at once."""
+        found = [part + b"\n\n" for part in data.split(b"\n\n") if part.startswith(b"event:")]
+        return found[1:] if found and state.is_created(found[0]) else found
 
     async def wait(self, position: int, timeout_s: float | None) -> None:
         """Wait for the event at that position, or the end; at most so long."""
@@ -116,7 +124,7 @@ class Run:
     def body(self) -> bytes:
         """The response as it stands, before its end."""
         assert self.row is not None
-        status = "in_progress" if self.frames else "queued"
+        status = "in_progress" if self.begun else "queued"
         return state.with_members(self.row.body, status=status)
 
 
@@ -230,10 +238,13 @@ class Background:
             LedgerUnavailable: it cannot be kept.
         """
         context = track.context()
-        members = {name: dump(value) for name, value in state.queued(context).items()}
-        row = self.kept.stored(run.turn, members, context.reply_id)
+        queued = {name: dump(value) for name, value in state.queued(context).items()}
+        row = self.kept.stored(run.turn, queued, context.reply_id)
         await self.kept.store.put(row)
         run.row, run.track = row, track
+        run.frames.append(state.created_event(queued))
+        same = {name: queued[name] for name in ("created_at", "model")}  # in all events as in this one
+        track.call = msgspec.structs.replace(track.call, state={**(track.call.state or {}), **same})
         self._admitted[row.account, row.id] = run
         run.ready.set()
 
@@ -244,8 +255,8 @@ class Background:
         if response is None:
             response = await self._unanswered(run)
             run.last = state.last_events(response, len(run.frames))
-        events = b"".join(run.frames) + run.last if run.turn.asked.stream else b""
-        row = self.kept.stored(run.turn, response, run.row.id, events)
+        frames = [*run.frames, *run.new_frames(run.last)] if run.turn.asked.stream else []
+        row = self.kept.stored(run.turn, response, run.row.id, b"".join(frames))
         await self.kept.converse(run.turn, response)
         if not await self.kept.put(row):
             error = ServerError(

@@ -36,6 +36,9 @@ from llm_router.wire.verbatim import dump
 ENDED: Final = ("completed", "incomplete", "failed", "cancelled")
 """Statuses of a response that changes no more."""
 
+_FIRST: Final = ("response.created", "response.in_progress")
+"""Events that every stream begins with."""
+
 CONTINUED: Final = ("completed", "incomplete")
 """Statuses of a response that another one can follow."""
 
@@ -287,6 +290,16 @@ def failed(body: bytes, error: RouterError, request_id: str) -> bytes:
     return with_members(body, status="failed", error=failed_members(error, request_id))
 
 
+def created_event(response: Mapping[str, Raw]) -> bytes:
+    """The first event of a stream."""
+    return frame(_FIRST[0], {"type": _FIRST[0], "sequence_number": 0, "response": response})
+
+
+def is_created(event: bytes) -> bool:
+    """Whether an event is the first one of a stream."""
+    return event.startswith(b"event: response.created\n")
+
+
 def cancelled(body: bytes, frames: Iterable[bytes], bill: Bill | None) -> dict[str, Raw]:
     """A response that was cancelled, with the items that were done by then and what they cost."""
     output = [
@@ -303,9 +316,8 @@ def last_events(response: Mapping[str, Raw], sequence: int) -> bytes:
 
     The API has no event of its own for a response that is cancelled: its status says it.
     """
-    kinds = ["response.failed" if status_in(response) == "failed" else "response.incomplete"]
-    if sequence == 0:
-        kinds[:0] = ["response.created", "response.in_progress"]
+    last = "response.failed" if status_in(response) == "failed" else "response.incomplete"
+    kinds = (*_FIRST[sequence:], last)
     return b"".join(
         frame(kind, {"type": kind, "sequence_number": number, "response": response})
         for number, kind in enumerate(kinds, sequence)
