@@ -14,6 +14,9 @@ import msgspec
 from llm_router.wire.chat import Raw
 from llm_router.wire.verbatim import dump, value
 
+DEPTH_MAX = 60
+"""How deep a schema may be nested: deeper ones are not told in the subset."""
+
 _FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
 _KEPT = ("type", "enum", "const", "title", "description", "default", "$ref", "required")
 _HOLDERS = ("properties", "$defs", "definitions")
@@ -45,8 +48,8 @@ def is_object_schema(raw: Raw) -> bool:
     return isinstance(schema, dict) and schema.get("type", "object") == "object"
 
 
-def _closable(schema: Any) -> bool:
-    if isinstance(schema, bool):
+def _closable(schema: Any, depth: int = 0) -> bool:
+    if isinstance(schema, bool) or depth > DEPTH_MAX:
         return False
     if not isinstance(schema, dict):
         return True
@@ -62,7 +65,7 @@ def _closable(schema: Any) -> bool:
     inner = [schema[name] for name in ("items",) if name in schema]
     inner += [part for name in _LISTS for part in _values(schema.get(name))]
     inner += [part for name in _HOLDERS for part in _values(schema.get(name))]
-    return all(_closable(part) for part in inner)
+    return all(_closable(part, depth + 1) for part in inner)
 
 
 def _values(holder: Any) -> list[Any]:
