@@ -6,12 +6,7 @@ The provider is the replay server, which sends the recorded bytes cut at awkward
 from __future__ import annotations
 
 import http.client
-import importlib.util
 import json
-import os
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +16,7 @@ import pytest
 from expected import Expected, arguments
 from judge import expectation
 from kit import recording_of
+from serving import gateway_for, replaying
 from strict_client import Read, read_error, read_stream, read_whole
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "recordings"
@@ -45,65 +41,11 @@ def recordings() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def replay() -> Iterator[int]:
-    spec = importlib.util.spec_from_file_location("replay_server", RECORDINGS / "replay_server.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    server = module.Server(module.load([str(RECORDINGS / "dev")]))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server.server_port
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-@pytest.fixture(scope="module")
-def gateway(replay: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]]:
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]]:
     """(port, key) of a gateway with one provider and one model for each recording."""
-    folder = tmp_path_factory.mktemp("gateway")
-    config = folder / "config.toml"
-    lines = [
-        "[server]",
-        "port = 0",
-        "access_log = false",
-        "[credits]",
-        'starting = "100000"',
-        "[fetch]",
-        "enabled = false",
-    ]
-    for recording in recordings():
-        id_ = recording["id"]
-        lines += [
-            f"[providers.{id_}]", f'dialect = "{DIALECTS[recording["api"]]}"',
-            f'base_url = "http://127.0.0.1:{replay}/rec/{id_}"', 'auth = "none"', "key_required = false",
-            'takes_urls = ["image", "file", "audio", "video"]',
-            f'[models."{id_}"]', "price = { input_per_mtok = 1, output_per_mtok = 2 }",
-            f'[[models."{id_}".deployments]]', f'provider = "{id_}"', 'upstream_model = "m"',
-        ]  # fmt: skip
-    config.write_text("\n".join(lines))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "llm_router.cli", "serve", "--config", str(config), "--data-dir", str(folder / "data")],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "NO_COLOR": "1"},
-    )  # fmt: skip
-    try:
-        port = key = None
-        for line in process.stdout:
-            words = line.split()
-            if "answers at" in line:
-                port = int(words[-1].rsplit(":", 1)[1].split("/")[0])
-            if line.strip().startswith("API key"):
-                key = words[-1]
-            if "Data" in words:
-                break
-        drain = threading.Thread(target=process.stdout.read, daemon=True)
-        drain.start()
-        yield port, key
-    finally:
-        process.terminate()
-        process.wait(20)
-        drain.join(5)
-        process.stdout.close()
+    rows = [(recording["id"], DIALECTS[recording["api"]]) for recording in recordings()]
+    with replaying() as replay, gateway_for(rows, replay, tmp_path_factory.mktemp("gateway")) as found:
+        yield found
 
 
 def request_of(recording: dict[str, Any]) -> dict[str, Any]:
