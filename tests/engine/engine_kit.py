@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 
 from llm_router.adapters.memory.counters import MemoryCounters
+from llm_router.adapters.memory.side_car import MemorySideCar
+from llm_router.adapters.sealing import Sealer
 from llm_router.billing.ledger import Ledger, booked
 from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import compile_snapshot
@@ -324,6 +326,7 @@ class World:
         self.upstream = FakeUpstream(self)
         self.fetcher = FakeFetcher(self)
         self.telemetry = FakeTelemetry()
+        self.side_car = MemorySideCar(Sealer(bytes(32), "test"), bytes_max=10**6, ttl_ms=10**6)
         self.client = FakeClient(self)
         self.task: asyncio.Task[Any] | None = None
         known = providers or PROVIDERS
@@ -350,6 +353,7 @@ class World:
             clock=FakeClock(),
             telemetry=self.telemetry,
             new_id=lambda: f"gen-{next(self._ids):04}",
+            side_car=self.side_car,
         )
 
     async def step(self, name: str) -> None:
