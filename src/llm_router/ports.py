@@ -42,40 +42,38 @@ class Keyring(Protocol):
         ...
 
 
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """A settlement: what was charged, and what the account has available after it."""
+
+    charged_pusd: int
+    remaining_pusd: int
+
+
 class Books(Protocol):
     """The ledger. Amounts are picodollars. Every method returns only when its effect is durable."""
 
     async def hold(
         self, exchange_id: str, payer: Payer, amount_pusd: int, price_version: str, now_ms: int
     ) -> int:
-        """Reserve credits for an exchange, within all budgets of the payer; return what the account
-        then has available.
+        """Reserve credits for an exchange, within all budgets of the payer; return what the account then
+        has available.
 
         Raises:
-            InsufficientCredits: with ``details`` {"needed", "available"}; nothing was reserved.
+            InsufficientCredits: with ``details`` {"needed", "available"}, and ``available_pusd`` for
+                another try; nothing was reserved.
             LedgerUnavailable: the store cannot promise durability now.
         """
         ...
 
-    async def settle(self, record: ExchangeRecord) -> int:
+    async def settle(self, record: ExchangeRecord) -> Settled:
         """Resolve the hold of ``record.id``: charge ``record.cost_pusd`` and write the record, in one
-        transaction. A cost of 0 voids the hold. Idempotent by exchange id. Of a cost above hold and
-        balance, the rest is absorbed and the written record says so.
-
-        Return the credits remaining after it (posted minus held).
+        transaction. A cost of 0 voids the hold. Idempotent by exchange id. Of a cost above hold, balance
+        and budgets, the rest is absorbed and the written record says so.
         """
         ...
 
-    def available(self, account: str) -> int:
-        """Posted minus held, now. In memory."""
-        ...
-
-    def affordable(self, payer: Payer, now_ms: int) -> int:
-        """The largest hold that would be granted now. In memory."""
-        ...
-
-    def chargeable(self, record: ExchangeRecord) -> int:
-        """What :meth:`settle` will charge of the record's cost if it is called next. In memory."""
+    async def balance(self, account: str) -> int:
+        """What is available to an account: posted minus held."""
         ...
 
     async def credit(self, account: str, amount_pusd: int, ref: str, reason: str, now_ms: int) -> int:

@@ -28,7 +28,7 @@ from llm_router.domain.record import ExchangeRecord
 from llm_router.engine.admit import Call
 from llm_router.engine.exchange import Engine
 from llm_router.engine.state import State
-from llm_router.ports import Admission, Deadlines, UpstreamRequest
+from llm_router.ports import Admission, Deadlines, Settled, UpstreamRequest
 from llm_router.wire.dialect import Fetched
 from llm_router.wire.dialects.registry import DIALECTS
 from llm_router.wire.operations import SPOKEN
@@ -88,11 +88,8 @@ class FakeBooks:
     def available(self, account: str) -> int:
         return self.ledger.available(account)
 
-    def affordable(self, payer: Payer, now_ms: int) -> int:
-        return self.ledger.affordable(payer, now_ms)
-
-    def chargeable(self, record: ExchangeRecord) -> int:
-        return self.ledger.chargeable(record.id, record.payer, record.cost_pusd, record.created_ms)
+    async def balance(self, account: str) -> int:
+        return self.available(account)
 
     async def hold(
         self, exchange_id: str, payer: Payer, amount_pusd: int, price_version: str, now_ms: int
@@ -104,9 +101,10 @@ class FakeBooks:
         await self._world.step("books.hold")
         return hold.available_pusd
 
-    async def settle(self, record: ExchangeRecord) -> int:
+    async def settle(self, record: ExchangeRecord) -> Settled:
         if record.id in self.records:
-            return self.available(record.account)
+            charged_pusd = self.records[record.id].cost_pusd
+            return Settled(charged_pusd=charged_pusd, remaining_pusd=self.available(record.account))
         if self.down or self.fail_settlements:
             self.fail_settlements = max(0, self.fail_settlements - 1)
             raise LedgerUnavailable("down")
@@ -114,7 +112,7 @@ class FakeBooks:
         self.records[record.id] = booked(record, settlement)
         self.settlements.append(record)
         await self._world.step("books.settle")
-        return settlement.remaining_pusd
+        return Settled(charged_pusd=settlement.charged_pusd, remaining_pusd=settlement.remaining_pusd)
 
     async def credit(self, account: str, amount_pusd: int, ref: str, reason: str, now_ms: int) -> int:
         return self.ledger.credit(account, amount_pusd).remaining_pusd

@@ -112,7 +112,10 @@ class Books(RuleBasedStateMachine):
         return self.outcome(self.store.hold(id_, Payer(account=account), amount, "v1", 1))
 
     def settle_of(self, id_, account, cost):
-        return self.outcome(self.store.settle(record(id_, cost, account=account, reply_id=f"c{id_}")))
+        return self.outcome(self.remaining(record(id_, cost, account=account, reply_id=f"c{id_}")))
+
+    async def remaining(self, settled):
+        return (await self.store.settle(settled)).remaining_pusd
 
     @rule(id_=IDS, account=ACCOUNTS, amount=AMOUNTS)
     def hold(self, id_, account, amount):

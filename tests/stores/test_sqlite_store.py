@@ -20,6 +20,7 @@ from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.domain.errors import LedgerUnavailable
 from llm_router.domain.key import key_digest
 from llm_router.domain.money import MAX_PUSD
+from llm_router.ports import Settled
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_everything_survives_a_restart(path):
         assert [e.ref for e in await store.entries("acme", 5)] == ["use:e1", "credit:r1"]
         assert (await store.generation("acme", "e1")).cost_pusd == 100
         assert (await store.find(make_key(1)[1])).revoked_ms == 50
-        assert await store.settle(record("e1", 100)) == 900  # still settled
+        assert (await store.settle(record("e1", 100))).remaining_pusd == 900  # still settled
         with pytest.raises(ValueError, match="already"):
             await store.hold("e1", ACME, 1, "v1", 3)
         assert await store.accounts() == [("acme", 900, 0)]
@@ -93,7 +94,7 @@ def test_open_holds_of_a_dead_process_are_voided_and_stay_on_record(path):
     async def third(store):
         assert store.orphans == 0
         # A reconciliation may still settle it, from what is available.
-        assert await store.settle(record("lost", 40)) == 860
+        assert (await store.settle(record("lost", 40))).remaining_pusd == 860
 
     with_store(path, first)
     with_store(path, second)
@@ -251,7 +252,7 @@ def test_a_cancelled_hold_can_still_be_settled(path):
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert store.available("acme") == 700
-        assert await store.settle(record("e1", 0)) == 1000
+        assert (await store.settle(record("e1", 0))).remaining_pusd == 1000
 
     with_store(path, scenario)
 
@@ -267,7 +268,7 @@ def test_a_cancelled_settlement_happens_all_the_same(path):
             await waiting
         for future in store._journal.settling.values():  # or whoever waits for it would spin
             assert not future.cancelled()
-        assert await store.settle(record("e1", 120)) == 880
+        assert (await store.settle(record("e1", 120))).remaining_pusd == 880
         assert len(await store.entries("acme", 9)) == 2
 
     with_store(path, scenario)
@@ -316,7 +317,7 @@ def test_a_full_disk_stops_new_holds_loses_nothing_and_heals(path, monkeypatch):
                 break
             except LedgerUnavailable:
                 await asyncio.sleep(0.005)
-        assert await store.settle(record("later", 4)) == 10**9 - spent - still_held - 4
+        assert (await store.settle(record("later", 4))).remaining_pusd == 10**9 - spent - still_held - 4
         for number in set(taken) - set(charged):  # can be settled now
             await store.settle(record(f"e{number}", 3))
             spent += 3
@@ -398,10 +399,10 @@ def test_one_bad_operation_does_not_hurt_its_batch(path):
             journal.OpRefused,
             int,
             journal.OpRefused,
-            int,
+            Settled,
         ]
         assert await store.accounts() == [("acme", 999, 20)]
-        assert await store.settle(record("a", 5)) == 984
+        assert (await store.settle(record("a", 5))).remaining_pusd == 984
         await store.audit()
 
     with_store(path, scenario)

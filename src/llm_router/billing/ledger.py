@@ -170,8 +170,11 @@ class Ledger:
             raise ValueError(f"exchange {exchange_id} holds credits already")
         balance = self._balance(payer.account)
         if amount_pusd > balance.available:
-            raise insufficient(amount_pusd, balance.available)
-        shares = self.budgets.reserve(payer, amount_pusd, now_ms)
+            raise self._refusal(insufficient(amount_pusd, balance.available), payer, now_ms)
+        try:
+            shares = self.budgets.reserve(payer, amount_pusd, now_ms)
+        except InsufficientCredits as error:
+            raise self._refusal(error, payer, now_ms) from None
         balance.held += amount_pusd
         hold = Hold(
             exchange_id=exchange_id,
@@ -205,7 +208,9 @@ class Ledger:
             del self._open[exchange_id]
             balance.held -= hold.amount_pusd
             self.budgets.release(shares, hold.amount_pusd)
-        charged = self._payable(cost_pusd, balance.available, shares, 0)
+        charged = min(cost_pusd, balance.available)
+        if shares and (room := self.budgets.room(shares)) is not None:
+            charged = max(0, min(charged, room))
         balance.posted -= charged
         self.budgets.spend(shares, charged)
         return Settlement(
@@ -217,20 +222,9 @@ class Ledger:
             shares=shares,
         )
 
-    def chargeable(self, exchange_id: str, payer: Payer, cost_pusd: int, admitted_ms: int) -> int:
-        """What :meth:`settle` would charge now."""
-        hold = self._open.get(exchange_id)
-        if hold is None:
-            shares, held = self.budgets.shares(payer, admitted_ms), 0
-        else:
-            shares, held = hold.shares, hold.amount_pusd
-        return self._payable(cost_pusd, self.available(payer.account) + held, shares, held)
-
-    def _payable(self, cost_pusd: int, available_pusd: int, shares: tuple[Share, ...], held_pusd: int) -> int:
-        """The part of a cost that account and budgets cover; budgets count ``held_pusd`` as used still."""
-        room = self.budgets.room(shares) if shares else None
-        payable = min(cost_pusd, available_pusd)
-        return payable if room is None else max(0, min(payable, room + held_pusd))
+    def _refusal(self, error: InsufficientCredits, payer: Payer, now_ms: int) -> InsufficientCredits:
+        error.available_pusd = self.affordable(payer, now_ms)
+        return error
 
     def credit(self, account: str, amount_pusd: int) -> Credit:
         """Add to an account, or with a negative amount take from what is available.

@@ -110,9 +110,12 @@ class InvalidApiKey(ClientError):
 
 
 class InsufficientCredits(ClientError):
+    """Attributes: available_pusd: the largest hold that would be granted."""
+
     status = 402
     code = "insufficient_credits"
     type = "billing_error"
+    available_pusd = 0
 
 
 class ModelNotAllowed(ClientError):

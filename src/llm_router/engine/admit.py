@@ -36,6 +36,9 @@ KEY_BYTES_MAX = 512
 OUTPUT_TOKENS_MIN_AFFORDABLE = 16
 """Below this many affordable output tokens a request without a limit is refused, not clamped."""
 
+HOLD_TRIES = 4
+"""Holds tried for one request, each of what the one before left: others may be faster."""
+
 SESSION_HEADERS = ("x-session-id", "x-claude-code-session-id", "x-litellm-session-id", "session_id")
 SESSION_CHARS_MAX = 200
 
@@ -261,21 +264,20 @@ async def hold_credit(
         InsufficientCredits: with needed, available and affordable_max_tokens in the body.
     """
     deployments = [c.deployment for c in plan.candidates]
-    worst = estimate(inspected, deployments, output_tokens_default=state.hold_output_tokens)
-    cap: int | None = None
-    available = books.affordable(payer, now_ms)
-    if worst.amount_pusd > available and inspected.output_tokens is None:
-        affordable = affordable_output_tokens(inspected, deployments, available)
-        if affordable >= OUTPUT_TOKENS_MIN_AFFORDABLE:
-            cap = affordable
-            clamped = msgspec.structs.replace(inspected, output_tokens=cap)
-            worst = estimate(clamped, deployments, output_tokens_default=state.hold_output_tokens)
-    try:
-        await books.hold(exchange_id, payer, worst.amount_pusd, worst.price_version, now_ms)
-    except InsufficientCredits as error:
-        affordable = affordable_output_tokens(inspected, deployments, books.affordable(payer, now_ms))
-        raise with_way_out(error, affordable) from None
-    return worst, cap
+    wanted, cap = inspected, None
+    for _ in range(HOLD_TRIES):
+        worst = estimate(wanted, deployments, output_tokens_default=state.hold_output_tokens)
+        try:
+            await books.hold(exchange_id, payer, worst.amount_pusd, worst.price_version, now_ms)
+            return worst, cap
+        except InsufficientCredits as error:
+            refusal = error
+        affordable = affordable_output_tokens(inspected, deployments, refusal.available_pusd)
+        if inspected.output_tokens is not None or affordable < OUTPUT_TOKENS_MIN_AFFORDABLE:
+            break
+        cap = affordable
+        wanted = msgspec.structs.replace(inspected, output_tokens=cap)
+    raise with_way_out(refusal, affordable)
 
 
 def with_way_out(error: InsufficientCredits, affordable_max_tokens: int) -> InsufficientCredits:

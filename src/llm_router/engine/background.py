@@ -276,7 +276,7 @@ class Background:
         record = await self._engine.books.generation(run.row.account, run.track.id)
         bill = None
         if record is not None and record.usage.provenance is not Provenance.NONE:
-            remaining = self._engine.books.available(run.row.account)
+            remaining = await self._engine.books.balance(run.row.account)
             bill = Bill(usage=record.usage, cost_pusd=record.cost_pusd, credits_remaining_pusd=remaining)
         return state.cancelled(run.row.body, run.frames, bill)
 

@@ -54,7 +54,7 @@ async def add_credits(arguments: AddCredits, context: Context) -> Result:
     ref = context.new_id("adj") if arguments.ref is None else arguments.ref
     if not _REF.fullmatch(ref):
         raise InvalidRequest("ref must be 1 to 200 visible ASCII characters", param="ref")
-    before_pusd = context.books.available(account)
+    before_pusd = await context.books.balance(account)
     if before_pusd + amount_pusd > MAX_PUSD:
         raise InvalidRequest(
             f"an account holds at most {format_usd(MAX_PUSD)} dollars; '{account}' has {format_usd(before_pusd)}",
@@ -67,7 +67,7 @@ async def add_credits(arguments: AddCredits, context: Context) -> Result:
         "amount": dollars(amount_pusd),
         "ref": ref,
         "booked": not known,
-        "credits_remaining": remaining(account, context),
+        "credits_remaining": await remaining(account, context),
     }
     if not any(key.account == account for key in await context.keyring.list()):
         result["warnings"] = [
@@ -85,9 +85,9 @@ async def show_credits(arguments: ShowCredits, context: Context) -> Result:
     """
     account = account_name(arguments.account)
     keys = [key for key in await context.keyring.list() if key.account == account]
-    if not keys and context.books.available(account) == 0:
+    if not keys and await context.books.balance(account) == 0:
         raise NotFound(f"there is no account '{account}': it has neither a key nor credits")
-    return {"account": account, "credits_remaining": remaining(account, context), "keys": len(keys)}
+    return {"account": account, "credits_remaining": await remaining(account, context), "keys": len(keys)}
 
 
 async def forget(arguments: Forget, context: Context) -> Result:

@@ -270,9 +270,8 @@ class Engine:
         track.record = settle.record_of(track, metered, self.clock.now_ms(), self.clock.monotonic_us())
         if track.key is None or not (track.held or track.record.status not in REFUSALS_NOT_RECORDED):
             return None
-        charged_pusd = self.books.chargeable(track.record)  # exact: settle moves in its first step
         try:
-            remaining = await self.books.settle(track.record)
+            settled = await self.books.settle(track.record)
         except LedgerUnavailable:
             if track.held:
                 self._upkeep.void_later(track.record)
@@ -283,8 +282,8 @@ class Engine:
             raise
         return Bill(
             usage=None if metered is None else metered.usage,
-            cost_pusd=charged_pusd,
-            credits_remaining_pusd=remaining,
+            cost_pusd=settled.charged_pusd,
+            credits_remaining_pusd=settled.remaining_pusd,
         )
 
     async def _close(self, track: Track) -> None:

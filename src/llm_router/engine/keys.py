@@ -70,7 +70,7 @@ async def first_run(context: Context) -> FirstKey | None:
     if await context.keyring.list():
         return None
     text, key = await _make_key(CreateKey(name=FIRST_KEY_NAME), context)
-    return FirstKey(text=text, key=key, credits_remaining_pusd=context.books.available(DEFAULT_ACCOUNT))
+    return FirstKey(text=text, key=key, credits_remaining_pusd=await context.books.balance(DEFAULT_ACCOUNT))
 
 
 async def create_key(arguments: CreateKey, context: Context) -> Result:
@@ -81,7 +81,7 @@ async def create_key(arguments: CreateKey, context: Context) -> Result:
     """
     text, key = await _make_key(arguments, context)
     shown = _describe(key, context.clock.now_ms())
-    return {"id": key.id, "key": text, **shown, "credits_remaining": remaining(key.account, context)}
+    return {"id": key.id, "key": text, **shown, "credits_remaining": await remaining(key.account, context)}
 
 
 async def list_keys(arguments: Nothing, context: Context) -> Result:

@@ -151,9 +151,9 @@ def amount_of(text: str) -> int:
     return amount_pusd
 
 
-def remaining(account: str, context: Context) -> msgspec.Raw:
+async def remaining(account: str, context: Context) -> msgspec.Raw:
     """What an account has available, in dollars."""
-    return dollars(context.books.available(account))
+    return dollars(await context.books.balance(account))
 
 
 def dollars(pusd: int) -> msgspec.Raw:

@@ -11,6 +11,7 @@ from llm_router.billing.ledger import Entry, Ledger, booked, credit_kind, same_c
 from llm_router.domain.budget import Budget, Payer
 from llm_router.domain.key import Key
 from llm_router.domain.record import ExchangeRecord
+from llm_router.ports import Settled
 
 RECORDS_MAX = 10_000
 """Exchange records kept; older ones are forgotten, and so is that they were settled."""
@@ -36,22 +37,22 @@ class MemoryBooks:
     def available(self, account: str) -> int:
         return self._ledger.available(account)
 
-    def affordable(self, payer: Payer, now_ms: int) -> int:
-        return self._ledger.affordable(payer, now_ms)
-
-    def chargeable(self, record: ExchangeRecord) -> int:
-        return self._ledger.chargeable(record.id, record.payer, record.cost_pusd, record.created_ms)
+    async def balance(self, account: str) -> int:
+        return self._ledger.available(account)
 
     async def hold(
         self, exchange_id: str, payer: Payer, amount_pusd: int, price_version: str, now_ms: int
     ) -> int:
         if exchange_id in self._records:
             raise ValueError(f"exchange {exchange_id} is settled already")
-        return self._ledger.hold(exchange_id, payer, amount_pusd, now_ms).available_pusd
+        hold = self._ledger.hold(exchange_id, payer, amount_pusd, now_ms)
+        return hold.available_pusd
 
-    async def settle(self, record: ExchangeRecord) -> int:
-        if record.id in self._records:
-            return self._ledger.available(record.account)
+    async def settle(self, record: ExchangeRecord) -> Settled:
+        known = self._records.get(record.id)
+        if known is not None:
+            remaining_pusd = self._ledger.available(record.account)
+            return Settled(charged_pusd=known.cost_pusd, remaining_pusd=remaining_pusd)
         settlement = self._ledger.settle(record.id, record.payer, record.cost_pusd, record.created_ms)
         if settlement.charged_pusd:
             self._append(
@@ -63,7 +64,7 @@ class MemoryBooks:
                 record.price_version or "",
             )
         self._remember(booked(record, settlement))
-        return settlement.remaining_pusd
+        return Settled(charged_pusd=settlement.charged_pusd, remaining_pusd=settlement.remaining_pusd)
 
     async def credit(self, account: str, amount_pusd: int, ref: str, reason: str, now_ms: int) -> int:
         entry = self._credits.get(ref)

@@ -271,8 +271,9 @@ def migrate(connection: sqlite3.Connection) -> list[int]:
 
 def _create(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
+    steps = "".join(MIGRATIONS[version] for version in sorted(MIGRATIONS))
     connection.executescript(
-        f"BEGIN IMMEDIATE; {_DDL} {_BUDGETS} PRAGMA application_id = {APPLICATION_ID}; "
+        f"BEGIN IMMEDIATE; {_DDL} {steps} PRAGMA application_id = {APPLICATION_ID}; "
         f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
     )
 

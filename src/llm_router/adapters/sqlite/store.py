@@ -35,11 +35,11 @@ from llm_router.domain.budget import Budget, Payer
 from llm_router.domain.errors import LedgerUnavailable
 from llm_router.domain.key import Key
 from llm_router.domain.record import ExchangeRecord
-from llm_router.ports import Clock
+from llm_router.ports import Clock, Settled
 
 _T = TypeVar("_T")
 
-_HAS_EXCHANGE = "SELECT 1 FROM exchanges WHERE id = ?"
+_COST = "SELECT cost FROM exchanges WHERE id = ?"
 _EXCHANGE = "SELECT record FROM exchanges WHERE id = ? AND account = ?"
 _REPLY = "SELECT record FROM exchanges WHERE reply_id = ? AND account = ? ORDER BY number DESC LIMIT 1"
 _BY_REF = "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries WHERE ref = ?"
@@ -134,11 +134,8 @@ class SqliteStore:
     def available(self, account: str) -> int:
         return self._ledger.available(account)
 
-    def affordable(self, payer: Payer, now_ms: int) -> int:
-        return self._ledger.affordable(payer, now_ms)
-
-    def chargeable(self, record: ExchangeRecord) -> int:
-        return self._ledger.chargeable(record.id, record.payer, record.cost_pusd, record.created_ms)
+    async def balance(self, account: str) -> int:
+        return self._ledger.available(account)
 
     async def hold(
         self, exchange_id: str, payer: Payer, amount_pusd: int, price_version: str, now_ms: int
@@ -154,16 +151,11 @@ class SqliteStore:
         if exchange_id in self._journal.settling:
             raise ValueError(f"exchange {exchange_id} is settled already")
         hold = self._ledger.hold(exchange_id, payer, amount_pusd, now_ms)
-        op = HoldOp(
-            future=self._journal.future(),
-            result=hold.available_pusd,
-            hold=hold,
-            price_version=price_version,
-            now_ms=now_ms,
-        )
-        return int(await self._journal.submit(op))
+        op = HoldOp(future=self._journal.future(), hold=hold, price_version=price_version, now_ms=now_ms)
+        await self._journal.submit(op)
+        return hold.available_pusd
 
-    async def settle(self, record: ExchangeRecord) -> int:
+    async def settle(self, record: ExchangeRecord) -> Settled:
         """As the port says. May be called for an exchange that held nothing, to record a refusal.
 
         Raises:
@@ -173,18 +165,20 @@ class SqliteStore:
         while (other := self._journal.settling.get(record.id)) is not None:
             await asyncio.wait((other,))
         if not self._ledger.is_open(record.id):
-            if await self._has_exchange(record.id):
-                return self._ledger.available(record.account)
+            if (settled := await self._settled(record)) is not None:
+                return settled
             if record.id in self._journal.settling:  # by another caller, since then
                 return await self.settle(record)
         self._journal.check_usable()
         op = self._settlement(record)
         try:
-            return int(await asyncio.shield(self._journal.submit(op)))
+            await asyncio.shield(self._journal.submit(op))
         except OpRefused:
-            if await self._has_exchange(record.id):
-                return self._ledger.available(record.account)
+            if (settled := await self._settled(record)) is not None:
+                return settled
             raise
+        settlement = op.settlement
+        return Settled(charged_pusd=settlement.charged_pusd, remaining_pusd=settlement.remaining_pusd)
 
     def _settlement(self, record: ExchangeRecord) -> SettleOp:
         settlement = self._ledger.settle(record.id, record.payer, record.cost_pusd, record.created_ms)
@@ -196,7 +190,6 @@ class SqliteStore:
             raise
         return SettleOp(
             future=self._journal.future(),
-            result=settlement.remaining_pusd,
             settlement=settlement,
             row=row,
             rollup=rollup_key(record),
@@ -205,11 +198,17 @@ class SqliteStore:
             note="" if record.price_version is None else record.price_version,
         )
 
-    async def _has_exchange(self, exchange_id: str) -> bool:
-        def read(reads: sqlite3.Connection) -> bool:
-            return reads.execute(_HAS_EXCHANGE, (exchange_id,)).fetchone() is not None
+    async def _settled(self, record: ExchangeRecord) -> Settled | None:
+        """How the exchange was settled before, if it was."""
 
-        return await self._read(read)
+        def read(reads: sqlite3.Connection) -> tuple[int] | None:
+            row: tuple[int] | None = reads.execute(_COST, (record.id,)).fetchone()
+            return row
+
+        row = await self._read(read)
+        if row is None:
+            return None
+        return Settled(charged_pusd=row[0], remaining_pusd=self._ledger.available(record.account))
 
     async def credit(self, account: str, amount_pusd: int, ref: str, reason: str, now_ms: int) -> int:
         """As the port says; the balance returned is what is then available.
