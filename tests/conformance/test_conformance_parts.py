@@ -239,6 +239,21 @@ def test_an_api_that_was_named_must_be_there() -> None:
     assert "404" in named.missing["chat"]
 
 
+def test_an_api_that_was_not_named_may_be_absent_but_not_broken() -> None:
+    verdicts = {}
+    for status in ("404 Not Found", "402 Payment Required"):
+        with _server(lambda head, status=status: _json('{"error": {"message": "no"}}', status)) as url:  # type: ignore[misc]
+            (result,) = _run(url, "chat.basics.offered").results
+            verdicts[status[:3]] = result.verdict
+    assert verdicts == {"404": Verdict.SKIPPED, "402": Verdict.FAILED}
+
+
+def test_a_refused_key_is_said() -> None:
+    refusal = _json('{"error": {"message": "wrong key"}}', "401 Unauthorized")
+    with _server(lambda head: refusal) as url, pytest.raises(Unreachable, match="refuses the key: wrong key"):
+        choose(_target(url), ("chat",))
+
+
 def test_too_many_requests_are_waited_out() -> None:
     waits: list[float] = []
     answers = iter([b"HTTP/1.1 429 Slow\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n", _json("{}")])

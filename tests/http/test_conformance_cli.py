@@ -61,6 +61,9 @@ def test_wrong_words_and_nobody_there_are_status_2() -> None:
         ("--api", "telnet", "--key", "k"),
         ("--api", "chat"),
         ("--timeout", "0"),
+        ("--key", "two words"),
+        ("--key", "k", "--base-url", "ftp://x"),
+        ("--key", "k", "--base-url", "http://x:99999"),
     ):
         done = _run(*words)
         assert (done.returncode, done.stdout) == (2, ""), done

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from llm_router.adapters.clock import SystemClock
 from llm_router.cli.output import note, print_error, print_json, print_table
@@ -59,17 +60,32 @@ def _options(arguments: argparse.Namespace) -> Options:
     """
     apis = None if arguments.api is None else _apis(arguments.api)
     patterns = tuple(arguments.only or ())
+    key = arguments.key or os.environ.get("LLM_ROUTER_API_KEY", "")
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise _Wrong("--key must be one word of printable ASCII characters")
     if not select(apis or APIS, patterns):
         raise _Wrong(f"no check matches {' '.join(patterns)}; --list names them all")
     return Options(
-        base_url=arguments.base_url,
-        key=arguments.key or os.environ.get("LLM_ROUTER_API_KEY", ""),
+        base_url=_address(arguments.base_url),
+        key=key,
         apis=apis,
         models=_models(arguments.model or (), apis or APIS),
         only=patterns,
         concurrency=arguments.concurrency,
         timeout_s=arguments.timeout,
     )
+
+
+def _address(text: str) -> str:
+    url = text if "://" in text else f"http://{text}"
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or not url.isascii() or not url.isprintable() or " " in url:
+        raise _Wrong(f"--base-url takes an address such as http://127.0.0.1:4040; not {text!r}")
+    return url
 
 
 def _apis(text: str) -> tuple[str, ...]:

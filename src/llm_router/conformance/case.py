@@ -127,7 +127,7 @@ class Case:
 
     def expect(self, truth: object, expected: str, got: object, reply: Reply | None = None) -> None:
         if not truth:
-            raise Failed(expected, got if isinstance(got, str) else show(got), reply or self.last)
+            raise Failed(expected, brief(got) if isinstance(got, str) else show(got), reply or self.last)
 
     def equal(self, what: str, got: object, expected: object) -> None:
         same = got == expected and type(got) is type(expected)
@@ -164,8 +164,8 @@ def show(value: object) -> str:
 
 
 def brief(text: str) -> str:
-    """One short line."""
-    line = " ".join(text.split())
+    """One short line, safe for a terminal."""
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
     return line if len(line) <= SHOWN else f"{line[:SHOWN]}..."
 
 

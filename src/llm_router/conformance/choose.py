@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from llm_router.conformance.api import Json, message_of
@@ -21,6 +22,9 @@ NO_CHAT = re.compile(
 REASONS = re.compile(r"(^|/)o\d|think|reason|r1|gpt-5|magistral", re.IGNORECASE)
 
 
+ABSENT = (404, 405, 501)
+"""Statuses of a plain request to an API that is not there, or not for this model."""
+
 SKILLS = frozenset({"tools", "vision", "json_schema"})
 
 
@@ -32,12 +36,14 @@ def listed(target: Target) -> list[Json]:
     """The entries of ``GET /v1/models``; none where there is no such list.
 
     Raises:
-        Unreachable: nobody answers at all.
+        Unreachable: nobody answers at all, or not to this key.
     """
     try:
         reply = target.ask("chat", None, method="GET", path="/v1/models")
     except NoReply as error:
         raise Unreachable(str(error)) from None
+    if reply.status in (401, 403):
+        raise Unreachable(f"{target.origin} refuses the key: {brief(message_of(reply) or reply.text)}")
     page = reply.json.get("data") if isinstance(reply.json, dict) else None
     entries = page if isinstance(page, list) else []
     return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
@@ -97,15 +103,25 @@ def _price(entry: Json) -> float:
     return total if total > 0 else 2.0
 
 
-def offered(target: Target, api: str) -> str | None:
-    """Why the API cannot be checked; None if it can be."""
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """Why an API cannot be checked. ``absent``: the target does not have it, which is its right."""
+
+    why: str
+    absent: bool
+
+
+def offered(target: Target, api: str) -> Missing | None:
+    """What keeps the API from being checked; None if nothing does."""
     try:
         reply = target.ask(api, target.plain(api))
         if api == "chat" and reply.status == 400 and "max_completion_tokens" in message_of(reply):
             target.limit = "max_completion_tokens"  # OpenAI's newer models take only this one
             reply = target.ask(api, target.plain(api))
     except NoReply as error:
-        return f"no reply to a plain request: {error}"
+        return Missing(why=f"no reply to a plain request: {error}", absent=False)
     if reply.ok:
         return None
-    return f"a plain request to {reply.request.path} gets {reply.status}: {brief(message_of(reply) or reply.text)}"
+    said = brief(message_of(reply) or reply.text)
+    why = f"a plain request to {reply.request.path} gets {reply.status}: {said}"
+    return Missing(why=why, absent=reply.status in ABSENT)

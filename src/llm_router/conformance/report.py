@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
-from llm_router.conformance.case import Check, Severity, Verdict
+from llm_router.conformance.case import Check, Severity, Verdict, brief
 from llm_router.conformance.catalog import TITLES
 from llm_router.conformance.runner import Report, Result
 from llm_router.conformance.transport import Request
@@ -51,7 +51,7 @@ def _head(report: Report, paint: Paint) -> Iterator[str]:
     yield paint("bold", f"Conformance of {report.origin}")
     yield ""
     for api, model in report.models.items():
-        yield f"  {api.ljust(12)}{model}"
+        yield f"  {api.ljust(12)}{brief(model)}"
     for api, why in report.missing.items():
         yield f"  {api.ljust(12)}{paint('yellow', 'not checked')}: {why}"
 

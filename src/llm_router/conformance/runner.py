@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 from llm_router.conformance.case import Case, Check, Failed, Skipped, Verdict, brief
 from llm_router.conformance.catalog import ALL_CHECKS, APIS, HTTP
-from llm_router.conformance.choose import choose, offered
+from llm_router.conformance.choose import Missing, choose, offered
 from llm_router.conformance.target import Spent, Target
 from llm_router.conformance.transport import Clock, NoReply, Reply
 
@@ -109,7 +109,7 @@ def run(
     checks = select(apis, options.only)
     used = [api for api in apis if any(check.api in (api, HTTP) for check in checks)]
     choose(target, used)
-    missing = {api: why for api in used if (why := offered(target, api)) is not None}
+    missing = {api: found for api in used if (found := offered(target, api)) is not None}
     target.apis = tuple(api for api in used if api not in missing)
     target.first = next(iter(target.apis), used[0])
     lock = threading.Lock()
@@ -126,16 +126,18 @@ def run(
         results = tuple(pool.map(judge, checks))
     return Report(
         base_url=options.base_url, key=options.key, origin=target.origin + target.prefix,
-        models={api: target.models[api] for api in used if api not in missing}, missing=missing,
+        models={api: target.models[api] for api in used if api not in missing},
+        missing={api: found.why for api, found in missing.items()},
         results=results, spent=target.spent, duration_us=clock() - started_us,
     )  # fmt: skip
 
 
-def _judge(check: Check, target: Target, missing: str | None, *, named: bool) -> Result:
-    """An API that was asked for by name must be there; any other may be absent."""
-    offers = check.id.endswith(".basics.offered")
-    if missing is not None and not (offers and named):
-        return Result(check=check, verdict=Verdict.SKIPPED, why=missing)
+def _judge(check: Check, target: Target, missing: Missing | None, *, named: bool) -> Result:
+    """An API that was asked for by name must be there; any other may be absent, but not broken."""
+    if missing is not None:
+        offers = check.id.endswith(".basics.offered")
+        if not offers or (missing.absent and not named):
+            return Result(check=check, verdict=Verdict.SKIPPED, why=missing.why)
     case = Case(target)
     try:
         check.run(case)
