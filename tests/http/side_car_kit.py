@@ -38,8 +38,9 @@ class Origin:
     state: Callable[[Any], Any]
 
     def script(self, streamed: bool) -> Script:
-        if streamed:
-            return answers(head(200), *self.stream)
+        if streamed and self.stream:
+            type_ = "application/x-ndjson" if self.dialect == "ollama_chat" else "text/event-stream"
+            return answers(head(200, type_=type_), *self.stream)
         return answers(http(200, json.dumps(self.whole).encode()))
 
 
@@ -234,7 +235,8 @@ def _chat_body(**state: Any) -> dict[str, Any]:
 
 def _chat_stream(*deltas: dict[str, Any]) -> list[bytes]:
     calls = [{"index": n, **call} for n, call in enumerate(CHAT_CALLS)]
-    said = ({"role": "assistant", "content": ""}, *deltas, {"content": SAID}, {"tool_calls": calls})
+    rest = [call for call in calls if not any("tool_calls" in d and call["index"] == 0 for d in deltas)]
+    said = ({"role": "assistant", "content": ""}, *deltas, {"content": SAID}, {"tool_calls": rest})
     common = {"id": "chatcmpl-up", "object": "chat.completion.chunk", "created": 1, "model": "x"}
     out = [sse({**common, "choices": [{"index": 0, "delta": d, "finish_reason": None}]}) for d in said]
     out.append(sse({**common, "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}))
@@ -271,7 +273,72 @@ DEEPSEEK = Origin(
     "Two  calls.\n", _chat_state("reasoning_content"),
 )  # fmt: skip
 
-ORIGINS = (CLAUDE, GPT, GEMINI, ROUTER, DEEPSEEK)
+SIGNED_CALLS = [{**CHAT_CALLS[0], "extra_content": {"google": {"thought_signature": FIRST}}}, CHAT_CALLS[1]]
+
+
+def _signed_calls(body: Any) -> Any:
+    (turn,) = [m for m in body["messages"] if m["role"] == "assistant"]
+    return [call.get("extra_content") for call in turn["tool_calls"]]
+
+
+def _signed_body() -> dict[str, Any]:
+    body = _chat_body()
+    body["choices"][0]["message"]["tool_calls"] = SIGNED_CALLS
+    return body
+
+
+GOOGLE = Origin(
+    "compat1", "openai_chat", "gemini-x", _signed_body(),
+    _chat_stream({"tool_calls": [{"index": 0, **SIGNED_CALLS[0]}]}),
+    [SIGNED_CALLS[0]["extra_content"], None], _signed_calls,
+)  # fmt: skip
+
+# -- Ollama, Cohere and Bedrock --------------------------------------------------------------------
+
+
+def _ollama_body() -> dict[str, Any]:
+    calls = [{"function": {"name": "weather", "arguments": json.loads(given)}} for given in (CITY, OTHER)]
+    message = {"role": "assistant", "content": SAID, "thinking": "Two  calls.", "tool_calls": calls}
+    counted = {"prompt_eval_count": 9, "eval_count": 9}
+    return {"model": "x", "message": message, "done": True, "done_reason": "stop", **counted}
+
+
+OLLAMA = Origin(
+    "ollama1", "ollama_chat", "qwen-x", _ollama_body(), [json.dumps(_ollama_body()).encode() + b"\n"],
+    "Two  calls.", _chat_state("thinking"),
+)  # fmt: skip
+
+COHERE_BODY = {
+    "id": "c1", "finish_reason": "TOOL_CALL",
+    "message": {"role": "assistant", "tool_plan": "I will look  twice.", "tool_calls": [
+        {**CHAT_CALLS[0], "id": "weather_k3j4h5g6f7d8"}, {**CHAT_CALLS[1], "id": "weather_z9x8c7v6b5n4"}]},
+    "usage": {"tokens": {"input_tokens": 9, "output_tokens": 9}},
+}  # fmt: skip
+COHERE = Origin(
+    "cohere1", "cohere_chat", "command-x", COHERE_BODY, [], "I will look  twice.", _chat_state("tool_plan")
+)
+
+BEDROCK_BLOCKS: list[dict[str, Any]] = [
+    {"reasoningContent": {"reasoningText": {"text": "Two calls.", "signature": SIGNATURE}}},
+    {"reasoningContent": {"redactedContent": REDACTED}},
+    {"text": SAID},
+    {"toolUse": {"toolUseId": "tooluse_RomeRome1", "name": "weather", "input": {"city": "Rome"}}},
+]
+
+
+def _bedrock_state(body: Any) -> Any:
+    (turn,) = [m for m in body["messages"] if m["role"] == "assistant"]
+    return [b for b in turn["content"] if "toolUse" not in b]
+
+
+BEDROCK = Origin(
+    "bedrock1", "bedrock_converse", "anthropic.claude-x",
+    {"output": {"message": {"role": "assistant", "content": BEDROCK_BLOCKS}}, "stopReason": "tool_use",
+     "usage": {"inputTokens": 9, "outputTokens": 9, "totalTokens": 18}}, [],
+    BEDROCK_BLOCKS[:3], _bedrock_state,
+)  # fmt: skip
+
+ORIGINS = (CLAUDE, GPT, GEMINI, ROUTER, DEEPSEEK, GOOGLE, OLLAMA, COHERE, BEDROCK)
 
 
 def config_of(upstream: ScriptedUpstream, *more: str) -> str:

@@ -109,6 +109,18 @@ def _only(body: Any, origin: Origin, turn: int) -> Any:
     return {name: [[m for m in body[name] if m["role"] == role][turn]]}
 
 
+def test_a_model_may_go_on_thinking_between_a_call_and_its_result(
+    keeping: Gateway, upstream: ScriptedUpstream
+) -> None:
+    key = account(keeping, "thinker")
+    history = first_turn(keeping, upstream, CHAT, CLAUDE, key=key)
+    for who, thinks in ((key, True), (account(keeping, "stranger"), False)):
+        upstream.play("claude1", CLAUDE.script(False))
+        body = {**CHAT.body("claude1", history, False), "reasoning_effort": "high", "max_tokens": 9000}
+        assert keeping.send("POST", CHAT.path("", False), json.dumps(body).encode(), key=who).status == 200
+        assert ("thinking" in upstream.at("claude1")[-1].json) is thinks
+
+
 def test_accounts_do_not_share(keeping: Gateway, upstream: ScriptedUpstream) -> None:
     history = first_turn(keeping, upstream, CHAT, CLAUDE, key=account(keeping, "owner"))
     rival = account(keeping, "rival")
