@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from llm_router.conformance.api import message_of
 from llm_router.conformance.transport import Reply
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 SHOWN = 240
 """Characters of what was got that are shown."""
 
+
+LIMIT_SMALL = 16
+"""Output tokens of a request that is to be cut; no API takes fewer everywhere."""
 
 LOSSES = "x-llm-router-losses"
 """Where LLM Router declares what the model's provider has no word for; others have no such header."""
@@ -118,7 +122,7 @@ class Case:
             if lost & LOSABLE.get(feature, frozenset()):
                 self.lost = f"the target declares that it loses {feature} with this model"
             return reply
-        said = f"{reply.status} {brief(reply.text)}"
+        said = f"{reply.status} {brief(message_of(reply) or reply.text)}"
         if feature and reply.status in (400, 403, 404, 405, 415, 422, 501):
             raise Skipped(f"the target refuses {feature}: {said}")
         raise Failed("a successful reply", said, reply)
@@ -145,6 +149,15 @@ class Case:
         self.expect(whole, f"{what} to be a whole number from 0 on", got)
         assert isinstance(got, int)
         return got
+
+    def limited(self, tokens: object) -> None:
+        """Skip if the model came to an end by itself before ``LIMIT_SMALL``.
+
+        Raises:
+            Skipped: it did.
+        """
+        if isinstance(tokens, int) and tokens < LIMIT_SMALL - 2:
+            raise Skipped("the model came to an end before the limit")
 
     def skip(self, why: str) -> None:
         raise Skipped(why)

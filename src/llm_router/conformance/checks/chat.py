@@ -178,6 +178,7 @@ def grows(case: Case) -> None:
 @option("max-tokens", 'a small limit ends with "length"', "Clients ask for the rest then.")
 def max_tokens(case: Case) -> None:
     reply = chat(case, user("Count from one to one hundred in words."), limit=16, feature="so small a limit")
+    case.limited(usage_of(case, reply.json)["completion_tokens"])
     case.equal("finish_reason", choice(case, reply).get("finish_reason"), "length")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from llm_router.conformance import sse
 from llm_router.conformance.api import APIS, OPENAI, Json, user
-from llm_router.conformance.case import Case, Skipped, Suite
+from llm_router.conformance.case import LIMIT_SMALL, Case, Skipped, Suite
 from llm_router.conformance.checks.basics import UNKNOWN, refused
 from llm_router.conformance.checks.chat import FINISHES, plain, usage_of
 from llm_router.conformance.transport import Reply
@@ -287,8 +287,10 @@ def n(case: Case) -> None:
 
 @check("length", 'a small limit ends with "length"', "Clients ask for the rest then.")
 def length(case: Case) -> None:
-    reply = streamed(case, user(STORY), feature="so small a limit", **{case.target.limit: 16})
-    case.equal("finish reasons", finishes(chunks(case, reply)), ["length"])
+    members: Json = {case.target.limit: LIMIT_SMALL, "stream_options": {"include_usage": True}}
+    found = chunks(case, streamed(case, user(STORY), feature="so small a limit", **members))
+    case.limited(usages(found)[-1].get("completion_tokens") if usages(found) else None)
+    case.equal("finish reasons", finishes(found), ["length"])
 
 
 @check("stop", "a stop sequence is not in the text", "It may come in two pieces.")

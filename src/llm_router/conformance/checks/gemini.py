@@ -76,6 +76,11 @@ def usage_of(case: Case, reply: Json) -> Json:
     return found
 
 
+def made(usage: Json) -> int:
+    """All output tokens, those of thoughts included."""
+    return sum(usage.get(name) or 0 for name in ("candidatesTokenCount", "thoughtsTokenCount"))
+
+
 @whole("candidates", "there is one candidate", "Clients read candidates[0].")
 def candidates(case: Case) -> None:
     reply = ask(case)
@@ -203,6 +208,7 @@ def max_tokens(case: Case) -> None:
         case, said("Count from one to one hundred in words."), generationConfig={"maxOutputTokens": 16},
         feature="so small a limit",
     )  # fmt: skip
+    case.limited(made(usage_of(case, reply.json)))
     case.equal("finishReason", candidate(case, reply).get("finishReason"), "MAX_TOKENS")
 
 

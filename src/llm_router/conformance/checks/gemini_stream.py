@@ -21,6 +21,7 @@ from llm_router.conformance.checks.gemini import (
     body_of,
     calls,
     candidate,
+    made,
     said,
     usage_of,
 )
@@ -158,6 +159,7 @@ def emoji(case: Case) -> None:
 def max_tokens(case: Case) -> None:
     config = {"maxOutputTokens": 16}
     found = chunks(case, streamed(case, said(STORY), generationConfig=config, feature="so small a limit"))
+    case.limited(made(found[-1].get("usageMetadata") or {}))
     case.equal("finish reasons", finishes(found), ["MAX_TOKENS"])
 
 

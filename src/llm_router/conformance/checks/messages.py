@@ -148,6 +148,7 @@ def max_tokens(case: Case) -> None:
     reply = ask(
         case, user("Count from one to one hundred in words."), max_tokens=16, feature="so small a limit"
     )
+    case.limited(usage_of(case, reply.json.get("usage"))["output_tokens"])
     case.equal("stop_reason", reply.json.get("stop_reason"), "max_tokens")
 
 

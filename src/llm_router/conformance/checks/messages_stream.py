@@ -235,7 +235,9 @@ def usage_as_whole(case: Case) -> None:
 @check("max-tokens", 'a small limit ends with "max_tokens"', "Clients ask for the rest then.")
 def max_tokens(case: Case) -> None:
     found = events(case, streamed(case, user(STORY), max_tokens=16, feature="so small a limit"))
-    case.equal("stop_reason", of(found, "message_delta")[-1]["delta"].get("stop_reason"), "max_tokens")
+    last = of(found, "message_delta")[-1]
+    case.limited((last.get("usage") or {}).get("output_tokens"))
+    case.equal("stop_reason", last["delta"].get("stop_reason"), "max_tokens")
 
 
 @check("tool", "a streamed call makes a JSON object", "Agents work so.")

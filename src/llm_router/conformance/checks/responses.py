@@ -200,6 +200,7 @@ def max_output(case: Case) -> None:
     reply = ask(
         case, "Count from one to one hundred in words.", max_output_tokens=16, feature="so small a limit"
     )
+    case.limited(usage_of(case, reply.json)["output_tokens"])
     case.equal("status", reply.json.get("status"), "incomplete")
     case.equal("reason", (reply.json.get("incomplete_details") or {}).get("reason"), "max_output_tokens")
 

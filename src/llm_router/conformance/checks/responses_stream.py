@@ -181,6 +181,7 @@ def emoji(case: Case) -> None:
 @check("incomplete", "a small limit ends with response.incomplete", "Clients ask for the rest then.")
 def incomplete(case: Case) -> None:
     found = events(case, streamed(case, STORY, max_output_tokens=16, feature="so small a limit"))
+    case.limited((final(case, found).get("usage") or {}).get("output_tokens"))
     case.equal("last event", found[-1].get("type"), "response.incomplete")
 
 
