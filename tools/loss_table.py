@@ -137,6 +137,7 @@ EMBEDDED: dict[str, tuple[str, str]] = {
     "gemini_embeddings": ("google", "gemini-embedding-001"),
     "cohere_embed": ("cohere", "embed-v4.0"),
     "bedrock_embed": ("bedrock", "amazon.titan-embed-text-v2:0"),
+    "vertex_predict": ("vertex", "text-embedding-005"),
     "ollama_embed": ("ollama", "nomic-embed-text"),
 }
 EMBEDDING_PROBES: tuple[tuple[str, str, dict[str, Any]], ...] = (

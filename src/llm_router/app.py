@@ -128,7 +128,14 @@ def _simulated(provider: Provider, sandbox_url: Callable[[str, str], str | None]
     if base_url is None:
         return provider
     return msgspec.structs.replace(
-        provider, base_url=base_url, headers={}, query={}, placement=None, also=(), simulated=True
+        provider,
+        base_url=base_url,
+        auth="bearer" if provider.auth == "google" else provider.auth,  # the key is no Google credential
+        headers={},
+        query={},
+        placement=None,
+        also=(),
+        simulated=True,
     )
 
 

@@ -13,7 +13,12 @@ from google import genai
 from google.genai import types
 
 SMALL = "text-embedding-3-small"
-PRICES = {SMALL: Decimal("0.02"), "gemini-embedding-001": Decimal("0.15"), "embed-v4.0": Decimal("0.12")}
+PRICES = {
+    SMALL: Decimal("0.02"),
+    "gemini-embedding-001": Decimal("0.15"),
+    "embed-v4.0": Decimal("0.12"),
+    "text-embedding-005": Decimal("0.1"),
+}
 every_model = pytest.mark.parametrize("model", PRICES)
 
 

@@ -23,9 +23,6 @@ import openai
 import pytest
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "recordings"
-PREDICT = ":predict"
-"""Of Vertex AI: an API that is not spoken with any provider."""
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not RECORDINGS.is_dir(), reason="the recordings are not beside the project"),
@@ -40,7 +37,7 @@ def recordings() -> list[dict[str, Any]]:
         for row in rows
         if row["api"] in ("embeddings", "embed")
     ]
-    return [r for r in found if "organization/usage" not in path_of(r) and PREDICT not in path_of(r)]
+    return [r for r in found if "organization/usage" not in path_of(r)]
 
 
 def path_of(recording: dict[str, Any]) -> str:
@@ -55,6 +52,8 @@ BAD = [id_ for id_ in CASES if id_ not in GOOD]
 def dialect_of(recording: dict[str, Any]) -> str:
     if recording["provider"] == "cohere":
         return "cohere_chat"
+    if path_of(recording).endswith(":predict"):
+        return "gemini_generate"
     if path_of(recording).endswith("/api/embed"):
         return "ollama_chat"
     return "gemini_generate" if recording["provider"] == "gemini" else "openai_chat"
@@ -63,6 +62,8 @@ def dialect_of(recording: dict[str, Any]) -> str:
 def vectors_of(recording: dict[str, Any]) -> list[list[float]]:
     """The vectors that the provider gave."""
     body = recording["response"]["body"]
+    if "predictions" in body:
+        return [item["embeddings"]["values"] for item in body["predictions"]]
     if "data" in body:
         return [numbers(item["embedding"]) for item in body["data"]]
     found = body["embeddings"]
@@ -90,6 +91,8 @@ def tokens_of(recording: dict[str, Any]) -> int | None:
         counts = body.get(name) or {}
         if counts:
             return counts.get("prompt_tokens", counts.get("promptTokenCount"))
+    if "predictions" in body:
+        return sum(item["embeddings"]["statistics"]["token_count"] for item in body["predictions"])
     if "prompt_eval_count" in body:
         return body["prompt_eval_count"]
     return body.get("meta", {}).get("billed_units", {}).get("input_tokens")

@@ -48,8 +48,16 @@ def test_each_form_gives_the_same_vectors(sandbox: RunningSandbox) -> None:
     assert post(sandbox, "/gemini/v1beta/models/m:embedContent", item)["embedding"]["values"] == expected
     batch = post(sandbox, "/gemini/v1beta/models/m:batchEmbedContents", {"requests": [item, item]})
     assert [e["values"] for e in batch["embeddings"]] == [expected] * 2
+    predict = {"instances": [{"content": "Hello"}], "parameters": {"outputDimensionality": 8}}
+    found = post(sandbox, "/gemini/v1beta/m:predict", predict)["predictions"][0]["embeddings"]
+    assert (found["values"], found["statistics"]["token_count"]) == (expected, 2)
+    titan = post(sandbox, "/bedrock/model/amazon.titan/invoke", {"inputText": "Hello", "dimensions": 8})
+    assert (titan["embedding"], titan["inputTextTokenCount"]) == (expected, 2)
+    ollama = post(sandbox, "/ollama/api/embed", {"model": "m", "input": ["Hello"], "dimensions": 8})
+    assert (ollama["embeddings"], ollama["prompt_eval_count"]) == ([expected], 2)
     cohere = {"model": "m", "texts": ["Hello"], "input_type": "search_query", "output_dimension": 8}
-    assert post(sandbox, "/openai/v2/embed", cohere)["embeddings"]["float"] == [expected]
+    for path in ("/openai/v2/embed", "/cohere/v2/embed", "/bedrock/model/cohere.embed/invoke"):
+        assert post(sandbox, path, cohere)["embeddings"]["float"] == [expected]
 
 
 @pytest.mark.parametrize(

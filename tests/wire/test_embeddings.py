@@ -17,7 +17,7 @@ from llm_router.domain.errors import ClientError, InvalidRequest, UnsupportedCon
 from llm_router.domain.model import Quirk
 from llm_router.domain.usage import Usage
 from llm_router.wire.dialect import Bill, ReplyContext, Target
-from llm_router.wire.embeddings import bedrock, cohere, gemini, ollama, openai
+from llm_router.wire.embeddings import bedrock, cohere, gemini, ollama, openai, vertex
 from llm_router.wire.embeddings.vectors import read_vector, to_base64
 
 BILL = Bill(usage=Usage(input_tokens=9), cost_pusd=180_000, credits_remaining_pusd=10**12)
@@ -262,6 +262,22 @@ def test_replies_of_cohere_and_ollama() -> None:
     assert (found.vectors, found.usage) == (((0.5,),), Usage(input_tokens=3))
 
 
+def test_vertex_predicts() -> None:
+    request = gemini.decode_request(single(taskType="CLUSTERING", title="T", outputDimensionality=4))
+    sent, losses = vertex.encode_request(request, target("vertex"))
+    assert json.loads(sent) == {
+        "instances": [{"content": "a\nb", "task_type": "CLUSTERING", "title": "T"}],
+        "parameters": {"outputDimensionality": 4},
+    }
+    assert losses == ()
+    prediction = {"embeddings": {"values": [0.5], "statistics": {"token_count": 3, "truncated": False}}}
+    found = vertex.decode_reply(json.dumps({"predictions": [prediction, prediction]}).encode())
+    assert (found.vectors, found.usage) == (((0.5,), (0.5,)), Usage(input_tokens=6))
+    gemini_model = Target(provider="vertex", model="gemini-embedding-001", dialect="x")
+    with pytest.raises(UnsupportedContent, match="at most 1"):
+        vertex.encode_request(openai.decode_request(asked(input=["a", "b"])), gemini_model)
+
+
 def test_bedrock_speaks_the_form_of_the_vendor() -> None:
     titan = Target(provider="bedrock", model="amazon.titan-embed-text-v2:0", dialect="x")
     request = openai.decode_request(asked(dimensions=256, user="u"))
@@ -325,7 +341,14 @@ garbage = st.binary(max_size=60) | values.map(lambda value: json.dumps(value).en
 @settings(max_examples=300)
 @given(garbage)
 def test_no_reply_and_no_request_raises_anything_unforeseen(body: bytes) -> None:
-    for form in (openai.DIALECT, gemini.DIALECT, cohere.DIALECT, ollama.DIALECT, bedrock.DIALECT):
+    for form in (
+        openai.DIALECT,
+        gemini.DIALECT,
+        cohere.DIALECT,
+        ollama.DIALECT,
+        bedrock.DIALECT,
+        vertex.DIALECT,
+    ):
         with contextlib.suppress(UpstreamError):
             form.decode_reply(body)
         form.decode_error(400, {}, body)
@@ -346,6 +369,11 @@ def test_no_reply_and_no_request_raises_anything_unforeseen(body: bytes) -> None
         (cohere.DIALECT, "https://h/compatibility/v1", "https://h/v2/embed"),
         (cohere.DIALECT, "https://h/v2", "https://h/v2/embed"),
         (bedrock.DIALECT, "https://h", "https://h/model/e/invoke"),
+        (
+            vertex.DIALECT,
+            "https://h/publishers/google/models",
+            "https://h/publishers/google/models/e:predict",
+        ),
         (ollama.DIALECT, "http://h:1/v1", "http://h:1/api/embed"),
     ],
 )

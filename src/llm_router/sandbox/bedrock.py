@@ -253,8 +253,10 @@ def _thinking(block: _Reasoning) -> chat.Thinking:
 
 
 def _find(method: str, path: str) -> Call | None:
-    """``model/{model}/converse``; the model may be an ARN with slashes in it."""
+    """``model/{model}/converse``, and ``/invoke`` for embeddings; the model may be an ARN with slashes in it."""
     model, _, verb = unquote(path).removeprefix("model/").rpartition("/")
+    if method == "POST" and path.startswith("model/") and verb == "invoke":
+        return Call(operation="embed", model=model, format="bedrock_embed")
     if method != "POST" or not path.startswith("model/") or verb not in ("converse", "converse-stream"):
         return None
     return Call(operation="chat", model=model, stream=verb == "converse-stream")

@@ -242,6 +242,8 @@ class _Encoder(native.Encoder):
 def _find(method: str, path: str) -> Call | None:
     if (method, path) == ("POST", "chat"):
         return Call(operation="chat")
+    if (method, path) == ("POST", "embed"):
+        return Call(operation="embed", format="cohere_embed")
     return Call(operation="models") if (method, path) == ("GET", "models") else None
 
 

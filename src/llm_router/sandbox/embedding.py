@@ -27,6 +27,9 @@ DIMENSIONS = 256
 """Of a request that names none."""
 
 COHERE = "cohere_embed"
+VERTEX = "vertex_predict"
+OLLAMA = "ollama_embed"
+TITAN = "titan"
 
 _WORD = re.compile(r"\w+")
 
@@ -51,8 +54,9 @@ def read(form: str, body: bytes, model: str | None) -> Asked:
     Raises:
         InvalidRequest: it is wrong.
     """
-    if form == COHERE:
-        return Asked(form=form, request=_read_cohere(body), context=_context({}))
+    reader = _READERS.get(form)
+    if reader is not None:
+        return Asked(form=form, request=reader(body, model or ""), context=_context({}))
     dialect = SPOKEN[form]
     assert isinstance(dialect, Dialect)
     inspected = dialect.inspect(body, model, None)
@@ -63,20 +67,68 @@ def _context(echo: dict[str, msgspec.Raw]) -> ReplyContext:
     return ReplyContext(reply_id="", model="", created_s=0, echo=echo)
 
 
-def _read_cohere(body: bytes) -> EmbedRequest:
+def _read_cohere(body: bytes, model: str) -> EmbedRequest:
     asked = msgspec.json.decode(body, type=_Cohere)
     if not asked.texts or asked.input_type is None:
         raise InvalidRequest("texts and input_type are required.")
     return EmbedRequest(
-        model=asked.model, dialect=COHERE, inputs=asked.texts, dimensions=asked.output_dimension
+        model=asked.model or model, dialect=COHERE, inputs=asked.texts, dimensions=asked.output_dimension
     )
 
 
-class _Cohere(msgspec.Struct, frozen=True):
+def _read_bedrock(body: bytes, model: str) -> EmbedRequest:
+    if "cohere." in model:
+        return _read_cohere(body, model)
+    asked = msgspec.json.decode(body, type=_Titan)
+    return EmbedRequest(model=model, dialect=TITAN, inputs=(asked.inputText,), dimensions=asked.dimensions)
+
+
+class _Titan(msgspec.Struct, frozen=True):
+    inputText: str
+    dimensions: int | None = None
+
+
+def _read_ollama(body: bytes, model: str) -> EmbedRequest:
+    asked = msgspec.json.decode(body, type=_Ollama)
+    texts = (asked.input,) if isinstance(asked.input, str) else asked.input
+    return EmbedRequest(model=asked.model, dialect=OLLAMA, inputs=texts, dimensions=asked.dimensions)
+
+
+class _Ollama(msgspec.Struct, frozen=True):
     model: str
+    input: str | tuple[str, ...]
+    dimensions: int | None = None
+
+
+def _read_vertex(body: bytes, model: str) -> EmbedRequest:
+    asked = msgspec.json.decode(body, type=_Vertex)
+    texts = tuple(instance["content"] for instance in asked.instances if "content" in instance)
+    if not texts:
+        raise InvalidRequest("instances must hold texts as content.")
+    return EmbedRequest(
+        model=model, dialect=VERTEX, inputs=texts, dimensions=asked.parameters.get("outputDimensionality")
+    )
+
+
+class _Vertex(msgspec.Struct, frozen=True):
+    instances: tuple[dict[str, str], ...]
+    parameters: dict[str, int] = {}
+
+
+class _Cohere(msgspec.Struct, frozen=True):
+    model: str = ""
     texts: tuple[str, ...] = ()
     input_type: str | None = None
     output_dimension: int | None = None
+
+
+_READERS = {
+    COHERE: _read_cohere,
+    "bedrock_embed": _read_bedrock,
+    VERTEX: _read_vertex,
+    OLLAMA: _read_ollama,
+}
+"""Formats that no client of the gateway speaks, so that only the sandbox reads them."""
 
 
 def answer(asked: Asked) -> bytes:
@@ -85,9 +137,18 @@ def answer(asked: Asked) -> bytes:
     size = DIMENSIONS if request.dimensions is None else request.dimensions
     usage = Usage(input_tokens=sum(_count(item) for item in request.inputs))
     vectors = tuple(vector(item, size) for item in request.inputs)
-    if asked.form == COHERE:
+    if request.dialect == TITAN:
+        return msgspec.json.encode({"embedding": vectors[0], "inputTextTokenCount": usage.input_tokens})
+    if request.dialect == OLLAMA:
+        counts = {"prompt_eval_count": usage.input_tokens}
+        return msgspec.json.encode({"model": request.model, "embeddings": vectors, **counts})
+    if request.dialect == COHERE:
         billed = {"billed_units": {"input_tokens": usage.input_tokens}}
         return msgspec.json.encode({"id": "simulated", "embeddings": {"float": vectors}, "meta": billed})
+    if request.dialect == VERTEX:
+        counted = zip(vectors, map(_count, request.inputs), strict=True)
+        found = [{"values": v, "statistics": {"token_count": n, "truncated": False}} for v, n in counted]
+        return msgspec.json.encode({"predictions": [{"embeddings": one} for one in found]})
     bill = Bill(usage=usage, cost_pusd=0, credits_remaining_pusd=0)
     form = openai.DIALECT if asked.form == openai.NAME else gemini.DIALECT
     body, _ = form.encode_reply(EmbedReply(vectors=vectors, model=request.model), asked.context, bill)

@@ -41,6 +41,8 @@ def _find(method: str, path: str) -> Call | None:
     if (method, path) == ("GET", "models"):
         return Call(operation="models")
     name, _, verb = unquote(path).removeprefix("models/").rpartition(":")
+    if method == "POST" and verb == "predict":
+        return Call(operation="embed", model=name, format="vertex_predict")
     if not path.startswith("models/"):
         return None
     if method == "GET":

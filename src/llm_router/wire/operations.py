@@ -13,7 +13,7 @@ from typing import Any
 from llm_router.wire.completions import FRONT as COMPLETIONS
 from llm_router.wire.dialect import Behind, Dialect, Front
 from llm_router.wire.dialects.registry import DIALECTS
-from llm_router.wire.embeddings import bedrock, cohere, gemini, ollama, openai
+from llm_router.wire.embeddings import bedrock, cohere, gemini, ollama, openai, vertex
 
 ENDPOINTS: Mapping[str, str] = MappingProxyType(
     {
@@ -31,6 +31,7 @@ _EMBEDDINGS: Mapping[str, Behind[Any, Any]] = MappingProxyType(
         "bedrock_converse": bedrock.DIALECT,
         "cohere_chat": cohere.DIALECT,
         "ollama_chat": ollama.DIALECT,
+        vertex.NAME: vertex.DIALECT,
     }
 )
 

@@ -6,7 +6,7 @@
 | vectors | vectors as they travel: numbers, base64 of float32, and what providers make of it |
 | asking | checks that the fronts share |
 | openai, gemini | formats that clients and providers speak |
-| cohere, bedrock, ollama | formats that only providers speak |
+| cohere, bedrock, vertex, ollama | formats that only providers speak |
 
 A format belongs to the chat dialect of the same provider: see :mod:`llm_router.wire.operations`.
 """

@@ -56,7 +56,7 @@ PURPOSES: dict[str, Purpose] = {
     "FACT_VERIFICATION": "fact",
     "CODE_RETRIEVAL_QUERY": "code_query",
 }
-_TASKS = {purpose: task for task, purpose in PURPOSES.items()}
+TASKS = {purpose: task for task, purpose in PURPOSES.items()}
 
 _SINGLE = Raw(b"true")
 
@@ -229,7 +229,7 @@ def encode_request(request: EmbedRequest, target: Target) -> tuple[bytes, tuple[
         body: dict[str, Any] = {"model": _path(target.model), "content": {"parts": [{"text": text}]}}
         purpose = request.purposes[at] if request.purposes else None
         if purpose is not None:
-            body["taskType"] = _TASKS[purpose]
+            body["taskType"] = TASKS[purpose]
         if request.titles and request.titles[at] is not None:
             body["title"] = request.titles[at]
         if request.dimensions is not None:
