@@ -53,7 +53,7 @@ def dialect_of(recording: dict[str, Any]) -> str:
     if recording["provider"] == "cohere":
         return "cohere_chat"
     if path_of(recording).endswith(":predict"):
-        return "gemini_generate"
+        return "vertex_predict"
     if path_of(recording).endswith("/api/embed"):
         return "ollama_chat"
     return "gemini_generate" if recording["provider"] == "gemini" else "openai_chat"

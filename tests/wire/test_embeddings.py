@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from llm_router.domain.errors import ClientError, InvalidRequest, UnsupportedContent, UpstreamError
 from llm_router.domain.model import Quirk
 from llm_router.domain.usage import Usage
+from llm_router.settings import DIALECTS as CONFIGURABLE
 from llm_router.wire.dialect import Bill, ReplyContext, Target
 from llm_router.wire.embeddings import bedrock, cohere, gemini, ollama, openai, vertex
 from llm_router.wire.embeddings.vectors import read_vector, to_base64
+from llm_router.wire.operations import FORMATS, PROVIDER_DIALECTS
 
 BILL = Bill(usage=Usage(input_tokens=9), cost_pusd=180_000, credits_remaining_pusd=10**12)
 float32s = st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=40)
@@ -260,6 +262,11 @@ def test_replies_of_cohere_and_ollama() -> None:
     assert (plain.vectors, plain.usage) == (((1.0, 2.0),), None)
     found = ollama.decode_reply(b'{"model":"e","embeddings":[[0.5]],"prompt_eval_count":3}')
     assert (found.vectors, found.usage) == (((0.5,),), Usage(input_tokens=3))
+
+
+def test_the_configuration_names_every_dialect() -> None:
+    assert set(CONFIGURABLE) == set(PROVIDER_DIALECTS)
+    assert vertex.NAME not in FORMATS["chat"]
 
 
 def test_vertex_predicts() -> None:

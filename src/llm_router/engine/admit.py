@@ -158,7 +158,7 @@ def plan_for(call: Call, state: State, inspected: Inspected, resolved: Resolved)
         active=state.active,
         front=call.dialect.name,
         needs=inspected.needs,
-        formats=FORMATS.get(call.operation),
+        formats=FORMATS["chat" if call.operation == "count_tokens" else call.operation],
     )
     if not plan.candidates:
         _refuse_unsupported(resolved, plan)

@@ -49,8 +49,9 @@ DIALECTS = (
     "bedrock_converse",
     "cohere_chat",
     "ollama_chat",
+    "vertex_predict",
 )
-"""The dialects that a provider can speak."""
+"""The dialects that a provider can speak; the last one knows embeddings alone."""
 
 SANDBOX_FOLDER = "sandbox"
 """Where in the usual data folder the sandbox keeps its own keys and credits."""

@@ -36,9 +36,15 @@ _EMBEDDINGS: Mapping[str, Behind[Any, Any]] = MappingProxyType(
 )
 
 FORMATS: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {"embed": MappingProxyType({dialect: form.name for dialect, form in _EMBEDDINGS.items()})}
+    {
+        "chat": MappingProxyType({name: name for name in DIALECTS}),
+        "embed": MappingProxyType({dialect: form.name for dialect, form in _EMBEDDINGS.items()}),
+    }
 )
-"""Operation -> dialect of the provider -> name of the format, where it is not the dialect itself."""
+"""Operation -> dialect of the provider -> name of the format in which it is asked there."""
+
+PROVIDER_DIALECTS = tuple(dict.fromkeys((*DIALECTS, *_EMBEDDINGS)))
+"""What a provider may be said to speak; some of it serves one operation alone."""
 
 SPOKEN: Mapping[str, Behind[Any, Any] | Dialect[Any, Any] | Front[Any, Any]] = MappingProxyType(
     {
