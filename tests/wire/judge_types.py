@@ -23,6 +23,7 @@ _WRAPPERS = (
     typing_extensions.NotRequired,
     typing.Annotated,
 )
+_OPTIONAL = (typing.NotRequired, typing_extensions.NotRequired)
 _TAGS = ("type", "role", "mode")
 
 
@@ -33,6 +34,8 @@ def faults(kind: Any, value: Any, at: str = "$") -> list[str]:
         return []
     if type(kind).__name__ == "TypeAliasType":
         return faults(kind.__value__, value, at)
+    if type(origin).__name__ == "TypeAliasType":
+        return faults(origin.__value__[args], value, at)
     if origin in _WRAPPERS:
         return faults(args[0], value, at)
     if origin in (Union, types.UnionType):
@@ -80,7 +83,8 @@ def _members(kind: Any, value: Any, at: str) -> list[str]:
     if not isinstance(value, dict):
         return [f"{at}: no object"]
     hints = _hints(kind)
-    found = [f"{at}.{name}: missing" for name in sorted(kind.__required_keys__ - value.keys())]
+    needed = {name for name in kind.__required_keys__ if typing.get_origin(hints[name]) not in _OPTIONAL}
+    found = [f"{at}.{name}: missing" for name in sorted(needed - value.keys())]
     for name, item in value.items():
         if name in hints:
             found += faults(hints[name], item, f"{at}.{name}")

@@ -252,6 +252,12 @@ def test_alternatives_at_the_root_become_one_object() -> None:
     assert [loss.field for loss in losses] == ["anyOf"]
 
 
+def test_what_may_be_left_out_cannot_be_strict() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}
+    assert strict_schema(raw(schema)) is None
+    assert strict_schema(raw({**schema, "required": ["a"]})) == raw({**schema, "required": ["a"]})
+
+
 def test_nothing_breaks_on_depth_size_and_odd_names() -> None:
     deep: Any = {"type": "string"}
     for _ in range(400):

@@ -39,6 +39,7 @@ from llm_router.wire.toolnames import fit_tools
 from llm_router.wire.verbatim import is_object
 
 STOPS_MAX: Final = 4
+_MODALITIES: Final = ("text", "audio")
 _TIERS: Final = ("auto", "default", "flex", "scale", "priority")
 
 
@@ -82,18 +83,16 @@ def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[L
 
 def _options(request: ChatRequest, target: Target, body: dict[str, Any], losses: list[Loss]) -> None:
     for name in (
-        "max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "verbosity",
+        "max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed",
         "user", "metadata", "prompt_cache_key",
     ):  # fmt: skip
         value = getattr(request, name)
         if value is not None:
             body[name] = value
-    if request.service_tier is not None:
-        tier = {"standard_only": "default"}.get(request.service_tier, request.service_tier)
-        if tier in _TIERS or request.dialect == NAME:
-            body["service_tier"] = tier
-        else:
-            losses.append(Loss(field="service_tier", why="the provider has no such tier"))
+    if request.dialect != NAME:
+        _openais_alone(request, target, body, losses)
+    elif request.service_tier is not None:
+        body["service_tier"] = request.service_tier
     body |= _logprobs(request, losses)
     if request.n != 1:
         body["n"] = request.n
@@ -107,12 +106,31 @@ def _options(request: ChatRequest, target: Target, body: dict[str, Any], losses:
             body["top_k"] = request.top_k
         else:
             losses.append(Loss(field="top_k", why="the provider has no such option"))
-    modalities = list(request.modalities)
-    if "developer" in target.knows and not {*modalities} <= {"text", "audio"}:
-        modalities = [modality for modality in modalities if modality in ("text", "audio")]
+    if request.dialect == NAME:
+        body |= _present({"verbosity": request.verbosity, "modalities": list(request.modalities) or None})
+
+
+def _openais_alone(request: ChatRequest, target: Target, body: dict[str, Any], losses: list[Loss]) -> None:
+    """What OpenAI and the routers to it take, and hardly another provider of the API.
+
+    https://platform.openai.com/docs/api-reference/chat/create; Groq, for one, refuses what it does not
+    know (https://console.groq.com/docs/openai).
+    """
+    known = "developer" in target.knows or "routing" in target.knows
+    tier = {"standard_only": "default"}.get(request.service_tier or "", request.service_tier)
+    modalities = [word for word in request.modalities if word in _MODALITIES or "routing" in target.knows]
+    wanted = {
+        "verbosity": request.verbosity,
+        "service_tier": tier,
+        "modalities": modalities if modalities != ["text"] else None,
+    }
+    for name, value in wanted.items():
+        if value and known and (name != "service_tier" or value in _TIERS):
+            body[name] = value
+        elif value and value not in ("auto", "default", "medium"):
+            losses.append(Loss(field=name, why="the provider has no such option"))
+    if known and len(modalities) < len(request.modalities):
         losses.append(Loss(field="modalities", why="the API answers with text or sound alone"))
-    if any(modality != "text" for modality in modalities):
-        body["modalities"] = modalities
 
 
 # -- tools -----------------------------------------------------------------------------------------
