@@ -59,10 +59,10 @@ class _Strict:
         if not out.keys() <= _KEPT or not self._plain(out):
             return None
         if "object" in _types(out) or "properties" in out:
-            properties = out.get("properties", {})
+            properties, required = out.get("properties", {}), _names(out.get("required", []))
             if out.get("additionalProperties", False) is not False or not isinstance(properties, dict):
                 return None
-            if set(properties) != set(out.get("required", ())) or not self._count(properties):
+            if set(properties) != required or not self._count(properties):
                 return None
             out |= {"properties": properties, "required": [*properties], "additionalProperties": False}
         return self._inner(out, depth)
@@ -70,7 +70,8 @@ class _Strict:
     def _plain(self, node: dict[str, Any]) -> bool:
         values = node.get("enum", [])
         ref = node.get("$ref")
-        if not isinstance(values, list) or node.get("format", "uuid") not in _FORMATS:
+        format_ = node.get("format", "uuid")
+        if not isinstance(values, list) or not isinstance(format_, str) or format_ not in _FORMATS:
             return False
         if ref is not None and not (isinstance(ref, str) and resolve(self._root, ref) is not None):
             return False
@@ -112,3 +113,10 @@ class _Strict:
 def _types(node: dict[str, Any]) -> list[Any]:
     kind = node.get("type")
     return kind if isinstance(kind, list) else [kind]
+
+
+def _names(value: object) -> set[str] | None:
+    """The names in a list of names; None if it is none."""
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        return None
+    return set(value)
