@@ -302,3 +302,47 @@ def test_what_is_kept_makes_room_by_itself() -> None:
         await scene.engine.close()
 
     run(main())
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("why", ["disk", "size"])
+def test_an_answer_that_cannot_be_kept_says_so_and_is_told(stream: bool, why: str) -> None:
+    async def main() -> None:
+        scene = Scene(response_bytes_max=10) if why == "size" else Scene()
+        scene.store.refusals = {1} if why == "disk" else set()
+        scene.upstream.scripts["p1"] = [answer(*events("a")) if stream else answer(whole("a"))]
+        client = await scene.create(background=False, stream=stream)
+        told = _last_event(client.data)["response"] if stream else client.json
+        assert (told["status"], told["store"], told["output"][0]["content"][0]["text"]) == (
+            "completed",
+            False,
+            "a",
+        )
+        assert client.finished
+        assert scene.kept is None
+        await scene.idle()
+
+    run(main())
+
+
+def test_an_answer_is_kept_before_its_client_sees_the_end() -> None:
+    async def main() -> None:
+        scene = scene_of("delivered")
+        before: list[bool] = []
+        put = scene.store.put
+
+        async def noticed(response: StoredResponse) -> None:
+            before.append(b"response.completed" in scene.client.data)
+            await put(response)
+
+        scene.store.put = noticed  # type: ignore[method-assign]
+        await scene.create(background=False, stream=True)
+        assert before == [False]
+        assert b"response.completed" in scene.client.data
+        await scene.idle()
+
+    run(main())
+
+
+def _last_event(data: bytes) -> Any:
+    return json.loads(data.rstrip().rpartition(b"data: ")[2])

@@ -103,6 +103,16 @@ def test_a_chain_is_told_from_its_begin_without_events(scene: Any) -> None:
     scene(scenario)
 
 
+def test_a_chain_does_not_lead_into_another_account(scene: Any) -> None:
+    async def scenario(store: Store) -> None:
+        await store.put(response("resp_1", account="other"))
+        await store.put(response("resp_2", previous="resp_1"))
+        chain = await store.chain("acme", "resp_2", 5, MUCH)
+        assert [(r.account, r.id) for r in chain] == [("acme", "resp_2")]
+
+    scene(scenario)
+
+
 def test_a_chain_in_a_circle_ends(scene: Any) -> None:
     async def scenario(store: Store) -> None:
         await store.put(response("resp_1", previous="resp_2"))
