@@ -192,6 +192,8 @@ class Server:
             stack.callback(days.cancel)
             announce(await self._announcement(listener, store, first))
             await server.serve(sockets=[listener])
+            if self._stopping:  # what no client waits for may end too, as long as the signals allow
+                await responses.idle()
             await gateway.stop()
         return 0
 
@@ -366,6 +368,7 @@ class Server:
         def stop() -> None:
             if self._stopping:
                 server.force_exit = True
+                end()
                 return
             self._stopping = True
             server.should_exit = True

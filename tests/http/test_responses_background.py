@@ -13,7 +13,7 @@ from typing import Any
 
 import kept_kit as kit
 import pytest
-from gateway_kit import WAIT_S, Gateway, until
+from gateway_kit import WAIT_S, Gateway, closing, until
 from kept_kit import create, made, read_events, text_of
 from scripted_upstream import (
     LETTERS,
@@ -281,7 +281,7 @@ def test_their_number_is_bounded(gateway: Gateway, upstream: ScriptedUpstream) -
 def test_what_is_unfinished_when_the_gateway_ends_has_failed(
     scripted: ScriptedUpstream, upstream: ScriptedUpstream, tmp_path: Path, number: int
 ) -> None:
-    gateway = Gateway(tmp_path, config=kit.config(scripted))
+    gateway = Gateway(tmp_path, config=kit.config(scripted).replace("[server]", "[server]\ndrain_s = 0.2"))
     try:
         upstream.play("o1", stalls(head(200), *frames("openai_chat", "one ", "two ")[:2]))
         before = gateway.credits()
@@ -317,3 +317,34 @@ def test_a_streamed_one_tells_its_id_before_the_model_says_anything(
             "response.in_progress",
             "response.incomplete",
         ]
+
+
+def test_a_stopping_gateway_lets_them_finish(
+    scripted: ScriptedUpstream, upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    gateway = Gateway(tmp_path, config=kit.config(scripted))
+    gate, said = Gate(), frames("openai_chat", "one ", "two")
+    upstream.play("o1", gate.script(said[:2], said[2:]))
+    id_ = made(gateway, "mo", background=True)["id"]
+    until(lambda: status(gateway, id_) == "in_progress")
+    gateway.process.send_signal(signal.SIGTERM)
+    until(lambda: _refuses(gateway))
+    gate.open()
+    assert gateway.process.wait(WAIT_S) == 0  # a second signal would end it
+    assert gateway.stop() == 0
+    gateway.start()
+    try:
+        kept = gateway.get(f"/v1/responses/{id_}").json
+        assert (kept["status"], text_of(kept)) == ("completed", "one two")
+    finally:
+        assert gateway.stop() == 0
+
+
+def _refuses(gateway: Gateway) -> bool:
+    try:
+        with closing(gateway.connect()) as connection:
+            connection.request("GET", "/healthz")
+            connection.getresponse().read()
+    except OSError:
+        return True
+    return False

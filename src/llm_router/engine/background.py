@@ -145,15 +145,18 @@ class Background:
             await self.kept.put(msgspec.structs.replace(row, status="failed", body=body))
         self._purging = asyncio.get_running_loop().create_task(self._purge(), name="responses-purge")
 
+    async def idle(self) -> None:
+        """Wait until none runs."""
+        while tasks := [run.task for run in self._runs if run.task is not None]:
+            await asyncio.wait(tasks)
+
     async def close(self) -> None:
         """Wait until what the engine has ended is kept."""
         if self._purging is not None:
             self._purging.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._purging
-        tasks = [run.task for run in self._runs if run.task is not None]
-        if tasks:
-            await asyncio.wait(tasks)
+        await self.idle()
 
     async def _purge(self) -> None:
         while True:
