@@ -438,7 +438,7 @@ def _example(answering: list[Model], local: str | None) -> str | None:
     """A model for the curl line: the real one of this machine, else a well-known one, else any."""
     if local is not None:
         return local
-    ids = [model.id for model in answering]
+    ids = [model.id for model in answering if "chat" in model.operations]
     return next((id_ for id_ in EXAMPLES if id_ in ids), ids[0] if ids else None)
 
 

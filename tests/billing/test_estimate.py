@@ -12,6 +12,7 @@ from llm_router.billing.estimate import (
     REMOTE_TOKENS_MAX,
     affordable_output_tokens,
     estimate,
+    expected_input,
 )
 from llm_router.billing.tokens import tokens_upper
 from llm_router.domain.model import Deployment
@@ -62,6 +63,18 @@ def test_the_output_is_bounded_by_the_request_the_model_and_the_default(asked, m
 
 def test_the_default_can_be_set():
     assert estimate(request(), [PLAIN], output_tokens_default=7).output_tokens == 7
+
+
+def test_each_input_has_the_window_to_itself():
+    small = deployment(Rates(input=3, output=0), context_tokens=100)
+    assert estimate(request(text_bytes=100_000), [small]).input_tokens == 100
+    assert estimate(request(text_bytes=100_000, inputs=7), [small]).input_tokens == 700
+
+
+def test_tokens_that_came_as_such_are_held_beside_the_text():
+    result = estimate(request(text_bytes=8, input_tokens=5000), [PLAIN])
+    assert result.input_tokens == tokens_upper(8) + 5000
+    assert expected_input(request(text_bytes=7, input_tokens=5000)) == 5002
 
 
 def test_every_choice_is_held():

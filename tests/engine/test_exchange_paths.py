@@ -9,6 +9,7 @@ import pytest
 from engine_kit import (
     CUT,
     GRANT,
+    KEY,
     SECRET,
     World,
     answer,
@@ -20,7 +21,7 @@ from engine_kit import (
     whole,
 )
 
-from llm_router.domain.errors import UpstreamError, UpstreamKind
+from llm_router.domain.errors import InvalidApiKey, UpstreamError, UpstreamKind
 from llm_router.domain.key import Key, Limits, key_digest
 from llm_router.engine import pump, upkeep
 from llm_router.routing.plan import ATTEMPTS_MAX
@@ -506,5 +507,24 @@ def test_stop_tells_the_client_and_settles(stream: bool) -> None:
         assert world.client.error["code"] == "overloaded"
         assert world.books.settlements[0].cost_pusd == 0
         assert world.books.settlements[0].client_gone is False
+
+    run(main())
+
+
+def test_the_key_is_looked_up_once() -> None:
+    """The edge looks before it reads the body, and hands on what it found: a key, or why there is none."""
+
+    async def main() -> None:
+        world = World()
+        world.upstream.scripts["p1"] = [answer(whole())]
+        key = world.keyring.keys[key_digest(KEY)]
+        await world.serve(ask("m1"), key=key)
+        assert world.client.status == 200
+        assert "keyring.find" not in world.steps
+        world.check()
+        other = World()
+        await other.serve(ask("m1"), key=InvalidApiKey("no"))
+        assert (other.client.status, other.steps.count("keyring.find")) == (401, 0)
+        assert other.client.json["error"]["code"] == "invalid_api_key"
 
     run(main())
