@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(("tool", "page"), [("loss_table", "losses.md"), ("provider_page", "providers.md")])
+@pytest.mark.parametrize(
+    ("tool", "page"),
+    [("loss_table", "losses.md"), ("provider_page", "providers.md"), ("mapping_page", "mapping.md")],
+)
 def test_the_page_is_what_the_tool_writes(tool: str, page: str) -> None:
     spec = importlib.util.spec_from_file_location(tool, ROOT / "tools" / f"{tool}.py")
     assert spec is not None

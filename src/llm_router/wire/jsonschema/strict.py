@@ -19,7 +19,7 @@ ENUM_VALUES_MAX = 1_000
 TEXT_CHARS_MAX = 120_000
 
 _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
-_KEPT = frozenset(
+KEPT = frozenset(
     {
         "type", "title", "description", "enum", "const", "$ref", "$defs", "definitions", "properties", "required",
         "additionalProperties", "items", "anyOf", "pattern", "format", "multipleOf", "minimum", "maximum",
@@ -56,7 +56,7 @@ class _Strict:
         if not isinstance(node, dict) or depth > DEPTH_MAX:
             return None
         out = {name: part for name, part in node.items() if name not in _SAYS_NOTHING}
-        if not out.keys() <= _KEPT or not self._plain(out):
+        if not out.keys() <= KEPT or not self._plain(out):
             return None
         if "object" in _types(out) or "properties" in out:
             properties, required = out.get("properties", {}), _names(out.get("required", []))
