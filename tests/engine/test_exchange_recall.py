@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from engine_kit import World, answer, ask, run
+from engine_kit import World, answer, ask, model, run
 
 from llm_router.engine import recall
 
@@ -49,7 +49,7 @@ async def remembered(first: World) -> bool:
 
 
 def first_world(*pieces: bytes) -> World:
-    world = World()
+    world = World(model("m1", "p1", reasoning=True))
     world.upstream.scripts["p1"] = [answer(*pieces)]
     return world
 
@@ -116,6 +116,16 @@ def test_an_exchange_that_is_struck_at_any_await_leaves_all_in_order() -> None:
             await world.until(lambda world=world: world.books.ledger.open_holds() == 0)  # type: ignore[misc]
             await world.engine.close()
             world.check()
+
+    run(main())
+
+
+def test_a_model_that_neither_reasons_nor_may_call_is_not_listened_to() -> None:
+    async def main() -> None:
+        world = World()
+        world.upstream.scripts["p1"] = [answer(*stream())]
+        await world.serve(ask("m1", stream=True))
+        assert not world.side_car.owns("acme")
 
     run(main())
 

@@ -20,16 +20,26 @@ KEY_BYTES = 16
 """Of the keys that name a kept value: enough that no two meet by chance."""
 
 
+OWNERS_MAX = 10_000
+"""Accounts whose digest is at hand."""
+
+
 class Sealer:
     """Names and seals the values of one store. ``purpose`` keeps stores of one secret apart."""
 
     def __init__(self, secret: bytes, purpose: str) -> None:
         self._names = _derived(secret, f"{purpose} names")
+        self._owners: dict[str, bytes] = {}
         self._cipher = AESGCM(_derived(secret, f"{purpose} values"))
 
     def owner(self, account: str) -> bytes:
-        """What stands for the account beside its values."""
-        return self._digest(b"owner", account, b"")
+        """What stands for the account beside its values. Asked for with every request."""
+        known = self._owners.get(account)
+        if known is None:
+            if len(self._owners) >= OWNERS_MAX:
+                self._owners.clear()
+            known = self._owners[account] = self._digest(b"owner", account, b"")
+        return known
 
     def key(self, account: str, name: bytes) -> bytes:
         """The key of a value that the account knows as ``name``."""

@@ -14,7 +14,7 @@ from llm_router.domain.record import AttemptRecord
 from llm_router.engine import pump
 from llm_router.engine.credentials import addressed, credential_headers, credential_of, sent_secret, signed
 from llm_router.engine.intake import redact_error
-from llm_router.engine.recall import Recall
+from llm_router.engine.recall import Recall, may_give_state
 from llm_router.engine.tracks import Track
 from llm_router.ports import Clock, Deadlines, Fetcher, Tokens, Upstream, UpstreamReply, UpstreamRequest
 from llm_router.routing.plan import Candidate
@@ -80,7 +80,8 @@ class Attempts:
         track.delivery = None
         track.losses.clear()
         track.sent_secret = None
-        track.heard, track.heard_bytes = None if self._recall is None else [], 0
+        track.heard = [] if self._recall is not None and may_give_state(track, candidate) else None
+        track.heard_bytes = 0
         attempt = _Attempt(
             candidate=candidate, started_ms=self._clock.now_ms(), started_us=self._clock.monotonic_us()
         )

@@ -174,6 +174,13 @@ class Recall:
         return now if found else None
 
 
+def may_give_state(track: Track, candidate: Candidate) -> bool:
+    """Whether the reply may hold what must come back: the model reasons, or may call tools."""
+    assert track.admitted is not None
+    able = candidate.deployment.capabilities or track.admitted.resolved.model.capabilities
+    return able.reasoning or "tools" in track.admitted.inspected.needs
+
+
 def _canonical(track: Track, front: Spoken, inspected: Inspected) -> ChatRequest:
     if track.canonical is None:
         track.canonical = front.decode_request(inspected)
