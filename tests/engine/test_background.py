@@ -13,7 +13,14 @@ import pytest
 from engine_kit import CUT, World, answer, events, refusal, run, whole
 
 from llm_router.adapters.memory.responses import MemoryResponses
-from llm_router.domain.errors import InvalidRequest, LedgerUnavailable, NotFound, Overloaded, ServerError
+from llm_router.domain.errors import (
+    InvalidRequest,
+    LedgerUnavailable,
+    NotFound,
+    Overloaded,
+    PayloadTooLarge,
+    ServerError,
+)
 from llm_router.domain.stored import StoredResponse
 from llm_router.engine.background import Background, Run
 from llm_router.engine.responses import Keeping, Responses
@@ -339,6 +346,42 @@ def test_an_answer_is_kept_before_its_client_sees_the_end() -> None:
         await scene.create(background=False, stream=True)
         assert before == [False]
         assert b"response.completed" in scene.client.data
+        await scene.idle()
+
+    run(main())
+
+
+def test_conversations_make_room_too() -> None:
+    async def main() -> None:
+        scene = Scene(bytes_max=20_000)
+        body = json.dumps({"items": [{"role": "user", "content": "x" * 900}]}).encode()
+        kept = scene.background.kept.conversations
+        for _ in range(40):
+            await kept.create("acme", body)
+        left = list(scene.store._conversations.values())
+        assert 0 < sum(row.size_bytes for row in left) <= 22_000
+        for _ in range(10):
+            await kept.add("acme", left[-1].id, body)
+        assert len(scene.store._conversations) < len(left)
+        await scene.idle()
+
+    run(main())
+
+
+def test_a_conversation_is_bounded() -> None:
+    async def main() -> None:
+        scene = Scene(response_bytes_max=2000)
+        kept = scene.background.kept.conversations
+        body = json.dumps({"items": [{"role": "user", "content": "x" * 900}]}).encode()
+        id_ = (await kept.create("acme", body))["id"]
+        await kept.add("acme", id_, body)
+        with pytest.raises(PayloadTooLarge):
+            await kept.add("acme", id_, body)
+        with pytest.raises(PayloadTooLarge):
+            await kept.create(
+                "acme", json.dumps({"items": [{"role": "user", "content": "x" * 2000}]}).encode()
+            )
+        assert len((await kept.load("acme", id_)).items) == 2
         await scene.idle()
 
     run(main())

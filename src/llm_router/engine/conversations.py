@@ -5,7 +5,7 @@ https://platform.openai.com/docs/api-reference/conversations
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -30,13 +30,16 @@ class Conversations:
         retention_ms: int,
         bytes_max: int,
         enabled: bool,
+        grown: Callable[[int], Awaitable[None]],
     ) -> None:
+        """``grown`` is told how many bytes were written."""
         self._store = store
         self._clock = clock
         self._new_id = new_id
         self._retention_ms = retention_ms
         self._bytes_max = bytes_max
         self._enabled = enabled
+        self._grown = grown
 
     async def create(self, account: str, body: bytes) -> dict[str, Any]:
         """Make one, with the items and metadata that the body names.
@@ -58,6 +61,7 @@ class Conversations:
             items=items,
         )
         await self._store.put_conversation(self._bounded(made))
+        await self._grown(made.size_bytes)
         return _shown(made)
 
     async def get(self, account: str, id_: str) -> dict[str, Any]:
@@ -166,6 +170,7 @@ class Conversations:
             )
 
         await self._store.change_conversation(account, id_, now_ms, change)
+        await self._grown(sum(len(bytes(item.body)) for item in added))
 
     async def _change(
         self,
@@ -193,6 +198,7 @@ class Conversations:
             raise _not_found(id_)
         if items and changed.items[-len(items) :] != items:
             raise self._too_large(id_)
+        await self._grown(sum(len(bytes(item.body)) for item in items))
         return changed
 
     def _bounded(self, conversation: StoredConversation) -> StoredConversation:

@@ -83,6 +83,7 @@ class Responses:
             retention_ms=rules.retention_ms,
             bytes_max=rules.response_bytes_max,
             enabled=rules.store,
+            grown=self._grown,
         )
 
     # -- create ------------------------------------------------------------------------------------
@@ -252,13 +253,17 @@ class Responses:
             return False
         try:
             await self.store.put(response)
-            self._added_bytes += response.size_bytes
-            if self._added_bytes > self.rules.bytes_max // PURGE_SHARE:
-                self._added_bytes = 0
-                await self.purge()
+            await self._grown(response.size_bytes)
         except LedgerUnavailable:
             return False
         return True
+
+    async def _grown(self, size_bytes: int) -> None:
+        """So much was written: make room from time to time."""
+        self._added_bytes += size_bytes
+        if self._added_bytes > self.rules.bytes_max // PURGE_SHARE:
+            self._added_bytes = 0
+            await self.purge()
 
     async def purge(self) -> int:
         """Delete what has expired or must make room; return how many responses."""
