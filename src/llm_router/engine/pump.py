@@ -17,7 +17,7 @@ from llm_router.wire.embeddings.canonical import EmbedReply, check_count
 from llm_router.wire.fold import fold, unfold
 from llm_router.wire.loss import Loss
 from llm_router.wire.relay import BridgeRelay
-from llm_router.wire.toolnames import reply_named_back
+from llm_router.wire.toolsback import ToolsBack
 
 SNIFF_BYTES_MAX = 64
 """How many leading blanks are skipped to see whether a body is JSON or an event stream."""
@@ -76,7 +76,7 @@ class BridgedDelivery:
 
     def __init__(self, reply: events.Reply | EmbedReply, track: Track) -> None:
         if isinstance(reply, events.Reply):
-            reply = reply_named_back(reply, track.tool_names)
+            reply = _tools_back(track).reply(reply)
         self._reply = reply
         self._context = track.context()
         self._front = track.call.dialect
@@ -106,6 +106,11 @@ def _may_lose(reply: events.Reply | EmbedReply, front: Spoken) -> bool:
     if not isinstance(front, Dialect):  # made for clients alone, and poorer than any provider's
         return True
     return bool(reply.opaque) or any(isinstance(p, chat.Opaque) for c in reply.choices for p in c.parts)
+
+
+def _tools_back(track: Track) -> ToolsBack:
+    """What puts the reply's calls in the terms of the client's request."""
+    return ToolsBack(track.tool_names, track.context().custom_tools)
 
 
 class _WholeAsStream:
@@ -139,12 +144,12 @@ async def stream(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, c
     head = await _head(intake)
     relay: Relay
     if head.lstrip()[:1] == b"{" and not behind.json_lines:
-        relay = BridgeRelay(_WholeAsStream(behind), front.stream_encoder(context), track.tool_names)
+        relay = BridgeRelay(_WholeAsStream(behind), front.stream_encoder(context), _tools_back(track))
     elif track.candidate.same_dialect:
         assert isinstance(front, Dialect)
         relay = front.pass_relay(context)
     else:
-        relay = BridgeRelay(behind.stream_decoder(), front.stream_encoder(context), track.tool_names)
+        relay = BridgeRelay(behind.stream_decoder(), front.stream_encoder(context), _tools_back(track))
     track.delivery = StreamDelivery(relay)
     track.hear(head, HEARD_BYTES_MAX)
     seen, waited_us = relay.observed, clock.monotonic_us()

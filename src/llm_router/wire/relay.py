@@ -6,12 +6,10 @@ still be answered by another deployment, or by an HTTP status.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
 from llm_router.wire import events
 from llm_router.wire.dialect import Bill, Observed, StreamDecoder, StreamEncoder
-from llm_router.wire.toolnames import named_back
+from llm_router.wire.toolsback import ToolsBack
 
 PREAMBLE_BYTES_MAX = 1024 * 1024
 """How much may be held back before content. Preambles are a few hundred bytes."""
@@ -20,11 +18,9 @@ PREAMBLE_BYTES_MAX = 1024 * 1024
 class BridgeRelay:
     """Upstream bytes of one dialect to client bytes of another."""
 
-    def __init__(
-        self, decoder: StreamDecoder, encoder: StreamEncoder, names: Mapping[str, str] | None = None
-    ) -> None:
-        """``names``: the client's names of functions by the provider's, where they differ."""
-        self._names = names or {}
+    def __init__(self, decoder: StreamDecoder, encoder: StreamEncoder, back: ToolsBack | None = None) -> None:
+        """``back`` puts calls in the client's terms, where the provider was told others."""
+        self._back = back if back is not None else ToolsBack({})
         self._decoder = decoder
         self._encoder = encoder
         self._held = bytearray()
@@ -60,7 +56,8 @@ class BridgeRelay:
                 break
             self._observe(event)
             if not isinstance(event, events.Failed | events.Ended):
-                out += self._encoder.encode(named_back(event, self._names))
+                for told in self._back.take(event):
+                    out += self._encoder.encode(told)
         if self.observed.content_started or self.observed.ended:
             if self._held:
                 out[:0] = self._held
