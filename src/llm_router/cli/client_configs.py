@@ -87,10 +87,13 @@ def gemini(setup: Setup) -> Config:
 
 
 def gemini_cli(setup: Setup) -> Config:
-    """https://github.com/google-gemini/gemini-cli: its SDK reads the base URL, the tool the model."""
+    """https://github.com/google-gemini/gemini-cli: its SDK reads the base URL, the tool the model. With a
+    base URL and no sign-in chosen, version 0.61 without a terminal says "Invalid auth method selected"."""
     made = gemini(setup)
     text = f"{made.text}\n{_shell(setup, None, GEMINI_MODEL=setup.model)}"
-    return Config(text=text, format="sh", notes=(*made.notes, "Choose the sign-in with an API key."))
+    chosen = '{"security": {"auth": {"selectedType": "gemini-api-key"}}}'
+    note = f"It needs the sign-in by key chosen, in ~/.gemini/settings.json: {chosen}"
+    return Config(text=text, format="sh", notes=(*made.notes, note))
 
 
 def claude_code(setup: Setup) -> Config:
