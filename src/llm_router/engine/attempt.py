@@ -107,21 +107,8 @@ class Attempts:
         """The request in the deployment's own dialect. Starts from the client's untouched original."""
         assert track.admitted is not None
         call, inspected = track.call, track.admitted.inspected
-        deployment, provider = candidate.deployment, candidate.provider
-        behind = self._behind(candidate)
-        target = Target(
-            provider=provider.id,
-            model=deployment.upstream_model,
-            dialect=candidate.dialect,
-            capabilities=deployment.capabilities or track.admitted.resolved.model.capabilities,
-            output_tokens_max=deployment.output_tokens_max
-            if deployment.output_tokens_max is not None
-            else track.admitted.resolved.model.output_tokens_max,
-            quirks=provider.quirks + deployment.quirks,
-            output_tokens_cap=track.admitted.output_tokens_cap,
-            takes_urls=provider.takes_urls,
-            knows=provider.knows,
-        )
+        provider, behind = candidate.provider, self._behind(candidate)
+        target = _target(track, candidate)
         fetched = await self._fetch(track, provider) if inspected.media_urls else {}
         restored: ChatRequest | None = None
         if self._recall is not None:
@@ -149,14 +136,21 @@ class Attempts:
                 param=losses[0].field,
             )
         track.losses[:] = losses
+        return await self._addressed(track, candidate, body, forwarded)
+
+    async def _addressed(
+        self, track: Track, candidate: Candidate, body: bytes, forwarded: Mapping[str, str]
+    ) -> UpstreamRequest:
+        """The request with its address, headers and credential."""
+        assert track.inspected is not None
+        provider, behind, stream = candidate.provider, self._behind(candidate), track.inspected.stream
         secret = await credential_of(provider, track.state.provider_keys.get(provider.id), self._tokens)
         track.sent_secret = sent_secret(provider, secret)
-        url = behind.upstream_url(
-            provider.base_url, call.operation, deployment.upstream_model, inspected.stream
-        )
+        model = candidate.deployment.upstream_model
+        url = behind.upstream_url(provider.base_url, track.call.operation, model, stream)
         headers = {
             "content-type": "application/json",
-            **dict(behind.upstream_headers(inspected.stream)),
+            **dict(behind.upstream_headers(stream)),
             **{name.lower(): value for name, value in provider.headers.items()},
             **forwarded,
             **credential_headers(provider, secret),
@@ -246,6 +240,24 @@ async def _error_body(reply: UpstreamReply) -> bytes:
         return await reply.read(ERROR_BYTES_MAX)
     except UpstreamError:
         return b""
+
+
+def _target(track: Track, candidate: Candidate) -> Target:
+    """The deployment as the wire needs to know it."""
+    assert track.admitted is not None
+    deployment, provider, model = candidate.deployment, candidate.provider, track.admitted.resolved.model
+    most = deployment.output_tokens_max
+    return Target(
+        provider=provider.id,
+        model=deployment.upstream_model,
+        dialect=candidate.dialect,
+        capabilities=deployment.capabilities or model.capabilities,
+        output_tokens_max=model.output_tokens_max if most is None else most,
+        quirks=provider.quirks + deployment.quirks,
+        output_tokens_cap=track.admitted.output_tokens_cap,
+        takes_urls=provider.takes_urls,
+        knows=provider.knows,
+    )
 
 
 def _forwarded(track: Track, behind: Behind[Any, Any]) -> dict[str, str]:
