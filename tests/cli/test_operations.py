@@ -12,6 +12,8 @@ import msgspec
 import pytest
 
 from llm_router.adapters.keymaker import new_id, new_key_text
+from llm_router.adapters.memory.side_car import MemorySideCar
+from llm_router.adapters.sealing import Sealer
 from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.domain.errors import InvalidRequest, ModelNotFound, NotFound, RouterError
 from llm_router.domain.key import key_digest
@@ -308,3 +310,24 @@ def test_keys_and_ids_do_not_repeat() -> None:
     assert len({new_key_text() for _ in range(1000)}) == 1000
     assert {len(new_key_text()) for _ in range(1000)} == {6 + 43}
     assert len({new_id("key") for _ in range(1000)}) == 1000
+
+
+def test_what_is_kept_of_conversations_is_deleted_by_account(tmp_path: Path) -> None:
+    car = MemorySideCar(Sealer(bytes(32), "test"), bytes_max=10**6, ttl_ms=10**6)
+    for account in ("acme", "rival"):
+        car.put(account, [b"call"], b"state", NOW_MS)
+
+    async def test(context: Context, store: SqliteStore) -> None:
+        assert await dispatch("forget", {"account": "acme"}, context) == {
+            "account": "acme",
+            "forgotten": True,
+        }
+        assert await car.get("acme", [b"call"], NOW_MS) == {}
+        assert await car.get("rival", [b"call"], NOW_MS) == {b"call": b"state"}
+        for wrong in ({}, {"account": ""}, {"account": "a", "more": 1}):
+            with pytest.raises(InvalidRequest):
+                await dispatch("forget", wrong, context)
+        with pytest.raises(InvalidRequest, match=r"side-car\.db"):
+            await dispatch("forget", {"account": "acme"}, msgspec.structs.replace(context, side_car=None))
+
+    with_store(tmp_path, test, side_car=car)

@@ -198,7 +198,7 @@ def forget(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(result)
     else:
-        print(f"Nothing is kept of the conversations of {result['account']} any more.")
+        print(f"The state of earlier turns that was kept for {result['account']} is deleted.")
     return 0
 
 

@@ -51,7 +51,9 @@ def build_parser() -> Parser:
     _add_credits(commands, where, output)
     _add_budgets(commands, where, output)
     forget = commands.add_parser(
-        "forget", parents=[where, output], help="delete what is kept of an account's conversations"
+        "forget",
+        parents=[where, output],
+        help="delete the state of earlier turns that is kept for an account",
     )
     forget.add_argument("--account", required=True, help="whose")
     models = commands.add_parser("models", parents=[where, output], help="list models with their prices")
