@@ -79,7 +79,24 @@ def _responses_error(body: Any) -> tuple[str, str]:
     return found["code"], found["message"]
 
 
+def _completions(model: str, streamed: bool) -> tuple[str, dict[str, Any]]:
+    return "/v1/completions", {"model": model, "prompt": "hi", "max_tokens": 50, "stream": streamed}
+
+
+def _completions_error(body: Any) -> tuple[str, str]:
+    error = body["error"]
+    assert {"message", "type", "param", "code", "request_id"} <= set(error)
+    return error["code"], error["message"]
+
+
 FRONTS = {
+    "completions": Front(
+        "completions",
+        _completions,
+        _completions_error,
+        lambda data: b"[DONE]" in data or b'"finish_reason":"stop"' in data,
+        lambda events: "".join(choice["text"] for e in events for choice in e.get("choices", ())),
+    ),
     "anthropic": Front(
         "anthropic",
         _anthropic,
