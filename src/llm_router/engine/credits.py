@@ -91,7 +91,7 @@ async def show_credits(arguments: ShowCredits, context: Context) -> Result:
 
 
 async def forget(arguments: Forget, context: Context) -> Result:
-    """Delete what is kept of an account's conversations. Keys, credits and records stay.
+    """Delete the state of earlier turns that is kept for an account. All else of it stays.
 
     Raises:
         InvalidRequest: nothing is kept by this gateway.
