@@ -207,6 +207,13 @@ def test_prices_and_abilities_are_looked_at() -> None:
     assert target.models == {"chat": "b"}
 
 
+def test_embeddings_without_an_embedding_model_are_absent() -> None:
+    with _server(lambda head: _json('{"data": [{"id": "small-mini"}]}')) as url:
+        report = _run(url, "embeddings.basics.offered")
+    assert report.results[0].verdict is Verdict.SKIPPED
+    assert "--model embeddings=NAME" in report.missing["embeddings"]
+
+
 def test_without_a_list_a_model_must_be_said() -> None:
     with (
         _server(lambda head: _json("{}", "404 Not Found")) as url,

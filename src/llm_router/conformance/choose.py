@@ -61,14 +61,13 @@ def choose(target: Target, apis: Sequence[str]) -> None:
     entries = listed(target)
     for api in missing:
         wanted = [e for e in entries if ("embed" in _kind(e)) == (api == "embeddings")]
+        wanted = [e for e in wanted if e.get("available", True)]
         if api != "embeddings":
-            wanted = [e for e in wanted if not NO_CHAT.search(e["id"]) and e.get("available", True)]
+            wanted = [e for e in wanted if not NO_CHAT.search(e["id"])]
         found = sorted(wanted, key=_order)
         if found:
             target.models[api] = found[0]["id"]
-        elif api == "embeddings":
-            target.models[api] = "text-embedding-3-small"
-        else:
+        elif api != "embeddings":
             raise Unreachable(
                 f"GET /v1/models at {target.origin} names no model that can chat; say one with --model NAME"
             )
@@ -113,6 +112,10 @@ class Missing:
 
 def offered(target: Target, api: str) -> Missing | None:
     """What keeps the API from being checked; None if nothing does."""
+    if api not in target.models:
+        return Missing(
+            why=f"GET /v1/models names no model for it; say one with --model {api}=NAME", absent=True
+        )
     try:
         reply = target.ask(api, target.plain(api))
         if api == "chat" and reply.status == 400 and "max_completion_tokens" in message_of(reply):

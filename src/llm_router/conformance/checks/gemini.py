@@ -10,6 +10,7 @@ from llm_router.conformance.case import Case, Suite
 from llm_router.conformance.checks.basics import refused
 from llm_router.conformance.checks.chat_content import EMOJI, picture
 from llm_router.conformance.checks.chat_tools import NAME, PARAMETERS
+from llm_router.conformance.checks.messages import NEAR_TOKENS
 from llm_router.conformance.transport import Reply
 
 FINISHES = (
@@ -353,7 +354,7 @@ def tokens(case: Case) -> None:
 @counting("near", "the count is near what is charged", "Clients plan their context by it.", should=True)
 def near(case: Case) -> None:
     counted, charged = _tokens(case), usage_of(case, ask(case).json)["promptTokenCount"]
-    case.expect(abs(counted - charged) <= max(20, charged // 2), f"about {charged}", counted)
+    case.expect(abs(counted - charged) <= max(NEAR_TOKENS, charged // 2), f"about {charged}", counted)
 
 
 @counting("grows", "the count grows with the prompt", "Clients plan their context by it.")
