@@ -172,6 +172,7 @@ _KNOWN = {
     "enable_thinking": "is told to think by `enable_thinking`, and how much by `thinking_budget`",
     "reasoning": "is told to think by the object `reasoning`",
     "cache_control": "takes Anthropic's `cache_control` on content",
+    "document_url": "takes documents as `document_url`",
     "caches": "caches every prompt's known beginning by itself",
 }
 

@@ -937,3 +937,16 @@ def test_the_url_of_an_operation(base: str, url: str) -> None:
 def test_headers() -> None:
     assert DIALECT.upstream_headers(True) == (("accept", "text/event-stream"),)
     assert DIALECT.upstream_headers(False) == (("accept", "application/json"),)
+
+
+def test_documents_in_mistrals_form() -> None:
+    part = chat.Media(form="file", data="JVBERi0=", media_type="application/pdf", filename="a.pdf")
+    body, losses = _encode(_request(part), knows=("document_url",))
+    assert body["messages"][0]["content"] == [
+        {
+            "type": "document_url",
+            "document_url": "data:application/pdf;base64,JVBERi0=",
+            "document_name": "a.pdf",
+        }
+    ]
+    assert losses == []

@@ -74,11 +74,11 @@ AuthScheme = Literal["bearer", "header", "query", "sigv4", "google", "none"]
 
 Knowledge = Literal[
     "developer", "functions", "signatures", "routing",
-    "thinking", "enable_thinking", "reasoning", "cache_control", "caches",
+    "thinking", "enable_thinking", "reasoning", "cache_control", "caches", "document_url",
 ]  # fmt: skip
 """What a provider knows beyond what all know: the role ``developer``; the legacy ``functions`` style;
 Gemini's ``signatures`` in OpenAI's form; the members about ``routing`` that routers share; how much to think by ``thinking``, ``enable_thinking``
-or the object ``reasoning`` (``openai_chat/thinking.py``); Anthropic's ``cache_control`` on content. One
+or the object ``reasoning`` (``openai_chat/thinking.py``); Anthropic's ``cache_control`` on content; documents as ``document_url``, not as files. One
 that ``caches`` looks for the longest known prefix of every prompt, unasked."""
 
 

@@ -152,6 +152,9 @@ class Writer:
             if part.origin != NAME:
                 raise UnsupportedContent("This file is stored at another provider: send its data.")
             return {"type": "file", "file": {"file_id": part.file_id}}
+        if "document_url" in self._target.knows:
+            name = {} if part.filename is None else {"document_name": part.filename}
+            return {"type": "document_url", "document_url": self._url(part, "file"), **name}
         return {
             "type": "file",
             "file": {"filename": part.filename or "document.pdf", "file_data": self._url(part, "file")},
