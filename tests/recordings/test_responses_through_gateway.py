@@ -7,23 +7,30 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import client_responses
 import pytest
 from judge import compare, expectation, is_native
-from kit import Recording, recording_of
-from test_chat_through_gateway import RECORDINGS, recordings
-from test_chat_through_gateway import gateway as gateway  # the fixtures
-from test_chat_through_gateway import replay as replay
+from kit import FOLDER, Recording, load
+from serving import gateway_for, replaying
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not RECORDINGS.is_dir(), reason="the recordings are not beside the project"),
+    pytest.mark.skipif(not FOLDER.is_dir(), reason="the recordings are not beside the project"),
 ]
 ELSEWHERE = ("previous_response_id", "conversation", "prompt", "background")
 """Members of recorded requests that name what only the recording's own account had."""
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]]:
+    """(port, key) of a gateway with one provider and one model for each recording."""
+    rows = [(recording.id, recording.dialect) for recording in load("dev")]
+    with replaying() as replay, gateway_for(rows, replay, tmp_path_factory.mktemp("gateway")) as found:
+        yield found
 
 
 def request_of(recording: Recording) -> dict[str, Any]:
@@ -31,8 +38,7 @@ def request_of(recording: Recording) -> dict[str, Any]:
     recorded = (recording.raw.get("request") or {}).get("body")
     if recording.api == "responses" and isinstance(recorded, dict) and recorded.get("input"):
         body = {name: value for name, value in recorded.items() if name not in ELSEWHERE}
-    stream = "stream" in recording.raw["tags"]
-    return {**body, "model": recording.id, "stream": stream, "store": True}
+    return {**body, "model": recording.id, "stream": recording.stream, "store": True}
 
 
 def ask(gateway: tuple[int, str], method: str, path: str, body: object = None) -> tuple[int, bytes]:
@@ -88,7 +94,7 @@ def _last(data: bytes) -> Any:
 
 @pytest.mark.parametrize("way", ["kept", "background"])
 def test_every_recording_reaches_a_strict_responses_client(gateway: tuple[int, str], way: str) -> None:
-    kit = [recording_of(raw) for raw in recordings()]
+    kit = load("dev")
 
     def one(recording: Recording) -> tuple[str, list[str]]:
         try:
