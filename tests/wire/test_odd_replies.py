@@ -14,6 +14,7 @@ from llm_router.wire.dialect import Bill, ReplyContext
 from llm_router.wire.dialects.anthropic_messages import DIALECT as ANTHROPIC
 from llm_router.wire.dialects.bedrock_converse import DIALECT as BEDROCK
 from llm_router.wire.dialects.cohere_chat import DIALECT as COHERE
+from llm_router.wire.dialects.gemini_generate import DIALECT as GEMINI
 from llm_router.wire.dialects.openai_chat import DIALECT as CHAT
 from llm_router.wire.dialects.openai_responses import DIALECT as RESPONSES
 from llm_router.wire.fold import fold, unfold
@@ -99,6 +100,12 @@ def test_a_stop_sequence_is_told_with_its_reason_alone() -> None:
         body, _ = ANTHROPIC.encode_reply(events.Reply(choices=(choice,)), CONTEXT, BILL)
         said = json.loads(body)
         assert (said["stop_reason"], said["stop_sequence"]) == wanted
+
+
+@pytest.mark.parametrize("reason", ["1e400", "-1e400", "1e300"])
+def test_a_finish_reason_beyond_all_numbers_is_no_crash(reason: str) -> None:
+    data = b'{"candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": %b}]}' % reason.encode()
+    assert GEMINI.decode_reply(data).choices[0].finish == "stop"
 
 
 def test_a_responses_event_may_be_named_by_its_frame_alone() -> None:

@@ -20,6 +20,7 @@ from llm_router.wire.dialects.anthropic_messages.facts import JSON_TOOL, NAME, f
 from llm_router.wire.dialects.anthropic_messages.reply import KNOWN
 from llm_router.wire.dialects.anthropic_messages.usage import UsageReader
 from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
+from llm_router.wire.halves import HalfCharacters
 from llm_router.wire.verbatim import dump, members, value
 
 BROKEN_MAX = 1
@@ -51,6 +52,7 @@ class Decoder:
 
     def __init__(self) -> None:
         self._reader = SSEReader()
+        self._halves = HalfCharacters()
         self._blocks: dict[int, _Block] = {}
         self._parts = 0
         self.broken = 0
@@ -91,7 +93,7 @@ class Decoder:
 
     def frame(self, frame: Frame) -> Events:
         """The events of one frame."""
-        if self.done or not (data := frame.data.strip()):
+        if self.done or not (data := self._halves.join(frame.data.strip())):
             return []
         if data == b"[DONE]":
             return self._end() if self._stopped else []

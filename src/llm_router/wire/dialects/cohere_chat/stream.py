@@ -16,6 +16,7 @@ from llm_router.wire.dialects.cohere_chat.parts import Events, PartsReader
 from llm_router.wire.dialects.cohere_chat.usage import read_usage
 from llm_router.wire.failures import Said, failure, looks_like_failure, malformed, said_of, truncated
 from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
+from llm_router.wire.halves import HalfCharacters
 from llm_router.wire.lenient import listing, load, mapping, text_of
 
 BROKEN_MAX = 1
@@ -27,6 +28,7 @@ class Decoder:
 
     def __init__(self) -> None:
         self._reader = SSEReader()
+        self._halves = HalfCharacters()
         self._parts = PartsReader()
         self._broken = 0
         self._closing = False  # half an event at the end is a cut, not an event that is no JSON
@@ -55,7 +57,7 @@ class Decoder:
         return [event for frame in frames for event in self._frame(frame)]
 
     def _frame(self, frame: Frame) -> Events:
-        data = frame.data.strip()
+        data = self._halves.join(frame.data.strip())
         if self._done or not data or data == b"[DONE]":
             return []
         body = load(data)

@@ -51,7 +51,7 @@ def finish_name(value: object) -> str | None:
     """The reason's name from a name or a number; None if the candidate has not finished."""
     if isinstance(value, bool):
         return None
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and abs(value) < 10**6:  # neither infinite nor NaN
         return NUMBERS.get(int(value), f"FINISH_REASON_{int(value)}") if value >= 1 else None
     if isinstance(value, str):
         name = value.strip().upper()

@@ -22,6 +22,7 @@ from llm_router.wire.dialects.gemini_generate.reply import add_opaque, finish_me
 from llm_router.wire.events import Event
 from llm_router.wire.framing.jsonarray import ElementTooLarge, JSONArrayReader, NotAnArray
 from llm_router.wire.framing.sse import EVENT_BYTES_MAX, EventTooLarge, SSEReader
+from llm_router.wire.halves import HalfCharacters
 from llm_router.wire.loss import Loss
 
 HEARTBEAT = b"\r\n"
@@ -118,6 +119,7 @@ class Decoder:
 
     def __init__(self) -> None:
         self._messages = Messages()
+        self._halves = HalfCharacters()
         self._reader = ChunkReader()
 
     def feed(self, data: bytes) -> list[Event]:
@@ -127,7 +129,7 @@ class Decoder:
             messages = self._messages.feed(data)
         except BROKEN as error:
             return [self._reader.fail(f"The provider's stream cannot be read: {error}.")]
-        return [event for message in messages for event in self._reader.take(message)]
+        return [event for message in messages for event in self._reader.take(self._halves.join(message))]
 
     def close(self) -> list[Event]:
         if self._reader.failed:

@@ -18,6 +18,7 @@ from llm_router.wire.dialects.openai_chat.lenient import encode, load_object
 from llm_router.wire.dialects.openai_chat.mend import has_logprobs, has_substance, mend_fields
 from llm_router.wire.dialects.openai_chat.usage import NOTHING, Reading, read_usage
 from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
+from llm_router.wire.halves import HalfCharacters
 
 CHOICES_MAX = 128
 """OpenAI's own limit of n."""
@@ -73,6 +74,7 @@ class ChunkMender:
 
     def __init__(self, *, reply_id: str = "", model: str = "", created_s: int = 0) -> None:
         self._reader = SSEReader()
+        self._halves = HalfCharacters()
         self.head = StreamHead(reply_id, model, created_s)
         self._choices: dict[int, _Choice] = {}
         self.usage: dict[str, Any] | None = None
@@ -139,10 +141,7 @@ class ChunkMender:
     # -- one frame ---------------------------------------------------------------------------------
 
     def _frame(self, frame: Frame, out: list[Chunk], *, last: bool = False) -> None:
-        if self.done or self.error:
-            return
-        data = frame.data.strip() if frame.data[-1:].isspace() else frame.data
-        if not data:
+        if self.done or self.error or not (data := self._halves.join(frame.data.strip())):
             return
         if data.startswith(b"[DONE]"):
             if self._choices:

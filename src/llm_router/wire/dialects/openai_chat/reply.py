@@ -109,13 +109,14 @@ def _choice(choice: dict[str, Any], seed: str, number: int) -> Choice:
     word = choice["finish_reason"]
     native = choice.get("native_finish_reason")
     logprobs = choice.get("logprobs")
-    items = logprobs.get("content") if isinstance(logprobs, dict) else None
+    listed = logprobs.get("content") if isinstance(logprobs, dict) else None
+    items = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
     return Choice(
         index=choice["index"],
         parts=tuple(message_parts(choice["message"], seed, first=number * 1000)),
         finish=finish_of(word),
         native_finish=native if isinstance(native, str) else word,
-        logprobs=Raw(encode(items)) if isinstance(items, list) and items else None,
+        logprobs=Raw(encode(items)) if items else None,
     )
 
 

@@ -27,6 +27,7 @@ from llm_router.wire.dialects.openai_responses.words import (
 )
 from llm_router.wire.events import Ended, Failed, Finished, LogProbs, Started, UsageSeen
 from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
+from llm_router.wire.halves import HalfCharacters
 from llm_router.wire.verbatim import dump
 
 BROKEN_MAX: Final = 1
@@ -43,6 +44,7 @@ class ResponsesStreamDecoder:
 
     def __init__(self) -> None:
         self._reader = SSEReader()
+        self._halves = HalfCharacters()
         self._items: dict[int, Item] = {}
         self._indexes: dict[str, int] = {}  # by item id
         self._started = False
@@ -78,7 +80,7 @@ class ResponsesStreamDecoder:
 
     def frame(self, frame: Frame) -> Events:
         """The events of one frame."""
-        data = frame.data.strip()
+        data = self._halves.join(frame.data.strip())
         if not data or data == b"[DONE]":
             return []
         body = load_object(data)
