@@ -28,6 +28,10 @@ def _pip(name: str, script: str, *packages: str, heavy: bool = False) -> Environ
     return Environment(name=name, kind="pip", packages=packages, script=f"python/{script}", heavy=heavy)
 
 
+def _npm(name: str, script: str, *packages: str) -> Environment:
+    return Environment(name=name, kind="npm", packages=packages, script=script, heavy=True)
+
+
 ENVIRONMENTS = {
     environment.name: environment
     for environment in (
@@ -43,6 +47,18 @@ ENVIRONMENTS = {
         _pip("litellm", "litellm_sdk.py", "litellm", "mcp", "tenacity"),
         _pip("mistralai", "mistral_sdk.py", "mistralai"),
         _pip("llm", "llm_cli.py", "llm"),
+        _pip("aider", "aider_chat.py", "aider-chat", heavy=True),
+        _npm("openai-node", "node/openai.mjs", "openai", "zod"),
+        _npm("anthropic-node", "node/anthropic.mjs", "@anthropic-ai/sdk"),
+        _npm("google-node", "node/google.mjs", "@google/genai"),
+        _npm(
+            "ai-sdk", "node/ai_sdk.mjs", "ai", "zod",
+            "@ai-sdk/openai", "@ai-sdk/anthropic", "@ai-sdk/google", "@ai-sdk/openai-compatible",
+        ),
+        _npm("claude-code", "agents/claude_code.py", "@anthropic-ai/claude-code"),
+        _npm("codex", "agents/codex.py", "@openai/codex"),
+        _npm("gemini-cli", "agents/gemini_cli.py", "@google/gemini-cli"),
+        _npm("opencode", "agents/opencode.py", "opencode-ai"),
     )
 }  # fmt: skip
 

@@ -41,6 +41,12 @@ _CLOSINGS = (
 _FILLER = "Sentence {n} of a long simulated answer has nothing to say, and says it in order."
 
 
+def exact_words(prompt: Prompt) -> str | None:
+    """The words that the user wants to hear and no others; None if he does not say so."""
+    found = _EXACTLY.search(prompt.text[:READ_CHARS])
+    return None if found is None else next(g for g in found.groups() if g is not None).strip()
+
+
 def text_answer(prompt: Prompt, choice: int) -> str:
     """The text of one choice. It begins with the simulated model's name, whatever was asked."""
     label = f"[simulated {prompt.request.model}]"
@@ -89,10 +95,10 @@ def _body(prompt: Prompt) -> str:
     sentences: list[str] = []
     if prompt.results:
         sentences.extend(_result(r) for r in prompt.results[:8])
-    exactly = _EXACTLY.search(prompt.text[:READ_CHARS])
+    exactly = exact_words(prompt)
     found = first_sum(prompt.text[:READ_CHARS])
     if exactly is not None and not prompt.results:
-        return next(g for g in exactly.groups() if g is not None).strip()
+        return exactly
     if found is not None and not prompt.results:
         sentences.append(f"{found[0]} = {found[1]}.")
     elif (name := _name_asked(prompt)) is not None:

@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+from llm_router.sandbox.answer import exact_words
 from llm_router.sandbox.directives import CALLS_MAX, CallOrder
 from llm_router.sandbox.prompt import Prompt
 from llm_router.sandbox.schema import instance
@@ -47,7 +48,7 @@ def decide_calls(prompt: Prompt) -> tuple[Call, ...]:
     wanted = [order for order in orders if order.step == prompt.rounds]
     if prompt.results and not wanted and not forced:
         return ()
-    if not wanted and not orders:
+    if not wanted and not orders and exact_words(prompt) is None:
         wanted = _mentioned(prompt, list(tools.values()))
     if not wanted and forced:
         wanted = [CallOrder(name=next(iter(tools)))]

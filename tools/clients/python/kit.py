@@ -63,12 +63,12 @@ class Client:
 
     Args:
         name: as the row is called.
-        package: whose version is told.
+        package: whose version is told; "" where ``version`` is.
     """
 
-    def __init__(self, name: str, package: str) -> None:
+    def __init__(self, name: str, package: str = "", version: str = "") -> None:
         self.name = name
-        self.version = importlib.metadata.version(package)
+        self.version = version or importlib.metadata.version(package)
         self._checks: list[tuple[str, bool, Callable[..., Any]]] = []
 
     def each(self, check: Callable[[str], Any]) -> Callable[[str], Any]:
