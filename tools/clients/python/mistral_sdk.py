@@ -102,9 +102,4 @@ def unknown_model() -> str:
     return kit.raises(errors.SDKError, lambda: ask(kit.UNKNOWN, user("hi")), status=404)
 
 
-@row.once
-def embeddings() -> None:
-    assert len(client.embeddings.create(model=kit.EMBEDDING_MODEL, inputs=["one", "two"]).data) == 2
-
-
 kit.report(row)
