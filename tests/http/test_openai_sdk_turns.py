@@ -93,17 +93,27 @@ def test_signatures_survive_a_tool_loop(client: openai.OpenAI, model: str, strea
     assert raw.headers["x-llm-router-provider"] == ("anthropic" if model == CLAUDE else "google")
 
 
-def test_a_changed_signature_is_noticed(client: openai.OpenAI, sandbox: Gateway) -> None:
-    """The test above could not fail if this did not."""
+@pytest.mark.parametrize("known", [True, False], ids=["its own turn", "a turn it never made"])
+def test_a_changed_signature(client: openai.OpenAI, known: bool) -> None:
+    """Of a turn that it made the gateway puts the true one in its place. Of any other the provider sees
+    what was sent, and notices: so the test above can fail."""
     messages = user("What is the weather in Paris?")
     options: Any = {"model": CLAUDE, "tools": [WEATHER], "reasoning_effort": "low"}
     reply = client.chat.completions.create(messages=messages, **options)
     turn = reply.choices[0].message.model_dump(exclude_none=True)
     for detail in turn["reasoning_details"]:
         detail["signature"] = "A" + detail["signature"][1:]
-    messages += [turn, {"role": "tool", "tool_call_id": turn["tool_calls"][0]["id"], "content": "warm"}]
-    with pytest.raises(openai.BadRequestError, match="signature"):
-        client.chat.completions.create(messages=messages, **options)
+    call = turn["tool_calls"][0]
+    if not known:
+        call["id"] = "toolu_9Zk2LmQ8xWv4TbYs"
+        turn["content"] = "Let me see."
+    messages += [turn, {"role": "tool", "tool_call_id": call["id"], "content": "warm"}]
+    if known:
+        answer = client.chat.completions.create(messages=messages, **options)
+        assert "warm" in answer.choices[0].message.content
+    else:
+        with pytest.raises(openai.BadRequestError, match="signature"):
+            client.chat.completions.create(messages=messages, **options)
 
 
 @pytest.mark.parametrize("first", [CLAUDE, GEMINI])
