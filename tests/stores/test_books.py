@@ -31,12 +31,12 @@ def with_store(open_store, scenario):
 
 def test_hold_and_settle_move_the_balance(open_store):
     async def scenario(store):
-        assert store.available("acme") == 0
+        assert await store.balance("acme") == 0
         assert await store.credit("acme", 1000, "r1", "first", 1) == 1000
         assert await store.hold("e1", ACME, 300, "v1", 2) == 700
-        assert store.available("acme") == 700
+        assert await store.balance("acme") == 700
         assert (await store.settle(record("e1", 120))).remaining_pusd == 880
-        assert store.available("acme") == 880
+        assert await store.balance("acme") == 880
         assert await store.accounts() == [("acme", 880, 0)]
 
     with_store(open_store, scenario)
@@ -48,7 +48,7 @@ def test_hold_refuses_what_is_not_there_and_reserves_nothing(open_store):
         with pytest.raises(InsufficientCredits) as caught:
             await store.hold("e1", ACME, 2_000_000_000_000, "v1", 2)
         assert msgspec.json.encode(caught.value.details) == b'{"needed":2,"available":1.5}'
-        assert store.available("acme") == 1_500_000_000_000
+        assert await store.balance("acme") == 1_500_000_000_000
         with pytest.raises(InsufficientCredits):
             await store.hold("e2", Payer(account="stranger"), 1, "v1", 2)
         assert await store.hold("e3", ACME, 1_500_000_000_000, "v1", 2) == 0  # all of it is fine
@@ -85,7 +85,7 @@ def test_settling_at_the_same_moment_charges_once(open_store):
         assert {(each.charged_pusd, each.remaining_pusd) for each in left} == {(100, 900)}
         without_hold = await asyncio.gather(*(store.settle(record("e2", 50)) for _ in range(20)))
         assert {(each.charged_pusd, each.remaining_pusd) for each in without_hold} == {(50, 850)}
-        assert store.available("acme") == 850
+        assert await store.balance("acme") == 850
         assert len(await store.entries("acme", 100)) == 3
 
     with_store(open_store, scenario)
@@ -169,7 +169,7 @@ def test_credit_books_once_per_reference(open_store):
         for account, amount in (("acme", 999), ("other", 1000)):
             with pytest.raises(InvalidRequest, match="order-1"):
                 await store.credit(account, amount, "order-1", "", 3)
-        assert store.available("acme") == 1500
+        assert await store.balance("acme") == 1500
 
     with_store(open_store, scenario)
 
@@ -223,7 +223,7 @@ def test_a_thousand_holds_at_once_admit_exactly_what_is_covered(open_store, cove
         )
         assert sum(isinstance(result, int) for result in results) == covered
         assert sum(isinstance(result, InsufficientCredits) for result in results) == 1000 - covered
-        assert store.available("acme") == 99
+        assert await store.balance("acme") == 99
 
     with_store(open_store, scenario)
 
@@ -247,6 +247,6 @@ def test_small_charges_are_exact_in_the_sum(open_store):
             ids = [f"e{n}" for n in range(start, start + 100)]
             await asyncio.gather(*(store.hold(id_, ACME, 37_500, "v1", 2) for id_ in ids))
             await asyncio.gather(*(store.settle(record(id_, 37_501)) for id_ in ids))
-        assert store.available("acme") == 10**12 - 500 * 37_501
+        assert await store.balance("acme") == 10**12 - 500 * 37_501
 
     with_store(open_store, scenario)

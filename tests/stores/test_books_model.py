@@ -163,7 +163,7 @@ class Books(RuleBasedStateMachine):
     @invariant()
     def balances_agree(self):
         for account in ("a", "b"):
-            assert self.store.available(account) == self.available(account) >= 0
+            assert self.wait(self.store.balance(account)) == self.available(account) >= 0
         for account, posted, held in self.wait(self.store.accounts()):
             assert (posted, held) == (self.posted(account), self.held(account))
 

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from store_cases import ACME, FixedClock, Open, openers, record, run
@@ -16,6 +17,7 @@ from llm_router.adapters.sqlite.schema import StoreCorrupt, StoreTooOld
 from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.domain.budget import Budget, Payer, Scope, Window
 from llm_router.domain.errors import InsufficientCredits
+from llm_router.domain.money import MAX_PUSD
 
 NOW_MS = FixedClock().now_ms()
 HOUR_MS = 3_600_000
@@ -26,9 +28,11 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     return openers(tmp_path)[request.param]
 
 
-def affordable(store: SqliteStore, payer: Payer, now_ms: int) -> int:
+async def affordable(store: Any, payer: Payer, now_ms: int) -> int:
     """The largest hold that would be granted."""
-    return store._ledger.affordable(payer, now_ms)
+    with pytest.raises(InsufficientCredits) as caught:
+        await store.hold("too-much", payer, MAX_PUSD, "v1", now_ms)
+    return caught.value.available_pusd
 
 
 def budget(amount: int, window: Window = Window.DAY, **more: object) -> Budget:
@@ -50,14 +54,14 @@ def test_a_budget_is_hard_at_any_concurrency(opened: Open) -> None:
         outcomes = await asyncio.gather(*tries, return_exceptions=True)
         refused = [o for o in outcomes if isinstance(o, InsufficientCredits)]
         assert len(refused) == 193
-        assert affordable(store, ACME, NOW_MS) == 0
-        assert affordable(store, Payer(account="acme", key="key_2"), NOW_MS) == 10**9 - 700
-        (state,) = store.budgets("acme", NOW_MS)
+        assert await affordable(store, ACME, NOW_MS) == 0
+        assert await affordable(store, Payer(account="acme", key="key_2"), NOW_MS) == 10**9 - 700
+        (state,) = await store.budgets("acme", NOW_MS)
         assert (state.spent_pusd, state.held_pusd) == (0, 700)
-        assert store.budgets("stranger", NOW_MS) == []
+        assert await store.budgets("stranger", NOW_MS) == []
         assert await store.remove_budget("bud_day") == budget(700)
         assert await store.remove_budget("bud_day") is None
-        assert affordable(store, ACME, NOW_MS) == 10**9 - 700
+        assert await affordable(store, ACME, NOW_MS) == 10**9 - 700
         await store.close()
 
     run(main())
@@ -79,18 +83,18 @@ def test_what_is_spent_is_kept_over_a_restart(tmp_path: Path) -> None:
         await store.hold("e1", session, 300, "v1", NOW_MS)
         await store.settle(record("e1", 120, created_ms=NOW_MS, session="s1"))
         await store.hold("lost", session, 300, "v1", NOW_MS)
-        before = [(s.budget.id, s.session, s.spent_pusd) for s in store.budgets("acme", NOW_MS)]
+        before = [(s.budget.id, s.session, s.spent_pusd) for s in await store.budgets("acme", NOW_MS)]
         store = await reopened(store)
-        after = store.budgets("acme", NOW_MS)
+        after = await store.budgets("acme", NOW_MS)
         assert [(s.budget.id, s.session, s.spent_pusd) for s in after] == before
         assert {s.spent_pusd for s in after} == {120}
         assert {s.held_pusd for s in after} == {0}  # the hold of a dead process is void
         await store.set_budget(budget(130, Window.DAY), NOW_MS)
         store = await reopened(store)
-        assert affordable(store, ACME, NOW_MS) == 10
+        assert await affordable(store, ACME, NOW_MS) == 10
         await store.remove_budget("bud_day")
         store = await reopened(store)
-        assert affordable(store, ACME, NOW_MS) == 880
+        assert await affordable(store, ACME, NOW_MS) == 880
         await store.close()
 
     run(main())
@@ -126,7 +130,7 @@ def test_a_new_budget_knows_what_was_spent_before(
         await asyncio.sleep(0)  # it is on its way: what is settled from now on must count once
         await store.settle(record("e1", 1, created_ms=NOW_MS, team="red"))
         await made
-        (state,) = store.budgets("acme", NOW_MS)
+        (state,) = await store.budgets("acme", NOW_MS)
         assert state.spent_pusd == spent
         await store.close()
         with closing(sqlite3.connect(tmp_path / "books.db")) as connection:

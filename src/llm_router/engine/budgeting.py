@@ -63,13 +63,13 @@ async def set_budget(arguments: SetBudget, context: Context) -> Result:
         time_zone=arguments.time_zone,
         created_ms=now_ms,
     )
-    spends = context.books.budgets(wanted.account, now_ms)
+    spends = await context.books.budgets(wanted.account, now_ms)
     budget = next((_renewed(s.budget, wanted) for s in spends if _place(s.budget) == _place(wanted)), wanted)
     try:
         await context.books.set_budget(budget, now_ms)
     except ValueError as error:
         raise InvalidRequest(str(error)) from None
-    found = [s for s in context.books.budgets(budget.account, now_ms) if s.budget.id == budget.id]
+    found = [s for s in await context.books.budgets(budget.account, now_ms) if s.budget.id == budget.id]
     return _describe(budget, found)
 
 
@@ -77,7 +77,7 @@ async def list_budgets(arguments: ListBudgets, context: Context) -> Result:
     """The budgets of an account, with what is spent and held of each in its present window."""
     account = account_name(arguments.account)
     spends: dict[str, list[Spend]] = {}
-    for spend in context.books.budgets(account, context.clock.now_ms()):
+    for spend in await context.books.budgets(account, context.clock.now_ms()):
         spends.setdefault(spend.budget.id, []).append(spend)
     return {"account": account, "budgets": [_describe(found[0].budget, found) for found in spends.values()]}
 

@@ -34,7 +34,7 @@ class OperatorBooks(Books, Protocol):
         """Whether a grant or adjustment was booked under that reference."""
         ...
 
-    def budgets(self, account: str, now_ms: int) -> list[Spend]:
+    async def budgets(self, account: str, now_ms: int) -> list[Spend]:
         """How the budgets of an account stand, in the order in which they were made."""
         ...
 

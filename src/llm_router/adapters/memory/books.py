@@ -87,7 +87,7 @@ class MemoryBooks:
             record = self._records.get(self._replies.get(id_, ""))
         return None if record is None or record.account != account else record
 
-    def budgets(self, account: str, now_ms: int) -> list[Spend]:
+    async def budgets(self, account: str, now_ms: int) -> list[Spend]:
         """How the budgets of an account stand, in the order in which they were made."""
         budgets = self._ledger.budgets
         own = sorted((b for b in budgets.all() if b.account == account), key=lambda b: (b.created_ms, b.id))

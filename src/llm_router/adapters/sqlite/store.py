@@ -261,7 +261,7 @@ class SqliteStore:
 
     # Budgets
 
-    def budgets(self, account: str, now_ms: int) -> list[Spend]:
+    async def budgets(self, account: str, now_ms: int) -> list[Spend]:
         """How the budgets of an account stand, in the order in which they were made."""
         budgets = self._ledger.budgets
         own = sorted((b for b in budgets.all() if b.account == account), key=lambda b: (b.created_ms, b.id))
