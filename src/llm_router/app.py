@@ -116,7 +116,7 @@ def build_state(settings: Settings, data: CatalogData, overlay: Overlay, today: 
         deadlines=settings.timeouts,
         default_limits=settings.limits,
         hold_output_tokens=settings.credits.hold_output_tokens,
-        charge_on_error=settings.credits.charge_on_error,
+        settlement=settings.settlement,
         heartbeat_s=settings.server.heartbeat_s,
         fetch_media=settings.fetch.enabled,
     )

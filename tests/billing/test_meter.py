@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_router.billing.meter import End, meter
+from llm_router.billing.policy import Bounds, SettlementPolicy
 from llm_router.domain.money import MAX_PUSD
 from llm_router.domain.price import MAX_RATE_PUSD, Price, Rates, cost_lines
 from llm_router.domain.usage import MAX_COUNT, NO_USAGE, Provenance, Usage
@@ -47,7 +49,7 @@ def test_missing_usage_is_counted_from_what_was_delivered():
 @pytest.mark.parametrize("end", End)
 @pytest.mark.parametrize("usage", [None, Usage(input_tokens=5000), Usage()])
 def test_an_empty_answer_is_free_however_it_ended(end, usage):
-    result = charge(end, usage, charge_on_error="delivered")
+    result = charge(end, usage, policy=SettlementPolicy(cut="delivered"))
     assert result.cost_pusd == 0
     assert result.lines == ()
 
@@ -57,9 +59,9 @@ def test_output_that_is_not_text_is_not_empty():
         assert charge(End.DELIVERED, usage).cost_pusd > 0
 
 
-@pytest.mark.parametrize("on_error", ["none", "delivered"])
-def test_a_failure_before_content_is_free(on_error):
-    result = charge(End.FAILED, USAGE, charge_on_error=on_error)
+@pytest.mark.parametrize("cut", ["free", "reported", "delivered"])
+def test_a_failure_before_content_is_free(cut):
+    result = charge(End.FAILED, USAGE, policy=SettlementPolicy(cut=cut))
     assert (result.cost_pusd, result.lines) == (0, ())
     assert result.usage == USAGE  # kept for the operator
     assert result.flags == ("usage_not_charged",)
@@ -69,8 +71,78 @@ def test_a_failure_before_content_is_free(on_error):
 def test_a_cut_answer_is_free_unless_the_operator_charges_for_delivered_parts():
     assert charge(End.CUT, USAGE, output_chars=50).cost_pusd == 0
     assert charge(End.CUT, None, output_chars=50).cost_pusd == 0
-    assert charge(End.CUT, None, output_chars=50, charge_on_error="delivered").cost_pusd == 0
-    assert charge(End.CUT, USAGE, output_chars=50, charge_on_error="delivered").cost_pusd == EXACT
+    reported, delivered = SettlementPolicy(cut="reported"), SettlementPolicy(cut="delivered")
+    assert charge(End.CUT, None, output_chars=50, policy=reported).cost_pusd == 0
+    assert charge(End.CUT, USAGE, output_chars=28, policy=reported).cost_pusd == EXACT
+    assert charge(End.CUT, USAGE, output_chars=28, policy=delivered).cost_pusd == EXACT
+    counted = charge(End.CUT, None, output_chars=50, policy=delivered)
+    assert counted.cost_pusd == 30 * 10 + 13 * 100 + 3
+    assert counted.flags == ("usage_estimated",)
+
+
+def test_the_usage_of_a_cut_streams_beginning_is_not_taken_for_the_whole():
+    provisional = Usage(input_tokens=20, output_tokens=1)
+    result = charge(End.CUT, provisional, output_chars=400, policy=SettlementPolicy(cut="reported"))
+    assert (result.usage.input_tokens, result.usage.output_tokens) == (20, 100)
+    assert result.flags == ("usage_provisional", "usage_estimated")
+
+
+@pytest.mark.parametrize(
+    ("policy", "case", "cost"),
+    [
+        ({"failed": "reported"}, {"end": End.FAILED, "usage": USAGE}, EXACT),
+        ({"failed": "reported"}, {"end": End.FAILED}, 0),
+        ({"gone_before": "input"}, {"end": End.CLIENT_GONE}, 30 * 10 + 3),
+        ({"gone": "free"}, {"end": End.CLIENT_GONE, "output_chars": 40}, 0),
+        ({"no_usage": "free"}, {"end": End.DELIVERED, "output_chars": 40}, 0),
+        ({"zero": "counted"}, {"end": End.DELIVERED, "usage": Usage(), "output_chars": 40}, 30 * 10 + 1003),
+        ({"empty": "reported"}, {"end": End.DELIVERED, "usage": Usage(input_tokens=9)}, 9 * 10 + 3),
+        ({"empty": "reported"}, {"end": End.DELIVERED}, 0),
+    ],
+)
+def test_every_line_of_the_table_can_be_changed(policy, case, cost):
+    assert charge(**case, policy=SettlementPolicy(**policy)).cost_pusd == cost
+    assert charge(**case).cost_pusd != cost or cost == 0  # the default is another one
+
+
+BOUNDS = Bounds(input_tokens=1_100, output_tokens=100, output_tokens_max=4_000)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        Usage(input_tokens=12_201, output_tokens=5),
+        Usage(input_tokens=5, cache_read_tokens=12_200, output_tokens=5),
+        Usage(input_tokens=20, output_tokens=1_225),
+        Usage(input_tokens=20, output_tokens=5, reasoning_tokens=18_000),
+    ],
+)
+def test_usage_that_contradicts_the_request_is_charged_by_our_own_count(usage):
+    result = charge(End.DELIVERED, usage, output_chars=8, bounds=BOUNDS)
+    assert result.flags == ("usage_absurd", "usage_estimated")
+    assert result.cost_pusd == 30 * 10 + 2 * 100 + 3
+    free = charge(End.DELIVERED, usage, output_chars=8, bounds=BOUNDS, policy=SettlementPolicy(absurd="free"))
+    assert (free.cost_pusd, free.flags) == (0, ("usage_absurd",))
+
+
+@pytest.mark.parametrize(
+    ("usage", "fields"),
+    [
+        (Usage(input_tokens=12_200, output_tokens=5), {}),
+        (Usage(input_tokens=300_000, output_tokens=5, web_searches=2), {}),
+        (
+            Usage(input_tokens=300_000, output_tokens=5),
+            {"bounds": msgspec.structs.replace(BOUNDS, tools=True)},
+        ),
+        (Usage(input_tokens=20, output_tokens=1_224), {}),
+        (Usage(input_tokens=20, output_tokens=3_000), {"output_chars": 12_000}),  # the text bears it out
+        (Usage(input_tokens=20, output_tokens=3_000), {"produced": True}),
+        (Usage(input_tokens=20, reasoning_tokens=9_000), {}),  # limits leave hidden thinking out for some
+    ],
+)
+def test_usage_that_is_merely_large_is_believed(usage, fields):
+    result = charge(End.DELIVERED, usage, **{"output_chars": 8, "bounds": BOUNDS, **fields})
+    assert (result.usage, result.flags) == (usage, ())
 
 
 def test_a_client_that_leaves_pays_for_what_it_saw():
@@ -132,13 +204,17 @@ USAGES = st.none() | st.builds(
 CHARS = st.integers(0, 10**6)
 
 
-@given(
-    st.sampled_from(End), USAGES, CHARS, CHARS, st.integers(0, 10**6), st.sampled_from(["none", "delivered"])
-)
+POLICIES = st.from_type(SettlementPolicy)
+BOUNDARIES = st.none() | st.builds(Bounds, input_tokens=COUNT, output_tokens=st.none() | COUNT)
+
+
+@given(st.sampled_from(End), USAGES, CHARS, CHARS, st.integers(0, 10**6), POLICIES, BOUNDARIES)
 def test_every_charge_is_the_price_of_its_usage_or_nothing(
-    end, usage, out, thought, input_estimate, on_error
+    end, usage, out, thought, input_estimate, policy, bounds
 ):
-    result = charge(end, usage, out, thought, input_tokens_estimate=input_estimate, charge_on_error=on_error)
+    result = charge(
+        end, usage, out, thought, input_tokens_estimate=input_estimate, policy=policy, bounds=bounds
+    )
     assert 0 <= result.cost_pusd <= MAX_PUSD
     assert type(result.cost_pusd) is int
     assert result.cost_pusd == sum(line.amount_pusd for line in result.lines)

@@ -18,6 +18,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[server]": tables.ServerTable,
     "[timeouts]": tables.TimeoutsTable,
     "[credits]": tables.CreditsTable,
+    "[settlement]": tables.SettlementTable,
     "[limits]": tables.LimitsTable,
     "[fetch]": tables.FetchTable,
     "[responses]": tables.ResponsesTable,

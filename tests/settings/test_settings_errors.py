@@ -34,6 +34,14 @@ ACME = '[providers.acme]\nbase_url = "https://acme.test/v1"\nkey_required = fals
         ('[credits]\nstarting = "1e3"', "credits.starting: expected a number, found text"),
         ("[credits]\nstarting = -1", "credits.starting: must be 0 or more, found -1"),
         (
+            '[settlement]\ncut = "delivred"',
+            'settlement.cut: must be one of "delivered", "free", "reported"; did you mean "delivered"?',
+        ),
+        (
+            '[credits]\ncharge_on_error = "none"\n[settlement]\ncut = "reported"',
+            "credits.charge_on_error: is the older name of settlement.cut; leave it out",
+        ),
+        (
             '[credits]\ncharge_on_error = "deliverd"',
             'credits.charge_on_error: must be one of "delivered", "none"; did you mean "delivered"?',
         ),

@@ -105,7 +105,9 @@ def booked(record: ExchangeRecord, settlement: Settlement) -> ExchangeRecord:
     if settlement.absorbed_pusd == 0:
         return record
     return msgspec.structs.replace(
-        record, cost_pusd=settlement.charged_pusd, absorbed_pusd=settlement.absorbed_pusd
+        record,
+        cost_pusd=settlement.charged_pusd,
+        absorbed_pusd=record.absorbed_pusd + settlement.absorbed_pusd,
     )
 
 

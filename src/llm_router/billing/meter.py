@@ -1,16 +1,17 @@
 """What an exchange is charged: the settlement table.
 
-    how it ended                                          charged
-    ----------------------------------------------------  ------------------------------------------
-    delivered, the provider reported usage (0 included)   exactly that usage
-    delivered, no usage                                   what was counted; marked as estimated
-    delivered, but empty                                  nothing
-    failed before any content                             nothing
-    cut after content                                     nothing, unless the operator charges for
-                                                          delivered parts and usage was reported
-    the client left after content                         the usage if it is whole, else the input's
-                                                          estimate and what was delivered; estimated
-    the client left before content                        nothing
+    how it ended                                          charged by default          policy
+    ----------------------------------------------------  --------------------------  -----------
+    delivered, the provider reported usage (0 included)   exactly that usage          zero
+    delivered, no usage                                   what was counted; estimated no_usage
+    delivered, the usage cannot be true                   what was counted; estimated absurd
+    delivered, but empty                                  nothing                     empty
+    failed before any content                             nothing                     failed
+    cut after content                                     nothing                     cut
+    the client left after content                         the usage if it is whole,   gone
+                                                          else the input's estimate
+                                                          and what was delivered
+    the client left before content                        nothing                     gone_before
 
 A drained stream (the client left, the upstream was read to its end) is ``DELIVERED``.
 """
@@ -22,6 +23,7 @@ from enum import StrEnum
 
 import msgspec
 
+from llm_router.billing.policy import Bounds, SettlementPolicy, unbelievable
 from llm_router.billing.tokens import tokens_of_chars
 from llm_router.domain.money import MAX_PUSD
 from llm_router.domain.price import CostLine, Price, cost_lines
@@ -31,7 +33,7 @@ FLAG_ESTIMATED = "usage_estimated"  # charged by our own count
 FLAG_PROVISIONAL = "usage_provisional"  # the provider's count was that of the stream's beginning
 FLAG_EMPTY = "empty_not_charged"  # nothing was produced, so nothing is charged
 FLAG_NOT_CHARGED = "usage_not_charged"  # the provider counts something that the customer is spared
-FLAG_ABSURD = "usage_absurd"  # the counts come to more than an account can hold
+FLAG_ABSURD = "usage_absurd"  # the counts cannot be true
 FLAG_UNPRICED = "unpriced_usage"  # another model took part whose price is unknown: ":MODEL" follows
 
 
@@ -45,12 +47,19 @@ class End(StrEnum):
 
 
 class Metered(msgspec.Struct, frozen=True, kw_only=True):
-    """The charge. ``cost_pusd`` is the sum of the lines; the usage is what the client is told."""
+    """The charge. ``cost_pusd`` is the sum of the lines; the usage is what the client is told.
+
+    ``others``: the prices of other models that took part, by upstream model.
+    """
 
     usage: Usage
     lines: tuple[CostLine, ...]
     cost_pusd: int
     flags: tuple[str, ...]
+    others: tuple[tuple[str, Price], ...] = ()
+
+
+DEFAULT_POLICY = SettlementPolicy()
 
 
 def meter(
@@ -62,7 +71,8 @@ def meter(
     input_tokens_estimate: int,
     price: Price,
     price_of: Callable[[str], Price | None],
-    charge_on_error: str = "none",
+    policy: SettlementPolicy = DEFAULT_POLICY,
+    bounds: Bounds | None = None,
     produced: bool = False,
 ) -> Metered:
     """Charge an exchange that ended so.
@@ -73,35 +83,71 @@ def meter(
         input_tokens_estimate: the expected (not the upper) count of the request's tokens.
         price: the one that the hold pinned.
         price_of: prices of other upstream models that consumed tokens inside this exchange.
-        charge_on_error: "none", or "delivered" to charge for reported usage of a cut answer.
+        bounds: what a true usage cannot exceed; None bounds nothing.
         produced: the answer holds something that is not counted in characters or output tokens.
     """
-    if end is End.FAILED or (end is End.CUT and (charge_on_error != "delivered" or usage is None)):
-        return _free(usage, FLAG_NOT_CHARGED if _consumed(usage) else None)
-    if not (produced or _produced(end, usage, output_chars + reasoning_chars)):
-        return _free(usage, FLAG_EMPTY)
     counted = _counted(output_chars, reasoning_chars, input_tokens_estimate)
+    flags: tuple[str, ...] = ()
+    if usage is not None and _absurd(usage, bounds, counted, produced, price, price_of):
+        usage, flags = None, (FLAG_ABSURD,)
+    basis = _basis(end, usage, counted, policy, produced, bool(flags))
+    if isinstance(basis, str):
+        return _free(usage, (*flags, *((basis,) if basis else ())))
+    chosen, why = basis
+    return _charge(chosen, price, price_of, (*flags, *why))
+
+
+def _basis(
+    end: End, usage: Usage | None, counted: Usage, policy: SettlementPolicy, produced: bool, absurd: bool
+) -> tuple[Usage, tuple[str, ...]] | str:
+    """The usage to charge, with its flags; or the flag (or none: "") of what is free."""
+    spared = FLAG_NOT_CHARGED if _consumed(usage) else ""
+    whole = end is End.DELIVERED
+    if end is End.FAILED:
+        return (usage, ()) if usage is not None and spared and policy.failed == "reported" else spared
+    if end is End.CUT and (policy.cut == "free" or (usage is None and policy.cut == "reported")):
+        return spared
+    if not (produced or _produced(end, usage, counted.completion_tokens)):
+        if end is End.CLIENT_GONE and policy.gone_before == "input":
+            return counted, (FLAG_ESTIMATED,)
+        return (usage, ()) if whole and usage is not None and policy.empty == "reported" else FLAG_EMPTY
+    if end is End.CLIENT_GONE and policy.gone == "free":
+        return spared
     if usage is None:
-        return _charge(counted, price, price_of, (FLAG_ESTIMATED,))
-    if end is End.CLIENT_GONE and 2 * usage.completion_tokens < counted.completion_tokens:
-        return _charge(_completed(usage, counted), price, price_of, (FLAG_PROVISIONAL, FLAG_ESTIMATED))
-    metered = _charge(usage, price, price_of, ())
-    if metered.cost_pusd > MAX_PUSD:  # cannot be true, so it counts as not reported
-        return _charge(counted, price, price_of, (FLAG_ABSURD, FLAG_ESTIMATED))
-    return metered
+        free = whole and (policy.absurd if absurd else policy.no_usage) == "free"
+        return "" if free else (counted, (FLAG_ESTIMATED,))
+    if whole and policy.zero == "counted" and not _consumed(usage):
+        return counted, (FLAG_ESTIMATED,)
+    if not whole and 2 * usage.completion_tokens < counted.completion_tokens:
+        return _completed(usage, counted), (FLAG_PROVISIONAL, FLAG_ESTIMATED)
+    return usage, ()
+
+
+def _absurd(
+    usage: Usage,
+    bounds: Bounds | None,
+    counted: Usage,
+    produced: bool,
+    price: Price,
+    price_of: Callable[[str], Price | None],
+) -> bool:
+    """Whether the counts cannot be true, so that they count as not reported."""
+    if bounds is not None and unbelievable(usage, bounds, counted.output_tokens, produced):
+        return True
+    return _charge(usage, price, price_of, ()).cost_pusd > MAX_PUSD
 
 
 def _consumed(usage: Usage | None) -> bool:
     return usage is not None and (usage.total_tokens > 0 or bool(usage.others))
 
 
-def _produced(end: End, usage: Usage | None, chars: int) -> bool:
+def _produced(end: End, usage: Usage | None, counted_tokens: int) -> bool:
     """Whether there is anything to charge for.
 
     When the client left, only what it saw counts: the first usage of a stream claims a token or
     two of output before there is any.
     """
-    if chars > 0:
+    if counted_tokens > 0:
         return True
     if usage is None:
         return False
@@ -129,32 +175,39 @@ def _completed(usage: Usage, counted: Usage) -> Usage:
     )
 
 
-def _free(usage: Usage | None, flag: str | None) -> Metered:
-    return Metered(
-        usage=NO_USAGE if usage is None else usage,
-        lines=(),
-        cost_pusd=0,
-        flags=() if flag is None else (flag,),
-    )
+def _free(usage: Usage | None, flags: tuple[str, ...]) -> Metered:
+    return Metered(usage=NO_USAGE if usage is None else usage, lines=(), cost_pusd=0, flags=flags)
 
 
-def _charge(
-    usage: Usage, price: Price, price_of: Callable[[str], Price | None], flags: tuple[str, ...]
-) -> Metered:
-    lines = list(cost_lines(price, usage))
+def rate(
+    usage: Usage, price: Price, price_of: Callable[[str], Price | None]
+) -> tuple[tuple[CostLine, ...], tuple[tuple[str, Price], ...], tuple[str, ...]]:
+    """The lines of a usage, the prices of the other models in it, and those that have none."""
+    if not usage.others:
+        return cost_lines(price, usage), (), ()
+    lines, others, unpriced = list(cost_lines(price, usage)), [], []
     for model, part in usage.others:
         other = price_of(model)
         if other is None:
-            flags += (f"{FLAG_UNPRICED}:{model}",)
+            unpriced.append(model)
             continue
+        others.append((model, other))
         lines += (
             msgspec.structs.replace(line, bucket=f"{model}:{line.bucket}")
             for line in cost_lines(other, part)
             if line.bucket != "requests"  # one request was made, whoever took part in it
         )
+    return tuple(lines), tuple(others), tuple(unpriced)
+
+
+def _charge(
+    usage: Usage, price: Price, price_of: Callable[[str], Price | None], flags: tuple[str, ...]
+) -> Metered:
+    lines, others, unpriced = rate(usage, price, price_of)
     return Metered(
         usage=usage,
-        lines=tuple(lines),
+        lines=lines,
         cost_pusd=sum(line.amount_pusd for line in lines),
-        flags=flags,
+        flags=(*flags, *(f"{FLAG_UNPRICED}:{model}" for model in unpriced)),
+        others=others,
     )

@@ -186,7 +186,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         id: ``provider/model`` with our public model id; unique in a catalogue.
         upstream_model: what the provider calls it.
-        price: None means unpriced: refused, never free.
+        price: what customers pay; None means unpriced: refused, never free.
+        cost: what the provider bills the operator, where that is another price.
     """
 
     id: str
@@ -199,6 +200,12 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     dialect: str | None = None  # None: the provider's
     capabilities: Capabilities | None = None  # None: the model's
     quirks: tuple[Quirk, ...] = ()
+    cost: Price | None = None
+
+    @property
+    def operator_price(self) -> Price | None:
+        """What the provider bills the operator."""
+        return self.price if self.cost is None else self.cost
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         status: HTTP status of the provider; None when it never answered.
         error_kind: of :class:`~llm_router.domain.errors.UpstreamKind`, when it failed.
         first_byte_ms: from sending to the first byte of the reply's body.
-        operator_cost_pusd: what this try costs the operator; None is unknown.
+        operator_cost_pusd: what this try costs the operator at the provider's own price, by the usage
+            that was reported, or else charged; None is unknown.
     """
 
     deployment: str
@@ -50,6 +51,7 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         cost_pusd: what the customer was charged; cost: its lines; price_version: pinned by the hold.
         absorbed_pusd: part of the metered cost above the hold, the balance and the budgets, borne by
             the operator.
+        other_prices: versions of the prices of other models that took part, by upstream model.
         team, user, session: on whose behalf, as the key and the request said.
         overhead_ms: of duration_ms, what was not waiting for the provider or the client.
         status: HTTP status sent to the client (200 for a stream that failed later; see ``error``).
@@ -81,6 +83,7 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     absorbed_pusd: int = 0
     cost: tuple[CostLine, ...] = ()
     price_version: str | None = None
+    other_prices: tuple[tuple[str, str], ...] = ()
     attempts: tuple[AttemptRecord, ...] = ()
     losses: tuple[str, ...] = ()
     error_code: str | None = None

@@ -8,14 +8,17 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from llm_router.billing.meter import rate
 from llm_router.domain.errors import LossRefused, RouterError, UnsupportedContent, UpstreamError, UpstreamKind
 from llm_router.domain.model import Provider
+from llm_router.domain.money import MAX_PUSD
 from llm_router.domain.record import AttemptRecord
+from llm_router.domain.usage import Usage
 from llm_router.engine import pump
 from llm_router.engine.credentials import addressed, credential_headers, credential_of, sent_secret, signed
 from llm_router.engine.intake import redact_error
 from llm_router.engine.recall import Recall, may_give_state
-from llm_router.engine.tracks import Track
+from llm_router.engine.tracks import Track, price_of
 from llm_router.ports import Clock, Deadlines, Fetcher, Tokens, Upstream, UpstreamReply, UpstreamRequest
 from llm_router.routing.plan import Candidate
 from llm_router.wire.chat import ChatRequest
@@ -296,4 +299,15 @@ def _record(track: Track, attempt: _Attempt, now_us: int) -> AttemptRecord:
         error_message=error.message[:500] if error is not None else None,
         upstream_id=seen.upstream_id if seen is not None else None,
         usage=seen.usage if seen is not None else None,
+        operator_cost_pusd=_operator_cost(track, attempt, seen.usage if seen is not None else None),
     )
+
+
+def _operator_cost(track: Track, attempt: _Attempt, usage: Usage | None) -> int | None:
+    """What the provider bills for a usage that it reported."""
+    deployment = attempt.candidate.deployment
+    if usage is None or deployment.operator_price is None:
+        return None
+    lines, _, unpriced = rate(usage, deployment.operator_price, lambda model: price_of(track, model))
+    cost_pusd = sum(line.amount_pusd for line in lines)
+    return None if unpriced or cost_pusd > MAX_PUSD else cost_pusd

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from llm_router.billing.meter import End, Metered, meter
-from llm_router.domain.errors import RouterError, UpstreamError
-from llm_router.domain.price import Price
-from llm_router.domain.record import ExchangeRecord
+import msgspec
+
+from llm_router.billing.meter import FLAG_ABSURD, End, Metered, meter, rate
+from llm_router.billing.policy import Bounds
+from llm_router.domain.errors import UpstreamError
+from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.domain.usage import NO_USAGE
-from llm_router.engine.tracks import Track
+from llm_router.engine.tracks import Track, price_of
+from llm_router.wire.dialect import Observed
 
 ERROR_TEXT_MAX = 2000
 """Longest error message kept in a record."""
@@ -22,36 +25,72 @@ def end_of(track: Track) -> End:
     return End.DELIVERED
 
 
+FLAG_CAPPED = "charged_up_to_hold"  # the cost was above the hold, and the policy stops there
+
+
 def metered(track: Track) -> Metered | None:
     """What the exchange came to; None if it never went upstream."""
-    if track.admitted is None or track.candidate is None or track.delivery is None:
+    admitted, candidate, policy = track.admitted, track.candidate, track.state.settlement
+    if admitted is None or candidate is None or (price := candidate.deployment.price) is None:
+        return None  # unpriced ones are excluded by the plan
+    end = end_of(track)
+    if track.delivery is not None:
+        seen = track.delivery.observed
+    elif end is End.CLIENT_GONE and policy.gone_before == "input":
+        seen = Observed()
+    else:
         return None
-    price = track.candidate.deployment.price
-    if price is None:  # excluded by the plan
-        return None
-    seen = track.delivery.observed
     return meter(
-        end=end_of(track),
+        end=end,
         usage=seen.usage,
         output_chars=seen.output_chars,
         reasoning_chars=seen.reasoning_chars,
-        input_tokens_estimate=track.admitted.input_tokens_expected,
+        input_tokens_estimate=admitted.input_tokens_expected,
         price=price,
-        price_of=lambda upstream_model: _price_of(track, upstream_model),
-        charge_on_error=track.state.charge_on_error,
+        price_of=lambda upstream_model: price_of(track, upstream_model),
+        policy=policy,
+        bounds=_bounds(track),
         produced=seen.produced,
     )
 
 
-def _price_of(track: Track, upstream_model: str) -> Price | None:
-    """The price of another model that the same provider ran inside the exchange."""
+def _bounds(track: Track) -> Bounds:
+    """What a true usage of the exchange can hardly exceed."""
+    assert track.admitted is not None
     assert track.candidate is not None
-    provider = track.candidate.provider.id
-    try:
-        resolved = track.state.snapshot.resolve(upstream_model)
-    except RouterError:
+    admitted, inspected = track.admitted, track.admitted.inspected
+    choices = max(1, inspected.n)
+    asked = inspected.output_tokens if admitted.output_tokens_cap is None else admitted.output_tokens_cap
+    most = track.candidate.deployment.output_tokens_max
+    return Bounds(
+        input_tokens=admitted.estimate.input_tokens,
+        output_tokens=None if asked is None else asked * choices,
+        output_tokens_max=None if most is None else most * choices,
+        tools="tools" in inspected.needs,
+    )
+
+
+def attempts_of(track: Track, bill: Metered | None) -> tuple[AttemptRecord, ...]:
+    """The attempts, each with what it costs the operator at the provider's own price.
+
+    By the usage that the provider reported, whether the customer pays for it or not; where the answer
+    is charged by our own count, the last one by that too. None where nobody knows.
+    """
+    attempts = list(track.attempts)
+    if bill is not None and attempts and (bill.lines or FLAG_ABSURD in bill.flags):
+        cost_pusd = operator_cost(track, bill) if bill.lines else None
+        attempts[-1] = msgspec.structs.replace(attempts[-1], operator_cost_pusd=cost_pusd)
+    return tuple(attempts)
+
+
+def operator_cost(track: Track, bill: Metered) -> int | None:
+    """What the charged usage costs the operator."""
+    assert track.candidate is not None
+    price = track.candidate.deployment.operator_price
+    if price is None:
         return None
-    return next((d.price for d in resolved.deployments if d.provider == provider), None)
+    lines, _, unpriced = rate(bill.usage, price, lambda model: price_of(track, model))
+    return None if unpriced else sum(line.amount_pusd for line in lines)
 
 
 def record_of(track: Track, bill: Metered | None, now_ms: int, now_us: int) -> ExchangeRecord:
@@ -60,6 +99,7 @@ def record_of(track: Track, bill: Metered | None, now_ms: int, now_us: int) -> E
     error, candidate = track.error, track.candidate
     duration_us = now_us - track.call.started_us
     payer = track.payer() if track.key is not None else None
+    capped = _above_hold(track, bill)
     return ExchangeRecord(
         id=track.id,
         account=payer.account if payer is not None else "",
@@ -83,16 +123,27 @@ def record_of(track: Track, bill: Metered | None, now_ms: int, now_us: int) -> E
         finish=seen.finish if seen is not None else None,
         native_finish=seen.native_finish if seen is not None else None,
         usage=bill.usage if bill is not None else NO_USAGE,
-        cost_pusd=bill.cost_pusd if bill is not None else 0,
+        cost_pusd=bill.cost_pusd - capped if bill is not None else 0,
+        absorbed_pusd=capped,
         cost=bill.lines if bill is not None else (),
         price_version=_price_version(track),
-        attempts=tuple(track.attempts),
+        other_prices=tuple((model, price.version) for model, price in bill.others)
+        if bill is not None
+        else (),
+        attempts=attempts_of(track, bill),
         losses=tuple(dict.fromkeys(loss.field for loss in track.losses)),
         error_code=error.code if error is not None else None,
         error_message=error.message[:ERROR_TEXT_MAX] if error is not None else None,
         client_gone=track.gone,
-        flags=_flags(track, bill),
+        flags=_flags(track, bill) if capped == 0 else (*_flags(track, bill), FLAG_CAPPED),
     )
+
+
+def _above_hold(track: Track, bill: Metered | None) -> int:
+    """What of a cost the policy leaves to the operator because it was not held."""
+    if bill is None or track.admitted is None or track.state.settlement.excess != "hold":
+        return 0
+    return max(0, bill.cost_pusd - track.admitted.estimate.amount_pusd)
 
 
 def _price_version(track: Track) -> str | None:

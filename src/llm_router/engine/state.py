@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from llm_router.billing.policy import SettlementPolicy
 from llm_router.catalog.snapshot import Snapshot
 from llm_router.domain.key import Limits
 from llm_router.ports import Deadlines
@@ -18,7 +19,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         provider_keys: secret by provider id; never logged, removed from every upstream text.
         active: ids of providers that can be called: they have a key, or need none.
         hold_output_tokens: output reserved for a request that names no limit.
-        charge_on_error: "none" or "delivered": see billing/meter.py.
+        settlement: who pays in which case.
         heartbeat_s: silence in a stream after which a comment is sent; 0 = never.
         reply_bytes_max: cap of a whole reply of a provider.
     """
@@ -29,7 +30,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     deadlines: Deadlines = Deadlines()
     default_limits: Limits = Limits()
     hold_output_tokens: int = 16384
-    charge_on_error: str = "none"
+    settlement: SettlementPolicy = SettlementPolicy()
     heartbeat_s: float = 15.0
     reply_bytes_max: int = 64 * 1024 * 1024
     fetch_media: bool = True

@@ -11,6 +11,7 @@ from llm_router.domain.budget import Payer
 from llm_router.domain.errors import RouterError, UpstreamError
 from llm_router.domain.key import Key, Limits
 from llm_router.domain.model import Model
+from llm_router.domain.price import Price
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.engine.admit import Admitted, Call, payer_of
 from llm_router.engine.state import State
@@ -133,6 +134,17 @@ class Track(msgspec.Struct, kw_only=True):
 
     def note_losses(self, losses: Iterable[Loss]) -> None:
         self.losses.extend(losses)
+
+
+def price_of(track: Track, upstream_model: str) -> Price | None:
+    """The price of another model that the same provider ran inside the exchange."""
+    assert track.candidate is not None
+    provider = track.candidate.provider.id
+    try:
+        resolved = track.state.snapshot.resolve(upstream_model)
+    except RouterError:
+        return None
+    return next((d.price for d in resolved.deployments if d.provider == provider), None)
 
 
 def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[bytes, bytes]]:

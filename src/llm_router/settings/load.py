@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from llm_router.billing.policy import OnCut, SettlementPolicy
 from llm_router.domain.key import Limits
 from llm_router.domain.model import Model, Provider
 from llm_router.domain.money import PUSD_PER_USD
@@ -104,6 +105,7 @@ def load(
     folder = path.absolute().parent if path is not None else Path.cwd()
     server = _server(table.server, environ, options, folder, problems)
     credits = _credits(table.credits, problems)
+    settlement = _settlement(table, problems)
     providers = merge_providers(table.providers, catalog.providers, dialects, problems)
     models = merge_models(table.models, catalog.models, providers, table.providers, problems)
     used = frozenset(d.provider for m in table.models.values() for d in m.deployments)
@@ -117,6 +119,7 @@ def load(
         server=server,
         timeouts=_deadlines(table.timeouts),
         credits=credits,
+        settlement=settlement,
         limits=Limits(
             requests_per_minute=table.limits.requests_per_minute,
             tokens_per_minute=table.limits.tokens_per_minute,
@@ -285,8 +288,19 @@ def _credits(table: CreditsTable, problems: Problems) -> CreditSettings:
     return CreditSettings(
         starting_pusd=int(starting),
         hold_output_tokens=table.hold_output_tokens,
-        charge_on_error=table.charge_on_error,
     )
+
+
+def _settlement(table: FileTable, problems: Problems) -> SettlementPolicy:
+    """Who pays. ``credits.charge_on_error`` is the older name of ``settlement.cut``."""
+    policy = SettlementPolicy(**msgspec.structs.asdict(table.settlement))
+    old = table.credits.charge_on_error
+    if old is None:
+        return policy
+    cut: OnCut = "reported" if old == "delivered" else "free"
+    if table.settlement.cut not in ("free", cut):
+        problems.add(("credits", "charge_on_error"), "is the older name of settlement.cut; leave it out")
+    return msgspec.structs.replace(policy, cut=cut)
 
 
 def _deadlines(table: TimeoutsTable) -> Deadlines:

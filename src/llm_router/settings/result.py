@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from llm_router.billing.policy import SettlementPolicy
 from llm_router.domain.key import Limits
 from llm_router.domain.model import Model, Provider
 from llm_router.ports import Deadlines
@@ -59,12 +60,10 @@ class CreditSettings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         starting_pusd: booked once, for the account of the very first key.
         hold_output_tokens: output reserved for a request that names no limit.
-        charge_on_error: what a failed exchange costs: "none", or what was "delivered" of it.
     """
 
     starting_pusd: int
     hold_output_tokens: int
-    charge_on_error: str
 
 
 class FetchSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: the configuration file; None if there is none.
         providers: all of them: the catalogue's with the file's changes, then the file's own.
+        settlement: who pays in which case.
         provider_keys: credentials by provider id.
         inactive: why a provider cannot be called, by id; all others are active.
         disabled: ids of the providers that the file switches off; all of them are inactive too.
@@ -119,6 +119,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     server: ServerSettings
     timeouts: Deadlines
     credits: CreditSettings
+    settlement: SettlementPolicy
     limits: Limits
     fetch: FetchSettings
     responses: ResponseSettings

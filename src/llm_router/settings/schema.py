@@ -11,6 +11,17 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from llm_router.billing.policy import (
+    OnAbsurd,
+    OnCut,
+    OnEmpty,
+    OnExcess,
+    OnFailed,
+    OnGone,
+    OnGoneBefore,
+    OnNoUsage,
+    OnZero,
+)
 from llm_router.domain.model import AuthScheme, EditKind, Knowledge
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
@@ -49,7 +60,19 @@ class TimeoutsTable(Table, frozen=True, kw_only=True):
 class CreditsTable(Table, frozen=True, kw_only=True):
     starting: Amount = Decimal(5)
     hold_output_tokens: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 16_384
-    charge_on_error: Literal["none", "delivered"] = "none"
+    charge_on_error: Literal["none", "delivered"] | None = None
+
+
+class SettlementTable(Table, frozen=True, kw_only=True):
+    failed: OnFailed = "free"
+    cut: OnCut = "free"
+    gone_before: OnGoneBefore = "free"
+    gone: OnGone = "delivered"
+    no_usage: OnNoUsage = "counted"
+    zero: OnZero = "exact"
+    absurd: OnAbsurd = "counted"
+    empty: OnEmpty = "free"
+    excess: OnExcess = "available"
 
 
 class LimitsTable(Table, frozen=True, kw_only=True):
@@ -181,6 +204,7 @@ class FileTable(Table, frozen=True, kw_only=True):
     server: ServerTable = ServerTable()
     timeouts: TimeoutsTable = TimeoutsTable()
     credits: CreditsTable = CreditsTable()
+    settlement: SettlementTable = SettlementTable()
     limits: LimitsTable = LimitsTable()
     fetch: FetchTable = FetchTable()
     responses: ResponsesTable = ResponsesTable()

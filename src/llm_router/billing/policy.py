@@ -1,0 +1,91 @@
+"""The lines of the settlement table that an operator may choose, and what is believed of a usage."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from llm_router.domain.usage import Usage
+
+OnFailed = Literal["free", "reported"]
+OnCut = Literal["free", "reported", "delivered"]
+OnGoneBefore = Literal["free", "input"]
+OnGone = Literal["delivered", "free"]
+OnNoUsage = Literal["counted", "free"]
+OnZero = Literal["exact", "counted"]
+OnAbsurd = Literal["counted", "free"]
+OnEmpty = Literal["free", "reported"]
+OnExcess = Literal["available", "hold"]
+
+
+class SettlementPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Who pays in which case. What the words mean stands in docs/money.md.
+
+    Attributes:
+        failed: no content came, but the provider reported usage.
+        cut: the answer broke off, or failed, after content.
+        gone_before: the client left before any content.
+        gone: the client left after content, and the provider was told to stop.
+        no_usage: the answer is complete, without usage.
+        zero: the provider reports that a complete answer cost no token.
+        absurd: the usage cannot be true.
+        empty: the answer is complete, and there is nothing in it.
+        excess: the cost is above the hold: how much of it the customer pays.
+    """
+
+    failed: OnFailed = "free"
+    cut: OnCut = "free"
+    gone_before: OnGoneBefore = "free"
+    gone: OnGone = "delivered"
+    no_usage: OnNoUsage = "counted"
+    zero: OnZero = "exact"
+    absurd: OnAbsurd = "counted"
+    empty: OnEmpty = "free"
+    excess: OnExcess = "available"
+
+
+INPUT_TOLERANCE = 10_000
+"""What a provider may add to the upper bound of a request by text of its own, beside as much again."""
+
+INJECTED_TOLERANCE = 1_000_000
+"""The same where its own tools may put what they found into the input: several context windows."""
+
+OUTPUT_TOLERANCE = 1_024
+"""What an answer may exceed twice its limit by: limits are soft for some, and counts differ."""
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What a true usage of a request can hardly exceed.
+
+    Attributes:
+        input_tokens: the upper bound that the hold was made of.
+        output_tokens: the limit of all choices together, asked for or set; None if there was none.
+        output_tokens_max: what the model can write in all choices; None is not known.
+        tools: the request has tools, which may be the provider's own.
+    """
+
+    input_tokens: int
+    output_tokens: int | None = None
+    output_tokens_max: int | None = None
+    tools: bool = False
+
+
+def unbelievable(usage: Usage, bounds: Bounds, counted_output: int, produced: bool) -> bool:
+    """Whether a usage contradicts the request and the answer so far that it cannot be true.
+
+    Args:
+        counted_output: visible output tokens by our own count of what came.
+        produced: the answer holds output that is not counted in characters.
+    """
+    injects = bounds.tools or usage.web_searches > 0
+    tolerance = INJECTED_TOLERANCE if injects else INPUT_TOLERANCE
+    if usage.prompt_tokens > 2 * bounds.input_tokens + tolerance:
+        return True
+    most = bounds.output_tokens_max
+    if most is not None and usage.completion_tokens > 2 * most + INPUT_TOLERANCE:
+        return True
+    asked = bounds.output_tokens
+    if asked is None or produced or usage.output_tokens <= 2 * asked + OUTPUT_TOLERANCE:
+        return False
+    return usage.output_tokens > 4 * counted_output + OUTPUT_TOLERANCE  # else the text bears it out
