@@ -19,6 +19,9 @@ NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _ODD = re.compile(rb"\\u[dD][89a-fA-F]|\d[eE]\+?\d{3}")
 """What is JSON and yet cannot be read as it stands: halves of surrogate pairs, numbers beyond a float's."""
 
+encode = msgspec.json.Encoder().encode
+"""Compact JSON bytes."""
+
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _ARRAY = msgspec.json.Decoder(list[Raw])
 _ANY = msgspec.json.Decoder()

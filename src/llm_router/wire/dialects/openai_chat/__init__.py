@@ -14,7 +14,7 @@ from llm_router.wire.dialect import Dialect
 from llm_router.wire.dialects.openai_chat.decode import decode_request
 from llm_router.wire.dialects.openai_chat.edit import edit_request
 from llm_router.wire.dialects.openai_chat.encoder import ChatStreamEncoder
-from llm_router.wire.dialects.openai_chat.errors import decode_error, encode_error
+from llm_router.wire.dialects.openai_chat.errors import decode_error
 from llm_router.wire.dialects.openai_chat.inspect import inspect
 from llm_router.wire.dialects.openai_chat.kept import restored, state_members
 from llm_router.wire.dialects.openai_chat.parts import NAME
@@ -23,6 +23,7 @@ from llm_router.wire.dialects.openai_chat.reply import decode_reply, encode_repl
 from llm_router.wire.dialects.openai_chat.request import encode_request
 from llm_router.wire.dialects.openai_chat.stream import ChatStreamDecoder
 from llm_router.wire.heads import openai_head
+from llm_router.wire.openaierrors import encode_error
 
 PATHS = {"chat": "/chat/completions", "embed": "/embeddings", "models": "/models"}
 

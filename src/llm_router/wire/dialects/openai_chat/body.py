@@ -10,7 +10,6 @@ from llm_router.domain.errors import UpstreamError
 from llm_router.wire.dialects.openai_chat.errors import error_of, is_error, malformed
 from llm_router.wire.dialects.openai_chat.finish import ERROR, failure_kind, meaning, native_word
 from llm_router.wire.dialects.openai_chat.head import is_reply_id, mend_tier, text_of, whole_seconds
-from llm_router.wire.dialects.openai_chat.lenient import load_object
 from llm_router.wire.dialects.openai_chat.mend import (
     PADDING,
     arguments_text,
@@ -20,6 +19,7 @@ from llm_router.wire.dialects.openai_chat.mend import (
     whole_arguments,
 )
 from llm_router.wire.dialects.openai_chat.usage import NOTHING, Reading, read_usage
+from llm_router.wire.lenient import load_object
 
 
 class MendedBody(msgspec.Struct, kw_only=True):

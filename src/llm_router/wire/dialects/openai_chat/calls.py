@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from llm_router.wire.dialects.openai_chat.lenient import load_object
 from llm_router.wire.dialects.openai_chat.mend import arguments_text, minted_id
+from llm_router.wire.lenient import load_object
 
 _KNOWN = frozenset(("index", "id", "type", "function", "custom"))
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from llm_router.domain.errors import InvalidRequest
+from llm_router.wire.asked import bad, number_within, of_type, whole_within
 
 TOKENS_MAX = 10**8
 """The largest token limit that is believed."""
@@ -68,34 +69,34 @@ def check_messages(messages: object) -> None:
         raise InvalidRequest("'messages' must be a list with at least one message.", param="messages")
     for number, message in enumerate(messages):
         if message.__class__ is not dict:
-            raise _bad(f"messages[{number}]", "must be an object with role and content")
+            raise bad(f"messages[{number}]", "must be an object with role and content")
         role = message.get("role")
         if role not in ROLES:
-            raise _bad(f"messages[{number}].role", f"must be one of {', '.join(ROLES)}")
+            raise bad(f"messages[{number}].role", f"must be one of {', '.join(ROLES)}")
         content = message.get("content")
         if content.__class__ is list:
             _check_parts(content, f"messages[{number}].content")
         elif content.__class__ is not str and (content is not None or role not in ("assistant", "function")):
-            raise _bad(f"messages[{number}].content", "must be a string or a list of parts")
+            raise bad(f"messages[{number}].content", "must be a string or a list of parts")
         if role in ("tool", "function", "assistant"):
             _check_turn(message, role, number)
         if message.get("name") is not None and not isinstance(message["name"], str):
-            raise _bad(f"messages[{number}].name", "must be a string")
+            raise bad(f"messages[{number}].name", "must be a string")
 
 
 def _check_turn(message: dict[str, Any], role: str, number: int) -> None:
     """What is special to turns of tools, functions and the model."""
     at = f"messages[{number}]"
     if role == "tool" and not (isinstance(message.get("tool_call_id"), str) and message["tool_call_id"]):
-        raise _bad(f"{at}.tool_call_id", "must be the id of the tool call that the message answers")
+        raise bad(f"{at}.tool_call_id", "must be the id of the tool call that the message answers")
     if role == "function" and not (isinstance(message.get("name"), str) and message["name"]):
-        raise _bad(f"{at}.name", "must be the name of the function that the message answers for")
+        raise bad(f"{at}.name", "must be the name of the function that the message answers for")
     if role != "assistant":
         return
     calls = message.get("tool_calls")
     if calls is not None:
         if not isinstance(calls, list):
-            raise _bad(f"{at}.tool_calls", "must be a list")
+            raise bad(f"{at}.tool_calls", "must be a list")
         for index, call in enumerate(calls):
             _check_call(call, f"{at}.tool_calls[{index}]")
     function = message.get("function_call")
@@ -105,9 +106,9 @@ def _check_turn(message: dict[str, Any], role: str, number: int) -> None:
 
 def _check_call(call: object, at: str) -> None:
     if not isinstance(call, dict):
-        raise _bad(at, "must be an object")
+        raise bad(at, "must be an object")
     if not isinstance(call.get("id"), str) or not call["id"]:
-        raise _bad(f"{at}.id", "must be a string")
+        raise bad(f"{at}.id", "must be a string")
     if isinstance(call.get("custom"), dict):
         _check_function(call["custom"], f"{at}.custom", "input")
     else:
@@ -116,11 +117,11 @@ def _check_call(call: object, at: str) -> None:
 
 def _check_function(function: object, at: str, text: str) -> None:
     if not isinstance(function, dict):
-        raise _bad(at, f"must be an object with name and {text}")
+        raise bad(at, f"must be an object with name and {text}")
     if not isinstance(function.get("name"), str) or not function["name"]:
-        raise _bad(f"{at}.name", "must be a string")
+        raise bad(f"{at}.name", "must be a string")
     if not isinstance(function.get(text), str):
-        raise _bad(f"{at}.{text}", "must be a string (JSON text, not an object)")
+        raise bad(f"{at}.{text}", "must be a string (JSON text, not an object)")
 
 
 _TEXTS: Final = {"text": "text", "refusal": "refusal"}
@@ -129,11 +130,11 @@ _TEXTS: Final = {"text": "text", "refusal": "refusal"}
 def _check_parts(parts: list[Any], at: str) -> None:
     for number, part in enumerate(parts):
         if part.__class__ is not dict or not isinstance(part.get("type"), str):
-            raise _bad(f"{at}[{number}]", "must be an object with a type")
+            raise bad(f"{at}[{number}]", "must be an object with a type")
         kind = part["type"]
         if kind in _TEXTS:
             if not isinstance(part.get(kind), str):
-                raise _bad(f"{at}[{number}].{kind}", "must be a string")
+                raise bad(f"{at}[{number}].{kind}", "must be a string")
         elif kind in ("image_url", "video_url"):
             _check_url(part.get(kind), f"{at}[{number}].{kind}")
         elif kind == "input_audio":
@@ -141,7 +142,7 @@ def _check_parts(parts: list[Any], at: str) -> None:
             if not isinstance(audio, dict) or not all(
                 isinstance(audio.get(name), str) for name in ("data", "format")
             ):
-                raise _bad(f"{at}[{number}].{kind}", "must be an object with data (base64) and format")
+                raise bad(f"{at}[{number}].{kind}", "must be an object with data (base64) and format")
         elif kind == "file":
             _check_file(part.get(kind), f"{at}[{number}].{kind}")
 
@@ -149,67 +150,39 @@ def _check_parts(parts: list[Any], at: str) -> None:
 def _check_url(holder: object, at: str) -> None:
     url = holder.get("url") if isinstance(holder, dict) else holder
     if not isinstance(url, str):
-        raise _bad(at, "must be an object with a url")
+        raise bad(at, "must be an object with a url")
     if not url.startswith(("https://", "http://", "data:")) and url[:8].lower().partition(":")[0] not in (
         "http", "https", "data",
     ):  # fmt: skip
-        raise _bad(f"{at}.url", "must be an https URL or a data URL (data:image/png;base64,...)")
+        raise bad(f"{at}.url", "must be an https URL or a data URL (data:image/png;base64,...)")
 
 
 def _check_file(file: object, at: str) -> None:
     if not isinstance(file, dict):
-        raise _bad(at, "must be an object with file_data or file_id")
+        raise bad(at, "must be an object with file_data or file_id")
     if not any(isinstance(file.get(name), str) and file[name] for name in ("file_data", "file_id", "url")):
-        raise _bad(at, "needs file_data (a data URL) or file_id")
+        raise bad(at, "needs file_data (a data URL) or file_id")
 
 
 # -- members ---------------------------------------------------------------------------------------
-
-
-def _bad(param: str, what: str) -> InvalidRequest:
-    return InvalidRequest(f"'{param}' {what}.", param=param)
-
-
-def _number(low: float, high: float) -> Callable[[str, Any], None]:
-    def check(name: str, value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise _bad(name, f"must be a number from {low} to {high}")
-
-    return check
-
-
-def _whole(low: int, high: int) -> Callable[[str, Any], None]:
-    def check(name: str, value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise _bad(name, f"must be a whole number from {low} to {high}")
-
-    return check
-
-
-def _type(type_: type, what: str) -> Callable[[str, Any], None]:
-    def check(name: str, value: Any) -> None:
-        if not isinstance(value, type_):
-            raise _bad(name, f"must be {what}")
-
-    return check
 
 
 def _stop(name: str, value: Any) -> None:
     if isinstance(value, str):
         return
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise _bad(name, "must be a string or a list of strings")
+        raise bad(name, "must be a string or a list of strings")
     if len(value) > STOPS_MAX:
-        raise _bad(name, f"must not hold more than {STOPS_MAX} sequences")
+        raise bad(name, f"must not hold more than {STOPS_MAX} sequences")
 
 
 def _tools(name: str, value: Any) -> None:
     if not isinstance(value, list):
-        raise _bad(name, "must be a list")
+        raise bad(name, "must be a list")
     for number, tool in enumerate(value):
         at = f"{name}[{number}]"
         if not isinstance(tool, dict) or not isinstance(tool.get("type", "function"), str):
-            raise _bad(at, 'must be an object with a type, such as {"type": "function", "function": {...}}')
+            raise bad(at, 'must be an object with a type, such as {"type": "function", "function": {...}}')
         kind = tool.get("type", "function")  # Mistral's clients leave it out
         if kind in ("function", "custom"):
             _offered(tool.get(kind), f"{at}.{kind}")
@@ -217,94 +190,94 @@ def _tools(name: str, value: Any) -> None:
 
 def _functions(name: str, value: Any) -> None:
     if not isinstance(value, list):
-        raise _bad(name, "must be a list")
+        raise bad(name, "must be a list")
     for number, function in enumerate(value):
         _offered(function, f"{name}[{number}]")
 
 
 def _offered(function: object, at: str) -> None:
     if not isinstance(function, dict):
-        raise _bad(at, "must be an object with a name")
+        raise bad(at, "must be an object with a name")
     if not isinstance(function.get("name"), str) or not function["name"]:
-        raise _bad(f"{at}.name", "must be a string")
+        raise bad(f"{at}.name", "must be a string")
     if function.get("parameters") is not None and not isinstance(function["parameters"], dict):
-        raise _bad(f"{at}.parameters", "must be a JSON Schema object")
+        raise bad(f"{at}.parameters", "must be a JSON Schema object")
     if function.get("description") is not None and not isinstance(function["description"], str):
-        raise _bad(f"{at}.description", "must be a string")
+        raise bad(f"{at}.description", "must be a string")
 
 
 def _tool_choice(name: str, value: Any) -> None:
     if isinstance(value, str):
         if value not in ("none", "auto", "required", "any"):
-            raise _bad(name, 'must be "none", "auto", "required" or an object that names a tool')
+            raise bad(name, 'must be "none", "auto", "required" or an object that names a tool')
     elif not isinstance(value, dict) or not isinstance(value.get("type"), str):
-        raise _bad(name, 'must be "none", "auto", "required" or an object that names a tool')
+        raise bad(name, 'must be "none", "auto", "required" or an object that names a tool')
     elif value["type"] in ("function", "custom"):
         named = value.get(value["type"])
         if not isinstance(named, dict) or not isinstance(named.get("name"), str):
-            raise _bad(f"{name}.{value['type']}", "must be an object with the name of a tool")
+            raise bad(f"{name}.{value['type']}", "must be an object with the name of a tool")
 
 
 def _function_call(name: str, value: Any) -> None:
     named = isinstance(value, dict) and isinstance(value.get("name"), str)
     if value not in ("none", "auto") and not named:
-        raise _bad(name, 'must be "none", "auto" or an object with the name of a function')
+        raise bad(name, 'must be "none", "auto" or an object with the name of a function')
 
 
 def _response_format(name: str, value: Any) -> None:
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
-        raise _bad(name, "must be an object with a type (text, json_object or json_schema)")
+        raise bad(name, "must be an object with a type (text, json_object or json_schema)")
     if value["type"] == "json_schema":
         schema = value.get("json_schema")
         if not isinstance(schema, dict):
-            raise _bad(f"{name}.json_schema", "must be an object with name and schema")
+            raise bad(f"{name}.json_schema", "must be an object with name and schema")
         if schema.get("schema") is not None and not isinstance(schema["schema"], dict):
-            raise _bad(f"{name}.json_schema.schema", "must be a JSON Schema object")
+            raise bad(f"{name}.json_schema.schema", "must be a JSON Schema object")
 
 
 def _stream_options(name: str, value: Any) -> None:
     if not isinstance(value, dict):
-        raise _bad(name, "must be an object")
+        raise bad(name, "must be an object")
     wish = value.get("include_usage")
     if wish is not None and not isinstance(wish, bool):
-        raise _bad(f"{name}.include_usage", "must be true or false")
+        raise bad(f"{name}.include_usage", "must be true or false")
 
 
 def _modalities(name: str, value: Any) -> None:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise _bad(name, "must be a list of strings")
+        raise bad(name, "must be a list of strings")
 
 
-_BOOLEAN = _type(bool, "true or false")
-_TEXT = _type(str, "a string")
-_OBJECT = _type(dict, "an object")
+_BOOLEAN = of_type(bool, "true or false")
+_TEXT = of_type(str, "a string")
+_OBJECT = of_type(dict, "an object")
 _CHECKS: Final[dict[str, Callable[[str, Any], None]]] = {
-    "frequency_penalty": _number(-2, 2),
+    "frequency_penalty": number_within(-2, 2),
     "function_call": _function_call,
     "functions": _functions,
     "logit_bias": _OBJECT,
     "logprobs": _BOOLEAN,
-    "max_completion_tokens": _whole(1, TOKENS_MAX),
-    "max_tokens": _whole(1, TOKENS_MAX),
+    "max_completion_tokens": whole_within(1, TOKENS_MAX),
+    "max_tokens": whole_within(1, TOKENS_MAX),
     "metadata": _OBJECT,
     "modalities": _modalities,
-    "n": _whole(1, CHOICES_MAX),
+    "n": whole_within(1, CHOICES_MAX),
     "parallel_tool_calls": _BOOLEAN,
-    "presence_penalty": _number(-2, 2),
+    "presence_penalty": number_within(-2, 2),
     "prompt_cache_key": _TEXT,
     "reasoning_effort": _TEXT,
     "response_format": _response_format,
-    "seed": _whole(-(2**63), 2**63 - 1),
+    "seed": whole_within(-(2**63), 2**63 - 1),
     "service_tier": _TEXT,
     "stop": _stop,
     "store": _BOOLEAN,
     "stream": _BOOLEAN,
     "stream_options": _stream_options,
-    "temperature": _number(0, 2),
+    "temperature": number_within(0, 2),
     "tool_choice": _tool_choice,
     "tools": _tools,
-    "top_logprobs": _whole(0, TOP_LOGPROBS_MAX),
-    "top_p": _number(0, 1),
+    "top_logprobs": whole_within(0, TOP_LOGPROBS_MAX),
+    "top_p": number_within(0, 1),
     "user": _TEXT,
     "verbosity": _TEXT,
 }

@@ -14,11 +14,12 @@ from llm_router.wire.dialects.openai_chat.calls import CallTracker, LegacyCall
 from llm_router.wire.dialects.openai_chat.errors import error_of, is_error, malformed
 from llm_router.wire.dialects.openai_chat.finish import ERROR, failure_kind, meaning, native_word
 from llm_router.wire.dialects.openai_chat.head import StreamHead, text_of
-from llm_router.wire.dialects.openai_chat.lenient import encode, load_object
 from llm_router.wire.dialects.openai_chat.mend import has_logprobs, has_substance, mend_fields
 from llm_router.wire.dialects.openai_chat.usage import NOTHING, Reading, read_usage
 from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
 from llm_router.wire.halves import HalfCharacters
+from llm_router.wire.lenient import load_object
+from llm_router.wire.verbatim import encode
 
 CHOICES_MAX = 128
 """OpenAI's own limit of n."""

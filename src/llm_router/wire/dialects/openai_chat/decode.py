@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, cast
 
+from llm_router.wire.asked import Tree
 from llm_router.wire.chat import (
     CacheMark,
     ChatRequest,
@@ -23,11 +24,10 @@ from llm_router.wire.chat import (
     ToolResult,
 )
 from llm_router.wire.dialect import Inspected
-from llm_router.wire.dialects.openai_chat.inspect import Tree
-from llm_router.wire.dialects.openai_chat.lenient import encode
 from llm_router.wire.dialects.openai_chat.mend import mend_calls, mend_fields
 from llm_router.wire.dialects.openai_chat.parts import NAME, image_part, message_parts
 from llm_router.wire.media import is_data_url, is_http_url, parse_data_url, sniff
+from llm_router.wire.verbatim import encode
 
 GATEWAY_ONLY: Final = ("models", "route", "provider", "session_id", "plugins", "transforms", "preset")
 """Members that speak to a router and not to a model (OpenRouter's names)."""

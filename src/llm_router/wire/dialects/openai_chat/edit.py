@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from llm_router.wire.asked import Tree
 from llm_router.wire.dialect import Fetched, Inspected, Target
 from llm_router.wire.dialects.openai_chat.callids import id_form, refitted
 from llm_router.wire.dialects.openai_chat.decode import GATEWAY_ONLY, reasoning_asked
-from llm_router.wire.dialects.openai_chat.inspect import Tree
 from llm_router.wire.dialects.openai_chat.legacy import modern
-from llm_router.wire.dialects.openai_chat.lenient import encode
 from llm_router.wire.dialects.openai_chat.options import finish_body
 from llm_router.wire.dialects.openai_chat.parts import DIALECT_NAMES, NAME
 from llm_router.wire.dialects.openai_chat.thinking import ALL_WORDS, foreign_words, thinking_members
 from llm_router.wire.loss import Loss
 from llm_router.wire.media import data_url
+from llm_router.wire.verbatim import encode
 
 OURS_ALONE = ("models", "route")
 """Of the members of ``GATEWAY_ONLY``, those that no router behind us gets: it must not answer with another

@@ -9,7 +9,6 @@ from llm_router.wire.chat import Media, Thinking
 from llm_router.wire.dialect import Bill, ReplyContext
 from llm_router.wire.dialects.openai_chat.head import is_reply_id
 from llm_router.wire.dialects.openai_chat.legacy import ONE_CALL
-from llm_router.wire.dialects.openai_chat.lenient import encode
 from llm_router.wire.dialects.openai_chat.parts import (
     NAME,
     SEPARATOR,
@@ -35,6 +34,7 @@ from llm_router.wire.events import (
     Started,
 )
 from llm_router.wire.loss import Loss
+from llm_router.wire.verbatim import encode
 
 
 class _Part:

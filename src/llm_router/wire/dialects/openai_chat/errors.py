@@ -15,9 +15,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
+from llm_router.domain.errors import UpstreamError, UpstreamKind
 from llm_router.wire.classify import classify, header_retry_after_s, message_retry_after_s, scrub
-from llm_router.wire.dialects.openai_chat.lenient import encode, load
+from llm_router.wire.lenient import load
 
 MESSAGE_CHARS_MAX = 4000
 """Of a provider's error text that is passed on."""
@@ -165,33 +165,6 @@ def _details(fields: dict[str, Any]) -> dict[str, object]:
         elif isinstance(value, int) and not isinstance(value, bool):
             found[name] = value
     return found
-
-
-def error_members(error: RouterError, request_id: str) -> dict[str, object]:
-    """The ``error`` object for a client. ``metadata`` keeps the provider's own words beside ours."""
-    members: dict[str, object] = {
-        "message": error.message,
-        "type": error.type,
-        "param": error.param,
-        "code": error.code,
-        "request_id": request_id,
-    }
-    if isinstance(error, UpstreamError):
-        said = {
-            "provider": error.provider,
-            "error_type": error.kind.value,
-            "provider_code": error.native_code,
-            "provider_type": error.native_type,
-        }
-        members["metadata"] = {name: value for name, value in said.items() if value is not None}
-    for name, value in error.details.items():
-        members.setdefault(name, value)
-    return members
-
-
-def encode_error(error: RouterError, request_id: str) -> bytes:
-    """The error envelope of OpenAI (https://platform.openai.com/docs/guides/error-codes)."""
-    return encode({"error": error_members(error, request_id)})
 
 
 def malformed(what: str) -> UpstreamError:

@@ -13,13 +13,14 @@ from typing import Any, cast
 
 import msgspec
 
+from llm_router.wire.asked import Tree
 from llm_router.wire.chat import Opaque, Part, Raw, ToolCall
 from llm_router.wire.dialect import Inspected
-from llm_router.wire.dialects.openai_chat.inspect import Tree
-from llm_router.wire.dialects.openai_chat.lenient import encode, load_object
 from llm_router.wire.dialects.openai_chat.parts import NAME, call_extra
 from llm_router.wire.framing.sse import EventTooLarge, SSEReader
 from llm_router.wire.kept import MEMBERS
+from llm_router.wire.lenient import load_object
+from llm_router.wire.verbatim import encode
 
 _TEXTS = ("text", "summary")
 _STATE = ("signature", "data")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llm_router.wire.dialects.openai_chat.lenient import encode
+from llm_router.wire.verbatim import encode
 
 PADDING = ("obfuscation", "p", "padding")
 """Members that only blur the length of a chunk (OpenAI, Mistral, Copilot)."""

@@ -20,7 +20,6 @@ from llm_router.wire.chat import (
 from llm_router.wire.dialect import Target
 from llm_router.wire.dialects.openai_chat.cachemarks import Marks
 from llm_router.wire.dialects.openai_chat.kept import members_of
-from llm_router.wire.dialects.openai_chat.lenient import load_object
 from llm_router.wire.dialects.openai_chat.parts import (
     NAME,
     call_extra,
@@ -30,6 +29,7 @@ from llm_router.wire.dialects.openai_chat.parts import (
     text_signature_detail,
 )
 from llm_router.wire.kept import MEMBERS
+from llm_router.wire.lenient import load_object
 from llm_router.wire.loss import Loss
 from llm_router.wire.media import data_url, decode_text
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from llm_router.wire.dialect import Target
-from llm_router.wire.dialects.openai_chat.lenient import load
+from llm_router.wire.lenient import load
 from llm_router.wire.loss import Loss
 from llm_router.wire.quirks import apply_quirks
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 from llm_router.wire.chat import Citation, Media, Part, Raw, Refusal, Text, Thinking, ToolCall
-from llm_router.wire.dialects.openai_chat.lenient import encode, load_object
 from llm_router.wire.dialects.openai_chat.mend import arguments_text, minted_id
+from llm_router.wire.lenient import load_object
 from llm_router.wire.media import data_url, is_data_url, media_form, parse_data_url
+from llm_router.wire.verbatim import encode
 
 NAME = "openai_chat"
 

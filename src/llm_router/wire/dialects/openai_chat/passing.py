@@ -8,13 +8,14 @@ from llm_router.domain.errors import RouterError
 from llm_router.wire.dialect import Bill, Observed, ReplyContext
 from llm_router.wire.dialects.openai_chat.body import MendedBody, mend_body
 from llm_router.wire.dialects.openai_chat.chunks import Chunk, ChunkMender
-from llm_router.wire.dialects.openai_chat.errors import error_members, malformed
+from llm_router.wire.dialects.openai_chat.errors import malformed
 from llm_router.wire.dialects.openai_chat.legacy import ONE_CALL, legacy_message
-from llm_router.wire.dialects.openai_chat.lenient import encode
 from llm_router.wire.dialects.openai_chat.mend import has_substance
 from llm_router.wire.dialects.openai_chat.usage import passed_usage
 from llm_router.wire.loss import Loss
+from llm_router.wire.openaierrors import error_members
 from llm_router.wire.relay import PREAMBLE_BYTES_MAX
+from llm_router.wire.verbatim import encode
 
 DONE = b"data: [DONE]\n\n"
 

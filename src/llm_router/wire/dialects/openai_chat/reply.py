@@ -9,7 +9,6 @@ from llm_router.wire.dialect import Bill, ReplyContext
 from llm_router.wire.dialects.openai_chat.body import mend_body
 from llm_router.wire.dialects.openai_chat.head import is_reply_id, mend_tier
 from llm_router.wire.dialects.openai_chat.legacy import legacy_message
-from llm_router.wire.dialects.openai_chat.lenient import encode, load
 from llm_router.wire.dialects.openai_chat.mend import whole_arguments
 from llm_router.wire.dialects.openai_chat.parts import (
     NAME,
@@ -23,7 +22,9 @@ from llm_router.wire.dialects.openai_chat.parts import (
 )
 from llm_router.wire.dialects.openai_chat.usage import usage_object
 from llm_router.wire.events import Choice, Finish, OpaqueSeen, Reply
+from llm_router.wire.lenient import load
 from llm_router.wire.loss import Loss
+from llm_router.wire.verbatim import encode
 
 EXTRAS = ("service_tier", "system_fingerprint")
 """Reply members that this dialect writes for any provider that has them."""

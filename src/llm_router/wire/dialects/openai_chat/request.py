@@ -20,7 +20,6 @@ from llm_router.wire.chat import ChatRequest, ResponseFormat, Tool
 from llm_router.wire.dialect import Target
 from llm_router.wire.dialects.openai_chat.cachemarks import Marks
 from llm_router.wire.dialects.openai_chat.callids import id_form
-from llm_router.wire.dialects.openai_chat.lenient import encode
 from llm_router.wire.dialects.openai_chat.messages import Writer
 from llm_router.wire.dialects.openai_chat.options import finish_body, takes
 from llm_router.wire.dialects.openai_chat.parts import NAME
@@ -36,7 +35,7 @@ from llm_router.wire.encoding import (
 from llm_router.wire.jsonschema.strict import strict_schema
 from llm_router.wire.loss import Loss, Losses
 from llm_router.wire.toolnames import fit_tools
-from llm_router.wire.verbatim import is_object
+from llm_router.wire.verbatim import encode, is_object
 
 STOPS_MAX: Final = 4
 _MODALITIES: Final = ("text", "audio")

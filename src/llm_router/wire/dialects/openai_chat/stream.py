@@ -8,7 +8,6 @@ from typing import Any
 
 from llm_router.wire.chat import Citation, Raw
 from llm_router.wire.dialects.openai_chat.chunks import Chunk, ChunkMender
-from llm_router.wire.dialects.openai_chat.lenient import encode
 from llm_router.wire.dialects.openai_chat.mend import minted_id
 from llm_router.wire.dialects.openai_chat.parts import (
     NAME,
@@ -32,6 +31,7 @@ from llm_router.wire.events import (
     Started,
     UsageSeen,
 )
+from llm_router.wire.verbatim import encode
 
 
 class _Parts:

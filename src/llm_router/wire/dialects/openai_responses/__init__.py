@@ -14,7 +14,7 @@ from llm_router.wire.dialect import Dialect
 from llm_router.wire.dialects.openai_responses.decode import decode_request
 from llm_router.wire.dialects.openai_responses.edit import edit_request
 from llm_router.wire.dialects.openai_responses.encoder import ResponsesStreamEncoder
-from llm_router.wire.dialects.openai_responses.errors import decode_error, encode_error
+from llm_router.wire.dialects.openai_responses.errors import decode_error
 from llm_router.wire.dialects.openai_responses.inspect import inspect
 from llm_router.wire.dialects.openai_responses.passing import PassRelay, pass_reply
 from llm_router.wire.dialects.openai_responses.reply import decode_reply, encode_reply
@@ -22,6 +22,7 @@ from llm_router.wire.dialects.openai_responses.request import encode_request
 from llm_router.wire.dialects.openai_responses.stream import ResponsesStreamDecoder
 from llm_router.wire.dialects.openai_responses.words import ID_PREFIX, NAME
 from llm_router.wire.heads import openai_head
+from llm_router.wire.openaierrors import encode_error
 
 PATHS = {"chat": "/responses", "models": "/models"}
 

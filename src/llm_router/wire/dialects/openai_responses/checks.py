@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from llm_router.domain.errors import InvalidRequest
+from llm_router.wire.asked import bad, number_within, of_type, whole_within
 from llm_router.wire.dialects.openai_responses.words import kind_of
 
 TOKENS_MAX = 10**8
@@ -35,10 +36,6 @@ def check_members(members: dict[str, Any]) -> None:
         )
 
 
-def _bad(param: str, what: str) -> InvalidRequest:
-    return InvalidRequest(f"'{param}' {what}.", param=param)
-
-
 # -- input -----------------------------------------------------------------------------------------
 
 
@@ -55,7 +52,7 @@ def _check_input(members: dict[str, Any]) -> None:
             )
         return
     if not isinstance(given, list):
-        raise _bad("input", "must be a string or a list of items")
+        raise bad("input", "must be a string or a list of items")
     check_items(given, "input")
 
 
@@ -66,20 +63,20 @@ def check_items(given: object, name: str) -> None:
         InvalidRequest: one that is wrong.
     """
     if not isinstance(given, list):
-        raise _bad(name, "must be a list of items")
+        raise bad(name, "must be a list of items")
     for number, item in enumerate(given):
         _check_item(item, f"{name}[{number}]")
 
 
 def _check_item(item: object, at: str) -> None:
     if not isinstance(item, dict):
-        raise _bad(at, "must be an object")
+        raise bad(at, "must be an object")
     if item.get("type") is not None and not isinstance(item["type"], str):
-        raise _bad(f"{at}.type", "must be a string")
+        raise bad(f"{at}.type", "must be a string")
     match kind_of(item):
         case "message":
             if item.get("role") not in ROLES:
-                raise _bad(f"{at}.role", f"must be one of {', '.join(ROLES)}")
+                raise bad(f"{at}.role", f"must be one of {', '.join(ROLES)}")
             _check_content(item.get("content"), f"{at}.content")
         case "function_call":
             _check_texts(item, at, "call_id", "name", "arguments")
@@ -97,9 +94,9 @@ def _check_item(item: object, at: str) -> None:
 def _check_texts(item: dict[str, Any], at: str, *names: str) -> None:
     for name in names:
         if not isinstance(item.get(name), str):
-            raise _bad(f"{at}.{name}", "must be a string")
+            raise bad(f"{at}.{name}", "must be a string")
         if name in ("call_id", "name", "id") and not item[name]:
-            raise _bad(f"{at}.{name}", "must not be empty")
+            raise bad(f"{at}.{name}", "must not be empty")
 
 
 def _check_reasoning(item: dict[str, Any], at: str) -> None:
@@ -108,13 +105,13 @@ def _check_reasoning(item: dict[str, Any], at: str) -> None:
         if parts is None:
             continue
         if not isinstance(parts, list):
-            raise _bad(f"{at}.{name}", "must be a list")
+            raise bad(f"{at}.{name}", "must be a list")
         for number, part in enumerate(parts):
             if not isinstance(part, dict) or not isinstance(part.get("text"), str):
-                raise _bad(f"{at}.{name}[{number}]", "must be an object with a text")
+                raise bad(f"{at}.{name}[{number}]", "must be an object with a text")
     for name in ("encrypted_content", "id"):
         if item.get(name) is not None and not isinstance(item[name], str):
-            raise _bad(f"{at}.{name}", "must be a string")
+            raise bad(f"{at}.{name}", "must be a string")
 
 
 _TEXTS: Final = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
@@ -124,36 +121,36 @@ def _check_content(content: object, at: str) -> None:
     if isinstance(content, str):
         return
     if not isinstance(content, list):
-        raise _bad(at, "must be a string or a list of content parts")
+        raise bad(at, "must be a string or a list of content parts")
     for number, part in enumerate(content):
         where = f"{at}[{number}]"
         if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-            raise _bad(where, "must be an object with a type")
+            raise bad(where, "must be an object with a type")
         kind = part["type"]
         if kind in _TEXTS:
             if not isinstance(part.get(_TEXTS[kind]), str):
-                raise _bad(f"{where}.{_TEXTS[kind]}", "must be a string")
+                raise bad(f"{where}.{_TEXTS[kind]}", "must be a string")
         elif kind == "input_image":
             _check_image(part, where)
         elif kind == "input_file":
             if not any(_said(part, name) for name in ("file_data", "file_url", "file_id")):
-                raise _bad(where, "needs file_data (a data URL), file_url or file_id")
+                raise bad(where, "needs file_data (a data URL), file_url or file_id")
         elif kind == "input_audio":
             audio = part.get(kind)
             if not isinstance(audio, dict) or not _said(audio, "data") or not _said(audio, "format"):
-                raise _bad(f"{where}.{kind}", "must be an object with data (base64) and format")
+                raise bad(f"{where}.{kind}", "must be an object with data (base64) and format")
 
 
 def _check_image(part: dict[str, Any], at: str) -> None:
     url = part.get("image_url")
     if url is None:
         if not _said(part, "file_id"):
-            raise _bad(at, "needs image_url or file_id")
+            raise bad(at, "needs image_url or file_id")
         return
     if not isinstance(url, str):
-        raise _bad(f"{at}.image_url", "must be a string: the URL itself, not an object")
+        raise bad(f"{at}.image_url", "must be a string: the URL itself, not an object")
     if url[:8].lower().partition(":")[0] not in ("http", "https", "data"):
-        raise _bad(f"{at}.image_url", "must be an https URL or a data URL (data:image/png;base64,...)")
+        raise bad(f"{at}.image_url", "must be an https URL or a data URL (data:image/png;base64,...)")
 
 
 def _said(part: dict[str, Any], name: str) -> bool:
@@ -163,42 +160,18 @@ def _said(part: dict[str, Any], name: str) -> bool:
 # -- members ---------------------------------------------------------------------------------------
 
 
-def _number(low: float, high: float) -> Callable[[str, Any], None]:
-    def check(name: str, value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise _bad(name, f"must be a number from {low} to {high}")
-
-    return check
-
-
-def _whole(low: int, high: int) -> Callable[[str, Any], None]:
-    def check(name: str, value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise _bad(name, f"must be a whole number from {low} to {high}")
-
-    return check
-
-
-def _type(type_: type, what: str) -> Callable[[str, Any], None]:
-    def check(name: str, value: Any) -> None:
-        if not isinstance(value, type_):
-            raise _bad(name, f"must be {what}")
-
-    return check
-
-
 def _include(name: str, value: Any) -> None:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise _bad(name, "must be a list of strings")
+        raise bad(name, "must be a list of strings")
 
 
 def _tools(name: str, value: Any) -> None:
     if not isinstance(value, list):
-        raise _bad(name, "must be a list")
+        raise bad(name, "must be a list")
     for number, tool in enumerate(value):
         at = f"{name}[{number}]"
         if not isinstance(tool, dict) or not isinstance(tool.get("type"), str):
-            raise _bad(at, 'must be an object with a type, such as {"type": "function", "name": ...}')
+            raise bad(at, 'must be an object with a type, such as {"type": "function", "name": ...}')
         if tool["type"] in ("function", "custom"):
             _offered(tool, at)
 
@@ -206,56 +179,56 @@ def _tools(name: str, value: Any) -> None:
 def _offered(tool: dict[str, Any], at: str) -> None:
     if not isinstance(tool.get("name"), str) or not tool["name"]:
         hint = " (the name stands in the tool itself here, not in a member 'function')"
-        raise _bad(f"{at}.name", "must be a string" + (hint if "function" in tool else ""))
+        raise bad(f"{at}.name", "must be a string" + (hint if "function" in tool else ""))
     if tool.get("parameters") is not None and not isinstance(tool["parameters"], dict):
-        raise _bad(f"{at}.parameters", "must be a JSON Schema object")
+        raise bad(f"{at}.parameters", "must be a JSON Schema object")
     if tool.get("description") is not None and not isinstance(tool["description"], str):
-        raise _bad(f"{at}.description", "must be a string")
+        raise bad(f"{at}.description", "must be a string")
 
 
 def _tool_choice(name: str, value: Any) -> None:
     if isinstance(value, str):
         if value not in ("none", "auto", "required"):
-            raise _bad(name, 'must be "none", "auto", "required" or an object that names a tool')
+            raise bad(name, 'must be "none", "auto", "required" or an object that names a tool')
     elif not isinstance(value, dict) or not isinstance(value.get("type"), str):
-        raise _bad(name, 'must be "none", "auto", "required" or an object that names a tool')
+        raise bad(name, 'must be "none", "auto", "required" or an object that names a tool')
     elif value["type"] in ("function", "custom") and not _said(value, "name"):
-        raise _bad(f"{name}.name", "must be the name of a tool")
+        raise bad(f"{name}.name", "must be the name of a tool")
     elif value["type"] == "allowed_tools" and not isinstance(value.get("tools"), list):
-        raise _bad(f"{name}.tools", "must be a list of tools")
+        raise bad(f"{name}.tools", "must be a list of tools")
 
 
 def _text(name: str, value: Any) -> None:
     if not isinstance(value, dict):
-        raise _bad(name, "must be an object")
+        raise bad(name, "must be an object")
     format_ = value.get("format")
     if format_ is None:
         return
     if not isinstance(format_, dict) or not isinstance(format_.get("type"), str):
-        raise _bad(f"{name}.format", "must be an object with a type (text, json_object or json_schema)")
+        raise bad(f"{name}.format", "must be an object with a type (text, json_object or json_schema)")
     if format_["type"] == "json_schema" and not isinstance(format_.get("schema"), dict):
-        raise _bad(f"{name}.format.schema", "must be a JSON Schema object")
+        raise bad(f"{name}.format.schema", "must be a JSON Schema object")
     if value.get("verbosity") is not None and not isinstance(value["verbosity"], str):
-        raise _bad(f"{name}.verbosity", "must be a string")
+        raise bad(f"{name}.verbosity", "must be a string")
 
 
 def _reasoning(name: str, value: Any) -> None:
     if not isinstance(value, dict):
-        raise _bad(name, "must be an object")
+        raise bad(name, "must be an object")
     for inner in ("effort", "summary", "generate_summary"):
         if value.get(inner) is not None and not isinstance(value[inner], str):
-            raise _bad(f"{name}.{inner}", "must be a string")
+            raise bad(f"{name}.{inner}", "must be a string")
 
 
-_BOOLEAN = _type(bool, "true or false")
-_TEXT = _type(str, "a string")
-_OBJECT = _type(dict, "an object")
+_BOOLEAN = of_type(bool, "true or false")
+_TEXT = of_type(str, "a string")
+_OBJECT = of_type(dict, "an object")
 _CHECKS: Final[dict[str, Callable[[str, Any], None]]] = {
     "background": _BOOLEAN,
     "include": _include,
     "instructions": _TEXT,
-    "max_output_tokens": _whole(1, TOKENS_MAX),
-    "max_tool_calls": _whole(0, TOKENS_MAX),
+    "max_output_tokens": whole_within(1, TOKENS_MAX),
+    "max_tool_calls": whole_within(0, TOKENS_MAX),
     "metadata": _OBJECT,
     "parallel_tool_calls": _BOOLEAN,
     "previous_response_id": _TEXT,
@@ -267,12 +240,12 @@ _CHECKS: Final[dict[str, Callable[[str, Any], None]]] = {
     "store": _BOOLEAN,
     "stream": _BOOLEAN,
     "stream_options": _OBJECT,
-    "temperature": _number(0, 2),
+    "temperature": number_within(0, 2),
     "text": _text,
     "tool_choice": _tool_choice,
     "tools": _tools,
-    "top_logprobs": _whole(0, TOP_LOGPROBS_MAX),
-    "top_p": _number(0, 1),
+    "top_logprobs": whole_within(0, TOP_LOGPROBS_MAX),
+    "top_p": number_within(0, 1),
     "truncation": _TEXT,
     "user": _TEXT,
 }

@@ -9,7 +9,8 @@ from typing import Any, Final, Literal
 
 from llm_router.domain.errors import UnsupportedContent
 from llm_router.wire.chat import CacheMark, Citation, Media, Opaque, Part, Refusal, Text
-from llm_router.wire.dialects.openai_responses.words import NAME, load_object, objects, text_of
+from llm_router.wire.dialects.openai_responses.words import NAME, objects, text_of
+from llm_router.wire.lenient import load_object
 from llm_router.wire.media import data_url, decode_text, is_data_url, media_form, parse_data_url, sniff
 from llm_router.wire.verbatim import dump
 

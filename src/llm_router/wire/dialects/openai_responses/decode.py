@@ -6,6 +6,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from llm_router.wire.asked import Tree
 from llm_router.wire.chat import (
     ChatRequest,
     Media,
@@ -24,7 +25,6 @@ from llm_router.wire.chat import (
 )
 from llm_router.wire.dialect import Inspected
 from llm_router.wire.dialects.openai_responses.content import decode_content
-from llm_router.wire.dialects.openai_responses.inspect import Tree
 from llm_router.wire.dialects.openai_responses.seal import (
     call_state,
     message_state,

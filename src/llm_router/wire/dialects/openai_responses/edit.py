@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from llm_router.wire.asked import Tree
 from llm_router.wire.dialect import Fetched, Inspected, Target
-from llm_router.wire.dialects.openai_responses.inspect import Tree
 from llm_router.wire.dialects.openai_responses.options import cap_output, drop_sampling, keep_nothing
 from llm_router.wire.dialects.openai_responses.seal import PREFIX, strip_seals
-from llm_router.wire.dialects.openai_responses.words import encode, kind_of
+from llm_router.wire.dialects.openai_responses.words import kind_of
 from llm_router.wire.loss import Loss
 from llm_router.wire.media import data_url
 from llm_router.wire.quirks import apply_quirks
+from llm_router.wire.verbatim import encode
 
 
 def edit_request(

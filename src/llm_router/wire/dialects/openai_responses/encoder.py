@@ -23,14 +23,9 @@ from llm_router.wire.dialects.openai_responses.errors import failed_members
 from llm_router.wire.dialects.openai_responses.response import head_of
 from llm_router.wire.dialects.openai_responses.seal import bound_content, encrypted_content, kept_members
 from llm_router.wire.dialects.openai_responses.usage import usage_object
-from llm_router.wire.dialects.openai_responses.words import (
-    ID_CHARS_MAX,
-    NAME,
-    load_object,
-    seed_of,
-    status_of,
-)
+from llm_router.wire.dialects.openai_responses.words import ID_CHARS_MAX, NAME, seed_of, status_of
 from llm_router.wire.dialects.openai_responses.writer import OutputWriter
+from llm_router.wire.lenient import load_object
 from llm_router.wire.loss import Loss, Losses
 
 _TEXTS: Final = ("text", "refusal")

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
 from llm_router.wire.classify import classify, header_retry_after_s, message_retry_after_s, scrub
-from llm_router.wire.dialects.openai_responses.words import encode, load
+from llm_router.wire.lenient import load
+from llm_router.wire.openaierrors import error_members
 
 MESSAGE_CHARS_MAX = 4000
 """Of a provider's error text that is passed on."""
@@ -170,33 +171,6 @@ def _plain_text(body: bytes) -> str:
 
 
 # -- to the client ---------------------------------------------------------------------------------
-
-
-def error_members(error: RouterError, request_id: str) -> dict[str, object]:
-    """The ``error`` object for a client. ``metadata`` keeps the provider's own words beside ours."""
-    found: dict[str, object] = {
-        "message": error.message,
-        "type": error.type,
-        "param": error.param,
-        "code": error.code,
-        "request_id": request_id,
-    }
-    if isinstance(error, UpstreamError):
-        said = {
-            "provider": error.provider,
-            "error_type": error.kind.value,
-            "provider_code": error.native_code,
-            "provider_type": error.native_type,
-        }
-        found["metadata"] = {name: value for name, value in said.items() if value is not None}
-    for name, value in error.details.items():
-        found.setdefault(name, value)
-    return found
-
-
-def encode_error(error: RouterError, request_id: str) -> bytes:
-    """The error envelope of OpenAI (https://platform.openai.com/docs/guides/error-codes)."""
-    return encode({"error": error_members(error, request_id)})
 
 
 _OWN_CODES: Final = ("rate_limit_exceeded", "context_length_exceeded", "server_error", "insufficient_credits")

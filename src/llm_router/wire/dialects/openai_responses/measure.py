@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from llm_router.wire.dialects.openai_responses.words import encode, kind_of, objects, text_of
+from llm_router.wire.dialects.openai_responses.words import kind_of, objects, text_of
 from llm_router.wire.media import is_http_url
+from llm_router.wire.verbatim import encode
 
 
 class Measured(msgspec.Struct, kw_only=True):

@@ -13,7 +13,8 @@ from typing import Any, Final
 from llm_router.wire.dialect import ReplyContext
 from llm_router.wire.dialects.openai_responses.content import complete_notes
 from llm_router.wire.dialects.openai_responses.response import absent_members, keeps_id
-from llm_router.wire.dialects.openai_responses.words import objects, text_of, value_of
+from llm_router.wire.dialects.openai_responses.words import objects, text_of
+from llm_router.wire.verbatim import value as value_of
 
 _CITING: Final = frozenset(
     (

@@ -8,7 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from llm_router.wire.dialect import Target
-from llm_router.wire.dialects.openai_responses.words import ENCRYPTED, STATE, load
+from llm_router.wire.dialects.openai_responses.words import ENCRYPTED, STATE
+from llm_router.wire.lenient import load
 from llm_router.wire.loss import Loss
 
 SAMPLING: Final[Mapping[str, float]] = {"temperature": 1, "top_p": 1}

@@ -17,9 +17,9 @@ from llm_router.wire.dialects.openai_responses.seal import (
     state_of,
     told_state,
 )
-from llm_router.wire.dialects.openai_responses.words import NAME, SEPARATOR, encode, objects, seed_of, text_of
+from llm_router.wire.dialects.openai_responses.words import NAME, SEPARATOR, objects, seed_of, text_of
 from llm_router.wire.media import sniff
-from llm_router.wire.verbatim import dump
+from llm_router.wire.verbatim import dump, encode
 
 CALLS: Final = {"function_call": "arguments", "custom_tool_call": "input"}
 """Items that are calls of the client's tools, with the member that holds what they are called with."""

@@ -19,19 +19,14 @@ from llm_router.wire.dialects.openai_responses.reply import open_response, reply
 from llm_router.wire.dialects.openai_responses.response import absent_members, head_of, told_beside
 from llm_router.wire.dialects.openai_responses.stream import LAST, ResponsesStreamDecoder
 from llm_router.wire.dialects.openai_responses.usage import DETAILS, passed_usage, read_usage
-from llm_router.wire.dialects.openai_responses.words import (
-    encode,
-    load_object,
-    members,
-    seed_of,
-    text_of,
-    value_of,
-)
+from llm_router.wire.dialects.openai_responses.words import seed_of, text_of
 from llm_router.wire.dialects.openai_responses.writer import frame
 from llm_router.wire.fold import unfold
 from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
+from llm_router.wire.lenient import load_object
 from llm_router.wire.relay import PREAMBLE_BYTES_MAX
-from llm_router.wire.verbatim import dump
+from llm_router.wire.verbatim import dump, encode, members
+from llm_router.wire.verbatim import value as value_of
 
 
 class Watcher:

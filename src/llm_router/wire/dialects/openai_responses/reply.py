@@ -14,17 +14,16 @@ from llm_router.wire.dialects.openai_responses.words import (
     FINISHED,
     NAME,
     UNFINISHED,
-    encode,
     finish_of,
-    load_object,
     objects,
     text_of,
     whole_seconds,
 )
 from llm_router.wire.events import Choice, Finish, Finished, OpaqueSeen, Reply
 from llm_router.wire.fold import unfold
+from llm_router.wire.lenient import load_object
 from llm_router.wire.loss import Loss
-from llm_router.wire.verbatim import dump
+from llm_router.wire.verbatim import dump, encode
 
 EXTRAS: Final = ("service_tier",)
 """Reply members that any dialect of OpenAI's writes."""

@@ -20,20 +20,14 @@ from llm_router.wire.dialect import Target
 from llm_router.wire.dialects.openai_responses.decode import TOOL_MEMBER
 from llm_router.wire.dialects.openai_responses.items import ItemWriter, marks_known
 from llm_router.wire.dialects.openai_responses.options import cap_output, drop_sampling, nearest
-from llm_router.wire.dialects.openai_responses.words import (
-    ENCRYPTED,
-    LOGPROBS,
-    NAME,
-    SEPARATOR,
-    encode,
-    load_object,
-)
+from llm_router.wire.dialects.openai_responses.words import ENCRYPTED, LOGPROBS, NAME, SEPARATOR
 from llm_router.wire.encoding import functions_alone, knows_custom, parameters_of, schema_name
 from llm_router.wire.jsonschema.strict import strict_schema
+from llm_router.wire.lenient import load_object
 from llm_router.wire.loss import Loss, Losses
 from llm_router.wire.quirks import apply_quirks
 from llm_router.wire.toolnames import fit_tools
-from llm_router.wire.verbatim import is_object
+from llm_router.wire.verbatim import encode, is_object
 
 _TIERS: Final = ("auto", "default", "flex", "scale", "priority")
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from llm_router.wire.dialect import ReplyContext
-from llm_router.wire.dialects.openai_responses.words import is_reply_id, value_of
+from llm_router.wire.dialects.openai_responses.words import is_reply_id
 from llm_router.wire.events import Started
+from llm_router.wire.verbatim import value as value_of
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "background": False,

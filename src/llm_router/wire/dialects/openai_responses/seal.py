@@ -20,14 +20,9 @@ from typing import Any, Literal
 import msgspec
 
 from llm_router.wire.chat import Part, Text, Thinking, ToolCall
-from llm_router.wire.dialects.openai_responses.words import (
-    NAME,
-    SEPARATOR,
-    encode,
-    load_object,
-    objects,
-    text_of,
-)
+from llm_router.wire.dialects.openai_responses.words import NAME, SEPARATOR, objects, text_of
+from llm_router.wire.lenient import load_object
+from llm_router.wire.verbatim import encode
 
 PREFIX = "llmr1."
 

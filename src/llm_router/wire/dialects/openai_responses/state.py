@@ -13,25 +13,20 @@ from typing import Any, Final
 import msgspec
 
 from llm_router.domain.errors import InvalidRequest, RouterError
+from llm_router.wire.asked import Tree, parse
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Bill, ReplyContext
 from llm_router.wire.dialects.openai_responses.checks import check_items, check_members
 from llm_router.wire.dialects.openai_responses.errors import failed_members
-from llm_router.wire.dialects.openai_responses.inspect import Tree, parse
+from llm_router.wire.dialects.openai_responses.inspect import EXAMPLE
 from llm_router.wire.dialects.openai_responses.response import head_of
 from llm_router.wire.dialects.openai_responses.usage import usage_object
-from llm_router.wire.dialects.openai_responses.words import (
-    encode,
-    kind_of,
-    load,
-    members,
-    seed_of,
-    text_of,
-    value_of,
-)
+from llm_router.wire.dialects.openai_responses.words import kind_of, seed_of, text_of
 from llm_router.wire.dialects.openai_responses.writer import PREFIXES, frame
 from llm_router.wire.events import Started
-from llm_router.wire.verbatim import dump
+from llm_router.wire.lenient import load
+from llm_router.wire.verbatim import dump, encode, members
+from llm_router.wire.verbatim import value as value_of
 
 ENDED: Final = ("completed", "incomplete", "failed", "cancelled")
 """Statuses of a response that changes no more."""
@@ -73,7 +68,7 @@ def read_asked(body: bytes) -> Asked:
     Raises:
         InvalidRequest: it is malformed, or asks for what only OpenAI's own store has.
     """
-    tree = parse(body)
+    tree = parse(body, EXAMPLE)
     said = tree.body
     check_members(said)
     if said.get("prompt") is not None:
@@ -162,7 +157,7 @@ def conversation_members(body: bytes) -> ConversationMembers:
     Raises:
         InvalidRequest: it is malformed.
     """
-    tree = parse(body) if body.strip() else Tree(body={}, raw={})
+    tree = parse(body, EXAMPLE) if body.strip() else Tree(body={}, raw={})
     items, metadata = tree.body.get("items"), tree.body.get("metadata")
     if items is not None:
         check_items(items, "items")

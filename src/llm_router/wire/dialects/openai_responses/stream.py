@@ -20,7 +20,6 @@ from llm_router.wire.dialects.openai_responses.usage import read_usage
 from llm_router.wire.dialects.openai_responses.words import (
     FINISHED,
     finish_of,
-    load_object,
     objects,
     text_of,
     whole_seconds,
@@ -28,6 +27,7 @@ from llm_router.wire.dialects.openai_responses.words import (
 from llm_router.wire.events import Ended, Failed, Finished, LogProbs, Started, UsageSeen
 from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
 from llm_router.wire.halves import HalfCharacters
+from llm_router.wire.lenient import load_object
 from llm_router.wire.verbatim import dump
 
 BROKEN_MAX: Final = 1

@@ -6,15 +6,9 @@ https://platform.openai.com/docs/api-reference/responses
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 from typing import Any, Final
 
-import msgspec
-
-from llm_router.wire.chat import Raw
 from llm_router.wire.events import Finish
-from llm_router.wire.verbatim import dump
 
 NAME: Final = "openai_responses"
 ID_PREFIX: Final = "resp_"
@@ -31,64 +25,6 @@ LOGPROBS: Final = "message.output_text.logprobs"
 
 SEPARATOR: Final = "\n\n"
 """What stands between the parts of a reasoning summary where they make one text."""
-
-_decode = msgspec.json.Decoder().decode
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
-encode = msgspec.json.Encoder().encode
-"""Compact JSON bytes."""
-
-_NOT_JSON = (msgspec.MsgspecError, ValueError, RecursionError)
-
-
-def load(data: bytes) -> object:
-    """Any JSON value; odd values in it (infinities, halves of surrogate pairs) are mended. None if unreadable."""
-    try:
-        return _decode(data)
-    except _NOT_JSON:
-        return _load_odd(data)
-
-
-def load_object(data: bytes) -> dict[str, Any] | None:
-    """The JSON object in ``data``; None if there is none to be read."""
-    value = load(data)
-    return value if isinstance(value, dict) else None
-
-
-def members(data: Raw | bytes | None) -> dict[str, Raw] | None:
-    """The members of a JSON object, verbatim; None if it is no object."""
-    if data is None:
-        return None
-    try:
-        return _members(data)
-    except _NOT_JSON:
-        value = _load_odd(bytes(data))
-        return {name: dump(v) for name, v in value.items()} if isinstance(value, dict) else None
-
-
-def value_of(raw: Raw | None) -> object:
-    """The plain value of verbatim JSON; None also where there is none."""
-    return None if raw is None else load(bytes(raw))
-
-
-def _load_odd(data: bytes) -> object:
-    try:
-        return _clean(json.loads(data.decode("utf-8-sig", "replace"), strict=False))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _clean(value: object) -> object:
-    match value:
-        case str():
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        case float():
-            return value if math.isfinite(value) else None
-        case list():
-            return [_clean(item) for item in value]
-        case dict():
-            return {_clean(name): _clean(item) for name, item in value.items()}
-    return value
-
 
 # -- values ----------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from llm_router.wire.dialects.openai_responses.words import encode
+from llm_router.wire.verbatim import encode
 
 PREFIXES: Final = {
     "message": "msg_",

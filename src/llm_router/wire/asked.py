@@ -1,0 +1,122 @@
+"""The body of a client's request in OpenAI's style: parsed strictly, once, and the words for what is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from llm_router.domain.errors import InvalidRequest
+
+DEPTH_MAX = 128
+"""How deep JSON may nest. Schemas that providers take are an order of magnitude flatter."""
+
+Check = Callable[[str, Any], None]
+"""Refuses a member (its name, its value) with InvalidRequest."""
+
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@|,+-]{0,255}")
+
+_decode = msgspec.json.Decoder().decode
+_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+class Tree(msgspec.Struct, frozen=True, kw_only=True):
+    """The request as parsed: whole, and its top-level members verbatim. Not to be changed."""
+
+    body: dict[str, Any]
+    raw: dict[str, msgspec.Raw]
+
+
+def parse(body: bytes, example: str) -> Tree:
+    """Parse a body strictly; ``example`` shows what one looks like.
+
+    Raises:
+        InvalidRequest: it is no JSON object in UTF-8, or nests too deep.
+    """
+    if body.count(b"[") + body.count(b"{") > DEPTH_MAX and _too_deep(body):
+        raise InvalidRequest(f"The request body nests deeper than {DEPTH_MAX} levels: make it flatter.")
+    try:
+        whole = _decode(body)
+        if not isinstance(whole, dict):
+            raise InvalidRequest(f"The request body must be a JSON object such as {example}.")
+        return Tree(body=whole, raw=_decode_raw(body))
+    except UnicodeDecodeError:
+        raise InvalidRequest("The request body is not valid UTF-8: encode it as UTF-8.") from None
+    except RecursionError:
+        raise InvalidRequest("The request body nests too deep: make it flatter.") from None
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
+
+
+def _too_deep(body: bytes) -> bool:
+    """Whether brackets outside of strings nest deeper than the limit; linear in the body."""
+    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
+    brackets = b"".join(plain.split(b'"')[::2]).translate(None, _NOT_BRACKETS)
+    for _ in range(DEPTH_MAX):
+        brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
+        if not brackets:
+            return False
+    return True
+
+
+def model_of(members: dict[str, Any], path_model: str | None) -> str:
+    """The model string; ``path_model`` stands in for a member that the body leaves out.
+
+    Raises:
+        InvalidRequest: there is none, or it cannot be one.
+    """
+    model = members.get("model")
+    if model is None:
+        model = path_model
+    if model is None:
+        raise InvalidRequest("You must name a model in 'model'. GET /v1/models lists them.", param="model")
+    if not isinstance(model, str):
+        raise InvalidRequest("'model' must be a string.", param="model")
+    if not _MODEL.fullmatch(model):
+        raise InvalidRequest(
+            "'model' must be a model id of 1 to 256 letters, digits and any of . _ : / @ | , + - "
+            "that begins with a letter or digit. GET /v1/models lists the ids.",
+            param="model",
+        )
+    return model
+
+
+def first_text(members: dict[str, Any], *names: str) -> str | None:
+    """The first of these members that is a text with anything in it."""
+    for name in names:
+        value = members.get(name)
+        if isinstance(value, str) and value:
+            return value
+    return None
+
+
+def bad(param: str, what: str) -> InvalidRequest:
+    """The error for a member: ``'param' must be ...``."""
+    return InvalidRequest(f"'{param}' {what}.", param=param)
+
+
+def number_within(low: float, high: float) -> Check:
+    def check(name: str, value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise bad(name, f"must be a number from {low} to {high}")
+
+    return check
+
+
+def whole_within(low: int, high: int) -> Check:
+    def check(name: str, value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise bad(name, f"must be a whole number from {low} to {high}")
+
+    return check
+
+
+def of_type(type_: type, what: str) -> Check:
+    def check(name: str, value: Any) -> None:
+        if not isinstance(value, type_):
+            raise bad(name, f"must be {what}")
+
+    return check
