@@ -154,9 +154,14 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
 class Counters(Protocol):
     """Rate limits. All windows of a key move in one step, or none."""
 
-    def admit(self, key_id: str, limits: Limits, tokens: int, now_ms: int) -> Admission: ...
+    async def admit(self, key_id: str, limits: Limits, tokens: int, now_ms: int) -> Admission:
+        """
+        Raises:
+            LedgerUnavailable: nobody can say now; nothing was counted. Nor is it if the wait is cancelled.
+        """
+        ...
 
-    def release(self, key_id: str, limits: Limits, tokens_estimated: int, tokens_used: int) -> None:
+    async def release(self, key_id: str, limits: Limits, tokens_estimated: int, tokens_used: int) -> None:
         """The exchange ended: give back its concurrency, correct its tokens."""
         ...
 

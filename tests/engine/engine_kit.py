@@ -148,13 +148,13 @@ class CountingCounters:
         self.admitted = 0
         self.released = 0
 
-    def admit(self, key_id: str, limits: Limits, tokens: int, now_ms: int) -> Admission:
-        admission = self._real.admit(key_id, limits, tokens, now_ms)
+    async def admit(self, key_id: str, limits: Limits, tokens: int, now_ms: int) -> Admission:
+        admission = await self._real.admit(key_id, limits, tokens, now_ms)
         self.admitted += admission.refused is None
         return admission
 
-    def release(self, key_id: str, limits: Limits, tokens_estimated: int, tokens_used: int) -> None:
-        self._real.release(key_id, limits, tokens_estimated, tokens_used)
+    async def release(self, key_id: str, limits: Limits, tokens_estimated: int, tokens_used: int) -> None:
+        await self._real.release(key_id, limits, tokens_estimated, tokens_used)
         self.released += 1
 
 

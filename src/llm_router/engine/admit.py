@@ -207,16 +207,17 @@ def _own(own: int | None, default: int | None) -> int | None:
     return default if own is None else own
 
 
-def admit_to_limits(
+async def admit_to_limits(
     counters: Counters, key: Key, limits: Limits, inspected: Inspected, now_ms: int
 ) -> tuple[Admission, int]:
     """Charge the key's windows; return the admission and the tokens it was charged for.
 
     Raises:
         RateLimitExceeded: with where the key stands.
+        LedgerUnavailable: nobody can say.
     """
     tokens = tokens_admitted(inspected)
-    admission = counters.admit(key.id, limits, tokens, now_ms)
+    admission = await counters.admit(key.id, limits, tokens, now_ms)
     if admission.refused is None:
         return admission, tokens
     bound = {

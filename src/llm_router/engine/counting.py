@@ -50,7 +50,7 @@ async def count_tokens(engine: Engine, call: admit.Call) -> Count:
     admit.check_operation(call, resolved)
     plan = admit.plan_for(call, state, inspected, resolved)
     limits = admit.merged_limits(key, state.default_limits)
-    admit.admit_to_limits(engine.counters, key, limits, inspected, now_ms)
+    await admit.admit_to_limits(engine.counters, key, limits, inspected, now_ms)
     try:
         for candidate in plan.candidates:
             if candidate.same_dialect and call.dialect.name in _ANSWERS:
@@ -59,7 +59,7 @@ async def count_tokens(engine: Engine, call: admit.Call) -> Count:
                     return Count(tokens=tokens, estimated=False)
     finally:
         tokens_used = 0  # counting consumes none of the key's tokens
-        engine.counters.release(key.id, limits, admit.tokens_admitted(inspected), tokens_used)
+        await engine.counters.release(key.id, limits, admit.tokens_admitted(inspected), tokens_used)
     estimate = expected_input(inspected) + inspected.images * IMAGE_TOKENS
     return Count(tokens=estimate, estimated=True)
 

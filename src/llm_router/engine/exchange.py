@@ -163,7 +163,7 @@ class Engine:
         admit.check_operation(call, resolved)
         plan = admit.plan_for(call, state, inspected, resolved)
         limits = admit.merged_limits(key, state.default_limits)
-        admission, tokens = admit.admit_to_limits(self.counters, key, limits, inspected, now_ms)
+        admission, tokens = await admit.admit_to_limits(self.counters, key, limits, inspected, now_ms)
         track.admission = admission
         track.release = (key.id, limits, tokens)
         track.held = True  # before the await: a cancelled hold must be resolved too
@@ -301,7 +301,7 @@ class Engine:
             if track.release is not None:
                 key_id, limits, tokens = track.release
                 used = track.record.usage.total_tokens if track.record is not None else 0
-                self.counters.release(key_id, limits, tokens, used)
+                await self.counters.release(key_id, limits, tokens, used)
             if track.record is not None:
                 self.telemetry.exchange(track.record)
 

@@ -22,7 +22,7 @@ class MemoryCounters:
     def __len__(self) -> int:
         return len(self._states)
 
-    def admit(self, key_id: str, limits: Limits, tokens: int, now_ms: int) -> Admission:
+    async def admit(self, key_id: str, limits: Limits, tokens: int, now_ms: int) -> Admission:
         """Admit or refuse a request of about ``tokens`` tokens, at a time that does not run backwards."""
         if rules.unlimited(limits):
             return _UNLIMITED
@@ -35,7 +35,7 @@ class MemoryCounters:
         self._sweep(now_ms)
         return Admission(refused=verdict.refused, retry_after_s=verdict.retry_after_s, limits=verdict.limits)
 
-    def release(self, key_id: str, limits: Limits, tokens_estimated: int, tokens_used: int) -> None:
+    async def release(self, key_id: str, limits: Limits, tokens_estimated: int, tokens_used: int) -> None:
         """Call once for every admitted request, with the limits and the estimate of its admission."""
         state = self._states.get(key_id)
         if state is not None:
