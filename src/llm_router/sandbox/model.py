@@ -14,7 +14,7 @@ from llm_router.sandbox.answer import json_answer, text_answer, wants_json
 from llm_router.sandbox.prompt import Prompt
 from llm_router.sandbox.reasoning import Thoughts, think
 from llm_router.sandbox.signature import mint, signs_calls
-from llm_router.sandbox.tooling import Call, decide_calls
+from llm_router.sandbox.tooling import Call, decide_calls, is_forced
 from llm_router.wire import chat
 from llm_router.wire.events import Choice, Finish, Reply
 
@@ -89,7 +89,7 @@ class _Draft:
         if not calls:
             self._say(self._text(), signed=thoughts is not None)
             return
-        if self._request.dialect in _SIGNED:
+        if self._request.dialect in _SIGNED and not is_forced(self._prompt):
             self._say(f"[simulated {self._request.model}] I will call {calls[0].name}.", signed=False)
         if self._finish is Finish.STOP and self._stop_sequence is None:
             self._call(calls, signed=thoughts is not None or signs_calls(self._request.model))

@@ -32,6 +32,13 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     custom: bool = False
 
 
+def is_forced(prompt: Prompt) -> bool:
+    """Whether the request leaves the model no choice but to call. Models then say nothing before:
+    https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/implement-tool-use#forcing-tool-use"""
+    choice = prompt.request.tool_choice
+    return choice is not None and choice.mode in ("required", "tool")
+
+
 def decide_calls(prompt: Prompt) -> tuple[Call, ...]:
     """The calls that the request asks for by its tool choice, its orders or its words."""
     request = prompt.request
@@ -41,7 +48,7 @@ def decide_calls(prompt: Prompt) -> tuple[Call, ...]:
         tools = {name: tool for name, tool in tools.items() if name in choice.allowed}
     if not tools or (choice is not None and choice.mode == "none"):
         return ()
-    forced = choice is not None and choice.mode in ("required", "tool")
+    forced = is_forced(prompt)
     if choice is not None and choice.mode == "tool":
         tools = {name: tool for name, tool in tools.items() if name == choice.name} or tools
     orders = [order for order in prompt.directives.calls if order.name in tools]

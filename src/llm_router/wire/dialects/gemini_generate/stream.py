@@ -232,7 +232,7 @@ class Encoder:
     def _last(self, index: int) -> dict[str, Any]:
         done = self._finished[index]
         candidate: dict[str, Any] = {
-            "content": {"parts": [], "role": "model"},
+            "content": {"parts": [{"text": ""}], "role": "model"},  # as Google ends: clients read parts[0]
             **finish_members(done.reason, done.native, done.message),
             "index": index,
         }
