@@ -275,6 +275,7 @@ class Server:
             new_id=new_exchange_id,
             tokens=tokens,
             side_car=side_car,
+            prices=store,
         )
 
     def _operations(self, store: SqliteStore, side_car: SqliteSideCar | None) -> Context:

@@ -9,6 +9,7 @@ import msgspec
 
 from llm_router.domain.budget import Payer
 from llm_router.domain.key import Key, Limits, LimitState
+from llm_router.domain.price import Price
 from llm_router.domain.record import ExchangeRecord
 from llm_router.domain.stored import StoredConversation, StoredResponse
 from llm_router.wire.dialect import Fetched
@@ -82,6 +83,19 @@ class Books(Protocol):
 
     async def generation(self, account: str, id_: str) -> ExchangeRecord | None:
         """A settled exchange of that account, by exchange id or reply id."""
+        ...
+
+
+class PriceBook(Protocol):
+    """The prices that something was charged by, kept for good so that it can be calculated again."""
+
+    def publish(self, price: Price, now_ms: int) -> None:
+        """Keep a price under its version, unless it is kept. Durable no later than any hold or settlement
+        that is asked for afterwards.
+
+        Raises:
+            ValueError: that version was published with other rates.
+        """
         ...
 
 

@@ -10,6 +10,7 @@ import pytest
 from cli_kit import Cli
 
 from llm_router.adapters.data_dir import STORE_NAME
+from llm_router.adapters.sqlite.schema import SCHEMA_VERSION
 
 
 @pytest.fixture
@@ -77,13 +78,15 @@ def test_what_is_refused(cli: Cli, words: tuple[str, ...], why: str) -> None:
 
 def test_data_of_an_earlier_version_is_migrated(cli: Cli) -> None:
     path = cli.data_dir / STORE_NAME
-    assert cli.json("migrate") == {"data": str(path), "schema": 2, "applied": []}
+    assert cli.json("migrate") == {"data": str(path), "schema": SCHEMA_VERSION, "applied": []}
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(
-            "DROP TABLE budgets; DROP TABLE spends; DROP TABLE rollups; PRAGMA user_version = 1"
+            "DROP TABLE budgets; DROP TABLE spends; DROP TABLE rollups; DROP TABLE price_versions; "
+            "ALTER TABLE entries DROP COLUMN proof; DELETE FROM meta WHERE name = 'proofs_from'; "
+            "PRAGMA user_version = 1"
         )
     assert "llm-router migrate" in cli.refused("keys", "list")
-    assert cli.run("migrate").stdout.endswith("is of schema 2 now.\n")
+    assert cli.run("migrate").stdout.endswith(f"is of schema {SCHEMA_VERSION} now.\n")
     assert len(cli.json("keys", "list")["keys"]) == 1
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -35,7 +40,20 @@ TEXT = "x" * 40  # ten tokens by our own count
 def gateway(scripted: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     found = Gateway(tmp_path_factory.mktemp("settlement"), config=config_for(scripted, NORMAL))
     yield found
+    proven(found)  # all that was settled here, while the gateway runs
     assert found.stop() == 0
+    proven(found)
+
+
+def proven(gateway: Gateway) -> Any:
+    """What ``ledger verify`` says of the gateway's books; they must be right."""
+    words = ["ledger", "verify", "--json", "--data-dir", str(gateway.data_dir)]
+    done = subprocess.run(
+        [sys.executable, "-m", "llm_router.cli", *words, "--config", str(gateway.config)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
 
 
 def choose(gateway: Gateway, upstream: ScriptedUpstream, *lines: str) -> None:
@@ -161,8 +179,6 @@ def test_a_client_that_leaves_before_content(gateway: Gateway, upstream: Scripte
 
 def left_before(gateway: Gateway, upstream: ScriptedUpstream) -> Any:
     """The record of a client that left when its provider had the request and had said nothing."""
-    import socket
-
     upstream.play("o1", stalls())
     mark, body = gateway.log.mark(), body_of("mo", stream=True)
     count = len(upstream.requests)
@@ -286,8 +302,6 @@ def test_a_price_that_changes_in_flight(gateway: Gateway, upstream: ScriptedUpst
         nonlocal changed
         events = frames(O, TEXT)
         await peer.send(head(200), *events[:2])
-        import asyncio
-
         gateway.config.write_text(dearer)
         await asyncio.to_thread(gateway.command, "config.reload")
         changed = True

@@ -168,8 +168,23 @@ def old_file(path: Path) -> None:
     run(main())
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(
-            "DROP TABLE budgets; DROP TABLE spends; DROP TABLE rollups; PRAGMA user_version = 1"
+            "DROP TABLE budgets; DROP TABLE spends; DROP TABLE rollups; DROP TABLE price_versions; "
+            "ALTER TABLE entries DROP COLUMN proof; DELETE FROM meta WHERE name = 'proofs_from'; "
+            "PRAGMA user_version = 1"
         )
+        triggers = connection.execute(
+            "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'entries'"
+        ).fetchall()
+        for name, _ in triggers:
+            connection.execute(f"DROP TRIGGER {name}")
+        head = schema.GENESIS
+        rows = connection.execute("SELECT seq, ref, account, amount, kind, created_ms, note FROM entries")
+        for row in rows.fetchall():
+            head = schema.entry_hash(head, *row)
+            connection.execute("UPDATE entries SET hash = ? WHERE seq = ?", (head, row[0]))
+        for _, sql in triggers:
+            connection.execute(sql)
+        connection.commit()
 
 
 def test_an_old_file_is_refused_and_brought_up_to_date(tmp_path: Path) -> None:
@@ -178,7 +193,7 @@ def test_an_old_file_is_refused_and_brought_up_to_date(tmp_path: Path) -> None:
     with pytest.raises(StoreTooOld, match="llm-router migrate"):
         run(SqliteStore.open(path, clock=FixedClock()))
     with closing(schema.connect(path)) as connection:
-        assert schema.migrate(connection) == [2]
+        assert schema.migrate(connection) == list(range(2, schema.SCHEMA_VERSION + 1))
         assert schema.migrate(connection) == []
         audit(connection)
         sums = connection.execute("SELECT requests, errors, cost FROM rollups").fetchall()
@@ -193,7 +208,7 @@ def test_an_old_file_is_refused_and_brought_up_to_date(tmp_path: Path) -> None:
 def test_a_migration_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "books.db"
     old_file(path)
-    broken = {2: schema.MIGRATIONS[2] + "INSERT INTO nowhere VALUES (1);"}
+    broken = {**schema.MIGRATIONS, 2: schema.MIGRATIONS[2] + "INSERT INTO nowhere VALUES (1);"}
     with closing(schema.connect(path)) as connection:
         before = connection.execute("SELECT name FROM sqlite_schema ORDER BY 1").fetchall()
         with monkeypatch.context() as patch:
@@ -202,4 +217,4 @@ def test_a_migration_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pyte
                 schema.migrate(connection)
         assert connection.execute("SELECT name FROM sqlite_schema ORDER BY 1").fetchall() == before
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
-        assert schema.migrate(connection) == [2]
+        assert schema.migrate(connection) == list(range(2, schema.SCHEMA_VERSION + 1))

@@ -157,7 +157,7 @@ def test_files_that_are_not_ours_or_too_new_are_refused(path):
         "DELETE FROM accounts",
         "INSERT INTO holds VALUES ('x', 'acme', 5, 'v', 1, 1, 'open', NULL)",
         "INSERT INTO holds VALUES ('x', 'nobody', 5, 'v', 1, 1, 'open', NULL)",
-        "INSERT INTO entries VALUES (3, 'x', 'acme', 5, 'grant', 1, '', zeroblob(32))",
+        "INSERT INTO entries VALUES (3, 'x', 'acme', 5, 'grant', 1, '', zeroblob(32), NULL)",
     ],
 )
 def test_books_that_do_not_add_up_are_not_opened(path, damage):
@@ -185,11 +185,11 @@ def test_damage_to_what_was_checked_before_is_found_by_an_audit(path):
     [
         "UPDATE entries SET note = 'x' WHERE seq = 1",
         "DELETE FROM entries WHERE seq = 2",
-        "INSERT INTO entries VALUES (9, 'x', 'acme', 5, 'grant', 1, '', zeroblob(32))",
-        "INSERT INTO entries VALUES (3, 'use:e1', 'acme', -5, 'use', 1, '', zeroblob(32))",
-        "INSERT INTO entries VALUES (3, 'x', 'acme', 5, 'use', 1, '', zeroblob(32))",
-        "INSERT INTO entries VALUES (3, 'x', 'acme', -5, 'grant', 1, '', zeroblob(32))",
-        "INSERT INTO entries VALUES (3, 'x', 'acme', 0, 'adjust', 1, '', zeroblob(32))",
+        "INSERT INTO entries VALUES (9, 'x', 'acme', 5, 'grant', 1, '', zeroblob(32), NULL)",
+        "INSERT INTO entries VALUES (3, 'use:e1', 'acme', -5, 'use', 1, '', zeroblob(32), NULL)",
+        "INSERT INTO entries VALUES (3, 'x', 'acme', 5, 'use', 1, '', zeroblob(32), NULL)",
+        "INSERT INTO entries VALUES (3, 'x', 'acme', -5, 'grant', 1, '', zeroblob(32), NULL)",
+        "INSERT INTO entries VALUES (3, 'x', 'acme', 0, 'adjust', 1, '', zeroblob(32), NULL)",
         "UPDATE accounts SET posted = -1",
         "UPDATE accounts SET held = posted + 1",
         "INSERT INTO exchanges (id, account, key, created_ms, status, cost, record) "

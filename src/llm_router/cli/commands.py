@@ -61,6 +61,10 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             return check
         case ("forget", _):
             return forget
+        case ("ledger", "verify"):
+            from llm_router.cli.ledger import verify_ledger
+
+            return verify_ledger
         case ("migrate", _):
             from llm_router.cli.migrate import migrate
 

@@ -62,6 +62,7 @@ def build_parser() -> Parser:
     commands.add_parser(
         "migrate", parents=[where, output], help="bring the data of an older version up to date"
     )
+    _add_ledger(commands, where, output)
     _add_local(commands, _where(), output)
     _add_conformance(commands, output)
     _add_print_config(commands, where)
@@ -160,6 +161,16 @@ def _add_budgets(commands: _Commands[Parser], where: Parser, output: Parser) -> 
     shown.add_argument("--account", default="default", help="the account (default)")
     remove = actions.add_parser("remove", parents=[where, output], help="bound nothing by it any more")
     remove.add_argument("id", metavar="ID", help="bud_... of budgets list")
+
+
+def _add_ledger(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
+    ledger = commands.add_parser("ledger", help="prove the books")
+    actions = ledger.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    verify = actions.add_parser(
+        "verify", parents=[where, output], help="calculate everything in the books again"
+    )
+    verify.add_argument("--file", type=Path, metavar="FILE", help="a copy, in place of the gateway's own")
+    verify.add_argument("--head", metavar="N:HASH", help="an entry and its hash, as printed before")
 
 
 def _add_config(commands: _Commands[Parser], where: Parser, output: Parser) -> None:

@@ -170,7 +170,7 @@ def find_place(arguments: argparse.Namespace) -> Place:
     except ConfigError:
         # Keys and credits may be looked after where the variables of the providers' keys are not set.
         Offer(arguments, SystemClock().now_ms()).settings(
-            secrets=arguments.command not in ("keys", "credits", "forget")
+            secrets=arguments.command not in ("keys", "credits", "forget", "ledger")
         )
         raise
 

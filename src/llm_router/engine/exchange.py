@@ -14,6 +14,7 @@ synchronous step, so that a cancellation while waiting for its commit cannot los
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ from llm_router.domain.errors import (
     ServerError,
     UpstreamError,
 )
+from llm_router.domain.price import Price
 from llm_router.engine import admit, pump, settle
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import Attempts
@@ -40,6 +42,7 @@ from llm_router.ports import (
     Counters,
     Fetcher,
     Keyring,
+    PriceBook,
     SideCar,
     Telemetry,
     Tokens,
@@ -70,6 +73,7 @@ class Engine:
         new_id: Callable[[], str],
         tokens: Tokens | None = None,
         side_car: SideCar | None = None,
+        prices: PriceBook | None = None,
     ) -> None:
         self.state = state
         self.dialects = dialects
@@ -82,6 +86,7 @@ class Engine:
         self.upstream = upstream
         behind = {name: dialect for name, dialect in dialects.items() if isinstance(dialect, Behind)}
         self.tokens = tokens
+        self._prices = prices
         self._recall = None if side_car is None else Recall(side_car, behind, clock)
         self._attempts = Attempts(behind, upstream, fetcher, clock, tokens, self._recall)
         self._upkeep = Upkeep(books)
@@ -162,6 +167,8 @@ class Engine:
         admit.check_model_allowed(key, resolved)
         admit.check_operation(call, resolved)
         plan = admit.plan_for(call, state, inspected, resolved)
+        for candidate in plan.candidates:
+            self._publish(candidate.deployment.price, now_ms)
         limits = admit.merged_limits(key, state.default_limits)
         admission, tokens = await admit.admit_to_limits(self.counters, key, limits, inspected, now_ms)
         track.admission = admission
@@ -188,6 +195,19 @@ class Engine:
             strict=admit.is_strict(call, key),
             usage_chunk=key.usage_chunk if wish is None else wish,
         )
+
+    def _publish(self, price: Price | None, now_ms: int) -> None:
+        """Keep a price that the exchange may be charged by.
+
+        Raises:
+            ServerError: its version stands for other rates already.
+        """
+        if self._prices is None or price is None:
+            return
+        try:
+            self._prices.publish(price, now_ms)
+        except ValueError as error:
+            raise ServerError(f"This gateway's price list contradicts itself: {error}.") from None
 
     async def _attempt_all(self, track: Track) -> None:
         """Try the plan's deployments in order until one delivers.
@@ -267,6 +287,9 @@ class Engine:
             return None
         track.settled = True
         metered = settle.metered(track)
+        for _, price in () if metered is None else metered.others:
+            with contextlib.suppress(ServerError):  # the hold must be resolved all the same
+                self._publish(price, track.created_ms)
         track.record = settle.record_of(track, metered, self.clock.now_ms(), self.clock.monotonic_us())
         if track.key is None or not (track.held or track.record.status not in REFUSALS_NOT_RECORDED):
             return None

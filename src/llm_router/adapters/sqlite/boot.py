@@ -157,7 +157,7 @@ def audit(connection: sqlite3.Connection) -> int:
     check_rollups(connection)
     head, expected = GENESIS, 0
     rows = connection.execute(
-        "SELECT seq, ref, account, amount, kind, created_ms, note, hash FROM entries ORDER BY seq"
+        "SELECT seq, ref, account, amount, kind, created_ms, note, proof, hash FROM entries ORDER BY seq"
     )
     for *row, link in rows:
         expected += 1

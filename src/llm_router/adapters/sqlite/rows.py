@@ -21,7 +21,7 @@ _HOLD = (
     "INSERT INTO holds SELECT ?1, ?2, ?3, ?4, ?5, ?6, 'open', NULL "
     "WHERE NOT EXISTS (SELECT 1 FROM exchanges WHERE id = ?1)"
 )
-_ENTRY = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_ENTRY = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _EXCHANGE = (
     "INSERT INTO exchanges (id, account, key, reply_id, created_ms, model, status, hold, cost, record) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -61,7 +61,8 @@ class HoldOp(Op, kw_only=True):
 
 
 class SettleOp(Op, kw_only=True):
-    """``row`` is that of the table exchanges; ``sums`` are added to the row of rollups."""
+    """``row`` is that of the table exchanges; ``sums`` are added to the row of rollups; ``proof`` is the
+    digest of what the charge was calculated from."""
 
     settlement: Settlement
     row: tuple[Any, ...]
@@ -69,6 +70,7 @@ class SettleOp(Op, kw_only=True):
     sums: tuple[int, ...]
     created_ms: int
     note: str
+    proof: bytes
 
 
 class CreditOp(Op, kw_only=True):
@@ -190,7 +192,9 @@ class Rows:
             self._resolved.append((exchange_id,))
         charged = settlement.charged_pusd
         if charged:
-            self._entry(f"use:{exchange_id}", settlement.account, -charged, "use", op.created_ms, op.note)
+            self._entry(
+                f"use:{exchange_id}", settlement.account, -charged, "use", op.created_ms, op.note, op.proof
+            )
             for share in settlement.shares:
                 spent, seen_ms = self._spends.get(share, (0, 0))
                 self._spends[share] = (spent + charged, max(seen_ms, op.created_ms))
@@ -205,10 +209,19 @@ class Rows:
         self._entry(f"credit:{op.ref}", account, amount, credit_kind(amount), op.now_ms, op.reason)
         self._move(account, amount, 0)
 
-    def _entry(self, ref: str, account: str, amount: int, kind: str, created_ms: int, note: str) -> None:
+    def _entry(
+        self,
+        ref: str,
+        account: str,
+        amount: int,
+        kind: str,
+        created_ms: int,
+        note: str,
+        proof: bytes | None = None,
+    ) -> None:
         row = (self.chain.seq + 1, ref, account, amount, kind, created_ms, note)
-        self.chain = Chain(seq=row[0], head=entry_hash(self.chain.head, *row))
-        self._entries.append((*row, self.chain.head))
+        self.chain = Chain(seq=row[0], head=entry_hash(self.chain.head, *row, proof))
+        self._entries.append((*row, self.chain.head, proof))
 
     def _move(self, account: str, posted: int, held: int) -> None:
         move = self._moves.get(account)

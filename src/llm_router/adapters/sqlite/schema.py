@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x4C4C4D52  # "LLMR": marks the file as ours
 GENESIS = bytes(32)
 """What the first entry's hash is chained to."""
@@ -153,7 +154,23 @@ SELECT created_ms / 3600000, account, key, '', '', coalesce(model, ''),
 FROM exchanges GROUP BY 1, 2, 3, 6, 7;
 """
 
-MIGRATIONS = {2: _BUDGETS + _FILL_ROLLUPS}
+# Every price that something was charged by, so that it can be calculated again when the catalogue has
+# another one; and in each entry the digest of what its amount was calculated from.
+_PRICES = """
+CREATE TABLE price_versions (
+    version TEXT PRIMARY KEY,
+    body TEXT NOT NULL, -- JSON of the price
+    first_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER price_versions_update BEFORE UPDATE ON price_versions
+    BEGIN SELECT raise(ABORT, 'published prices are never changed'); END;
+CREATE TRIGGER price_versions_delete BEFORE DELETE ON price_versions
+    BEGIN SELECT raise(ABORT, 'published prices are never deleted'); END;
+ALTER TABLE entries ADD COLUMN proof BLOB CHECK (proof IS NULL OR length(proof) = 32);
+INSERT INTO meta SELECT 'proofs_from', coalesce(max(seq), 0) + 1 FROM entries;
+"""
+
+MIGRATIONS = {2: _BUDGETS + _FILL_ROLLUPS, 3: _PRICES}
 """What leads from the version before to this one, in one transaction each."""
 
 
@@ -221,7 +238,8 @@ def prepare(connection: sqlite3.Connection, path: Path) -> bool:
     """
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if tables == 0:
-        _create(connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+        create(connection)
         return True
     version = check_ours(connection, path)
     if version < SCHEMA_VERSION:
@@ -269,8 +287,8 @@ def migrate(connection: sqlite3.Connection) -> list[int]:
     return steps
 
 
-def _create(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
+def create(connection: sqlite3.Connection) -> None:
+    """Make the tables of an empty file."""
     steps = "".join(MIGRATIONS[version] for version in sorted(MIGRATIONS))
     connection.executescript(
         f"BEGIN IMMEDIATE; {_DDL} {steps} PRAGMA application_id = {APPLICATION_ID}; "
@@ -287,7 +305,20 @@ def entry_hash(
     kind: str,
     created_ms: int,
     note: str,
+    proof: bytes | None = None,
 ) -> bytes:
-    """The link of an entry: SHA-256 of the previous link and the row as a JSON array."""
-    row = msgspec.json.encode((seq, ref, account, amount_pusd, kind, created_ms, note))
-    return hashlib.sha256(previous + row).digest()
+    """The link of an entry: SHA-256 of the previous link and the row as a JSON array.
+
+    ``proof``: see :func:`proof_of`; an entry without one has a row without it.
+    """
+    row: tuple[object, ...] = (seq, ref, account, amount_pusd, kind, created_ms, note)
+    if proof is not None:
+        row += (proof.hex(),)
+    return hashlib.sha256(previous + msgspec.json.encode(row)).digest()
+
+
+def proof_of(record: str, prices: Iterable[str]) -> bytes:
+    """The digest of what an amount was calculated from: the text of its record, and of its prices in the
+    order in which the record names them ("" for one that is not known)."""
+    parts = [hashlib.sha256(text.encode()).digest() for text in (record, *prices)]
+    return hashlib.sha256(b"".join(parts)).digest()

@@ -25,8 +25,9 @@ from llm_router.adapters.sqlite import keys
 from llm_router.adapters.sqlite.boot import audit, boot
 from llm_router.adapters.sqlite.journal import Journal, OpRefused
 from llm_router.adapters.sqlite.lock import StoreLock
+from llm_router.adapters.sqlite.prices import PUBLISH, KnownPrices
 from llm_router.adapters.sqlite.rows import BudgetOp, Chain, CreditOp, HoldOp, SettleOp, StatementOp
-from llm_router.adapters.sqlite.schema import StoreError, connect, create_file, prepare
+from llm_router.adapters.sqlite.schema import StoreError, connect, create_file, prepare, proof_of
 from llm_router.adapters.sqlite.writer import Writer
 from llm_router.billing.budgets import Spend
 from llm_router.billing.ledger import Entry, Ledger, Settlement, booked, same_credit
@@ -34,6 +35,7 @@ from llm_router.billing.rollups import rollup_counts, rollup_key
 from llm_router.domain.budget import Budget, Payer
 from llm_router.domain.errors import LedgerUnavailable
 from llm_router.domain.key import Key
+from llm_router.domain.price import Price
 from llm_router.domain.record import ExchangeRecord
 from llm_router.ports import Clock, Settled
 
@@ -68,6 +70,7 @@ class SqliteStore:
         try:
             self.created = prepare(connection, path)
             begin = boot(connection, clock.now_ms())
+            self._prices = KnownPrices(connection)
         except BaseException:
             connection.close()
             raise
@@ -196,6 +199,17 @@ class SqliteStore:
             sums=rollup_counts(record),
             created_ms=record.created_ms,
             note="" if record.price_version is None else record.price_version,
+            proof=proof_of(row[-1], self._prices.texts_of(record)),
+        )
+
+    def publish(self, price: Price, now_ms: int) -> None:
+        """As the port PriceBook says: what is submitted later is written with it or after it."""
+        text = self._prices.add(price)
+        if text is None:
+            return
+        op = StatementOp(future=self._journal.future(), sql=PUBLISH, values=(price.version, text, now_ms))
+        self._journal.submit(op).add_done_callback(
+            lambda done: self._prices.forget(price.version) if done.exception() is not None else None
         )
 
     async def _settled(self, record: ExchangeRecord) -> Settled | None:

@@ -1,0 +1,69 @@
+"""The prices that something was charged by: written when first used, never changed."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import msgspec
+
+from llm_router.domain.price import Price
+from llm_router.domain.record import ExchangeRecord
+
+PUBLISH = "INSERT OR IGNORE INTO price_versions VALUES (?, ?, ?)"
+
+_decoder = msgspec.json.Decoder(Price)
+
+
+class KnownPrices:
+    """The published prices of a store, in memory."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        rows = connection.execute("SELECT version, body FROM price_versions")
+        self._texts: dict[str, str] = dict(rows.fetchall())
+        self._seen: dict[str, Price] = {}
+
+    def add(self, price: Price) -> str | None:
+        """Know a price; return its text if it has to be written, None if it was known.
+
+        Raises:
+            ValueError: that version was published with other rates.
+        """
+        if self._seen.get(price.version) is price:
+            return None
+        text = self._texts.get(price.version)
+        if text is not None:
+            if _figures(_decoder.decode(text)) != _figures(price):
+                raise ValueError(f"the price version {price.version} was published with other rates")
+            self._seen[price.version] = price
+            return None
+        text = self._texts[price.version] = msgspec.json.encode(price).decode()
+        self._seen[price.version] = price
+        return text
+
+    def forget(self, version: str) -> None:
+        """It could not be written."""
+        self._texts.pop(version, None)
+        self._seen.pop(version, None)
+
+    def texts_of(self, record: ExchangeRecord) -> list[str]:
+        """The prices that a record names, in their order; "" for one that is not known."""
+        return [self._texts.get(version, "") for version in versions_of(record)]
+
+
+def versions_of(record: ExchangeRecord) -> list[str]:
+    """The versions that a record was charged by: its own, then those of other models."""
+    own = [] if record.price_version is None else [record.price_version]
+    return own + [version for _, version in record.other_prices]
+
+
+def decode_price(text: str) -> Price:
+    """
+    Raises:
+        msgspec.ValidationError: it is none.
+    """
+    return _decoder.decode(text)
+
+
+def _figures(price: Price) -> Price:
+    """What a version stands for, wherever it was read."""
+    return msgspec.structs.replace(price, source=None, valid_from=None)

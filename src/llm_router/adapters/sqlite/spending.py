@@ -1,0 +1,72 @@
+"""What budgets say is spent of them, held against the exchanges."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+import msgspec
+
+from llm_router.billing.budgets import Budgets, Share
+from llm_router.domain.budget import Budget
+from llm_router.domain.record import ExchangeRecord
+
+BIRTH_MS = 60_000
+"""Around its making a budget counts by hours what was spent before, so that exchanges of that moment
+may or may not be in its first window."""
+
+
+class Spending:
+    """The costs of exchanges, added up where the budgets of a file count them."""
+
+    def __init__(self, connection: sqlite3.Connection, now_ms: int) -> None:
+        self._db = connection
+        self._now_ms = now_ms
+        self._budgets = Budgets()
+        decoder = msgspec.json.Decoder(Budget)
+        for (body,) in connection.execute("SELECT body FROM budgets"):
+            self._budgets.put(decoder.decode(body))
+        self._by_id = {budget.id: budget for budget in self._budgets.all()}
+        self._after: dict[Share, int] = {}
+        self._before: dict[str, int] = {}
+        self.budgets = len(self._by_id)
+
+    def add(self, record: ExchangeRecord) -> None:
+        """Count an exchange."""
+        if not record.cost_pusd or not self._by_id:
+            return
+        for share in self._budgets.shares(record.payer, record.created_ms):
+            if record.created_ms > self._by_id[share.budget].created_ms + BIRTH_MS:
+                self._after[share] = self._after.get(share, 0) + record.cost_pusd
+            else:
+                self._before[share.budget] = self._before.get(share.budget, 0) + record.cost_pusd
+
+    def doubts(self) -> Iterator[tuple[str, str]]:
+        """(where, what) of every figure that the exchanges do not bear out.
+
+        Of a session only too much is one: it begins anew after a pause. A row of a window that is over
+        may be gone.
+        """
+        after = dict(self._after)
+        for id_, session, bucket, spent in self._db.execute(
+            "SELECT budget, session, bucket, spent FROM spends"
+        ):
+            share = Share(id_, session, bucket)
+            least = after.pop(share, 0)
+            budget = self._by_id.get(id_)
+            if budget is None:
+                continue  # it was removed; its rows go with the next start
+            most = least + (self._before.get(id_, 0) if self._is_first(budget, bucket) else 0)
+            if spent > most or (spent < least and not session):
+                yield (
+                    f"budget {id_}, bucket {bucket}",
+                    f"{spent} p$ are spent of it, its exchanges come to {least if spent < least else most} p$",
+                )
+        for share, pusd in after.items():
+            budget = self._by_id[share.budget]
+            if not share.session and share.bucket >= self._budgets.bucket_of(budget, self._now_ms):
+                yield f"budget {share.budget}, bucket {share.bucket}", f"its row of {pusd} p$ is missing"
+
+    def _is_first(self, budget: Budget, bucket: int) -> bool:
+        """Whether the bucket may count what was spent before the budget was made."""
+        return bucket <= self._budgets.bucket_of(budget, budget.created_ms + BIRTH_MS)
