@@ -27,7 +27,7 @@ from llm_router.adapters.control import serve_control
 from llm_router.adapters.data_dir import RESPONSES_NAME, prepare_data_dir
 from llm_router.adapters.google_tokens import GoogleTokens
 from llm_router.adapters.ids import new_exchange_id
-from llm_router.adapters.keymaker import new_id, new_key_text
+from llm_router.adapters.keymaker import new_code, new_id, new_key_text
 from llm_router.adapters.memory.counters import MemoryCounters
 from llm_router.adapters.sqlite.responses import SqliteResponses
 from llm_router.adapters.sqlite.side_car import SqliteSideCar
@@ -49,6 +49,7 @@ from llm_router.engine.operations import dispatch
 from llm_router.engine.operator import Context
 from llm_router.engine.responses import Keeping, Responses
 from llm_router.engine.state import State
+from llm_router.engine.treasury import Treasury
 from llm_router.settings import (
     ConfigError,
     ServeOptions,
@@ -173,7 +174,9 @@ class Server:
             side_car = await self._open_side_car(stack)
             engine = self._engine = self._build_engine(store, upstream, tokens, side_car)
             stack.push_async_callback(engine.close)
-            context = self._operations(store, side_car)
+            treasury = self._build_treasury(store)
+            stack.push_async_callback(treasury.close)
+            context = self._operations(store, side_car, treasury)
             first = await first_run(context)
             control = await serve_control(settings.data_dir, lambda c, a: dispatch(c, a, context))
             stack.push_async_callback(control.close)
@@ -185,11 +188,13 @@ class Server:
                 body_bytes_max=settings.body_bytes_max,
                 exchanges_max=settings.concurrency_max,
                 ready=lambda: "stopping" if self._stopping else None,
+                treasury=treasury,
             )
             server = http_server(gateway, settings.drain_s)
             self._handle_signals(server, gateway, settings.drain_s)
             days = asyncio.create_task(self._follow_days())
             stack.callback(days.cancel)
+            treasury.start()
             announce(await self._announcement(listener, store, first))
             await server.serve(sockets=[listener])
             if self._stopping:  # what no client waits for may end too, as long as the signals allow
@@ -278,7 +283,10 @@ class Server:
             prices=store,
         )
 
-    def _operations(self, store: SqliteStore, side_car: SqliteSideCar | None) -> Context:
+    def _build_treasury(self, store: SqliteStore) -> Treasury:
+        return Treasury(books=store, clock=self._clock, new_code=new_code, new_id=new_id)
+
+    def _operations(self, store: SqliteStore, side_car: SqliteSideCar | None, treasury: Treasury) -> Context:
         return Context(
             keyring=store,
             books=store,
@@ -290,6 +298,7 @@ class Server:
             starting_pusd=self._settings.credits.starting_pusd,
             reload=self._reload,
             side_car=side_car,
+            treasury=treasury,
         )
 
     def _running(self) -> Engine:

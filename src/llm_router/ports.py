@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from llm_router.billing.ledger import Entry
 from llm_router.domain.budget import Payer
 from llm_router.domain.key import Key, Limits, LimitState
 from llm_router.domain.price import Price
@@ -96,6 +97,81 @@ class PriceBook(Protocol):
         Raises:
             ValueError: that version was published with other rates.
         """
+        ...
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an account stands: what was ever added (less what was taken back), the sum of all its
+    entries, and what running requests hold of it."""
+
+    credited_pusd: int
+    posted_pusd: int
+    held_pusd: int
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """A durable note of the treasury: an order, a voucher, a setting of an account.
+
+    Attributes:
+        account: whom it concerns; empty while it concerns nobody.
+        version: 1, 2, 3 and so on, one more with each change.
+        open: something is left to do about it.
+        body: JSON.
+    """
+
+    kind: str
+    id: str
+    account: str
+    version: int
+    open: bool
+    created_ms: int
+    body: bytes
+
+
+class TreasuryBooks(Books, Protocol):
+    """Books that keep the treasury's documents beside the money, and show what was booked.
+
+    All methods raise LedgerUnavailable when the store cannot be read or written.
+    """
+
+    async def standing(self, account: str) -> Standing:
+        """Of one moment."""
+        ...
+
+    async def credited(self, ref: str) -> bool:
+        """Whether a grant or adjustment was booked under that reference."""
+        ...
+
+    async def entries(self, account: str, limit: int, before: str | None = None) -> list[Entry]:
+        """The account's last entries, the newest first; those before that with the ref ``before``."""
+        ...
+
+    def owe(self, account: str, owed_pusd: int) -> None:
+        """Refuse holds of an account as long as it owes more than 0. In memory."""
+        ...
+
+    async def document(self, kind: str, id_: str) -> Document | None: ...
+
+    async def put_document(self, document: Document) -> bool:
+        """Write a document whose version is one more than the stored one (1: there is none yet).
+
+        False, and nothing is written, if the store holds another version.
+        """
+        ...
+
+    async def remove_document(self, kind: str, id_: str) -> bool:
+        """False if there is none."""
+        ...
+
+    async def documents(
+        self,
+        kind: str,
+        *,
+        account: str | None = None,
+        open_only: bool = False,
+        after: str = "",
+        limit: int = 1000,
+    ) -> list[Document]:
+        """Those of a kind by id, beginning behind ``after``."""
         ...
 
 

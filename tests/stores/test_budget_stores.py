@@ -169,6 +169,7 @@ def old_file(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(
             "DROP TABLE budgets; DROP TABLE spends; DROP TABLE rollups; DROP TABLE price_versions; "
+            "DROP TABLE documents; DROP INDEX entries_credits; "
             "ALTER TABLE entries DROP COLUMN proof; DELETE FROM meta WHERE name = 'proofs_from'; "
             "PRAGMA user_version = 1"
         )

@@ -27,3 +27,13 @@ def new_key_text() -> str:
 def new_id(kind: str) -> str:
     """A public handle such as ``key_8fHq2LxZc0Vt5RbN`` (95 random bits)."""
     return f"{kind}_" + "".join(secrets.choice(_ALPHABET) for _ in range(ID_CHARS))
+
+
+_CODE_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # no I, L, O, U: nobody can misread them
+CODE_CHARS = 25
+
+
+def new_code() -> str:
+    """A voucher's code such as ``7M2KD-...`` in five groups of five (125 random bits)."""
+    chars = "".join(secrets.choice(_CODE_ALPHABET) for _ in range(CODE_CHARS))
+    return "-".join(chars[at : at + 5] for at in range(0, CODE_CHARS, 5))

@@ -134,6 +134,7 @@ class Ledger:
         """Begin with the posted amounts of the accounts, what is spent of budgets, and no hold."""
         self._balances = {account: _Balance(posted, 0) for account, posted in balances}
         self._open: dict[str, Hold] = {}
+        self._owed: dict[str, int] = {}
         self._undone: set[str] = set()  # holds undone after their settlement, itself to be undone
         self.budgets = Budgets() if budgets is None else budgets
 
@@ -163,7 +164,7 @@ class Ledger:
         """Reserve credits, against the account and every budget of the payer.
 
         Raises:
-            InsufficientCredits: the account has less available, or a budget leaves less.
+            InsufficientCredits: the account has less available, or owes, or a budget leaves less.
             ValueError: the amount is negative, or the exchange holds already.
         """
         if amount_pusd < 0:
@@ -171,6 +172,8 @@ class Ledger:
         if exchange_id in self._open:
             raise ValueError(f"exchange {exchange_id} holds credits already")
         balance = self._balance(payer.account)
+        if payer.account in self._owed:
+            raise self._indebted(payer.account, amount_pusd)
         if amount_pusd > balance.available:
             raise self._refusal(insufficient(amount_pusd, balance.available), payer, now_ms)
         try:
@@ -222,6 +225,22 @@ class Ledger:
             absorbed_pusd=cost_pusd - charged,
             remaining_pusd=balance.available,
             shares=shares,
+        )
+
+    def owe(self, account: str, owed_pusd: int) -> None:
+        """Refuse holds of an account as long as it owes more than 0."""
+        if owed_pusd > 0:
+            self._owed[account] = owed_pusd
+        else:
+            self._owed.pop(account, None)
+
+    def _indebted(self, account: str, needed_pusd: int) -> InsufficientCredits:
+        owed = format_usd(self._owed[account])
+        details = _amounts(needed_pusd, 0) | {"owed": msgspec.Raw(owed.encode())}
+        return InsufficientCredits(
+            f"The account owes ${owed} of payments that were taken back, and is blocked until that is paid.",
+            code="account_blocked",
+            details=details,
         )
 
     def _refusal(self, error: InsufficientCredits, payer: Payer, now_ms: int) -> InsufficientCredits:

@@ -75,6 +75,19 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             return {"set": budgets.set_budget, "list": budgets.list_budgets, "remove": budgets.remove_budget}[
                 str(action)
             ]
+        case ("vouchers", action):
+            from llm_router.cli import vouchers
+
+            return {
+                "create": vouchers.create,
+                "list": vouchers.show,
+                "revoke": vouchers.revoke,
+                "redeem": vouchers.redeem,
+            }[str(action)]
+        case ("credits", "adjust"):
+            from llm_router.cli import vouchers
+
+            return vouchers.adjust
         case (command, action):
             return _OPERATIONS[str(command), str(action)]
 

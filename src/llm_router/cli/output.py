@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 _GAP = "  "
 
@@ -74,6 +75,21 @@ def print_error(
 def printable(text: str) -> str:
     """Text of others, safe for a terminal."""
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def text_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result with its amounts as text, digit by digit."""
+    return {name: _texts(value) for name, value in result.items()}
+
+
+def _texts(value: Any) -> Any:
+    import msgspec
+
+    if isinstance(value, msgspec.Raw):
+        return bytes(value).decode()
+    if isinstance(value, dict):
+        return {name: _texts(inner) for name, inner in value.items()}
+    return [_texts(inner) for inner in value] if isinstance(value, list) else value
 
 
 def silence() -> None:

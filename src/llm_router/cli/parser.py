@@ -49,6 +49,7 @@ def build_parser() -> Parser:
     _add_serve(commands, _where("simulated providers answer, without any key"))
     _add_keys(commands, where, output)
     _add_credits(commands, where, output)
+    _add_vouchers(commands, where, output)
     _add_budgets(commands, where, output)
     forget = commands.add_parser(
         "forget",
@@ -136,8 +137,32 @@ def _add_credits(commands: _Commands[Parser], where: Parser, output: Parser) -> 
     add.add_argument("--account", default="default", help="the account (default)")
     add.add_argument("--reason", help="why, for the ledger")
     add.add_argument("--ref", help="your reference: the same one is booked once only")
+    adjust = actions.add_parser("adjust", parents=[where, output], help="add or take credits by hand")
+    adjust.add_argument("--amount", required=True, help="US dollars, such as 5 or -3 (write --amount=-3)")
+    adjust.add_argument("--account", default="default", help="the account (default)")
+    adjust.add_argument("--reason", required=True, help="why, for the books")
+    adjust.add_argument("--actor", required=True, help="who decided it, for the books")
+    adjust.add_argument("--ref", help="your reference: the same one is booked once only")
     show = actions.add_parser("show", parents=[where, output], help="show what an account has left")
     show.add_argument("--account", default="default", help="the account (default)")
+
+
+def _add_vouchers(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
+    vouchers = commands.add_parser("vouchers", help="make and redeem codes that bring credit")
+    actions = vouchers.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    create = actions.add_parser(
+        "create", parents=[where, output], help="make codes and print them, this once"
+    )
+    create.add_argument("--amount", required=True, help="US dollars of each, such as 10")
+    create.add_argument("--count", type=int, default=1, metavar="N", help="how many (1)")
+    create.add_argument("--expires", metavar="WHEN", help="12h, 90d, 8w, or a time such as 2027-01-31")
+    create.add_argument("--note", default="", help="what they are for")
+    actions.add_parser("list", parents=[where, output], help="list all vouchers, without their codes")
+    revoke = actions.add_parser("revoke", parents=[where, output], help="refuse a voucher from now on")
+    revoke.add_argument("id", metavar="ID", help="vou_... of vouchers list")
+    redeem = actions.add_parser("redeem", parents=[where, output], help="book a voucher to an account")
+    redeem.add_argument("code", metavar="CODE", help="the code")
+    redeem.add_argument("--account", default="default", help="the account (default)")
 
 
 def _add_budgets(commands: _Commands[Parser], where: Parser, output: Parser) -> None:

@@ -26,6 +26,7 @@ from llm_router.engine.admit import Call, authenticate
 from llm_router.engine.background import Background
 from llm_router.engine.exchange import Engine, stopping
 from llm_router.engine.tracks import error_headers
+from llm_router.engine.treasury import Treasury
 from llm_router.wire.dialect import Dialect, Front, Spoken
 from llm_router.wire.heads import Head
 
@@ -41,6 +42,7 @@ class Gateway:
         exchanges_max: inference requests served at the same time; more are refused at once.
         ready: answers whether requests can be served now; the reason if not.
         started_s: Unix time of the start.
+        treasury: credits, vouchers, payments; None where the store has no room for them.
     """
 
     def __init__(
@@ -52,10 +54,12 @@ class Gateway:
         body_bytes_max: int,
         exchanges_max: int,
         ready: Callable[[], str | None],
+        treasury: Treasury | None = None,
     ) -> None:
         self.engine = engine
         self.responses = responses
         self.routes = routes
+        self.treasury = treasury
         self.body_bytes_max = body_bytes_max
         self.exchanges_max = exchanges_max
         self.exchanges = 0

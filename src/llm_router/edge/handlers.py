@@ -17,6 +17,7 @@ from llm_router.domain.model import Model
 from llm_router.domain.money import format_usd
 from llm_router.domain.record import ExchangeRecord
 from llm_router.edge.conversations import CONVERSATION_ROUTES
+from llm_router.edge.credits import CREDIT_ROUTES
 from llm_router.edge.gateway import Gateway, credential
 from llm_router.edge.http import Request, Send, answer_json
 from llm_router.edge.responses import RESPONSES_ROUTES
@@ -279,6 +280,7 @@ ROUTES = RouteTable(
             handler=generation,
             summary="The record of an exchange.",
         ),
+        *CREDIT_ROUTES,
         Route(method="GET", path="/healthz", handler=healthz, summary="Liveness."),
         Route(method="GET", path="/readyz", handler=readyz, summary="Readiness."),
         Route(method="GET", path="/", handler=index, summary="What this is."),

@@ -283,6 +283,8 @@ async def hold_credit(
 
 def with_way_out(error: InsufficientCredits, affordable_max_tokens: int) -> InsufficientCredits:
     """The ledger's 402 with what would fit."""
+    if error.code != InsufficientCredits.code:  # less output would not help
+        return error
     what = "Raise the budget" if "budget" in error.details else "Add credit"
     if affordable_max_tokens > 0:
         way = f"{what}, or set max_tokens to at most {affordable_max_tokens}."

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from llm_router.domain.errors import InvalidRequest, NotFound
 from llm_router.domain.money import MAX_PUSD, format_usd
 from llm_router.engine.operator import (
@@ -15,10 +13,9 @@ from llm_router.engine.operator import (
     amount_of,
     dollars,
     label,
+    ref_of,
     remaining,
 )
-
-_REF = re.compile(r"[!-~]{1,200}")
 
 
 class AddCredits(Arguments, frozen=True, kw_only=True):
@@ -51,9 +48,7 @@ async def add_credits(arguments: AddCredits, context: Context) -> Result:
     account = account_name(arguments.account)
     amount_pusd = amount_of(arguments.amount)
     reason = label(arguments.reason, "reason")
-    ref = context.new_id("adj") if arguments.ref is None else arguments.ref
-    if not _REF.fullmatch(ref):
-        raise InvalidRequest("ref must be 1 to 200 visible ASCII characters", param="ref")
+    ref = context.new_id("adj") if arguments.ref is None else ref_of(arguments.ref)
     before_pusd = await context.books.balance(account)
     if before_pusd + amount_pusd > MAX_PUSD:
         raise InvalidRequest(

@@ -11,7 +11,7 @@ from typing import Any
 
 from llm_router.catalog.listing import models_page
 from llm_router.domain.errors import InvalidRequest
-from llm_router.engine import budgeting, credits, keys
+from llm_router.engine import budgeting, credits, keys, vouching
 from llm_router.engine.operator import Arguments, Context, Nothing, Result, read
 
 
@@ -55,6 +55,11 @@ _COMMANDS: dict[str, tuple[type[Arguments], Callable[[Any, Context], Awaitable[R
     "keys.revoke": (keys.RevokeKey, keys.revoke_key),
     "credits.add": (credits.AddCredits, credits.add_credits),
     "credits.show": (credits.ShowCredits, credits.show_credits),
+    "credits.adjust": (vouching.Adjust, vouching.adjust),
+    "vouchers.create": (vouching.CreateVouchers, vouching.create_vouchers),
+    "vouchers.list": (Nothing, vouching.list_vouchers),
+    "vouchers.revoke": (vouching.RevokeVoucher, vouching.revoke_voucher),
+    "vouchers.redeem": (vouching.RedeemVoucher, vouching.redeem_voucher),
     "budgets.set": (budgeting.SetBudget, budgeting.set_budget),
     "budgets.list": (budgeting.ListBudgets, budgeting.list_budgets),
     "budgets.remove": (budgeting.RemoveBudget, budgeting.remove_budget),

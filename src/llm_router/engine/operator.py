@@ -16,6 +16,7 @@ from llm_router.catalog.snapshot import Snapshot
 from llm_router.domain.budget import Budget
 from llm_router.domain.errors import InvalidRequest
 from llm_router.domain.money import MAX_PUSD, format_usd, parse_usd
+from llm_router.engine.treasury import Treasury
 from llm_router.ports import Books, Clock, Keyring, SideCar
 
 DEFAULT_ACCOUNT = "default"
@@ -23,6 +24,11 @@ NAME_CHARS_MAX = 100
 LIMIT_MAX = 10**9
 
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+_REF = re.compile(r"[!-~]{1,200}")
+
+OWN_REFS = ("pay:", "voucher:")
+"""How references begin that no operator may give."""
 
 Result = dict[str, object]
 
@@ -59,6 +65,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         new_key_text, new_id: from :mod:`llm_router.adapters.keymaker`.
         starting_pusd: credit of the account of the very first key.
         side_car: what is kept of conversations; None where that is switched off.
+        treasury: vouchers, payments and what else concerns accounts; None where the store has no room
+            for that.
         reload: reads the configuration again and says what came of it; None where no gateway runs.
     """
 
@@ -72,6 +80,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     starting_pusd: int
     reload: Callable[[], Awaitable[Mapping[str, object]]] | None = None
     side_car: SideCar | None = None
+    treasury: Treasury | None = None
 
 
 class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -149,6 +158,22 @@ def amount_of(text: str) -> int:
             f"amount must be more than 0 and at most {format_usd(MAX_PUSD)} dollars", param="amount"
         )
     return amount_pusd
+
+
+def ref_of(text: str) -> str:
+    """An operator's own reference of a booking.
+
+    Raises:
+        InvalidRequest: it can be none.
+    """
+    if not _REF.fullmatch(text):
+        raise InvalidRequest("ref must be 1 to 200 visible ASCII characters", param="ref")
+    if text.startswith(OWN_REFS):
+        raise InvalidRequest(
+            f"a ref may not begin with {' or '.join(OWN_REFS)}: such bookings the gateway makes itself",
+            param="ref",
+        )
+    return text
 
 
 async def remaining(account: str, context: Context) -> msgspec.Raw:

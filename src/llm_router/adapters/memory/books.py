@@ -11,7 +11,7 @@ from llm_router.billing.ledger import Entry, Ledger, booked, credit_kind, same_c
 from llm_router.domain.budget import Budget, Payer
 from llm_router.domain.key import Key
 from llm_router.domain.record import ExchangeRecord
-from llm_router.ports import Settled
+from llm_router.ports import Document, Settled, Standing
 
 RECORDS_MAX = 10_000
 """Exchange records kept; older ones are forgotten, and so is that they were settled."""
@@ -30,6 +30,7 @@ class MemoryBooks:
         self._replies: dict[str, str] = {}  # reply id -> exchange id
         self._keys: dict[bytes, Key] = {}
         self._digests: dict[str, bytes] = {}
+        self._documents: dict[tuple[str, str], Document] = {}
 
     async def close(self) -> None:
         """Nothing to release."""
@@ -111,10 +112,54 @@ class MemoryBooks:
         """(account, posted, held) of every account, by name."""
         return sorted(self._ledger.balances())
 
-    async def entries(self, account: str, limit: int) -> list[Entry]:
-        """The account's last entries, the newest first."""
+    async def entries(self, account: str, limit: int, before: str | None = None) -> list[Entry]:
+        """The account's last entries, the newest first; those before that with the ref ``before``."""
         own = [entry for entry in reversed(self._entries) if entry.account == account]
+        if before is not None:
+            at = next((n for n, entry in enumerate(own) if entry.ref == before), len(own))
+            own = own[at + 1 :]
         return own[:limit]
+
+    async def standing(self, account: str) -> Standing:
+        credited = sum(e.amount_pusd for e in self._entries if e.account == account and e.kind != "use")
+        moved = {id_: (posted, held) for id_, posted, held in self._ledger.balances()}
+        posted, held = moved.get(account, (0, 0))
+        return Standing(credited_pusd=credited, posted_pusd=posted, held_pusd=held)
+
+    def owe(self, account: str, owed_pusd: int) -> None:
+        self._ledger.owe(account, owed_pusd)
+
+    async def document(self, kind: str, id_: str) -> Document | None:
+        return self._documents.get((kind, id_))
+
+    async def put_document(self, document: Document) -> bool:
+        known = self._documents.get((document.kind, document.id))
+        if document.version != (1 if known is None else known.version + 1):
+            return False
+        self._documents[document.kind, document.id] = document
+        return True
+
+    async def remove_document(self, kind: str, id_: str) -> bool:
+        return self._documents.pop((kind, id_), None) is not None
+
+    async def documents(
+        self,
+        kind: str,
+        *,
+        account: str | None = None,
+        open_only: bool = False,
+        after: str = "",
+        limit: int = 1000,
+    ) -> list[Document]:
+        found = [
+            document
+            for (of_kind, id_), document in sorted(self._documents.items())
+            if of_kind == kind
+            and id_ > after
+            and (account is None or document.account == account)
+            and (document.open or not open_only)
+        ]
+        return found[:limit]
 
     async def find(self, digest: bytes) -> Key | None:
         return self._keys.get(digest)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 APPLICATION_ID = 0x4C4C4D52  # "LLMR": marks the file as ours
 GENESIS = bytes(32)
 """What the first entry's hash is chained to."""
@@ -170,7 +170,24 @@ ALTER TABLE entries ADD COLUMN proof BLOB CHECK (proof IS NULL OR length(proof) 
 INSERT INTO meta SELECT 'proofs_from', coalesce(max(seq), 0) + 1 FROM entries;
 """
 
-MIGRATIONS = {2: _BUDGETS + _FILL_ROLLUPS, 3: _PRICES}
+# Orders, vouchers and settings of accounts, see ports.Document.
+_DOCUMENTS = """
+CREATE TABLE documents (
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    account TEXT NOT NULL,
+    version INTEGER NOT NULL CHECK (version > 0),
+    open INTEGER NOT NULL CHECK (open IN (0, 1)),
+    created_ms INTEGER NOT NULL,
+    body BLOB NOT NULL, -- JSON
+    PRIMARY KEY (kind, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX documents_account ON documents (kind, account, id);
+CREATE INDEX documents_open ON documents (kind, id) WHERE open = 1;
+CREATE INDEX entries_credits ON entries (account, seq) WHERE kind <> 'use';
+"""
+
+MIGRATIONS = {2: _BUDGETS + _FILL_ROLLUPS, 3: _PRICES, 4: _DOCUMENTS}
 """What leads from the version before to this one, in one transaction each."""
 
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from llm_router.adapters.sqlite import budgets as budget_rows
-from llm_router.adapters.sqlite import keys
+from llm_router.adapters.sqlite import documents, keys
 from llm_router.adapters.sqlite.boot import audit, boot
 from llm_router.adapters.sqlite.journal import Journal, OpRefused
 from llm_router.adapters.sqlite.lock import StoreLock
@@ -37,7 +37,7 @@ from llm_router.domain.errors import LedgerUnavailable
 from llm_router.domain.key import Key
 from llm_router.domain.price import Price
 from llm_router.domain.record import ExchangeRecord
-from llm_router.ports import Clock, Settled
+from llm_router.ports import Clock, Document, Settled, Standing
 
 _T = TypeVar("_T")
 
@@ -48,6 +48,10 @@ _BY_REF = "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries
 _LAST = (
     "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries "
     "WHERE account = ? ORDER BY seq DESC LIMIT ?"
+)
+_EARLIER = (
+    "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries WHERE account = ?1 "
+    "AND seq < (SELECT seq FROM entries WHERE ref = ?3 AND account = ?1) ORDER BY seq DESC LIMIT ?2"
 )
 
 _records = msgspec.json.Decoder(ExchangeRecord)
@@ -333,9 +337,40 @@ class SqliteStore:
         """(account, posted, held) of every account, by name."""
         return sorted(self._ledger.balances())
 
-    async def entries(self, account: str, limit: int) -> list[Entry]:
-        """The account's last entries, the newest first."""
-        return await self._read(lambda reads: [_entry(row) for row in reads.execute(_LAST, (account, limit))])
+    async def entries(self, account: str, limit: int, before: str | None = None) -> list[Entry]:
+        """The account's last entries, the newest first; those before that with the ref ``before``."""
+        query, values = (_LAST, (account, limit)) if before is None else (_EARLIER, (account, limit, before))
+        return await self._read(lambda reads: [_entry(row) for row in reads.execute(query, values)])
+
+    # Treasury
+
+    async def standing(self, account: str) -> Standing:
+        return await self._read(lambda reads: documents.standing(reads, account))
+
+    def owe(self, account: str, owed_pusd: int) -> None:
+        self._ledger.owe(account, owed_pusd)
+
+    async def document(self, kind: str, id_: str) -> Document | None:
+        return await self._read(lambda reads: documents.read(reads, kind, id_))
+
+    async def put_document(self, document: Document) -> bool:
+        return await self._change(*documents.put(document)) == 1
+
+    async def remove_document(self, kind: str, id_: str) -> bool:
+        return await self._change(documents.REMOVE, (kind, id_)) == 1
+
+    async def documents(
+        self,
+        kind: str,
+        *,
+        account: str | None = None,
+        open_only: bool = False,
+        after: str = "",
+        limit: int = 1000,
+    ) -> list[Document]:
+        return await self._read(
+            lambda reads: documents.read_all(reads, kind, account, open_only, after, limit)
+        )
 
     async def audit(self) -> int:
         """Check all the books from the first entry on; return how many entries there are.
@@ -388,10 +423,12 @@ class SqliteStore:
             key = msgspec.structs.replace(key, revoked_ms=now_ms)
         return key
 
-    async def _change(self, sql: str, values: tuple[object, ...]) -> None:
+    async def _change(self, sql: str, values: tuple[object, ...]) -> int:
+        """Execute a statement; the number of rows that it changed."""
         self._journal.check_usable()
         op = StatementOp(future=self._journal.future(), sql=sql, values=values)
         await self._journal.submit(op)
+        return int(op.result)
 
     async def _read(self, read: Callable[[sqlite3.Connection], _T]) -> _T:
         """Query in the reader's thread, which never waits for the writer.

@@ -1,0 +1,95 @@
+"""The commands on vouchers, and adjustments of credits by hand."""
+
+from __future__ import annotations
+
+import argparse
+
+from llm_router.cli.output import note, print_json, print_table, printable, text_of
+
+
+def create(arguments: argparse.Namespace) -> int:
+    from llm_router.cli.world import run_command
+
+    values = {
+        "amount": arguments.amount,
+        "count": arguments.count,
+        "expires": arguments.expires,
+        "note": arguments.note,
+    }
+    result = run_command(arguments, "vouchers.create", values)
+    if arguments.json:
+        print_json(result)
+        return 0
+    for made in text_of(result)["vouchers"]:
+        print(made["code"])
+    note(f"Each brings ${text_of(result)['amount']}. The codes are shown this once and stored nowhere.")
+    return 0
+
+
+def show(arguments: argparse.Namespace) -> int:
+    from llm_router.cli.world import run_command
+
+    result = run_command(arguments, "vouchers.list", {})
+    if arguments.json:
+        print_json(result)
+        return 0
+    rows = [
+        (
+            v["id"],
+            f"${v['amount']}",
+            v["status"],
+            v["account"] or "-",
+            v["created"][:10],
+            "never" if v["expires"] is None else v["expires"][:10],
+            printable(v["note"] or "-"),
+        )
+        for v in text_of(result)["vouchers"]
+    ]
+    if not rows:
+        note("There is no voucher yet; make one: llm-router vouchers create --amount 10")
+        return 0
+    print_table(
+        ("ID", "AMOUNT", "STATUS", "ACCOUNT", "CREATED", "EXPIRES", "NOTE"), rows, frozenset({"AMOUNT"})
+    )
+    return 0
+
+
+def revoke(arguments: argparse.Namespace) -> int:
+    from llm_router.cli.world import run_command
+
+    result = run_command(arguments, "vouchers.revoke", {"id": arguments.id})
+    if arguments.json:
+        print_json(result)
+    else:
+        print(f"{result['id']} is withdrawn.")
+    return 0
+
+
+def redeem(arguments: argparse.Namespace) -> int:
+    from llm_router.cli.world import run_command
+
+    values = {"code": arguments.code, "account": arguments.account}
+    result = run_command(arguments, "vouchers.redeem", values)
+    if arguments.json:
+        print_json(result)
+    else:
+        shown = text_of(result)
+        print(
+            f"${shown['amount']} added. The account {shown['account']} has ${shown['credits_remaining']} left."
+        )
+    return 0
+
+
+def adjust(arguments: argparse.Namespace) -> int:
+    from llm_router.cli.world import run_command
+
+    values = {name: getattr(arguments, name) for name in ("amount", "account", "reason", "actor", "ref")}
+    result = run_command(arguments, "credits.adjust", values)
+    if arguments.json:
+        print_json(result)
+        return 0
+    shown = text_of(result)
+    if not shown["booked"]:
+        note(f"Nothing was booked: the reference {shown['ref']} was booked already.")
+    print(f"The account {shown['account']} has ${shown['credits_remaining']} left.")
+    return 0

@@ -1,0 +1,98 @@
+"""The endpoints of an account's money: what it has, what was booked, vouchers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from llm_router.domain.errors import InvalidRequest, NotFound, RouterError
+from llm_router.edge.gateway import Gateway
+from llm_router.edge.http import Request, Send, answer_json
+from llm_router.edge.responses import account_of
+from llm_router.edge.routes import Handler, Route
+from llm_router.engine.paging import PAGE_DEFAULT, PAGE_MAX
+from llm_router.engine.treasury import Treasury, dollars
+
+DIALECT = "openai_chat"
+
+
+def _treasury(gateway: Gateway) -> Treasury:
+    if gateway.treasury is None:
+        raise NotFound("The store of this gateway does not tell of credits.")
+    return gateway.treasury
+
+
+async def _body(gateway: Gateway, request: Request) -> tuple[dict[str, Any], str]:
+    """The members of the body, as raw JSON, and whose request it is.
+
+    Raises:
+        MissingApiKey, InvalidApiKey, PayloadTooLarge, InvalidRequest: as their names say.
+    """
+    body, key = await gateway.read(request, DIALECT)
+    if isinstance(key, RouterError):
+        raise key
+    try:
+        members = msgspec.json.decode(body or b"{}", type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise InvalidRequest("The request body is not a JSON object.") from None
+    return members, key.account
+
+
+async def show(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
+    """GET /v1/credits."""
+    account = await account_of(gateway, request)
+    await answer_json(send, 200, await _treasury(gateway).credits(account))
+
+
+async def entries(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
+    """GET /v1/credits/entries."""
+    account = await account_of(gateway, request)
+    page = await _treasury(gateway).entries(account, _limit(request), request.parameter("after"))
+    await answer_json(send, 200, page)
+
+
+async def redeem(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
+    """POST /v1/credits/redeem."""
+    members, account = await _body(gateway, request)
+    code = _text(members, "code")
+    redeemed = await _treasury(gateway).vouchers.redeem(account, code)
+    body = {
+        "object": "credit.redemption",
+        "voucher": redeemed.voucher.id,
+        "amount": dollars(redeemed.voucher.amount_pusd),
+        "credits_remaining": dollars(redeemed.available_pusd),
+    }
+    await answer_json(send, 200, body)
+
+
+def _text(members: dict[str, Any], name: str) -> str:
+    """A member that must be there, as text.
+
+    Raises:
+        InvalidRequest: it is missing, or no text.
+    """
+    try:
+        return msgspec.json.decode(members.get(name, b"null"), type=str)
+    except msgspec.DecodeError:
+        raise InvalidRequest(f"'{name}' must be given, as text.", param=name) from None
+
+
+def _limit(request: Request) -> int:
+    text = request.parameter("limit")
+    if text is None:
+        return PAGE_DEFAULT
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= PAGE_MAX):
+        raise InvalidRequest(f"'limit' must be from 1 to {PAGE_MAX}.", param="limit")
+    return int(text)
+
+
+def _row(method: str, path: str, handler: Handler, summary: str) -> Route:
+    return Route(method=method, path=f"/v1/credits{path}", handler=handler, summary=summary)
+
+
+CREDIT_ROUTES = (
+    _row("GET", "", show, "What the account was given, what it used, what it has left."),
+    _row("GET", "/entries", entries, "The account's books, by pages."),
+    _row("POST", "/redeem", redeem, "Redeem a voucher."),
+)

@@ -1,0 +1,120 @@
+"""Money in and out of accounts: what the endpoints and the operator's commands work with, and the one
+task that looks after what is not finished."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from llm_router.billing.ledger import Entry
+from llm_router.domain.errors import RouterError
+from llm_router.domain.money import format_usd
+from llm_router.engine.moments import iso_time
+from llm_router.engine.vouchers import Vouchers
+from llm_router.ports import Clock, TreasuryBooks
+
+ROUND_S = 5.0
+"""Pause between two rounds of the background work."""
+
+Chore = Callable[[], Awaitable[None]]
+
+
+class Treasury:
+    """``begin`` finishes what an earlier process left; ``start`` goes on doing so in the background."""
+
+    def __init__(
+        self,
+        *,
+        books: TreasuryBooks,
+        clock: Clock,
+        new_code: Callable[[], str],
+        new_id: Callable[[str], str],
+    ) -> None:
+        self.books = books
+        self.clock = clock
+        self.vouchers = Vouchers(books=books, clock=clock, new_code=new_code, new_id=new_id)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Work in the background until :meth:`close`; a bug ends one round, not the work."""
+        self._task = asyncio.get_running_loop().create_task(self._work(), name="treasury")
+        self._task.add_done_callback(self._ended)
+
+    async def close(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,))
+
+    async def round(self) -> None:
+        """Do once whatever is due. A chore that cannot be done now does not keep the others waiting."""
+        for chore in self._chores():
+            try:
+                await chore()
+            except (RouterError, OSError) as error:
+                print(f"the treasury could not finish its work: {error}", file=sys.stderr)
+
+    def _chores(self) -> tuple[Chore, ...]:
+        return (self.vouchers.sweep,)
+
+    async def _work(self) -> None:
+        while True:
+            await self.round()
+            await asyncio.sleep(ROUND_S)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Go on after a bug, which is reported."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._task is task:
+            print("unforeseen error in the treasury", *traceback.format_exception(error), file=sys.stderr)
+            task.get_loop().call_later(ROUND_S, self._restart, task)
+
+    def _restart(self, ended: asyncio.Task[None]) -> None:
+        if self._task is ended:  # else it was closed meanwhile
+            self.start()
+
+    async def credits(self, account: str) -> dict[str, object]:
+        """The body of ``GET /v1/credits``: OpenRouter's two numbers
+        (https://openrouter.ai/docs/api-reference/get-credits), and where the account stands."""
+        standing = await self.books.standing(account)
+        return {
+            "data": {
+                "total_credits": dollars(standing.credited_pusd),
+                "total_usage": dollars(standing.credited_pusd - standing.posted_pusd),
+                "credits_remaining": dollars(standing.posted_pusd - standing.held_pusd),
+                "held": dollars(standing.held_pusd),
+            }
+        }
+
+    async def entries(self, account: str, limit: int, after: str | None) -> dict[str, object]:
+        """The body of ``GET /v1/credits/entries``: a page of the account's books, the newest first."""
+        found = await self.books.entries(account, limit + 1, after)
+        shown = found[:limit]
+        return {
+            "object": "list",
+            "data": [entry_row(entry) for entry in shown],
+            "first_id": shown[0].ref if shown else None,
+            "last_id": shown[-1].ref if shown else None,
+            "has_more": len(found) > limit,
+        }
+
+
+def entry_row(entry: Entry) -> dict[str, object]:
+    """An entry for the account that it is of."""
+    return {
+        "id": entry.ref,
+        "object": "credit.entry",
+        "kind": entry.kind,
+        "amount": dollars(entry.amount_pusd),
+        "created": iso_time(entry.created_ms),
+        "note": entry.note,
+    }
+
+
+def dollars(pusd: int) -> msgspec.Raw:
+    """An exact JSON number of dollars."""
+    return msgspec.Raw(format_usd(pusd).encode())
