@@ -99,6 +99,7 @@ class PriceBook(Protocol):
         """
         ...
 
+
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Where an account stands: what was ever added (less what was taken back), the sum of all its
     entries, and what running requests hold of it."""
