@@ -116,6 +116,19 @@ def page() -> str:
         "|---|---|---|",
         *_knowledge(snapshot),
         "",
+        "## Streams that are billed to their end",
+        "",
+        "When a client leaves, these go on with the answer and bill all of it; the gateway reads on in the client's place",
+        "([money.md](money.md#who-pays)).",
+        "",
+        "| provider | source |",
+        "|---|---|",
+        *(
+            f"| `{p.id}` | {p.bills_abandoned_source} |"
+            for p in snapshot.providers.values()
+            if p.bills_abandoned
+        ),
+        "",
         "## Quirks",
         "",
         "What is edited in a request on its way to them, beside the model's name.",

@@ -125,6 +125,8 @@ class ProviderText(_Strict, frozen=True, kw_only=True):
     parameters: tuple[Parameter, ...] = ()
     also: tuple[WayText, ...] = ()
     quirks: tuple[QuirkText, ...] = ()
+    bills_abandoned: bool = False
+    bills_abandoned_source: str | None = None
     sources: Sources = Sources()
 
     def provider(self) -> Provider:
@@ -146,6 +148,8 @@ class ProviderText(_Strict, frozen=True, kw_only=True):
             serves=self.serves,
             parameters=self.parameters,
             also=tuple(text.way() for text in self.also),
+            bills_abandoned=self.bills_abandoned,
+            bills_abandoned_source=self.bills_abandoned_source,
             docs_url=self.docs_url,
             developer=self.developer,
         )

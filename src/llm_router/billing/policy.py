@@ -17,6 +17,7 @@ OnZero = Literal["exact", "counted"]
 OnAbsurd = Literal["counted", "free"]
 OnEmpty = Literal["free", "reported"]
 OnExcess = Literal["available", "hold"]
+Drain = Literal["auto", "always", "never"]
 
 
 class SettlementPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +33,9 @@ class SettlementPolicy(msgspec.Struct, frozen=True, kw_only=True):
         absurd: the usage cannot be true.
         empty: the answer is complete, and there is nothing in it.
         excess: the cost is above the hold: how much of it the customer pays.
+        drain: whether an exchange goes on when its client left after content: where the provider bills it
+            to its end anyway ("auto"), everywhere, or nowhere.
+        drain_max: how many go on at once; drain_s, drain_bytes_max: how long, and for how much, each.
     """
 
     failed: OnFailed = "free"
@@ -43,6 +47,10 @@ class SettlementPolicy(msgspec.Struct, frozen=True, kw_only=True):
     absurd: OnAbsurd = "counted"
     empty: OnEmpty = "free"
     excess: OnExcess = "available"
+    drain: Drain = "auto"
+    drain_max: int = 100
+    drain_s: float = 120.0
+    drain_bytes_max: int = 16 * 1024 * 1024
 
 
 INPUT_TOLERANCE = 10_000

@@ -118,6 +118,8 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     serves: tuple[str, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     also: tuple[WayRow, ...] = ()
+    bills_abandoned: bool = False
+    bills_abandoned_source: str | None = None
 
     def provider(self) -> Provider:
         return Provider(
@@ -138,6 +140,8 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             serves=self.serves,
             parameters=self.parameters,
             also=tuple(row.way() for row in self.also),
+            bills_abandoned=self.bills_abandoned,
+            bills_abandoned_source=self.bills_abandoned_source,
             docs_url=self.docs_url,
             developer=self.developer,
         )

@@ -153,6 +153,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         serves: the upstream models that are reached by ``dialect``, as in :class:`Way`.
         takes_urls: part kinds ("image", "file") whose https URL it fetches itself; for the others
             the gateway fetches the bytes.
+        bills_abandoned: it bills a stream to its end although the connection was closed before; and the
+            page that says so.
         docs_url: its public API reference.
         developer: the developer whose models it serves at first hand, as :class:`Model` spells it.
         simulated: the sandbox plays it.
@@ -175,6 +177,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     placement: str | None = None
     parameters: tuple[Parameter, ...] = ()
     also: tuple[Way, ...] = ()
+    bills_abandoned: bool = False
+    bills_abandoned_source: str | None = None
     docs_url: str | None = None
     developer: str | None = None
     simulated: bool = False

@@ -152,7 +152,7 @@ class Gateway:
         """Do the work, as long as the client is there."""
         task = asyncio.current_task()
         assert task is not None
-        watcher = asyncio.ensure_future(_cancel_when_gone(request, task))
+        watcher = asyncio.ensure_future(self._watch(request, task))
         try:
             await work
         except asyncio.CancelledError:
@@ -161,6 +161,11 @@ class Gateway:
             task.uncancel()
         finally:
             watcher.cancel()
+
+    async def _watch(self, request: Request, task: asyncio.Task[object]) -> None:
+        await request.gone()
+        if self.engine.left(task):
+            task.cancel()
 
     async def read(self, request: Request, dialect: str) -> tuple[bytes, Key | ClientError]:
         """The request's body, and its key or why it has none. Of a caller whose key is not valid nothing is read: it will be refused
@@ -283,11 +288,6 @@ def credential(request: Request, parameter: str | None = None) -> bytes | None:
             return request.headers[name].strip().encode("latin-1")
     found = request.parameter(parameter) if parameter is not None else None
     return None if found is None else found.encode("utf-8", "replace")
-
-
-async def _cancel_when_gone(request: Request, task: asyncio.Task[object]) -> None:
-    await request.gone()
-    task.cancel()
 
 
 def _unforeseen() -> ServerError:

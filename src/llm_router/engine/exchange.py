@@ -31,6 +31,7 @@ from llm_router.domain.price import Price
 from llm_router.engine import admit, pump, settle
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import Attempts
+from llm_router.engine.drain import Audience, Drains
 from llm_router.engine.recall import Recall
 from llm_router.engine.state import State
 from llm_router.engine.tracks import Track, reply_headers
@@ -90,6 +91,7 @@ class Engine:
         self._recall = None if side_car is None else Recall(side_car, behind, clock)
         self._attempts = Attempts(behind, upstream, fetcher, clock, tokens, self._recall)
         self._upkeep = Upkeep(books)
+        self._drains = Drains()
         self._running: dict[asyncio.Task[object], Track] = {}
 
     async def serve(
@@ -97,24 +99,39 @@ class Engine:
     ) -> None:
         """Answer one call. Raises only what is a bug of ours; errors are told to the client.
 
-        Cancel the task to say that the client has left. ``admitted`` is called once the credit is held;
-        a RouterError of it ends the exchange.
+        Ask :meth:`left` when the client has left, and cancel the task if it says so. ``admitted`` is called
+        once the credit is held; a RouterError of it ends the exchange.
         """
+        audience = Audience(client, self._drains)
         track = Track(
             id=self.new_id(),
             call=call,
-            client=client,
+            client=audience,
             state=self.state,
             clock=self.clock,
             created_ms=self.clock.now_ms(),
         )
+        audience.track = track
         task = asyncio.current_task()
         assert task is not None
         self._running[task] = track
         try:
             await self._serve(track, task, admitted)
         finally:
+            self._drains.end(track)
+            audience.track = None  # no cycle: what is over must be freed at once
             del self._running[task]
+
+    @property
+    def draining(self) -> int:
+        """How many exchanges go on without their client."""
+        return self._drains.running
+
+    def left(self, task: asyncio.Task[object]) -> bool:
+        """The client of the exchange in that task has left: whether the task is to be cancelled. If not,
+        the exchange goes on for a while, to learn what it costs."""
+        track = self._running.get(task)
+        return track is None or not self._drains.begin(track, task)
 
     def stop(self) -> None:
         """End what still runs: every client is told, every hold resolved. ``serve`` returns soon after."""

@@ -160,6 +160,7 @@ async def stream(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, c
             await _forward(track, relay.close(), clock)
             break
         track.upstream_us += clock.monotonic_us() - waited_us
+        track.drained(len(chunk))
         track.hear(chunk, HEARD_BYTES_MAX)
         await _forward(track, relay.feed(chunk), clock)
         waited_us = clock.monotonic_us()

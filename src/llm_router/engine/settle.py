@@ -25,6 +25,7 @@ def end_of(track: Track) -> End:
     return End.DELIVERED
 
 
+FLAG_DRAINED = "drained"  # the exchange went on without its client
 FLAG_CAPPED = "charged_up_to_hold"  # the cost was above the hold, and the policy stops there
 
 
@@ -40,11 +41,14 @@ def metered(track: Track) -> Metered | None:
         seen = Observed()
     else:
         return None
+    chars = (seen.output_chars, seen.reasoning_chars)
+    if end is End.CLIENT_GONE and track.delivered_chars is not None:
+        chars = track.delivered_chars  # what came later reached nobody
     return meter(
         end=end,
         usage=seen.usage,
-        output_chars=seen.output_chars,
-        reasoning_chars=seen.reasoning_chars,
+        output_chars=chars[0],
+        reasoning_chars=chars[1],
         input_tokens_estimate=admitted.input_tokens_expected,
         price=price,
         price_of=lambda upstream_model: price_of(track, upstream_model),
@@ -77,10 +81,18 @@ def attempts_of(track: Track, bill: Metered | None) -> tuple[AttemptRecord, ...]
     is charged by our own count, the last one by that too. None where nobody knows.
     """
     attempts = list(track.attempts)
-    if bill is not None and attempts and (bill.lines or FLAG_ABSURD in bill.flags):
-        cost_pusd = operator_cost(track, bill) if bill.lines else None
+    orphaned = _billed_on(track)
+    if bill is not None and attempts and (bill.lines or orphaned or FLAG_ABSURD in bill.flags):
+        cost_pusd = operator_cost(track, bill) if bill.lines and not orphaned else None
         attempts[-1] = msgspec.structs.replace(attempts[-1], operator_cost_pusd=cost_pusd)
     return tuple(attempts)
+
+
+def _billed_on(track: Track) -> bool:
+    """Whether the provider bills more than anybody has heard of."""
+    if end_of(track) is not End.CLIENT_GONE or track.candidate is None:
+        return False
+    return track.candidate.provider.bills_abandoned
 
 
 def operator_cost(track: Track, bill: Metered) -> int | None:
@@ -171,6 +183,8 @@ def _status(track: Track) -> int:
 
 def _flags(track: Track, bill: Metered | None) -> tuple[str, ...]:
     flags = list(bill.flags) if bill is not None else []
+    if track.drain is not None:
+        flags.append(FLAG_DRAINED)
     if track.delivery is not None:
         flags += track.delivery.observed.flags
     if isinstance(track.error, UpstreamError):

@@ -50,6 +50,8 @@ class Track(msgspec.Struct, kw_only=True):
         content_sent: content reached the client: no other deployment may answer any more.
         gone: the client left.
         stopped: the gateway is stopping and ends the exchange.
+        drain: how many bytes may still come for a client that left; None while it is there.
+        delivered_chars: characters of output and reasoning that had reached it when it left.
         canonical: the request in the canonical form of its operation, once an attempt needed it.
         fetched: media by URL, or why it could not be had: attempts do not ask twice.
         upstream_us: time spent waiting for providers, which is not our overhead.
@@ -81,6 +83,8 @@ class Track(msgspec.Struct, kw_only=True):
     content_sent: bool = False
     gone: bool = False
     stopped: bool = False
+    drain: int | None = None
+    delivered_chars: tuple[int, int] | None = None
     error: RouterError | None = None
     losses: list[Loss] = msgspec.field(default_factory=list)
     attempts: list[AttemptRecord] = msgspec.field(default_factory=list)
@@ -102,6 +106,17 @@ class Track(msgspec.Struct, kw_only=True):
                 self.heard = None
             else:
                 self.heard.append(data)
+
+    def drained(self, size: int) -> None:
+        """Count what came for a client that left.
+
+        Raises:
+            ConnectionError: it is too much: the exchange ends as if it had not gone on.
+        """
+        if self.drain is not None:
+            self.drain -= size
+            if self.drain < 0:
+                raise ConnectionError("the client left")
 
     def payer(self) -> Payer:
         """On whose behalf it spends. The key must be known."""

@@ -293,7 +293,8 @@ def _credits(table: CreditsTable, problems: Problems) -> CreditSettings:
 
 def _settlement(table: FileTable, problems: Problems) -> SettlementPolicy:
     """Who pays. ``credits.charge_on_error`` is the older name of ``settlement.cut``."""
-    policy = SettlementPolicy(**msgspec.structs.asdict(table.settlement))
+    chosen = msgspec.structs.asdict(table.settlement)
+    policy = SettlementPolicy(**{**chosen, "drain_s": float(table.settlement.drain_s)})
     old = table.credits.charge_on_error
     if old is None:
         return policy

@@ -46,7 +46,7 @@ _NEEDS = {
 
 _DIRECT = (
     "name", "dialect", "placement", "auth", "auth_name", "key_required", "headers", "query", "takes_urls",
-    "knows", "serves",
+    "knows", "serves", "bills_abandoned",
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from llm_router.billing.policy import (
+    Drain,
     OnAbsurd,
     OnCut,
     OnEmpty,
@@ -73,6 +74,10 @@ class SettlementTable(Table, frozen=True, kw_only=True):
     absurd: OnAbsurd = "counted"
     empty: OnEmpty = "free"
     excess: OnExcess = "available"
+    drain: Drain = "auto"
+    drain_max: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 100
+    drain_s: Seconds = Decimal(120)
+    drain_bytes_max: Bytes = 16 * 1024 * 1024
 
 
 class LimitsTable(Table, frozen=True, kw_only=True):
@@ -142,6 +147,7 @@ class ProviderTable(Table, frozen=True, kw_only=True):
     key_required: bool | None = None
     headers: dict[str, str] | None = None
     takes_urls: tuple[Literal["image", "audio", "video", "file"], ...] | None = None
+    bills_abandoned: bool | None = None
     knows: tuple[Knowledge, ...] | None = None
     serves: tuple[str, ...] | None = None
     price: Decimal | None = None
