@@ -270,6 +270,7 @@ class Server:
             dialects=SPOKEN,
             books=store,
             keyring=store,
+            rules=store,
             counters=MemoryCounters(),
             upstream=upstream,
             fetcher=GuardedFetcher(

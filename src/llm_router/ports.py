@@ -9,7 +9,8 @@ import msgspec
 
 from llm_router.billing.ledger import Entry
 from llm_router.domain.budget import Payer
-from llm_router.domain.key import Key, Limits, LimitState
+from llm_router.domain.key import Key
+from llm_router.domain.limit import Admission, Limit
 from llm_router.domain.price import Price
 from llm_router.domain.record import ExchangeRecord
 from llm_router.domain.stored import StoredConversation, StoredResponse
@@ -229,32 +230,38 @@ class ResponseStore(Protocol):
         ...
 
 
-class Admission(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of :meth:`Counters.admit`.
+class LimitRules(Protocol):
+    """The limits that were made. In memory or a cache of it: asked for every request."""
 
-    Attributes:
-        refused: None, or what was exhausted: "requests", "tokens" or "concurrency".
-        limits: where the key stands with its limits, for the reply's headers.
-    """
-
-    refused: str | None
-    retry_after_s: float = 0.0
-    limits: tuple[LimitState, ...] = ()
+    async def limits_of(self, payer: Payer) -> Sequence[Limit]:
+        """Those of the payer's account, team, user and key, whatever model they are for."""
+        ...
 
 
 class Counters(Protocol):
-    """Rate limits. All windows of a key move in one step, or none."""
+    """What is counted against limits. All limits of a request move in one step, or none."""
 
-    async def admit(self, key_id: str, limits: Limits, tokens: int, now_ms: int) -> Admission:
-        """
+    async def admit(self, ticket: str, limits: Sequence[Limit], tokens: int, now_ms: int) -> Admission:
+        """Count one request of about so many tokens, under a name of its own.
+
+        When the wait is cancelled or fails, whether it was counted is not known: release it then too.
+
         Raises:
-            LedgerUnavailable: nobody can say now; nothing was counted. Nor is it if the wait is cancelled.
+            LedgerUnavailable: nobody can say now.
         """
         ...
 
-    async def release(self, key_id: str, limits: Limits, tokens_estimated: int, tokens_used: int) -> None:
-        """The exchange ended: give back its concurrency, correct its tokens."""
+    async def release(self, ticket: str, tokens_used: int, now_ms: int) -> None:
+        """The request ended: free its places, correct its tokens. On its way in one synchronous step, so
+        that cancelling the wait does not lose it. Of a ticket that is not open it does nothing.
+        """
         ...
+
+    def problem(self) -> str | None:
+        """Why limits are not exact now; None if they are."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,16 +19,17 @@ from llm_router.adapters.sealing import Sealer
 from llm_router.billing.ledger import Ledger, booked
 from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import compile_snapshot
-from llm_router.domain.budget import Payer
+from llm_router.domain.budget import Payer, Scope
 from llm_router.domain.errors import InvalidRequest, LedgerUnavailable, UpstreamError, UpstreamKind
-from llm_router.domain.key import Key, Limits, key_digest
+from llm_router.domain.key import Key, key_digest
+from llm_router.domain.limit import Admission, Limit, LimitKind
 from llm_router.domain.model import Capabilities, Deployment, Model, Provider
 from llm_router.domain.price import Price, Rates
 from llm_router.domain.record import ExchangeRecord
 from llm_router.engine.admit import Call
 from llm_router.engine.exchange import Engine
 from llm_router.engine.state import State
-from llm_router.ports import Admission, Deadlines, Settled, UpstreamRequest
+from llm_router.ports import Deadlines, Settled, UpstreamRequest
 from llm_router.wire.dialect import Fetched
 from llm_router.wire.dialects.registry import DIALECTS
 from llm_router.wire.operations import SPOKEN
@@ -140,22 +141,48 @@ class FakeKeyring:
         raise NotImplementedError
 
 
-class CountingCounters:
-    """The real counters, and how often they were asked."""
+class CountingCounters(MemoryCounters):
+    """The real counters, and how often they were asked. Each question is an await of its own."""
 
-    def __init__(self) -> None:
-        self._real = MemoryCounters()
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
         self.admitted = 0
         self.released = 0
 
-    async def admit(self, key_id: str, limits: Limits, tokens: int, now_ms: int) -> Admission:
-        admission = await self._real.admit(key_id, limits, tokens, now_ms)
+    async def admit(self, ticket: str, limits: Sequence[Limit], tokens: int, now_ms: int) -> Admission:
+        admission = await super().admit(ticket, limits, tokens, now_ms)
         self.admitted += admission.refused is None
+        await self._world.step("counters.admit")
         return admission
 
-    async def release(self, key_id: str, limits: Limits, tokens_estimated: int, tokens_used: int) -> None:
-        await self._real.release(key_id, limits, tokens_estimated, tokens_used)
+    async def release(self, ticket: str, tokens_used: int, now_ms: int) -> None:
+        await super().release(ticket, tokens_used, now_ms)
         self.released += 1
+
+    @property
+    def busy(self) -> int:
+        """Places that are taken now."""
+        return len(self._tally.busy())
+
+
+class FakeRules:
+    """The key is held to one limit that no test meets, so that its place is taken and given back."""
+
+    def __init__(self) -> None:
+        self.limits: list[Limit] = [
+            Limit(
+                id="lim_1",
+                account="acme",
+                scope=Scope.ACCOUNT,
+                scope_id="acme",
+                kind=LimitKind.CONCURRENCY,
+                amount=1000,
+            )
+        ]
+
+    async def limits_of(self, payer: Payer) -> Sequence[Limit]:
+        return self.limits
 
 
 class FakeReply:
@@ -320,7 +347,8 @@ class World:
         self.strike: Callable[[int, asyncio.Task[Any]], None] = lambda number, task: None
         self.books = FakeBooks(self)
         self.keyring = FakeKeyring(self)
-        self.counters = CountingCounters()
+        self.counters = CountingCounters(self)
+        self.rules = FakeRules()
         self.upstream = FakeUpstream(self)
         self.fetcher = FakeFetcher(self)
         self.telemetry = FakeTelemetry()
@@ -345,6 +373,7 @@ class World:
             dialects=SPOKEN,
             books=self.books,
             keyring=self.keyring,
+            rules=self.rules,
             counters=self.counters,
             upstream=self.upstream,
             fetcher=self.fetcher,
@@ -405,6 +434,7 @@ class World:
         assert len(ids) == len(set(ids)), "settled twice"
         assert set(books.holds) <= set(ids), "a hold without its settlement"
         assert self.counters.admitted == self.counters.released
+        assert self.counters.busy == 0
         assert all(reply.closed for reply in self.upstream.replies), "a reply stayed open"
         spent = sum(record.cost_pusd for record in books.records.values())
         assert books.available("acme") == GRANT - spent

@@ -85,7 +85,7 @@ def awaits_of(scene: str) -> list[str]:
 def test_the_scenes_reach_every_port() -> None:
     seen = {name for scene in SCENES for name in awaits_of(scene)}
     assert seen == {
-        "keyring.find", "books.hold", "fetcher.fetch", "upstream.send", "reply.chunk", "reply.read",
+        "keyring.find", "counters.admit", "books.hold", "fetcher.fetch", "upstream.send", "reply.chunk", "reply.read",
         "client.write", "books.settle",
     }  # fmt: skip
 

@@ -1,39 +1,46 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_router.limits.windows import WINDOW_S, Window
+from llm_router.limits.windows import SLICES, Window
 
-STEPS = st.lists(st.tuples(st.integers(0, 20_000), st.integers(0, 9)), max_size=80)
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+LENGTHS = st.sampled_from((MINUTE, HOUR, DAY))
+# Pauses as thousandths of the window, so that every length sees units come and go.
+STEPS = st.lists(st.tuples(st.integers(0, 333), st.integers(0, 9)), max_size=80)
+NOW = st.integers(0, 10**13)
 
 
-@given(STEPS, st.integers(0, 10**13))
-def test_the_window_holds_what_the_last_minute_held(steps, now_ms):
-    window, log = Window(), []
-    for pause_ms, units in steps:
-        now_ms += pause_ms
+def filled(length_ms, steps, now_ms):
+    window, log = Window(length_ms), []
+    for pause, units in steps:
+        now_ms += pause * length_ms // 1000
         window.advance(now_ms)
         window.add(units, now_ms)
         log.append((now_ms, units))
-        exact = sum(n for at, n in log if at > now_ms - WINDOW_S * 1000)
-        coarse = sum(n for at, n in log if at > now_ms - (WINDOW_S + 1) * 1000)
-        assert exact <= window.total <= coarse
-        assert len(window._counts) <= WINDOW_S + 1
-
-
-@given(STEPS, st.integers(1, 30), st.integers(0, 10**13))
-def test_waiting_as_long_as_told_makes_room_and_a_moment_less_does_not(steps, excess, now_ms):
-    window = Window()
-    for pause_ms, units in steps:
-        now_ms += pause_ms
-        window.advance(now_ms)
-        window.add(units, now_ms)
     window.advance(now_ms)
+    return window, log, now_ms
+
+
+@given(LENGTHS, STEPS, NOW)
+def test_the_window_holds_what_its_length_held(length_ms, steps, now_ms):
+    window, log, now_ms = filled(length_ms, steps, now_ms)
+    slice_ms = length_ms // SLICES
+    exact = sum(n for at, n in log if at > now_ms - length_ms)
+    coarse = sum(n for at, n in log if at > now_ms - length_ms - slice_ms)
+    assert exact <= window.total <= coarse
+    assert len(window._slices) <= SLICES + 1
+
+
+@given(LENGTHS, STEPS, st.integers(1, 30), NOW)
+def test_waiting_as_long_as_told_makes_room_and_a_moment_less_does_not(length_ms, steps, excess, now_ms):
+    window, _, now_ms = filled(length_ms, steps, now_ms)
     before = window.total
     wait_ms = window.free_in_ms(excess, now_ms)
     if excess > before:
-        assert wait_ms == WINDOW_S * 1000
+        assert wait_ms == length_ms
         return
     window.advance(now_ms + wait_ms - 1)
     assert window.total > before - excess
@@ -41,13 +48,9 @@ def test_waiting_as_long_as_told_makes_room_and_a_moment_less_does_not(steps, ex
     assert window.total <= before - excess
 
 
-@given(STEPS, st.integers(0, 10**13))
-def test_it_is_empty_when_it_said_it_would_be(steps, now_ms):
-    window = Window()
-    for pause_ms, units in steps:
-        now_ms += pause_ms
-        window.advance(now_ms)
-        window.add(units, now_ms)
+@given(LENGTHS, STEPS, NOW)
+def test_it_is_empty_when_it_said_it_would_be(length_ms, steps, now_ms):
+    window, _, now_ms = filled(length_ms, steps, now_ms)
     empty_ms = window.empty_in_ms(now_ms)
     if empty_ms:
         window.advance(now_ms + empty_ms - 1)
@@ -56,32 +59,35 @@ def test_it_is_empty_when_it_said_it_would_be(steps, now_ms):
     assert window.total == 0
 
 
-@given(st.lists(st.integers(0, 50), min_size=1, max_size=5), st.integers(-300, 300))
-def test_corrections_take_and_give_but_never_below_nothing(counts, correction):
-    window = Window()
-    for second, units in enumerate(counts):
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=5), st.integers(0, 4), st.integers(0, 300))
+def test_what_is_taken_back_is_taken_from_where_it_was_counted(counts, place, units):
+    window, places = Window(), []
+    for second, count in enumerate(counts):
         window.advance(second * 1000)
-        window.add(units, second * 1000)
-    window.correct(correction)
-    assert window.total == max(0, sum(counts) + correction)
-    assert window.total == sum(units for _, units in window._counts)
-    assert all(units >= 0 for _, units in window._counts)
+        places.append(window.add(count, second * 1000))
+    place %= len(counts)
+    window.take_back(units, places[place])
+    left = [max(0, n - units) if i == place else n for i, n in enumerate(counts)]
+    assert [entry.units for entry in window._slices] == left
+    assert window.total == sum(left)
 
 
-def test_a_correction_after_a_minute_changes_nothing():
+def test_what_has_left_the_window_cannot_be_taken_back():
     window = Window()
-    window.add(5, 0)
+    where = window.add(5, 0)
     window.advance(100_000)
-    window.correct(7)
-    assert window.total == 0
-    assert window.empty
+    window.add(3, 100_000)
+    window.take_back(5, where)
+    assert window.total == 3
 
 
-def test_a_clock_that_runs_backwards_neither_frees_nor_locks():
-    window = Window()
-    window.add(5, 90_000_000)
+@pytest.mark.parametrize("length_ms", [MINUTE, HOUR, DAY])
+def test_a_clock_that_runs_backwards_neither_frees_nor_locks(length_ms):
+    window = Window(length_ms)
+    window.add(5, 90_000_000_000)
     window.advance(3_600_000)
     assert window.total == 5
-    assert window.free_in_ms(5, 3_600_000) <= (WINDOW_S + 1) * 1000
-    window.advance(3_600_000 + (WINDOW_S + 1) * 1000)
+    wait_ms = window.free_in_ms(5, 3_600_000)
+    assert length_ms <= wait_ms <= length_ms + length_ms // SLICES
+    window.advance(3_600_000 + wait_ms)
     assert window.total == 0

@@ -29,7 +29,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import ClassVar
 
-from llm_router.domain.key import LimitState
+from llm_router.domain.limit import LimitState
 
 
 class Fault(StrEnum):

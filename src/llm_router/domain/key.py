@@ -18,20 +18,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int | None = None
 
 
-class LimitState(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a key stands with one of its limits.
-
-    Attributes:
-        kind: "requests" or "tokens", a minute.
-        reset_ms: until the window is empty, if nothing more comes.
-    """
-
-    kind: str
-    limit: int
-    remaining: int
-    reset_ms: int
-
-
 class Key(msgspec.Struct, frozen=True, kw_only=True):
     """An API key as the gateway knows it.
 

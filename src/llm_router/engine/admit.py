@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from math import ceil
 
 import msgspec
 
-from llm_router.billing.estimate import Estimate, affordable_output_tokens, estimate, expected_input
+from llm_router.billing.estimate import Estimate, affordable_output_tokens, estimate
 from llm_router.catalog.snapshot import Resolved
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import (
@@ -20,12 +19,12 @@ from llm_router.domain.errors import (
     MissingApiKey,
     ModelNotAllowed,
     ProviderNotConfigured,
-    RateLimitExceeded,
     UnsupportedContent,
 )
-from llm_router.domain.key import Key, Limits, key_digest
+from llm_router.domain.key import Key, key_digest
+from llm_router.domain.limit import Admission
 from llm_router.engine.state import State
-from llm_router.ports import Admission, Books, Counters, Keyring
+from llm_router.ports import Books, Keyring
 from llm_router.routing.plan import NO_OPERATION, NOT_CONFIGURED, UNPRICED, Plan, make_plan
 from llm_router.wire.dialect import Inspected, Spoken
 from llm_router.wire.operations import ENDPOINTS, FORMATS
@@ -80,7 +79,6 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     key: Key
-    limits: Limits
     inspected: Inspected
     resolved: Resolved
     plan: Plan
@@ -189,53 +187,6 @@ def _refuse_unsupported(resolved: Resolved, plan: Plan) -> None:
             f"'{resolved.model.id}' {' and '.join(dict.fromkeys(lacking))}. Choose another model.",
             param="tools" if lacking[0] == "calls no tools" else "messages",
         )
-
-
-def merged_limits(key: Key, default: Limits) -> Limits:
-    """The key's own limits, and the configured defaults where it has none."""
-    own = key.limits
-    if default == Limits():
-        return own
-    return Limits(
-        requests_per_minute=_own(own.requests_per_minute, default.requests_per_minute),
-        tokens_per_minute=_own(own.tokens_per_minute, default.tokens_per_minute),
-        concurrency=_own(own.concurrency, default.concurrency),
-    )
-
-
-def _own(own: int | None, default: int | None) -> int | None:
-    return default if own is None else own
-
-
-async def admit_to_limits(
-    counters: Counters, key: Key, limits: Limits, inspected: Inspected, now_ms: int
-) -> tuple[Admission, int]:
-    """Charge the key's windows; return the admission and the tokens it was charged for.
-
-    Raises:
-        RateLimitExceeded: with where the key stands.
-        LedgerUnavailable: nobody can say.
-    """
-    tokens = tokens_admitted(inspected)
-    admission = await counters.admit(key.id, limits, tokens, now_ms)
-    if admission.refused is None:
-        return admission, tokens
-    bound = {
-        "requests": f"{limits.requests_per_minute} requests a minute",
-        "tokens": f"{limits.tokens_per_minute} tokens a minute",
-        "concurrency": f"{limits.concurrency} requests at the same time",
-    }[admission.refused]
-    error = RateLimitExceeded(
-        f"This API key is limited to {bound}. Retry after {max(1, ceil(admission.retry_after_s))} s.",
-        retry_after_s=admission.retry_after_s,
-    )
-    error.limits = admission.limits
-    raise error
-
-
-def tokens_admitted(inspected: Inspected) -> int:
-    """What a request is counted as in the token window until its usage is known."""
-    return expected_input(inspected) + (inspected.output_tokens or 0) * inspected.n
 
 
 def payer_of(key: Key, call: Call) -> Payer:

@@ -12,6 +12,7 @@ from llm_router.domain.usage import token_count
 from llm_router.engine import admit
 from llm_router.engine.credentials import addressed, credential_headers, credential_of, signed
 from llm_router.engine.exchange import Engine
+from llm_router.engine.limits import admit_to_limits, limits_for
 from llm_router.engine.state import State
 from llm_router.ports import UpstreamRequest
 from llm_router.routing.plan import Candidate
@@ -49,17 +50,19 @@ async def count_tokens(engine: Engine, call: admit.Call) -> Count:
     admit.check_model_allowed(key, resolved)
     admit.check_operation(call, resolved)
     plan = admit.plan_for(call, state, inspected, resolved)
-    limits = admit.merged_limits(key, state.default_limits)
-    await admit.admit_to_limits(engine.counters, key, limits, inspected, now_ms)
+    payer = admit.payer_of(key, call)
+    limits = await limits_for(engine.rules, payer, key, state.default_limits, resolved.model.id)
+    ticket = engine.new_id()
     try:
+        await admit_to_limits(engine.counters, ticket, limits, inspected, now_ms)
         for candidate in plan.candidates:
             if candidate.same_dialect and call.dialect.name in _ANSWERS:
                 tokens = await _ask(engine, state, call, inspected, candidate)
                 if tokens is not None:
                     return Count(tokens=tokens, estimated=False)
     finally:
-        tokens_used = 0  # counting consumes none of the key's tokens
-        await engine.counters.release(key.id, limits, admit.tokens_admitted(inspected), tokens_used)
+        tokens_used = 0  # counting consumes no tokens
+        await engine.counters.release(ticket, tokens_used, engine.clock.now_ms())
     estimate = expected_input(inspected) + inspected.images * IMAGE_TOKENS
     return Count(tokens=estimate, estimated=True)
 

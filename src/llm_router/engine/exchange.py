@@ -23,15 +23,19 @@ from llm_router.domain.errors import (
     ClientError,
     LedgerUnavailable,
     Overloaded,
+    RateLimitExceeded,
     RouterError,
     ServerError,
     UpstreamError,
 )
+from llm_router.domain.key import Key
+from llm_router.domain.limit import UNLIMITED, Admission
 from llm_router.domain.price import Price
 from llm_router.engine import admit, pump, settle
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import Attempts
 from llm_router.engine.drain import Audience, Drains
+from llm_router.engine.limits import admit_to_limits, limits_for
 from llm_router.engine.recall import Recall
 from llm_router.engine.state import State
 from llm_router.engine.tracks import Track, reply_headers
@@ -43,6 +47,7 @@ from llm_router.ports import (
     Counters,
     Fetcher,
     Keyring,
+    LimitRules,
     PriceBook,
     SideCar,
     Telemetry,
@@ -66,6 +71,7 @@ class Engine:
         dialects: Mapping[str, Behind[Any, Any] | Front[Any, Any]],
         books: Books,
         keyring: Keyring,
+        rules: LimitRules,
         counters: Counters,
         upstream: Upstream,
         fetcher: Fetcher,
@@ -80,6 +86,7 @@ class Engine:
         self.dialects = dialects
         self.books = books
         self.keyring = keyring
+        self.rules = rules
         self.counters = counters
         self.clock = clock
         self.telemetry = telemetry
@@ -186,10 +193,7 @@ class Engine:
         plan = admit.plan_for(call, state, inspected, resolved)
         for candidate in plan.candidates:
             self._publish(candidate.deployment.price, now_ms)
-        limits = admit.merged_limits(key, state.default_limits)
-        admission, tokens = await admit.admit_to_limits(self.counters, key, limits, inspected, now_ms)
-        track.admission = admission
-        track.release = (key.id, limits, tokens)
+        track.admission = admission = await self._admit_to_limits(track, key, resolved.model.id)
         track.held = True  # before the await: a cancelled hold must be resolved too
         try:
             worst, cap = await admit.hold_credit(
@@ -201,7 +205,6 @@ class Engine:
         wish = inspected.usage_chunk
         track.admitted = Admitted(
             key=key,
-            limits=limits,
             inspected=inspected,
             resolved=resolved,
             plan=plan,
@@ -225,6 +228,19 @@ class Engine:
             self._prices.publish(price, now_ms)
         except ValueError as error:
             raise ServerError(f"This gateway's price list contradicts itself: {error}.") from None
+
+    async def _admit_to_limits(self, track: Track, key: Key, model: str) -> Admission:
+        assert track.inspected is not None
+        default = track.state.default_limits
+        limits = await limits_for(self.rules, track.payer(), key, default, model)
+        if not limits:
+            return UNLIMITED
+        track.counted = True  # before the await: what is cancelled there may be counted too
+        try:
+            return await admit_to_limits(self.counters, track.id, limits, track.inspected, track.created_ms)
+        except RateLimitExceeded:
+            track.counted = False
+            raise
 
     async def _attempt_all(self, track: Track) -> None:
         """Try the plan's deployments in order until one delivers.
@@ -338,12 +354,11 @@ class Engine:
         except RouterError:
             pass  # the store is down: the hold is voided later, and nobody was told of a cost
         finally:
-            if track.release is not None:
-                key_id, limits, tokens = track.release
-                used = track.record.usage.total_tokens if track.record is not None else 0
-                await self.counters.release(key_id, limits, tokens, used)
             if track.record is not None:
                 self.telemetry.exchange(track.record)
+            if track.counted:
+                used = track.record.usage.total_tokens if track.record is not None else 0
+                await self.counters.release(track.id, used, self.clock.now_ms())
 
 
 def stopping() -> Overloaded:

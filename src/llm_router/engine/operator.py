@@ -15,6 +15,7 @@ from llm_router.billing.budgets import Spend
 from llm_router.catalog.snapshot import Snapshot
 from llm_router.domain.budget import Budget
 from llm_router.domain.errors import InvalidRequest
+from llm_router.domain.limit import Limit
 from llm_router.domain.money import MAX_PUSD, format_usd, parse_usd
 from llm_router.engine.treasury import Treasury
 from llm_router.ports import Books, Clock, Keyring, SideCar
@@ -50,6 +51,22 @@ class OperatorBooks(Books, Protocol):
         Raises:
             ValueError: it cannot be, see :meth:`llm_router.billing.budgets.Budgets.put`.
         """
+        ...
+
+    async def limits(self, account: str) -> list[Limit]:
+        """The limits of an account, in the order in which they were made."""
+        ...
+
+    async def set_limit(self, limit: Limit) -> None:
+        """Make a limit, or replace the one of that id; it holds for the next request.
+
+        Raises:
+            ValueError: it cannot be, see :func:`llm_router.domain.limit.check_limit`.
+        """
+        ...
+
+    async def remove_limit(self, limit_id: str) -> Limit | None:
+        """Remove a limit; None if there is none of that id."""
         ...
 
     async def remove_budget(self, budget_id: str) -> Budget | None:

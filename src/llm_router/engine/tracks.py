@@ -9,13 +9,14 @@ import msgspec
 
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import RouterError, UpstreamError
-from llm_router.domain.key import Key, Limits
+from llm_router.domain.key import Key
+from llm_router.domain.limit import Admission
 from llm_router.domain.model import Model
 from llm_router.domain.price import Price
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.engine.admit import Admitted, Call, payer_of
 from llm_router.engine.state import State
-from llm_router.ports import Admission, Client, Clock
+from llm_router.ports import Client, Clock
 from llm_router.routing.plan import Candidate
 from llm_router.wire.dialect import Bill, Fetched, Inspected, Observed, ReplyContext
 from llm_router.wire.heads import Head
@@ -55,7 +56,7 @@ class Track(msgspec.Struct, kw_only=True):
         canonical: the request in the canonical form of its operation, once an attempt needed it.
         fetched: media by URL, or why it could not be had: attempts do not ask twice.
         upstream_us: time spent waiting for providers, which is not our overhead.
-        release: what the counters have to give back.
+        counted: the counters may hold a place of it, under its id.
         sent_secret: what of a credential went to the provider of the attempt, and so may come back.
         heard: the provider's answer so far, where it may hold state to remember; found: what is known
             of earlier turns, by the maker that is asked now (see engine/recall.py).
@@ -73,7 +74,7 @@ class Track(msgspec.Struct, kw_only=True):
     model: Model | None = None
     admission: Admission | None = None
     admitted: Admitted | None = None
-    release: tuple[str, Limits, int] | None = None
+    counted: bool = False
     held: bool = False
     settled: bool = False
     candidate: Candidate | None = None

@@ -1,109 +1,111 @@
-"""What a key's limits say about a request: all its windows move, or none, and where it stands then."""
+"""Which limits concern a request: those of the payer's path whose model fits, the key's own included."""
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 
-from llm_router.domain.key import Limits, LimitState
-from llm_router.limits.windows import Window
+from llm_router.domain.budget import Payer, Scope, Window
+from llm_router.domain.key import Limits
+from llm_router.domain.limit import Limit, LimitKind, check_limit
 
-CONCURRENCY_RETRY_S = 1.0
-"""When a slot will be free cannot be known; a second is soon, yet no busy loop."""
+_OWN = (
+    ("requests_per_minute", LimitKind.REQUESTS, Window.MINUTE),
+    ("tokens_per_minute", LimitKind.TOKENS, Window.MINUTE),
+    ("concurrency", LimitKind.CONCURRENCY, None),
+)
 
-
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """Attributes: as of :class:`~llm_router.ports.Admission`."""
-
-    refused: str | None
-    retry_after_s: float = 0.0
-    limits: tuple[LimitState, ...] = ()
-
-
-class KeyState:
-    """What one key has used of its limits."""
-
-    __slots__ = ("active", "requests", "seen_ms", "tokens")
-
-    def __init__(self) -> None:
-        self.requests = Window()
-        self.tokens = Window()
-        self.active = 0
-        self.seen_ms = 0
-
-    @property
-    def idle(self) -> bool:
-        return self.active == 0 and self.requests.empty and self.tokens.empty
-
-    def advance(self, now_ms: int) -> None:
-        self.requests.advance(now_ms)
-        self.tokens.advance(now_ms)
-        self.seen_ms = now_ms
+NO_LIMITS = Limits()
 
 
-def unlimited(limits: Limits) -> bool:
-    return (
-        limits.requests_per_minute is None and limits.tokens_per_minute is None and limits.concurrency is None
-    )
+def own_limits(payer: Payer, own: Limits, default: Limits) -> list[Limit]:
+    """The limits that a key was made with, and the configured ones where it has none of that kind.
 
-
-def admit(state: KeyState, limits: Limits, tokens: int, now_ms: int) -> Verdict:
-    """Count a request of so many tokens in every window, if all have room; else in none.
-
-    A request larger than the whole token limit is refused like any other; it is told to wait a
-    full minute, since no shorter time can help.
+    Whatever they amount to, they count in the same place.
     """
-    state.advance(now_ms)
-    refused, wait_ms = _refusal(state, limits, tokens, now_ms)
-    if refused is None:
-        if limits.requests_per_minute is not None:
-            state.requests.add(1, now_ms)
-        if limits.tokens_per_minute is not None:
-            state.tokens.add(tokens, now_ms)
-        state.active += 1
-    return Verdict(
-        refused=refused,
-        retry_after_s=wait_ms / 1000,
-        limits=_standing(state, limits, now_ms),
-    )
+    if own == NO_LIMITS and default == NO_LIMITS:
+        return []
+    found: list[Limit] = []
+    for name, kind, window in _OWN:
+        amount: int | None = getattr(own, name)
+        if amount is None:
+            amount = getattr(default, name)
+        if amount is not None:
+            found.append(
+                Limit(
+                    id=f"{payer.key}.{kind}",
+                    account=payer.account,
+                    scope=Scope.KEY,
+                    scope_id=payer.key,
+                    kind=kind,
+                    amount=amount,
+                    window=window,
+                )
+            )
+    return found
 
 
-def release(state: KeyState, limits: Limits, tokens_estimated: int, tokens_used: int) -> None:
-    """The request ended: free its slot, and correct its tokens to what it really used."""
-    state.active = max(0, state.active - 1)
-    if limits.tokens_per_minute is not None:
-        state.tokens.correct(tokens_used - tokens_estimated)
+def concerning(limits: Iterable[Limit], model: str) -> list[Limit]:
+    """Those of the limits that count a request for a model, by its public id."""
+    return [limit for limit in limits if limit.model is None or fnmatchcase(model, limit.model)]
 
 
-def _refusal(state: KeyState, limits: Limits, tokens: int, now_ms: int) -> tuple[str | None, int]:
-    """What stands in the way longest, and for how many milliseconds."""
-    refused, wait_ms = None, 0
-    if limits.concurrency is not None and state.active >= limits.concurrency:
-        refused, wait_ms = "concurrency", int(CONCURRENCY_RETRY_S * 1000)
-    asks = (
-        ("requests", limits.requests_per_minute, state.requests, 1),
-        ("tokens", limits.tokens_per_minute, state.tokens, tokens),
-    )
-    for name, limit, window, units in asks:
-        if limit is None or window.total + units <= limit:
-            continue
-        wait = window.free_in_ms(window.total + units - limit, now_ms)
-        if wait > wait_ms:
-            refused, wait_ms = name, wait
-    return refused, wait_ms
+class LimitBook:
+    """All limits that were made, found by whom they bound."""
+
+    def __init__(self, limits: Iterable[Limit] = ()) -> None:
+        self._limits: dict[str, Limit] = {}
+        self._bound: dict[tuple[str, Scope, str], tuple[Limit, ...]] = {}
+        for limit in limits:
+            self.put(limit)
+
+    def put(self, limit: Limit) -> None:
+        """Add a limit, or replace the one of that id.
+
+        Raises:
+            ValueError: it cannot be.
+        """
+        check_limit(limit)
+        self.remove(limit.id)
+        self._limits[limit.id] = limit
+        place = _place(limit)
+        self._bound[place] = (*self._bound.get(place, ()), limit)
+
+    def remove(self, limit_id: str) -> Limit | None:
+        """Forget a limit; None if there is none of that id."""
+        limit = self._limits.pop(limit_id, None)
+        if limit is not None:
+            place = _place(limit)
+            rest = tuple(other for other in self._bound[place] if other.id != limit_id)
+            if rest:
+                self._bound[place] = rest
+            else:
+                del self._bound[place]
+        return limit
+
+    def get(self, limit_id: str) -> Limit | None:
+        return self._limits.get(limit_id)
+
+    def of_account(self, account: str) -> list[Limit]:
+        """Those of an account, in the order in which they were made."""
+        own = [limit for limit in self._limits.values() if limit.account == account]
+        return sorted(own, key=lambda limit: (limit.created_ms, limit.id))
+
+    def of_payer(self, payer: Payer) -> tuple[Limit, ...]:
+        """Those on the way from a payer's key up to its account."""
+        if not self._bound:
+            return ()
+        found: tuple[Limit, ...] = ()
+        for scope, id_ in (
+            (Scope.ACCOUNT, payer.account),
+            (Scope.TEAM, payer.team),
+            (Scope.USER, payer.user),
+            (Scope.KEY, payer.key),
+        ):
+            if id_:
+                found += self._bound.get((payer.account, scope, id_), ())
+        return found
 
 
-def _standing(state: KeyState, limits: Limits, now_ms: int) -> tuple[LimitState, ...]:
-    kinds = (
-        ("requests", limits.requests_per_minute, state.requests),
-        ("tokens", limits.tokens_per_minute, state.tokens),
-    )
-    return tuple(
-        LimitState(
-            kind=kind,
-            limit=limit,
-            remaining=max(0, limit - window.total),
-            reset_ms=window.empty_in_ms(now_ms),
-        )
-        for kind, limit, window in kinds
-        if limit is not None
-    )
+def _place(limit: Limit) -> tuple[str, Scope, str]:
+    return limit.account, limit.scope, limit.scope_id

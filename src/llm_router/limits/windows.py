@@ -1,79 +1,85 @@
-"""A sliding window of one minute: no sixty seconds ever hold more than the limit.
+"""A sliding window: no stretch of its length ever holds more than was let in.
 
-Counts are kept by the second, so a window never needs more than 61 of them, and a unit is given
-back at most a second later than strictly due. Time is an argument, in milliseconds of a clock that
-should not jump; when it does run backwards, what was counted moves back with it.
+Counts are kept by slices of a sixtieth of the window, so a window never needs more than 61 of them,
+and a unit is given back at most a slice later than strictly due. Time is an argument, in milliseconds
+of a clock that should not jump; when it does run backwards, what was counted moves back with it.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-WINDOW_S = 60
+SLICES = 60
+
+
+class Slice:
+    """Units counted in one slice of time. ``units`` is 0 once the slice has left its window."""
+
+    __slots__ = ("at", "units")
+
+    def __init__(self, at: int, units: int) -> None:
+        self.at = at
+        self.units = units
 
 
 class Window:
-    """Units counted over the last minute."""
+    """Units counted over the last ``length_ms``."""
 
-    __slots__ = ("_counts", "total")
+    __slots__ = ("_slice_ms", "_slices", "seen_ms", "total")
 
-    def __init__(self) -> None:
-        self._counts: deque[list[int]] = deque()  # [second, units], oldest first
+    def __init__(self, length_ms: int = 60_000) -> None:
+        self._slice_ms = length_ms // SLICES
+        self._slices: deque[Slice] = deque()  # oldest first
         self.total = 0
+        self.seen_ms = 0
 
     def advance(self, now_ms: int) -> None:
-        """Forget what is older than a minute."""
-        second = now_ms // 1000
-        counts = self._counts
-        if counts and counts[-1][0] > second:  # the clock ran backwards
-            back = counts[-1][0] - second
-            for entry in counts:
-                entry[0] -= back
-        while counts and counts[0][0] < second - WINDOW_S:
-            self.total -= counts.popleft()[1]
+        """Forget what is older than the window."""
+        self.seen_ms = now_ms
+        now, slices = now_ms // self._slice_ms, self._slices
+        if slices and slices[-1].at > now:  # the clock ran backwards
+            back = slices[-1].at - now
+            for entry in slices:
+                entry.at -= back
+        while slices and slices[0].at < now - SLICES:
+            old = slices.popleft()
+            self.total -= old.units
+            old.units = 0
 
-    def add(self, units: int, now_ms: int) -> None:
-        """Count ``units`` (>= 0) now. Call :meth:`advance` first."""
-        second = now_ms // 1000
-        if self._counts and self._counts[-1][0] == second:
-            self._counts[-1][1] += units
+    def add(self, units: int, now_ms: int) -> Slice:
+        """Count ``units`` (>= 0) now; return where. Call :meth:`advance` first."""
+        now, slices = now_ms // self._slice_ms, self._slices
+        if slices and slices[-1].at == now:
+            slices[-1].units += units
         else:
-            self._counts.append([second, units])
+            slices.append(Slice(now, units))
         self.total += units
+        return slices[-1]
 
-    def correct(self, units: int) -> None:
-        """Count more (or, negative, less) of what was counted last; never below nothing."""
-        if not self._counts:
-            return  # a minute has passed: nothing left to correct
-        if units >= 0:
-            self._counts[-1][1] += units
-            self.total += units
-            return
-        for entry in reversed(self._counts):
-            taken = min(entry[1], -units)
-            entry[1] -= taken
-            self.total -= taken
-            units += taken
-            if units == 0:
-                return
+    def take_back(self, units: int, where: Slice) -> None:
+        """Count ``units`` less of what was counted there; never below nothing."""
+        taken = min(units, where.units)
+        where.units -= taken
+        self.total -= taken
 
     def free_in_ms(self, excess: int, now_ms: int) -> int:
-        """Milliseconds until ``excess`` units will have left the window; 0 if there is none."""
+        """Milliseconds until ``excess`` units will have left; 0 if there is none, the whole window if so
+        many are not in it."""
         if excess <= 0:
             return 0
-        for second, units in self._counts:
-            excess -= units
+        for entry in self._slices:
+            excess -= entry.units
             if excess <= 0:
-                return max(0, (second + WINDOW_S + 1) * 1000 - now_ms)
-        return WINDOW_S * 1000
+                return max(0, (entry.at + SLICES + 1) * self._slice_ms - now_ms)
+        return SLICES * self._slice_ms
 
     def empty_in_ms(self, now_ms: int) -> int:
         """Milliseconds until the window is empty, if nothing more comes."""
-        for second, units in reversed(self._counts):
-            if units > 0:
-                return max(0, (second + WINDOW_S + 1) * 1000 - now_ms)
+        for entry in reversed(self._slices):
+            if entry.units > 0:
+                return max(0, (entry.at + SLICES + 1) * self._slice_ms - now_ms)
         return 0
 
     @property
     def empty(self) -> bool:
-        return not self._counts
+        return not self._slices

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from llm_router.domain.key import LimitState
+from llm_router.domain.limit import LimitState
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -42,8 +42,9 @@ def plain_head(head: Head) -> Headers:
         headers += [
             (f"x-ratelimit-limit-{limit.kind}", str(limit.limit)),
             (f"x-ratelimit-remaining-{limit.kind}", str(limit.remaining)),
-            (f"x-ratelimit-reset-{limit.kind}", duration(limit.reset_ms)),
         ]
+        if limit.reset_ms is not None:
+            headers.append((f"x-ratelimit-reset-{limit.kind}", duration(limit.reset_ms)))
     return tuple(headers)
 
 
@@ -59,14 +60,15 @@ def anthropic_head(head: Head) -> Headers:
     """As Anthropic's API writes them. A limit of tokens bounds those of input and of output alike."""
     headers = [("request-id", head.request_id), ("x-request-id", head.request_id)]
     for limit in head.limits:
-        reset = datetime.fromtimestamp(-(-(head.at_ms + limit.reset_ms) // 1000), UTC)
         kinds = ("tokens", "input-tokens", "output-tokens") if limit.kind == "tokens" else (limit.kind,)
         for kind in kinds:
             headers += [
                 (f"anthropic-ratelimit-{kind}-limit", str(limit.limit)),
                 (f"anthropic-ratelimit-{kind}-remaining", str(limit.remaining)),
-                (f"anthropic-ratelimit-{kind}-reset", reset.strftime("%Y-%m-%dT%H:%M:%SZ")),
             ]
+            if limit.reset_ms is not None:
+                reset = datetime.fromtimestamp(-(-(head.at_ms + limit.reset_ms) // 1000), UTC)
+                headers.append((f"anthropic-ratelimit-{kind}-reset", reset.strftime("%Y-%m-%dT%H:%M:%SZ")))
     return tuple(headers)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import msgspec
 
@@ -10,7 +11,9 @@ from llm_router.billing.budgets import Spend
 from llm_router.billing.ledger import Entry, Ledger, booked, credit_kind, same_credit
 from llm_router.domain.budget import Budget, Payer
 from llm_router.domain.key import Key
+from llm_router.domain.limit import Limit
 from llm_router.domain.record import ExchangeRecord
+from llm_router.limits.rules import LimitBook
 from llm_router.ports import Document, Settled, Standing
 
 RECORDS_MAX = 10_000
@@ -29,6 +32,7 @@ class MemoryBooks:
         self._records: OrderedDict[str, ExchangeRecord] = OrderedDict()
         self._replies: dict[str, str] = {}  # reply id -> exchange id
         self._keys: dict[bytes, Key] = {}
+        self._limits = LimitBook()
         self._digests: dict[str, bytes] = {}
         self._documents: dict[tuple[str, str], Document] = {}
 
@@ -107,6 +111,25 @@ class MemoryBooks:
         budget = self._ledger.budgets.get(budget_id)
         self._ledger.budgets.remove(budget_id)
         return budget
+
+    async def limits_of(self, payer: Payer) -> Sequence[Limit]:
+        return self._limits.of_payer(payer)
+
+    async def limits(self, account: str) -> list[Limit]:
+        """The limits of an account, in the order in which they were made."""
+        return self._limits.of_account(account)
+
+    async def set_limit(self, limit: Limit) -> None:
+        """Make a limit, or replace the one of that id.
+
+        Raises:
+            ValueError: it cannot be, see :func:`llm_router.domain.limit.check_limit`.
+        """
+        self._limits.put(limit)
+
+    async def remove_limit(self, limit_id: str) -> Limit | None:
+        """Remove a limit; None if there is none of that id."""
+        return self._limits.remove(limit_id)
 
     async def accounts(self) -> list[tuple[str, int, int]]:
         """(account, posted, held) of every account, by name."""

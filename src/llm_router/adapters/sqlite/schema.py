@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 APPLICATION_ID = 0x4C4C4D52  # "LLMR": marks the file as ours
 GENESIS = bytes(32)
 """What the first entry's hash is chained to."""
@@ -187,7 +187,14 @@ CREATE INDEX documents_open ON documents (kind, id) WHERE open = 1;
 CREATE INDEX entries_credits ON entries (account, seq) WHERE kind <> 'use';
 """
 
-MIGRATIONS = {2: _BUDGETS + _FILL_ROLLUPS, 3: _PRICES, 4: _DOCUMENTS}
+_LIMITS = """
+CREATE TABLE limits (
+    id TEXT PRIMARY KEY,
+    body TEXT NOT NULL -- JSON of the limit
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS = {2: _BUDGETS + _FILL_ROLLUPS, 3: _PRICES, 4: _DOCUMENTS, 5: _LIMITS}
 """What leads from the version before to this one, in one transaction each."""
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ import msgspec
 
 from llm_router.adapters.sqlite import budgets as budget_rows
 from llm_router.adapters.sqlite import documents, keys
+from llm_router.adapters.sqlite import limits as limit_rows
 from llm_router.adapters.sqlite.boot import audit, boot
 from llm_router.adapters.sqlite.journal import Journal, OpRefused
 from llm_router.adapters.sqlite.lock import StoreLock
@@ -35,6 +36,7 @@ from llm_router.billing.rollups import rollup_counts, rollup_key
 from llm_router.domain.budget import Budget, Payer
 from llm_router.domain.errors import LedgerUnavailable
 from llm_router.domain.key import Key
+from llm_router.domain.limit import Limit, check_limit
 from llm_router.domain.price import Price
 from llm_router.domain.record import ExchangeRecord
 from llm_router.ports import Clock, Document, Settled, Standing
@@ -79,6 +81,7 @@ class SqliteStore:
             connection.close()
             raise
         self.orphans = begin.orphans
+        self._limits = limit_rows.load(connection)
         self._ledger = Ledger(begin.balances, begin.budgets)
         self._keys = keys.KeyCache()
         self._crediting: dict[str, asyncio.Future[Any]] = {}
@@ -330,6 +333,37 @@ class SqliteStore:
             self._ledger.budgets.remove(budget_id)
             await self._change(budget_rows.FORGET, (budget_id,))
         return budget
+
+    # Limits
+
+    async def limits_of(self, payer: Payer) -> Sequence[Limit]:
+        return self._limits.of_payer(payer)
+
+    async def limits(self, account: str) -> list[Limit]:
+        """The limits of an account, in the order in which they were made."""
+        return self._limits.of_account(account)
+
+    async def set_limit(self, limit: Limit) -> None:
+        """Make a limit, or replace the one of that id; it holds for the next request.
+
+        Raises:
+            ValueError: it cannot be, see :func:`llm_router.domain.limit.check_limit`.
+            LedgerUnavailable: nothing was changed.
+        """
+        check_limit(limit)
+        await self._change(limit_rows.SET, limit_rows.row(limit))
+        self._limits.put(limit)
+
+    async def remove_limit(self, limit_id: str) -> Limit | None:
+        """Remove a limit; None if there is none of that id.
+
+        Raises:
+            LedgerUnavailable: nothing was changed.
+        """
+        if self._limits.get(limit_id) is None:
+            return None
+        await self._change(limit_rows.REMOVE, (limit_id,))
+        return self._limits.remove(limit_id)
 
     # For operators
 

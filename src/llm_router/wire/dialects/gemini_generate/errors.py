@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
-from llm_router.domain.key import LimitState
+from llm_router.domain.limit import LimitState
 from llm_router.wire.classify import classify, header_retry_after_s, message_retry_after_s, scrub
 from llm_router.wire.dialects.gemini_generate.members import value_of
 
@@ -170,7 +170,7 @@ def _violations(limits: tuple[LimitState, ...]) -> list[dict[str, str]]:
     return [
         {
             "quotaMetric": f"{_DOMAIN}/{limit.kind}",
-            "quotaId": f"{limit.kind.capitalize()}PerMinutePerKey",
+            "quotaId": _quota_id(limit),
             "quotaValue": str(limit.limit),
         }
         for limit in spent
@@ -184,3 +184,8 @@ def _is_plain(value: object) -> bool:
 def encode_error(error: RouterError, request_id: str) -> bytes:
     """Google's error envelope."""
     return msgspec.json.encode(error_value(error, request_id))
+
+
+def _quota_id(limit: LimitState) -> str:
+    window = "" if limit.window is None else f"Per{limit.window.capitalize()}"
+    return f"{limit.kind.capitalize()}{window}Per{limit.scope.capitalize()}"

@@ -1,0 +1,190 @@
+"""What has been counted against limits. In memory, one step each: all limits of a request move, or none.
+
+Tokens are counted at admission as estimated, and corrected when the request ends: what was not used is
+taken back where it was counted, what was used beyond counts from then on.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from llm_router.domain.budget import Window as Length
+from llm_router.domain.limit import UNLIMITED, WINDOWS_MS, Admission, Limit, LimitKind, LimitState
+from llm_router.limits.windows import SLICES, Slice, Window
+
+CONCURRENCY_RETRY_MS = 1000
+"""When a slot will be free cannot be known; a second is soon, yet no busy loop."""
+
+
+class _Open(msgspec.Struct):
+    """An admitted request: the limits that it has a slot of, and where its tokens are counted."""
+
+    slots: list[str]
+    tokens: list[tuple[Limit, Slice]]
+    estimated: int
+
+
+class Tally:
+    """Holds what was counted within the windows, and the requests that are open."""
+
+    def __init__(self) -> None:
+        # Those seen last come last.
+        self._windows: dict[Length, OrderedDict[str, Window]] = {w: OrderedDict() for w in WINDOWS_MS}
+        self._slots: dict[str, int] = {}
+        self._open: dict[str, _Open] = {}
+
+    def __len__(self) -> int:
+        """How many limits something is remembered of."""
+        return len(self._slots) + sum(map(len, self._windows.values()))
+
+    def admit(self, ticket: str, limits: Sequence[Limit], tokens: int, now_ms: int) -> Admission:
+        """Count a request of so many tokens against every limit, if all have room; else against none.
+
+        A request larger than a whole limit is refused like any other; it is told to wait a whole
+        window, since no shorter time can help.
+        """
+        if not limits:
+            return UNLIMITED
+        windows = [None if limit.window is None else self._window(limit, now_ms) for limit in limits]
+        refused, wait_ms = self._refusal(limits, windows, tokens, now_ms)
+        if refused is None:
+            self._open[ticket] = self._count(limits, windows, tokens, now_ms)
+        admission = Admission(
+            refused=refused,
+            remaining=0 if refused is None else self._remaining(refused),
+            retry_after_s=wait_ms / 1000,
+            limits=tightest(self._standing(limits, windows, now_ms)),
+        )
+        self._sweep(now_ms, len(limits) + 1)
+        return admission
+
+    def release(self, ticket: str, tokens_used: int, now_ms: int) -> None:
+        """The request ended: free its slots, and correct its tokens. Does nothing for one that is not open."""
+        request = self._open.pop(ticket, None)
+        if request is None:
+            return
+        for id_ in request.slots:
+            if self._slots[id_] > 1:
+                self._slots[id_] -= 1
+            else:
+                del self._slots[id_]
+        more = tokens_used - request.estimated
+        for limit, where in request.tokens if more else ():
+            window = self._window(limit, now_ms)
+            if more > 0:
+                window.add(more, now_ms)
+            else:
+                window.take_back(-more, where)
+
+    def active(self, limit_id: str) -> int:
+        """How many open requests a limit of concurrency counts."""
+        return self._slots.get(limit_id, 0)
+
+    def busy(self) -> dict[str, int]:
+        """Open requests by limit of concurrency."""
+        return dict(self._slots)
+
+    def _window(self, limit: Limit, now_ms: int) -> Window:
+        assert limit.window is not None
+        shelf = self._windows[limit.window]
+        window = shelf.get(limit.id)
+        if window is None:
+            window = shelf[limit.id] = Window(WINDOWS_MS[limit.window])
+        else:
+            shelf.move_to_end(limit.id)
+        window.advance(now_ms)
+        return window
+
+    def _refusal(
+        self, limits: Sequence[Limit], windows: list[Window | None], tokens: int, now_ms: int
+    ) -> tuple[Limit | None, int]:
+        """What stands in the way longest, and for how many milliseconds."""
+        refused, longest_ms = None, -1
+        for limit, window in zip(limits, windows, strict=True):
+            if window is None:
+                over = self._slots.get(limit.id, 0) + 1 - limit.amount
+                wait_ms = CONCURRENCY_RETRY_MS
+            else:
+                over = window.total + (1 if limit.kind is LimitKind.REQUESTS else tokens) - limit.amount
+                wait_ms = window.free_in_ms(over, now_ms) if over > 0 else 0
+            if over > 0 and wait_ms > longest_ms:
+                refused, longest_ms = limit, wait_ms
+        return refused, max(0, longest_ms)
+
+    def _count(
+        self, limits: Sequence[Limit], windows: list[Window | None], tokens: int, now_ms: int
+    ) -> _Open:
+        slots: list[str] = []
+        counted: list[tuple[Limit, Slice]] = []
+        for limit, window in zip(limits, windows, strict=True):
+            if window is None:
+                self._slots[limit.id] = self._slots.get(limit.id, 0) + 1
+                slots.append(limit.id)
+            elif limit.kind is LimitKind.REQUESTS:
+                window.add(1, now_ms)
+            else:
+                counted.append((limit, window.add(tokens, now_ms)))
+        return _Open(slots, counted, tokens)
+
+    def _remaining(self, limit: Limit) -> int:
+        used = (
+            self._slots.get(limit.id, 0)
+            if limit.window is None
+            else self._windows[limit.window][limit.id].total
+        )
+        return max(0, limit.amount - used)
+
+    def _standing(
+        self, limits: Sequence[Limit], windows: list[Window | None], now_ms: int
+    ) -> Iterable[LimitState]:
+        for limit, window in zip(limits, windows, strict=True):
+            if window is None:
+                yield state_of(limit, self._slots.get(limit.id, 0), None)
+            else:
+                yield state_of(limit, window.total, window.empty_in_ms(now_ms))
+
+    def _sweep(self, now_ms: int, looks: int) -> None:
+        """Forget windows that nothing is in. Looks at more than can be added, so that idle ones cannot pile
+        up; puts those that it keeps to the back."""
+        for length, shelf in self._windows.items():
+            idle_ms = WINDOWS_MS[length] // SLICES * (SLICES + 1)
+            for _ in range(looks):
+                if not shelf:
+                    break
+                id_, window = next(iter(shelf.items()))
+                if 0 <= now_ms - window.seen_ms < idle_ms:
+                    break
+                window.advance(now_ms)
+                if window.empty:
+                    del shelf[id_]
+                else:
+                    shelf.move_to_end(id_)
+
+
+def state_of(limit: Limit, used: int, reset_ms: int | None) -> LimitState:
+    """A limit of which so much is used."""
+    return LimitState(
+        kind=limit.kind.value,
+        limit=limit.amount,
+        remaining=max(0, limit.amount - used),
+        reset_ms=reset_ms,
+        window=None if limit.window is None else limit.window.value,
+        scope=limit.scope.value,
+    )
+
+
+def tightest(states: Iterable[LimitState]) -> tuple[LimitState, ...]:
+    """Of each kind the limit that leaves least; of those that leave as much, the one that lasts longest."""
+    found: dict[str, LimitState] = {}
+    for state in states:
+        other = found.get(state.kind)
+        if other is None or _order(state) < _order(other):
+            found[state.kind] = state
+    return tuple(found[kind] for kind in ("requests", "tokens", "concurrency") if kind in found)
+
+
+def _order(state: LimitState) -> tuple[int, int]:
+    return state.remaining, -(state.reset_ms or 0)
