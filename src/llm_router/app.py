@@ -117,6 +117,7 @@ def build_state(settings: Settings, data: CatalogData, overlay: Overlay, today: 
         deadlines=settings.timeouts,
         default_limits=settings.limits,
         hold_output_tokens=settings.credits.hold_output_tokens,
+        hold_wait_s=settings.credits.hold_wait_s,
         settlement=settings.settlement,
         heartbeat_s=settings.server.heartbeat_s,
         fetch_media=settings.fetch.enabled,

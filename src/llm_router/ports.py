@@ -62,8 +62,9 @@ class Books(Protocol):
         has available.
 
         Raises:
-            InsufficientCredits: with ``details`` {"needed", "available"}, and ``available_pusd`` for
-                another try; nothing was reserved.
+            InsufficientCredits: with ``details`` {"needed", "available"}, ``available_pusd`` for
+                another try and ``reachable_pusd`` for one after others have settled; nothing was
+                reserved.
             LedgerUnavailable: the store cannot promise durability now.
         """
         ...

@@ -14,11 +14,15 @@ from llm_router.billing.estimate import (
     estimate,
     expected_input,
 )
-from llm_router.billing.tokens import tokens_upper
+from llm_router.billing.tokens import FRAME_TOKENS, FRAME_TOKENS_PLAIN, tokens_upper
 from llm_router.domain.model import Deployment
 from llm_router.domain.price import Price, Rates, Tier, cost_lines
 from llm_router.domain.usage import Usage
 from llm_router.wire.dialect import Inspected
+
+
+def upper(text_bytes):
+    return tokens_upper(text_bytes, FRAME_TOKENS_PLAIN)
 
 
 def deployment(rates=None, *, name="p/m", **fields):
@@ -37,9 +41,9 @@ PLAIN = deployment(Rates(input=3, output=15))
 
 def test_input_and_output_are_priced_at_their_rates():
     result = estimate(request(text_bytes=1000, output_tokens=50), [PLAIN])
-    assert result.input_tokens == tokens_upper(1000)
+    assert result.input_tokens == upper(1000)
     assert result.output_tokens == 50
-    assert result.amount_pusd == tokens_upper(1000) * 3 + 50 * 15
+    assert result.amount_pusd == upper(1000) * 3 + 50 * 15
     assert result.price_version == "p/m@1"
 
 
@@ -73,7 +77,7 @@ def test_each_input_has_the_window_to_itself():
 
 def test_tokens_that_came_as_such_are_held_beside_the_text():
     result = estimate(request(text_bytes=8, input_tokens=5000), [PLAIN])
-    assert result.input_tokens == tokens_upper(8) + 5000
+    assert result.input_tokens == upper(8) + 5000
     assert expected_input(request(text_bytes=7, input_tokens=5000)) == 5002
 
 
@@ -87,7 +91,7 @@ def test_the_dearest_candidate_counts_wherever_it_stands():
     for order in ([PLAIN, dear], [dear, PLAIN]):
         result = estimate(request(text_bytes=10, output_tokens=10), order)
         assert result.price_version == "dear/m@1"
-        assert result.amount_pusd == tokens_upper(10) * 5 + 200
+        assert result.amount_pusd == upper(10) * 5 + 200
 
 
 def test_unpriced_candidates_count_for_nothing_and_are_never_free():
@@ -110,7 +114,7 @@ def test_unpriced_candidates_count_for_nothing_and_are_never_free():
 )
 def test_the_dearest_rate_that_may_apply_is_held(rates, input_rate, output_rate):
     result = estimate(request(text_bytes=100, output_tokens=7), [deployment(rates)])
-    assert result.amount_pusd == tokens_upper(100) * input_rate + 7 * output_rate
+    assert result.amount_pusd == upper(100) * input_rate + 7 * output_rate
 
 
 def test_a_request_fee_is_held():
@@ -126,8 +130,8 @@ def test_a_tier_that_the_input_may_reach_is_held():
         tiers=(Tier(above_prompt_tokens=50_000, rates=Rates(input=2, output=15)),),
     )
     below, above = request(text_bytes=1000, output_tokens=1), request(text_bytes=100_000, output_tokens=1)
-    assert estimate(below, [deployment(price=price)]).amount_pusd == tokens_upper(1000) + 10
-    assert estimate(above, [deployment(price=price)]).amount_pusd == 2 * tokens_upper(100_000) + 15
+    assert estimate(below, [deployment(price=price)]).amount_pusd == upper(1000) + 10
+    assert estimate(above, [deployment(price=price)]).amount_pusd == 2 * upper(100_000) + 15
 
 
 @pytest.mark.parametrize(
@@ -159,7 +163,7 @@ def test_media_are_held_though_the_text_is_tiny():
 
 def test_images_are_dearer_where_a_model_counts_them_so():
     mini = msgspec.structs.replace(PLAIN, upstream_model="gpt-4o-mini-2024-07-18")
-    assert estimate(request(images=1), [mini]).input_tokens == tokens_upper(0) + 48_169
+    assert estimate(request(images=1), [mini]).input_tokens == upper(0) + 48_169
 
 
 def test_audio_has_its_own_rate():
@@ -228,3 +232,10 @@ def test_the_hold_covers_any_bill_within_its_bounds(asked, candidates, data):
         reasoning_tokens=own.output_tokens - parts[1],
     )
     assert sum(line.amount_pusd for line in cost_lines(chosen.price, usage)) <= held.amount_pusd
+
+
+@pytest.mark.parametrize("need", ["tools", "json_object", "json_schema", "file"])
+def test_what_makes_a_provider_add_text_of_its_own_is_held(need):
+    plain = estimate(request(text_bytes=100, needs=frozenset({"stream"})), [PLAIN])
+    framed = estimate(request(text_bytes=100, needs=frozenset({need})), [PLAIN])
+    assert framed.input_tokens - plain.input_tokens == FRAME_TOKENS - FRAME_TOKENS_PLAIN > 0

@@ -69,19 +69,22 @@ class _Meter:
             self._begin, self._end = calendar_span(self.budget.window, self.budget.time_zone, now_ms)
         return self._begin
 
-    def room(self, bucket: int) -> int:
-        """What may still be added to a bucket without any window exceeding the amount."""
+    def room(self, bucket: int, *, holds: bool = True) -> int:
+        """What may still be added to a bucket without any window exceeding the amount.
+
+        Without ``holds`` what is held counts for nothing, as if it had all come back.
+        """
         if not self._slice_ms:
             cell = self.cells.get(bucket)
-            used = 0 if cell is None else cell.spent + cell.held
+            used = 0 if cell is None else cell.spent + (cell.held if holds else 0)
         else:
             ends = [end for end in self.cells if bucket < end <= bucket + SLICES]
-            used = max(self._total(end) for end in (bucket, *ends))
+            used = max(self._total(end, holds) for end in (bucket, *ends))
         return self.budget.amount_pusd - used
 
-    def _total(self, end: int) -> int:
+    def _total(self, end: int, holds: bool) -> int:
         cells = self.cells
-        return sum(c.spent + c.held for b, c in cells.items() if end - SLICES <= b <= end)
+        return sum(c.spent + (c.held if holds else 0) for b, c in cells.items() if end - SLICES <= b <= end)
 
     def live(self, bucket: int) -> list[int]:
         """The buckets that the window ending with ``bucket`` covers, oldest first."""
@@ -188,6 +191,11 @@ class Budgets:
     def available(self, payer: Payer, now_ms: int) -> int | None:
         """What the tightest budget of a payer leaves; None if no budget bounds it."""
         rooms = [meter.room(meter.bucket(now_ms)) for _, meter in self._meters_of(payer)]
+        return min(rooms) if rooms else None
+
+    def reachable(self, payer: Payer, now_ms: int) -> int | None:
+        """What the tightest budget would leave if nothing were held; None if no budget bounds it."""
+        rooms = [meter.room(meter.bucket(now_ms), holds=False) for _, meter in self._meters_of(payer)]
         return min(rooms) if rooms else None
 
     def reserve(self, payer: Payer, amount_pusd: int, now_ms: int) -> tuple[Share, ...]:

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from llm_router.billing.tokens import estimate_tokens, tokens_upper
+from llm_router.billing.tokens import FRAME_TOKENS, FRAME_TOKENS_PLAIN, estimate_tokens, tokens_upper
 from llm_router.domain.model import Deployment
 from llm_router.domain.price import Price, Rates
 from llm_router.domain.usage import MAX_COUNT
@@ -42,6 +42,10 @@ FILE_TOKENS_MAX = 200_000
 
 REMOTE_TOKENS_MAX = 50_000
 """A document, sound or video of which only the address is known."""
+
+
+_FRAMED = frozenset({"tools", "json_object", "json_schema", "file"})
+"""Needs that make a provider add text of its own."""
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,7 +140,8 @@ def _input_counts(inspected: Inspected, deployment: Deployment) -> tuple[int, in
     A provider refuses, unbilled, what does not fit the window. Of several inputs each has its own.
     """
     remote = sum(1 for kind, _ in inspected.media_urls if kind != "image")
-    plain = tokens_upper(inspected.text_bytes) + inspected.input_tokens
+    frame = FRAME_TOKENS if _FRAMED & inspected.needs else FRAME_TOKENS_PLAIN
+    plain = tokens_upper(inspected.text_bytes, frame) + inspected.input_tokens
     plain += inspected.images * _image_tokens(deployment.upstream_model)
     plain += min(inspected.file_bytes // FILE_BYTES_PER_TOKEN, FILE_TOKENS_MAX)
     plain += remote * REMOTE_TOKENS_MAX

@@ -149,6 +149,13 @@ class Ledger:
         room = self.budgets.available(payer, now_ms) if self.budgets else None
         return available if room is None else max(0, min(available, room))
 
+    def reachable(self, payer: Payer, now_ms: int) -> int:
+        """What a request of that payer could hold if all other holds came back whole."""
+        balance = self._balances.get(payer.account)
+        posted = 0 if balance is None else balance.posted
+        room = self.budgets.reachable(payer, now_ms) if self.budgets else None
+        return max(0, posted if room is None else min(posted, room))
+
     def balances(self) -> Iterator[tuple[str, int, int]]:
         """(account, posted, held) of every account."""
         for account, balance in self._balances.items():
@@ -245,6 +252,7 @@ class Ledger:
 
     def _refusal(self, error: InsufficientCredits, payer: Payer, now_ms: int) -> InsufficientCredits:
         error.available_pusd = self.affordable(payer, now_ms)
+        error.reachable_pusd = self.reachable(payer, now_ms)
         return error
 
     def credit(self, account: str, amount_pusd: int) -> Credit:

@@ -23,6 +23,10 @@ Anthropic adds 290 to 680 for tools (https://docs.anthropic.com/en/docs/build-wi
 others up to about 450 for tools or hidden system text. An explicit upper bound, once a request.
 """
 
+FRAME_TOKENS_PLAIN = 256
+"""The same where there are neither tools nor a schema nor documents: of 113 recorded requests of text
+alone to 23 providers none was billed more than 166 tokens above its bytes."""
+
 DENSE_BYTES = 4096
 """Up to here a byte is held as one token (the proven bound); beyond it, as three quarters of one."""
 
@@ -35,14 +39,14 @@ def estimate_tokens(text_bytes: int) -> int:
     return (text_bytes * 2 + 6) // 7
 
 
-def tokens_upper(text_bytes: int) -> int:
+def tokens_upper(text_bytes: int, frame_tokens: int = FRAME_TOKENS) -> int:
     """An upper bound for holds: what a request with that many bytes of text may be billed as input.
 
     One token a byte for the first 4 KiB, which no text can exceed, then 3/4 of a token a byte: above
     everything measured but long runs of digits, hexadecimal and unusual scripts. Plus a fixed frame. Prose is
     held at about 2.5 times its true count; the rest comes back with the settlement.
     """
-    return FRAME_TOKENS + min(text_bytes, DENSE_BYTES // 4 + (text_bytes * 3 + 3) // 4)
+    return frame_tokens + min(text_bytes, DENSE_BYTES // 4 + (text_bytes * 3 + 3) // 4)
 
 
 def tokens_of_chars(chars: int) -> int:

@@ -8,6 +8,7 @@ RouterError
 |   +-- MissingApiKey                401 missing_api_key
 |   +-- InvalidApiKey                401 invalid_api_key
 |   +-- InsufficientCredits          402 insufficient_credits
+|   +-- MaxCostExceeded              402 max_cost_exceeded   (x-max-cost)
 |   +-- ModelNotAllowed              403 model_not_allowed
 |   +-- ModelNotFound                404 model_not_found
 |   +-- NotFound                     404 not_found
@@ -110,12 +111,25 @@ class InvalidApiKey(ClientError):
 
 
 class InsufficientCredits(ClientError):
-    """Attributes: available_pusd: the largest hold that would be granted."""
+    """
+    Attributes:
+        available_pusd: the largest hold that would be granted now.
+        reachable_pusd: the largest that could be, if all that is held came back; 0 where not known.
+    """
 
     status = 402
     code = "insufficient_credits"
     type = "billing_error"
     available_pusd = 0
+    reachable_pusd = 0
+
+
+class MaxCostExceeded(ClientError):
+    """The request may cost more than its own ``x-max-cost`` allows."""
+
+    status = 402
+    code = "max_cost_exceeded"
+    type = "billing_error"
 
 
 class ModelNotAllowed(ClientError):

@@ -8,12 +8,11 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from llm_router.billing.estimate import Estimate, affordable_output_tokens, estimate
+from llm_router.billing.estimate import Estimate
 from llm_router.catalog.snapshot import Resolved
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import (
     ClientError,
-    InsufficientCredits,
     InvalidApiKey,
     InvalidRequest,
     MissingApiKey,
@@ -24,19 +23,13 @@ from llm_router.domain.errors import (
 from llm_router.domain.key import Key, key_digest
 from llm_router.domain.limit import Admission
 from llm_router.engine.state import State
-from llm_router.ports import Books, Keyring
+from llm_router.ports import Keyring
 from llm_router.routing.plan import NO_OPERATION, NOT_CONFIGURED, UNPRICED, Plan, make_plan
 from llm_router.wire.dialect import Inspected, Spoken
 from llm_router.wire.operations import ENDPOINTS, FORMATS
 
 KEY_BYTES_MAX = 512
 """No key is longer; longer ones are wrong without hashing them."""
-
-OUTPUT_TOKENS_MIN_AFFORDABLE = 16
-"""Below this many affordable output tokens a request without a limit is refused, not clamped."""
-
-HOLD_TRIES = 4
-"""Holds tried for one request, each of what the one before left: others may be faster."""
 
 SESSION_HEADERS = ("x-session-id", "x-claude-code-session-id", "x-litellm-session-id", "session_id")
 SESSION_CHARS_MAX = 200
@@ -76,6 +69,8 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         input_tokens_expected: the expected count of the request's tokens (the hold uses an upper bound).
         output_tokens_cap: the output limit to write upstream, because the balance covers no more.
+        lowered_to: the output limit that stands in the request now, in place of a larger one.
+        charge_pusd_max: at most this is charged, by the request's own wish; None bounds nothing more.
     """
 
     key: Key
@@ -86,6 +81,8 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     admission: Admission
     input_tokens_expected: int
     output_tokens_cap: int | None
+    lowered_to: int | None = None
+    charge_pusd_max: int | None = None
     strict: bool
     usage_chunk: bool
 
@@ -201,49 +198,6 @@ def payer_of(key: Key, call: Call) -> Payer:
         team=key.team,
         user=key.user,
         session=None if session is None else session[:SESSION_CHARS_MAX],
-    )
-
-
-async def hold_credit(
-    books: Books, exchange_id: str, payer: Payer, inspected: Inspected, plan: Plan, state: State, now_ms: int
-) -> tuple[Estimate, int | None]:
-    """Reserve the worst cost of the plan; return it and the output cap if the balance forces one.
-
-    A request without an output limit of its own is clamped to what balance and budgets afford; one
-    with a limit is refused, since its author relies on it.
-
-    Raises:
-        InsufficientCredits: with needed, available and affordable_max_tokens in the body.
-    """
-    deployments = [c.deployment for c in plan.candidates]
-    wanted, cap = inspected, None
-    for _ in range(HOLD_TRIES):
-        worst = estimate(wanted, deployments, output_tokens_default=state.hold_output_tokens)
-        try:
-            await books.hold(exchange_id, payer, worst.amount_pusd, worst.price_version, now_ms)
-            return worst, cap
-        except InsufficientCredits as error:
-            refusal = error
-        affordable = affordable_output_tokens(inspected, deployments, refusal.available_pusd)
-        if inspected.output_tokens is not None or affordable < OUTPUT_TOKENS_MIN_AFFORDABLE:
-            break
-        cap = affordable
-        wanted = msgspec.structs.replace(inspected, output_tokens=cap)
-    raise with_way_out(refusal, affordable)
-
-
-def with_way_out(error: InsufficientCredits, affordable_max_tokens: int) -> InsufficientCredits:
-    """The ledger's 402 with what would fit."""
-    if error.code != InsufficientCredits.code:  # less output would not help
-        return error
-    what = "Raise the budget" if "budget" in error.details else "Add credit"
-    if affordable_max_tokens > 0:
-        way = f"{what}, or set max_tokens to at most {affordable_max_tokens}."
-    else:
-        way = f"{what}: not even the input is covered."
-    return InsufficientCredits(
-        f"{error.message} {way}",
-        details={**error.details, "affordable_max_tokens": affordable_max_tokens},
     )
 
 

@@ -31,10 +31,12 @@ from llm_router.domain.errors import (
 from llm_router.domain.key import Key
 from llm_router.domain.limit import UNLIMITED, Admission
 from llm_router.domain.price import Price
+from llm_router.domain.record import ExchangeRecord
 from llm_router.engine import admit, pump, settle
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import Attempts
 from llm_router.engine.drain import Audience, Drains
+from llm_router.engine.holding import Asking, Holding, max_cost
 from llm_router.engine.limits import admit_to_limits, limits_for
 from llm_router.engine.recall import Recall
 from llm_router.engine.state import State
@@ -99,6 +101,7 @@ class Engine:
         self._attempts = Attempts(behind, upstream, fetcher, clock, tokens, self._recall)
         self._upkeep = Upkeep(books)
         self._drains = Drains()
+        self.holding = Holding(books)
         self._running: dict[asyncio.Task[object], Track] = {}
 
     async def serve(
@@ -193,25 +196,40 @@ class Engine:
         plan = admit.plan_for(call, state, inspected, resolved)
         for candidate in plan.candidates:
             self._publish(candidate.deployment.price, now_ms)
+        ceiling = max_cost(call)
         track.admission = admission = await self._admit_to_limits(track, key, resolved.model.id)
         track.held = True  # before the await: a cancelled hold must be resolved too
         try:
-            worst, cap = await admit.hold_credit(
-                self.books, track.id, track.payer(), inspected, plan, state, now_ms
+            held = await self.holding.hold(
+                Asking(
+                    exchange_id=track.id,
+                    payer=track.payer(),
+                    call=call,
+                    inspected=inspected,
+                    deployments=tuple(c.deployment for c in plan.candidates),
+                    model=resolved.model.id,
+                    output_tokens_default=state.hold_output_tokens,
+                    wait_s=state.hold_wait_s,
+                    now_ms=now_ms,
+                    ceiling=ceiling,
+                )
             )
         except RouterError:
             track.held = False
             raise
+        inspected = track.inspected = held.inspected
         wish = inspected.usage_chunk
         track.admitted = Admitted(
             key=key,
             inspected=inspected,
             resolved=resolved,
             plan=plan,
-            estimate=worst,
+            estimate=held.estimate,
             admission=admission,
             input_tokens_expected=expected_input(inspected),
-            output_tokens_cap=cap,
+            output_tokens_cap=held.cap,
+            lowered_to=held.lowered,
+            charge_pusd_max=None if ceiling is None else ceiling.amount_pusd,
             strict=admit.is_strict(call, key),
             usage_chunk=key.usage_chunk if wish is None else wish,
         )
@@ -336,11 +354,22 @@ class Engine:
             if track.held:  # on its way, but nobody waits any more to hear if the store refuses it
                 self._upkeep.settle_later(track.record)
             raise
+        self._learn(track, track.record)
         return Bill(
             usage=None if metered is None else metered.usage,
             cost_pusd=settled.charged_pusd,
             credits_remaining_pusd=settled.remaining_pusd,
         )
+
+    def _learn(self, track: Track, record: ExchangeRecord) -> None:
+        """Learn how long the answer was, if it was whole."""
+        if track.error is not None or track.gone or track.model is None or track.admitted is None:
+            return
+        tokens = record.usage.completion_tokens // max(1, track.admitted.inspected.n)
+        if record.finish == "length":
+            tokens *= 2  # it would have been longer, nobody knows by how much
+        if tokens > 0:
+            self.holding.outputs.learn(record.key, track.model.id, tokens)
 
     async def _close(self, track: Track) -> None:
         """Resolve what is still open. Runs on every way out."""
@@ -354,6 +383,8 @@ class Engine:
         except RouterError:
             pass  # the store is down: the hold is voided later, and nobody was told of a cost
         finally:
+            if track.held and track.key is not None:
+                self.holding.waiting.freed(track.key.account)
             if track.record is not None:
                 self.telemetry.exchange(track.record)
             if track.counted:

@@ -152,10 +152,13 @@ def record_of(track: Track, bill: Metered | None, now_ms: int, now_us: int) -> E
 
 
 def _above_hold(track: Track, bill: Metered | None) -> int:
-    """What of a cost the policy leaves to the operator because it was not held."""
-    if bill is None or track.admitted is None or track.state.settlement.excess != "hold":
+    """What of a cost is left to the operator: above the hold by policy, above what the request allows."""
+    if bill is None or track.admitted is None:
         return 0
-    return max(0, bill.cost_pusd - track.admitted.estimate.amount_pusd)
+    bounds = [track.admitted.charge_pusd_max]
+    if track.state.settlement.excess == "hold":
+        bounds.append(track.admitted.estimate.amount_pusd)
+    return max(0, *(bill.cost_pusd - bound for bound in bounds if bound is not None), 0)
 
 
 def _price_version(track: Track) -> str | None:

@@ -19,6 +19,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         provider_keys: secret by provider id; never logged, removed from every upstream text.
         active: ids of providers that can be called: they have a key, or need none.
         hold_output_tokens: output reserved for a request that names no limit.
+        hold_wait_s: how long a request waits for credit that others hold.
         settlement: who pays in which case.
         heartbeat_s: silence in a stream after which a comment is sent; 0 = never.
         reply_bytes_max: cap of a whole reply of a provider.
@@ -30,6 +31,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     deadlines: Deadlines = Deadlines()
     default_limits: Limits = Limits()
     hold_output_tokens: int = 16384
+    hold_wait_s: float = 5.0
     settlement: SettlementPolicy = SettlementPolicy()
     heartbeat_s: float = 15.0
     reply_bytes_max: int = 64 * 1024 * 1024

@@ -186,8 +186,9 @@ def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[
             headers.append((b"x-llm-router-simulated", b"true"))
     if track.losses:
         headers.append((b"x-llm-router-losses", _latin(loss_header(track.losses))))
-    if track.admitted is not None and track.admitted.output_tokens_cap is not None:
-        headers.append((b"x-llm-router-max-tokens", b"%d" % track.admitted.output_tokens_cap))
+    cap = None if track.admitted is None else _limit_set(track.admitted)
+    if cap is not None:
+        headers.append((b"x-llm-router-max-tokens", b"%d" % cap))
     seen = track.delivery.observed if track.delivery is not None and error is None else None
     native = seen.native_finish if seen is not None and not stream else None
     if native is not None and native.isprintable():
@@ -195,6 +196,11 @@ def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[
     if error is not None:
         headers += error_headers(error)
     return headers
+
+
+def _limit_set(admitted: Admitted) -> int | None:
+    """The output limit that the gateway set or lowered."""
+    return admitted.output_tokens_cap if admitted.lowered_to is None else admitted.lowered_to
 
 
 def _head(track: Track, error: RouterError | None) -> Iterable[tuple[bytes, bytes]]:

@@ -288,6 +288,7 @@ def _credits(table: CreditsTable, problems: Problems) -> CreditSettings:
     return CreditSettings(
         starting_pusd=int(starting),
         hold_output_tokens=table.hold_output_tokens,
+        hold_wait_s=float(table.hold_wait_s),
     )
 
 

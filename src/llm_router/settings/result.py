@@ -60,10 +60,12 @@ class CreditSettings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         starting_pusd: booked once, for the account of the very first key.
         hold_output_tokens: output reserved for a request that names no limit.
+        hold_wait_s: how long a request waits for credit that others hold.
     """
 
     starting_pusd: int
     hold_output_tokens: int
+    hold_wait_s: float
 
 
 class FetchSettings(msgspec.Struct, frozen=True, kw_only=True):

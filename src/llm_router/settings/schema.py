@@ -61,6 +61,7 @@ class TimeoutsTable(Table, frozen=True, kw_only=True):
 class CreditsTable(Table, frozen=True, kw_only=True):
     starting: Amount = Decimal(5)
     hold_output_tokens: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 16_384
+    hold_wait_s: Pause = Decimal(5)
     charge_on_error: Literal["none", "delivered"] | None = None
 
 

@@ -148,7 +148,7 @@ def error_value(error: RouterError, request_id: str) -> dict[str, Any]:
     facts = {"code": error.code, "type": error.type, "request_id": request_id}
     if error.param is not None:
         facts["param"] = error.param
-    facts |= {name: str(value) for name, value in error.details.items() if _is_plain(value)}
+    facts |= {name: _fact(value) for name, value in error.details.items()}
     details: list[dict[str, Any]] = [
         {"@type": _TYPE + "ErrorInfo", "reason": error.code.upper(), "domain": _DOMAIN, "metadata": facts},
         {"@type": _TYPE + "RequestInfo", "requestId": request_id},
@@ -177,8 +177,9 @@ def _violations(limits: tuple[LimitState, ...]) -> list[dict[str, str]]:
     ]
 
 
-def _is_plain(value: object) -> bool:
-    return isinstance(value, str | int | float)
+def _fact(value: object) -> str:
+    """A detail as the text that metadata holds: numbers exact, what has members as JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def encode_error(error: RouterError, request_id: str) -> bytes:

@@ -1,0 +1,58 @@
+"""How much of a budget can be used when many ask at once, and that it is never exceeded."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from decimal import Decimal
+
+import pytest
+from gateway_kit import WAIT_S, Gateway, body_of, status_of
+
+REQUESTS = 200
+MODEL = "gpt-6-luna"
+ANSWER = "[[long 300]] go on"
+
+
+def at_once(gateway: Gateway, body: bytes, key: str, count: int = REQUESTS) -> list[bytes]:
+    """The raw replies to so many requests, all sent before any is waited for."""
+
+    async def one() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(gateway.head(len(body), "connection: close", key=key) + body)
+        reply = await reader.read()
+        writer.close()
+        return reply
+
+    async def main() -> list[bytes]:
+        async with asyncio.timeout(2 * WAIT_S):
+            return await asyncio.gather(*(one() for _ in range(count)))
+
+    return asyncio.run(main())
+
+
+def content(reply: bytes) -> dict[str, object]:
+    return json.loads(reply.partition(b"\r\n\r\n")[2], parse_float=Decimal)
+
+
+@pytest.mark.parametrize("limit", [None, 400])
+def test_nearly_all_of_a_budget_is_used_and_never_more(sandbox: Gateway, limit: int | None) -> None:
+    options = {} if limit is None else {"max_tokens": limit}
+    cost = sandbox.chat(MODEL, ANSWER, **options).json["usage"]["cost"]
+    made = sandbox.command("keys.create", name=f"load-{limit}")
+    budget = cost * 120
+    sandbox.command("budgets.set", amount=str(budget), scope="key", scope_id=made["id"], window="lifetime")
+    body = body_of(MODEL, text=ANSWER, **options)
+    replies = at_once(sandbox, body, made["key"])
+    statuses = [status_of(reply) for reply in replies]
+    assert set(statuses) == {200, 402}
+    spent = sum(
+        content(reply)["usage"]["cost"]  # type: ignore[index]
+        for reply, status in zip(replies, statuses, strict=True)
+        if status == 200
+    )
+    (found,) = [b for b in sandbox.command("budgets.list")["budgets"] if b["scope_id"] == made["id"]]
+    (stands,) = found["spends"]
+    assert Decimal(stands["spent"]) == spent
+    assert Decimal(stands["held"]) == 0
+    assert budget * Decimal("0.95") <= spent <= budget
