@@ -69,6 +69,12 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             from llm_router.cli.migrate import migrate
 
             return migrate
+        case ("limits", action):
+            from llm_router.cli import limits
+
+            return {"set": limits.set_limit, "list": limits.list_limits, "remove": limits.remove_limit}[
+                str(action)
+            ]
         case ("budgets", action):
             from llm_router.cli import budgets
 

@@ -51,6 +51,7 @@ def build_parser() -> Parser:
     _add_credits(commands, where, output)
     _add_vouchers(commands, where, output)
     _add_budgets(commands, where, output)
+    _add_limits(commands, where, output)
     forget = commands.add_parser(
         "forget",
         parents=[where, output],
@@ -186,6 +187,26 @@ def _add_budgets(commands: _Commands[Parser], where: Parser, output: Parser) -> 
     shown.add_argument("--account", default="default", help="the account (default)")
     remove = actions.add_parser("remove", parents=[where, output], help="bound nothing by it any more")
     remove.add_argument("id", metavar="ID", help="bud_... of budgets list")
+
+
+def _add_limits(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
+    limits = commands.add_parser("limits", help="bound how many requests and tokens parts of an account have")
+    actions = limits.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    put = actions.add_parser("set", parents=[where, output], help="make a limit, or change its amount")
+    kinds = ("requests", "tokens", "concurrency")
+    put.add_argument("kind", choices=kinds, metavar="KIND", help="requests, tokens or concurrency")
+    put.add_argument("amount", type=int, metavar="AMOUNT", help="at most so many; 0 refuses all")
+    put.add_argument("--account", default="default", help="whose requests it bounds (default)")
+    whom = put.add_mutually_exclusive_group()
+    whom.add_argument("--team", help="bound the keys of a team, together")
+    whom.add_argument("--user", help="bound the keys of a person, together")
+    whom.add_argument("--key", metavar="ID", help="bound one key")
+    put.add_argument("--window", choices=("minute", "hour", "day"), help="in any such time (minute)")
+    put.add_argument("--model", metavar="NAME", help="a model or a pattern: only requests for it count")
+    shown = actions.add_parser("list", parents=[where, output], help="show the limits of an account")
+    shown.add_argument("--account", default="default", help="the account (default)")
+    remove = actions.add_parser("remove", parents=[where, output], help="bound nothing by it any more")
+    remove.add_argument("id", metavar="ID", help="lim_... of limits list")
 
 
 def _add_ledger(commands: _Commands[Parser], where: Parser, output: Parser) -> None:

@@ -147,20 +147,25 @@ def _allowed(patterns: tuple[str, ...], snapshot: Snapshot) -> tuple[str, ...]:
     """
     if not 0 < len(patterns) <= PATTERNS_MAX:
         raise InvalidRequest(f"models must name 1 to {PATTERNS_MAX} models or patterns", param="models")
-    return tuple(dict.fromkeys(_pattern(pattern, snapshot) for pattern in patterns))
+    return tuple(dict.fromkeys(model_pattern(pattern, snapshot, "models") for pattern in patterns))
 
 
-def _pattern(pattern: str, snapshot: Snapshot) -> str:
+def model_pattern(pattern: str, snapshot: Snapshot, param: str) -> str:
+    """A name as the public id of its model, a glob as it is.
+
+    Raises:
+        InvalidRequest: it fits no model, so that it was mistyped.
+    """
     if any(c in pattern for c in "*?["):
         if any(fnmatchcase(id_, pattern) for id_ in snapshot.models):
             return pattern
         raise InvalidRequest(
-            f"no model fits the pattern '{pattern[:100]}'; llm-router models lists them", param="models"
+            f"no model fits the pattern '{pattern[:100]}'; llm-router models lists them", param=param
         )
     try:
         return snapshot.resolve(pattern).model.id
     except ModelNotFound as error:
-        raise InvalidRequest(f"models: {error.message}", param="models", details=error.details) from None
+        raise InvalidRequest(f"{param}: {error.message}", param=param, details=error.details) from None
 
 
 def _describe(key: Key, now_ms: int) -> Result:

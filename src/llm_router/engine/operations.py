@@ -11,7 +11,7 @@ from typing import Any
 
 from llm_router.catalog.listing import models_page
 from llm_router.domain.errors import InvalidRequest
-from llm_router.engine import budgeting, credits, keys, vouching
+from llm_router.engine import budgeting, credits, keys, limiting, vouching
 from llm_router.engine.operator import Arguments, Context, Nothing, Result, read
 
 
@@ -63,6 +63,9 @@ _COMMANDS: dict[str, tuple[type[Arguments], Callable[[Any, Context], Awaitable[R
     "budgets.set": (budgeting.SetBudget, budgeting.set_budget),
     "budgets.list": (budgeting.ListBudgets, budgeting.list_budgets),
     "budgets.remove": (budgeting.RemoveBudget, budgeting.remove_budget),
+    "limits.set": (limiting.SetLimit, limiting.set_limit),
+    "limits.list": (limiting.ListLimits, limiting.list_limits),
+    "limits.remove": (limiting.RemoveLimit, limiting.remove_limit),
     "forget": (credits.Forget, credits.forget),
     "models": (Nothing, list_models),
     "config.reload": (Nothing, reload_config),
