@@ -32,6 +32,7 @@ from llm_router.adapters.memory.counters import MemoryCounters
 from llm_router.adapters.sqlite.responses import SqliteResponses
 from llm_router.adapters.sqlite.side_car import SqliteSideCar
 from llm_router.adapters.sqlite.store import SqliteStore
+from llm_router.adapters.stripe import StripeApi
 from llm_router.adapters.telemetry import AccessLog, NoTelemetry
 from llm_router.adapters.upstream.client import LeanUpstream
 from llm_router.adapters.upstream.fetch import GuardedFetcher
@@ -47,6 +48,7 @@ from llm_router.engine.exchange import Engine
 from llm_router.engine.keys import FirstKey, first_run
 from llm_router.engine.operations import dispatch
 from llm_router.engine.operator import Context
+from llm_router.engine.payments import PaymentRules, Payments
 from llm_router.engine.responses import Keeping, Responses
 from llm_router.engine.state import State
 from llm_router.engine.treasury import Treasury
@@ -175,8 +177,9 @@ class Server:
             side_car = await self._open_side_car(stack)
             engine = self._engine = self._build_engine(store, upstream, tokens, side_car)
             stack.push_async_callback(engine.close)
-            treasury = self._build_treasury(store)
+            treasury = self._build_treasury(store, upstream)
             stack.push_async_callback(treasury.close)
+            await treasury.begin()
             context = self._operations(store, side_car, treasury)
             first = await first_run(context)
             control = await serve_control(settings.data_dir, lambda c, a: dispatch(c, a, context))
@@ -285,8 +288,31 @@ class Server:
             prices=store,
         )
 
-    def _build_treasury(self, store: SqliteStore) -> Treasury:
-        return Treasury(books=store, clock=self._clock, new_code=new_code, new_id=new_id)
+    def _build_treasury(self, store: SqliteStore, upstream: LeanUpstream) -> Treasury:
+        return Treasury(
+            books=store,
+            clock=self._clock,
+            new_code=new_code,
+            new_id=new_id,
+            payments=self._build_payments(store, upstream),
+        )
+
+    def _build_payments(self, store: SqliteStore, upstream: LeanUpstream) -> Payments | None:
+        stripe = self._settings.stripe
+        if stripe is None:
+            return None
+        rules = PaymentRules(
+            webhook_secrets=tuple(secret.reveal() for secret in stripe.webhook_secrets),
+            livemode=stripe.livemode,
+            success_url=stripe.success_url,
+            cancel_url=stripe.cancel_url,
+            cents_min=stripe.cents_min,
+            cents_max=stripe.cents_max,
+            tolerance_s=stripe.tolerance_s,
+            by_keys=stripe.by_keys,
+        )
+        api = StripeApi(upstream=upstream, key=stripe.key.reveal(), base_url=stripe.base_url)
+        return Payments(books=store, api=api, clock=self._clock, new_id=new_id, rules=rules)
 
     def _operations(self, store: SqliteStore, side_car: SqliteSideCar | None, treasury: Treasury) -> Context:
         return Context(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -175,6 +175,23 @@ class TreasuryBooks(Books, Protocol):
         limit: int = 1000,
     ) -> list[Document]:
         """Those of a kind by id, beginning behind ``after``."""
+        ...
+
+
+class PaymentApi(Protocol):
+    """Stripe's API, or what plays it."""
+
+    async def post(self, path: str, members: Mapping[str, object], idempotency_key: str) -> dict[str, Any]:
+        """Make an object; the same key makes it once.
+
+        Raises:
+            PaymentDeclined: the customer's bank said no.
+            PaymentUnavailable: it cannot be reached, or refuses this gateway.
+        """
+        ...
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """Read an object. Raises as :meth:`post`, and NotFound."""
         ...
 
 

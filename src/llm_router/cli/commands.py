@@ -90,6 +90,10 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
                 "revoke": vouchers.revoke,
                 "redeem": vouchers.redeem,
             }[str(action)]
+        case ("payments", _):
+            from llm_router.cli import vouchers
+
+            return vouchers.show_payments
         case ("credits", "adjust"):
             from llm_router.cli import vouchers
 

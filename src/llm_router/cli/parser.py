@@ -50,6 +50,7 @@ def build_parser() -> Parser:
     _add_keys(commands, where, output)
     _add_credits(commands, where, output)
     _add_vouchers(commands, where, output)
+    _add_payments(commands, where, output)
     _add_budgets(commands, where, output)
     _add_limits(commands, where, output)
     forget = commands.add_parser(
@@ -164,6 +165,13 @@ def _add_vouchers(commands: _Commands[Parser], where: Parser, output: Parser) ->
     redeem = actions.add_parser("redeem", parents=[where, output], help="book a voucher to an account")
     redeem.add_argument("code", metavar="CODE", help="the code")
     redeem.add_argument("--account", default="default", help="the account (default)")
+
+
+def _add_payments(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
+    payments = commands.add_parser("payments", help="show what was paid")
+    actions = payments.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    shown = actions.add_parser("list", parents=[where, output], help="list top-ups with their state")
+    shown.add_argument("--account", help="of one account (all)")
 
 
 def _add_budgets(commands: _Commands[Parser], where: Parser, output: Parser) -> None:

@@ -1,4 +1,4 @@
-"""The commands on vouchers, and adjustments of credits by hand."""
+"""The commands on vouchers and payments, and adjustments of credits by hand."""
 
 from __future__ import annotations
 
@@ -92,4 +92,33 @@ def adjust(arguments: argparse.Namespace) -> int:
     if not shown["booked"]:
         note(f"Nothing was booked: the reference {shown['ref']} was booked already.")
     print(f"The account {shown['account']} has ${shown['credits_remaining']} left.")
+    return 0
+
+
+def show_payments(arguments: argparse.Namespace) -> int:
+    from llm_router.cli.world import run_command
+
+    result = run_command(arguments, "payments.list", {"account": arguments.account})
+    if arguments.json:
+        print_json(result)
+        return 0
+    rows = [
+        (
+            p["id"],
+            p["account"],
+            p["via"],
+            f"${p['amount']}",
+            p["status"],
+            f"${p['booked']}",
+            f"${p['owed']}",
+            p["created"][:16].replace("T", " "),
+            printable(p["payment"] or "-"),
+        )
+        for p in text_of(result)["payments"]
+    ]
+    if not rows:
+        note("Nothing was ordered yet.")
+        return 0
+    columns = ("ID", "ACCOUNT", "VIA", "AMOUNT", "STATUS", "BOOKED", "OWED", "CREATED", "PAYMENT")
+    print_table(columns, rows, frozenset({"AMOUNT", "BOOKED", "OWED"}))
     return 0

@@ -9,6 +9,7 @@ RouterError
 |   +-- InvalidApiKey                401 invalid_api_key
 |   +-- InsufficientCredits          402 insufficient_credits
 |   +-- MaxCostExceeded              402 max_cost_exceeded   (x-max-cost)
+|   +-- PaymentDeclined              402 payment_declined
 |   +-- ModelNotAllowed              403 model_not_allowed
 |   +-- ModelNotFound                404 model_not_found
 |   +-- NotFound                     404 not_found
@@ -21,6 +22,7 @@ RouterError
 |   +-- LedgerUnavailable            503 ledger_unavailable
 |   +-- Overloaded                   503 overloaded
 |   +-- ProviderNotConfigured        503 provider_not_configured
+|   +-- PaymentUnavailable           502 payment_unavailable
 +-- UpstreamError                    the provider's: its own 4xx/5xx status, else 502 or 504
 """
 
@@ -132,6 +134,14 @@ class MaxCostExceeded(ClientError):
     type = "billing_error"
 
 
+class PaymentDeclined(ClientError):
+    """A payment was refused by the customer's bank."""
+
+    status = 402
+    code = "payment_declined"
+    type = "billing_error"
+
+
 class ModelNotAllowed(ClientError):
     status = 403
     code = "model_not_allowed"
@@ -198,6 +208,13 @@ class ProviderNotConfigured(GatewayError):
 
     status = 503
     code = "provider_not_configured"
+
+
+class PaymentUnavailable(GatewayError):
+    """The provider of payments cannot be reached, or refuses this gateway."""
+
+    status = 502
+    code = "payment_unavailable"
 
 
 class UpstreamKind(StrEnum):

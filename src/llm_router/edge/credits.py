@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -12,9 +13,15 @@ from llm_router.edge.http import Request, Send, answer_json
 from llm_router.edge.responses import account_of
 from llm_router.edge.routes import Handler, Route
 from llm_router.engine.paging import PAGE_DEFAULT, PAGE_MAX
+from llm_router.engine.payments import Payments
 from llm_router.engine.treasury import Treasury, dollars
 
 DIALECT = "openai_chat"
+
+EVENT_BYTES_MAX = 256 * 1024
+"""Of an event of Stripe."""
+
+_AMOUNT = re.compile(r"([0-9]{1,7})(?:\.([0-9]{1,2}))?", re.ASCII)
 
 
 def _treasury(gateway: Gateway) -> Treasury:
@@ -66,6 +73,62 @@ async def redeem(gateway: Gateway, request: Request, send: Send, parameters: dic
     await answer_json(send, 200, body)
 
 
+async def checkout(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
+    """POST /v1/credits/checkout."""
+    payments = _payments(gateway)
+    members, account = await _body(gateway, request)
+    save = msgspec.json.decode(members.get("save_card", b"false"))
+    if not isinstance(save, bool):
+        raise InvalidRequest("'save_card' must be true or false.", param="save_card")
+    await answer_json(send, 200, await payments.checkout(account, _cents(members), save_card=save))
+
+
+async def intent(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
+    """POST /v1/credits/payment-intents."""
+    payments = _payments(gateway)
+    members, account = await _body(gateway, request)
+    await answer_json(send, 200, await payments.intent(account, _cents(members)))
+
+
+async def stripe_event(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
+    """POST /webhooks/stripe: signed by Stripe, so that no key is asked for."""
+    payments = None if gateway.treasury is None else gateway.treasury.payments
+    if payments is None or not payments.rules.webhook_secrets:
+        raise NotFound("There is no such path: no webhook secret of Stripe is configured.")
+    request.check_head(EVENT_BYTES_MAX)
+    payload = await request.body(EVENT_BYTES_MAX)
+    await answer_json(send, 200, await payments.webhook(payload, request.headers.get("stripe-signature")))
+
+
+def _payments(gateway: Gateway) -> Payments:
+    """What makes payments, if keys may ask for them.
+
+    Raises:
+        NotFound: they may not.
+    """
+    payments = None if gateway.treasury is None else gateway.treasury.payments
+    if payments is None or not payments.rules.by_keys:
+        raise NotFound("This gateway takes no payments by its API.", code="payments_disabled")
+    return payments
+
+
+def _cents(members: dict[str, Any]) -> int:
+    """The amount in cents: plain decimal dollars, as text or number, exactly as written.
+
+    Raises:
+        InvalidRequest: it is missing, or no amount.
+    """
+    text = bytes(members.get("amount", b"")).decode("ascii", "replace").strip()
+    quoted = len(text) > 1 and text.startswith('"') and text.endswith('"')
+    found = _AMOUNT.fullmatch(text[1:-1] if quoted else text)
+    if found is None:
+        raise InvalidRequest(
+            "'amount' must be US dollars such as 10 or 12.50, with at most two digits behind the point.",
+            param="amount",
+        )
+    return int(found[1]) * 100 + int((found[2] or "").ljust(2, "0"))
+
+
 def _text(members: dict[str, Any], name: str) -> str:
     """A member that must be there, as text.
 
@@ -95,4 +158,7 @@ CREDIT_ROUTES = (
     _row("GET", "", show, "What the account was given, what it used, what it has left."),
     _row("GET", "/entries", entries, "The account's books, by pages."),
     _row("POST", "/redeem", redeem, "Redeem a voucher."),
+    _row("POST", "/checkout", checkout, "A page of Stripe's to buy credit at."),
+    _row("POST", "/payment-intents", intent, "A PaymentIntent of Stripe's to buy credit with."),
+    Route(method="POST", path="/webhooks/stripe", handler=stripe_event, summary="Stripe's events."),
 )

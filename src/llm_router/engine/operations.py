@@ -60,6 +60,7 @@ _COMMANDS: dict[str, tuple[type[Arguments], Callable[[Any, Context], Awaitable[R
     "vouchers.list": (Nothing, vouching.list_vouchers),
     "vouchers.revoke": (vouching.RevokeVoucher, vouching.revoke_voucher),
     "vouchers.redeem": (vouching.RedeemVoucher, vouching.redeem_voucher),
+    "payments.list": (vouching.ListPayments, vouching.list_payments),
     "budgets.set": (budgeting.SetBudget, budgeting.set_budget),
     "budgets.list": (budgeting.ListBudgets, budgeting.list_budgets),
     "budgets.remove": (budgeting.RemoveBudget, budgeting.remove_budget),

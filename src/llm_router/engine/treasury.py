@@ -14,6 +14,7 @@ from llm_router.billing.ledger import Entry
 from llm_router.domain.errors import RouterError
 from llm_router.domain.money import format_usd
 from llm_router.engine.moments import iso_time
+from llm_router.engine.payments import Payments
 from llm_router.engine.vouchers import Vouchers
 from llm_router.ports import Clock, TreasuryBooks
 
@@ -24,7 +25,7 @@ Chore = Callable[[], Awaitable[None]]
 
 
 class Treasury:
-    """``begin`` finishes what an earlier process left; ``start`` goes on doing so in the background."""
+    """``payments`` is None where no provider of payments is configured."""
 
     def __init__(
         self,
@@ -33,10 +34,12 @@ class Treasury:
         clock: Clock,
         new_code: Callable[[], str],
         new_id: Callable[[str], str],
+        payments: Payments | None = None,
     ) -> None:
         self.books = books
         self.clock = clock
         self.vouchers = Vouchers(books=books, clock=clock, new_code=new_code, new_id=new_id)
+        self.payments = payments
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -59,7 +62,18 @@ class Treasury:
                 print(f"the treasury could not finish its work: {error}", file=sys.stderr)
 
     def _chores(self) -> tuple[Chore, ...]:
-        return (self.vouchers.sweep,)
+        if self.payments is None:
+            return (self.vouchers.sweep,)
+        return (self.vouchers.sweep, self.payments.sweep)
+
+    async def begin(self) -> None:
+        """Block the accounts that owe, before anything is served.
+
+        Raises:
+            LedgerUnavailable: nobody can tell now.
+        """
+        if self.payments is not None:
+            await self.payments.sweep()
 
     async def _work(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""The operator's commands on vouchers, and adjustments by hand."""
+"""The operator's commands on vouchers and payments, and adjustments by hand."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from llm_router.engine.operator import (
     ref_of,
     remaining,
 )
+from llm_router.engine.payments import all_orders
+from llm_router.engine.payments import describe as describe_order
+from llm_router.engine.treasury import Treasury
 from llm_router.engine.vouchers import Vouchers, describe
 
 COUNT_MAX = 1000
@@ -46,6 +49,12 @@ class RedeemVoucher(Arguments, frozen=True, kw_only=True):
 
     code: str
     account: str = DEFAULT_ACCOUNT
+
+
+class ListPayments(Arguments, frozen=True, kw_only=True):
+    """``payments.list``."""
+
+    account: str | None = None
 
 
 class Adjust(Arguments, frozen=True, kw_only=True):
@@ -132,10 +141,22 @@ async def adjust(arguments: Adjust, context: Context) -> Result:
     }
 
 
-def _vouchers(context: Context) -> Vouchers:
+async def list_payments(arguments: ListPayments, context: Context) -> Result:
+    """The orders of credit, of one account or of all, the oldest first."""
+    account = None if arguments.account is None else account_name(arguments.account)
+    return {
+        "payments": [describe_order(order) for order in await all_orders(_treasury(context).books, account)]
+    }
+
+
+def _treasury(context: Context) -> Treasury:
     if context.treasury is None:
         raise InvalidRequest(NO_TREASURY, code="not_supported")
-    return context.treasury.vouchers
+    return context.treasury
+
+
+def _vouchers(context: Context) -> Vouchers:
+    return _treasury(context).vouchers
 
 
 def _signed(text: str) -> int:

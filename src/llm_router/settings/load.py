@@ -17,6 +17,7 @@ from llm_router.domain.money import PUSD_PER_USD
 from llm_router.ports import Deadlines
 from llm_router.settings.check import read_table
 from llm_router.settings.models import merge_models
+from llm_router.settings.payments import SecretReader, stripe_settings
 from llm_router.settings.problems import ConfigError, Problems
 from llm_router.settings.providers import merge_providers
 from llm_router.settings.result import (
@@ -112,6 +113,8 @@ def load(
     signer = Signer(environ, folder, problems, used=used, read=secrets)
     for id_, provider in providers.items():
         signer.sign(provider, table.providers.get(id_))
+    own = SecretReader(environ, folder, problems, read=secrets)
+    stripe = stripe_settings(table.stripe, own, problems)
     if problems:
         raise ConfigError(problems.lines(file))
     return Settings(
@@ -132,6 +135,7 @@ def load(
             ttl_s=table.side_car.ttl_s,
             bytes_max=table.side_car.bytes_max,
         ),
+        stripe=stripe,
         providers=tuple(signer.providers.values()),
         provider_keys=signer.keys,
         inactive=signer.inactive,

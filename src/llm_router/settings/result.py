@@ -103,11 +103,38 @@ class SideCarSettings(msgspec.Struct, frozen=True, kw_only=True):
     bytes_max: int
 
 
+class StripeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Top-ups by Stripe.
+
+    Attributes:
+        webhook_secrets: any of them may sign events; without one none is taken.
+        cents_min, cents_max: of one payment.
+        by_keys: API keys may make payments.
+        tolerance_s: how far the time of a signature may be from the clock.
+    """
+
+    key: Secret
+    webhook_secrets: tuple[Secret, ...]
+    success_url: str
+    cancel_url: str
+    cents_min: int
+    cents_max: int
+    by_keys: bool
+    tolerance_s: int
+    base_url: str
+
+    @property
+    def livemode(self) -> bool:
+        """Whether the key is one for real money: https://docs.stripe.com/keys"""
+        return self.key.reveal().startswith(("sk_live_", "rk_live_"))
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that an operator configures, checked and resolved.
 
     Attributes:
         path: the configuration file; None if there is none.
+        stripe: None where no key of Stripe is named.
         providers: all of them: the catalogue's with the file's changes, then the file's own.
         settlement: who pays in which case.
         provider_keys: credentials by provider id.
@@ -126,6 +153,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     fetch: FetchSettings
     responses: ResponseSettings
     side_car: SideCarSettings
+    stripe: StripeSettings | None
     providers: tuple[Provider, ...]
     provider_keys: Mapping[str, Secret]
     inactive: Mapping[str, str]

@@ -107,6 +107,18 @@ class SideCarTable(Table, frozen=True, kw_only=True):
     bytes_max: Bytes = 256 * 1024 * 1024
 
 
+class StripeTable(Table, frozen=True, kw_only=True):
+    key: str | None = None
+    webhook_secrets: tuple[str, ...] = ()
+    success_url: str | None = None
+    cancel_url: str | None = None
+    amount_min: Amount = Decimal(5)
+    amount_max: Amount = Decimal(1000)
+    by_keys: bool = True
+    tolerance_s: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 300
+    base_url: str = "https://api.stripe.com"
+
+
 class QuirkTable(Table, frozen=True, kw_only=True):
     edit: EditKind
     field: str
@@ -216,5 +228,6 @@ class FileTable(Table, frozen=True, kw_only=True):
     fetch: FetchTable = FetchTable()
     responses: ResponsesTable = ResponsesTable()
     side_car: SideCarTable = SideCarTable()
+    stripe: StripeTable = StripeTable()
     providers: dict[str, ProviderTable] = {}
     models: dict[str, ModelTable] = {}

@@ -1,0 +1,93 @@
+"""The tables of money in and out, checked and resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from llm_router.settings.problems import Problems
+from llm_router.settings.result import StripeSettings
+from llm_router.settings.schema import StripeTable
+from llm_router.settings.secrets import Secret, SecretError, read_reference
+
+LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
+
+
+class SecretReader:
+    """Reads the credentials that tables name. ``read`` False leaves them aside, unread."""
+
+    def __init__(self, environ: Mapping[str, str], folder: Path, problems: Problems, *, read: bool) -> None:
+        self._environ = environ
+        self._folder = folder
+        self._problems = problems
+        self._read = read
+
+    def secret(self, reference: str, path: tuple[str | int, ...]) -> Secret | None:
+        """The credential; None, and a problem, where there is none."""
+        if not self._read:
+            return None
+        try:
+            return read_reference(reference, self._environ, self._folder)
+        except SecretError as error:
+            self._problems.add(path, str(error))
+            return None
+
+
+def stripe_settings(table: StripeTable, secrets: SecretReader, problems: Problems) -> StripeSettings | None:
+    """None where Stripe is not configured, or its credentials are left aside."""
+    if table.key is None:
+        if table.webhook_secrets or table.success_url is not None:
+            problems.add(("stripe", "key"), 'is missing; write it like "env:STRIPE_SECRET_KEY"')
+        return None
+    if table.success_url is None:
+        problems.add(("stripe", "success_url"), "is missing: where customers come back to after paying")
+    for name in ("success_url", "cancel_url", "base_url"):
+        _check_url(getattr(table, name), name, problems)
+    low, high = (
+        _cents(table.amount_min, "amount_min", problems),
+        _cents(table.amount_max, "amount_max", problems),
+    )
+    if low < 50:
+        problems.add(("stripe", "amount_min"), "must be 0.5 or more, the least that Stripe takes")
+    if high < low:
+        problems.add(("stripe", "amount_max"), "is less than amount_min")
+    key = secrets.secret(table.key, ("stripe", "key"))
+    signers = [
+        secrets.secret(text, ("stripe", "webhook_secrets", n)) for n, text in enumerate(table.webhook_secrets)
+    ]
+    if key is None or table.success_url is None:
+        return None
+    return StripeSettings(
+        key=key,
+        webhook_secrets=tuple(secret for secret in signers if secret is not None),
+        success_url=table.success_url,
+        cancel_url=table.success_url if table.cancel_url is None else table.cancel_url,
+        cents_min=low,
+        cents_max=high,
+        by_keys=table.by_keys,
+        tolerance_s=table.tolerance_s,
+        base_url=table.base_url.rstrip("/"),
+    )
+
+
+def _check_url(url: str | None, name: str, problems: Problems) -> None:
+    if url is None:
+        return
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    local = parts.hostname in LOCAL_HOSTS
+    if not parts.hostname or parts.scheme not in ("https", "http"):
+        problems.add(("stripe", name), "must be an https:// address")
+    elif parts.scheme == "http" and name == "base_url" and not local:
+        problems.add(("stripe", name), "must be https:// unless it is on this machine")
+
+
+def _cents(amount: Decimal, name: str, problems: Problems) -> int:
+    cents = amount * 100
+    if cents != int(cents):
+        problems.add(("stripe", name), "has more than 2 digits behind the point")
+    return int(cents)
