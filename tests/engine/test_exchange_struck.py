@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from engine_kit import CUT, World, answer, anthropic_whole, ask, events, refusal, run, whole
 
+from llm_router.billing.policy import SettlementPolicy
+
 IMAGE: Any = [{"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}]
 
 
@@ -55,6 +57,12 @@ def _no_credit() -> tuple[World, dict[str, Any]]:
     return world, ask("m1", max_tokens=10**8, n=100)
 
 
+def _drained_stream() -> tuple[World, dict[str, Any]]:
+    world = World(settlement=SettlementPolicy(drain="always"))
+    world.upstream.scripts["p1"] = [answer(*events("a", "b", "c"))]
+    return world, ask("m1", stream=True)
+
+
 SCENES: dict[str, Callable[[], tuple[World, dict[str, Any]]]] = {
     "whole": _delivered_whole,
     "stream": _delivered_stream,
@@ -65,6 +73,7 @@ SCENES: dict[str, Callable[[], tuple[World, dict[str, Any]]]] = {
     "refused": _refused,
     "no credit": _no_credit,
 }
+MORE_SCENES = {**SCENES, "drained": _drained_stream}
 every_scene = pytest.mark.parametrize("scene", SCENES)
 
 
@@ -73,7 +82,7 @@ def awaits_of(scene: str) -> list[str]:
     found: list[str] = []
 
     async def main() -> None:
-        world, body = SCENES[scene]()
+        world, body = MORE_SCENES[scene]()
         await world.serve(body)
         world.check()
         found.extend(world.steps)
@@ -95,7 +104,7 @@ def struck(scene: str, numbers: set[int], how: Callable[[World, asyncio.Task[Any
     worlds: list[World] = []
 
     async def main() -> None:
-        world, body = SCENES[scene]()
+        world, body = MORE_SCENES[scene]()
         worlds.append(world)
 
         def strike(number: int, task: asyncio.Task[Any]) -> None:
@@ -166,7 +175,7 @@ def test_a_client_that_leaves_while_the_gateway_stops(scene: str) -> None:
 def test_a_client_whose_connection_breaks_at_any_write(scene: str) -> None:
     async def main() -> None:
         for number in range(1, 8):
-            world, body = SCENES[scene]()
+            world, body = MORE_SCENES[scene]()
             world.client.leave_at = number
             await world.serve(body)
             world.check()
@@ -181,7 +190,7 @@ def test_the_store_fails_at_any_settlement(scene: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(upkeep, "RETRY_S", 0)
 
     async def main(number: int) -> None:
-        world, body = SCENES[scene]()
+        world, body = MORE_SCENES[scene]()
         world.books.fail_settlements = 1
 
         def strike(at: int, task: asyncio.Task[Any]) -> None:
@@ -198,3 +207,47 @@ def test_the_store_fails_at_any_settlement(scene: str, monkeypatch: pytest.Monke
 
     for number in range(len(awaits_of(scene)) + 1):
         run(main(number))
+
+
+def leave(world: World, task: asyncio.Task[Any]) -> None:
+    """What the edge does when the client has left."""
+    if world.engine.left(task):
+        task.cancel()
+
+
+def test_a_client_that_leaves_at_any_await_of_a_stream_that_goes_on() -> None:
+    """Before content and in the settlement the exchange ends; in between it is charged to the last token."""
+    went_on = 0
+    for number, name in enumerate(awaits_of("drained"), 1):
+        world = struck("drained", {number}, leave)
+        assert world.task is not None
+        assert world.engine.draining == 0
+        if world.task.cancelled():
+            assert not world.client.finished or name == "client.write"
+            continue
+        went_on += 1
+        assert world.record.client_gone
+        assert world.record.cost_pusd == 20_000_000
+        assert world.record.flags == ("drained",)
+        assert not world.client.finished
+        for following in range(number + 1, number + 4):  # and then the gateway stops, or time is up
+            for how in (stop, cancel):
+
+                def strike(w: World, task: asyncio.Task[Any], first: str = name, then: Any = how) -> None:
+                    leave(w, task) if w.steps[-1] == first and w.engine.draining == 0 else then(w, task)
+
+                struck("drained", {number, following}, strike)
+    assert went_on >= 3
+
+
+def test_only_so_many_go_on() -> None:
+    async def main() -> None:
+        world = World(settlement=SettlementPolicy(drain="always", drain_max=0))
+        world.upstream.scripts["p1"] = [answer(*events("a", "b", "c"))]
+        world.strike = lambda number, task: leave(world, task) if world.steps[-1] == "client.write" else None
+        await world.serve(ask("m1", stream=True))
+        world.check()
+        assert world.record.flags == ("usage_estimated",)
+        assert world.record.usage.completion_tokens == 1
+
+    run(main())
