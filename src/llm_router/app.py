@@ -36,6 +36,7 @@ from llm_router.adapters.stripe import StripeApi
 from llm_router.adapters.telemetry import AccessLog, NoTelemetry
 from llm_router.adapters.upstream.client import LeanUpstream
 from llm_router.adapters.upstream.fetch import GuardedFetcher
+from llm_router.billing.pricing import PriceList
 from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import compile_snapshot, load_builtin
 from llm_router.domain.errors import InvalidRequest
@@ -177,6 +178,7 @@ class Server:
             side_car = await self._open_side_car(stack)
             engine = self._engine = self._build_engine(store, upstream, tokens, side_car)
             stack.push_async_callback(engine.close)
+            engine.price_list = PriceList(await store.price_rules())
             treasury = self._build_treasury(store, upstream)
             stack.push_async_callback(treasury.close)
             await treasury.begin()
@@ -327,7 +329,13 @@ class Server:
             reload=self._reload,
             side_car=side_car,
             treasury=treasury,
+            price_rules=store,
+            reprice=self._reprice,
         )
+
+    def _reprice(self, price_list: PriceList) -> None:
+        """Requests that are admitted from now on pay by it."""
+        self._running().price_list = price_list
 
     def _running(self) -> Engine:
         assert self._engine is not None, "the engine is built before anybody can ask"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -12,6 +12,7 @@ from llm_router.domain.budget import Payer
 from llm_router.domain.key import Key
 from llm_router.domain.limit import Admission, Limit
 from llm_router.domain.price import Price
+from llm_router.domain.price_rule import PriceRule
 from llm_router.domain.record import ExchangeRecord
 from llm_router.domain.stored import StoredConversation, StoredResponse
 from llm_router.wire.dialect import Fetched
@@ -192,6 +193,22 @@ class PaymentApi(Protocol):
 
     async def get(self, path: str) -> dict[str, Any]:
         """Read an object. Raises as :meth:`post`, and NotFound."""
+        ...
+
+
+class PriceRules(Protocol):
+    """What the operator sells at: rules that are added, and never changed."""
+
+    async def price_rules(self) -> list[PriceRule]:
+        """All of them in the order of their publication."""
+        ...
+
+    async def add_price_rule(self, rule: PriceRule, prices: Iterable[Price]) -> None:
+        """Publish a rule, with the prices that it makes.
+
+        Raises:
+            LedgerUnavailable: it was not written.
+        """
         ...
 
 

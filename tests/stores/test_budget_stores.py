@@ -170,7 +170,7 @@ def old_file(path: Path) -> None:
         connection.executescript(
             "DROP TABLE budgets; DROP TABLE spends; DROP TABLE rollups; DROP TABLE price_versions; "
             "DROP TABLE documents; DROP INDEX entries_credits; "
-            "DROP TABLE limits; "
+            "DROP TABLE limits; DROP TABLE price_rules; "
             "ALTER TABLE entries DROP COLUMN proof; DELETE FROM meta WHERE name = 'proofs_from'; "
             "PRAGMA user_version = 1"
         )

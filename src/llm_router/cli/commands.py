@@ -61,6 +61,13 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             return check
         case ("forget", _):
             return forget
+        case ("prices", action):
+            from llm_router.cli import prices
+
+            return {
+                "publish": prices.publish_prices,
+                "list": prices.list_prices,
+            }.get(str(action), prices.show_prices)
         case ("ledger", "verify"):
             from llm_router.cli.ledger import verify_ledger
 

@@ -65,6 +65,7 @@ def build_parser() -> Parser:
     commands.add_parser(
         "migrate", parents=[where, output], help="bring the data of an older version up to date"
     )
+    _add_prices(commands, where, output)
     _add_ledger(commands, where, output)
     _add_local(commands, _where(), output)
     _add_conformance(commands, output)
@@ -215,6 +216,30 @@ def _add_limits(commands: _Commands[Parser], where: Parser, output: Parser) -> N
     shown.add_argument("--account", default="default", help="the account (default)")
     remove = actions.add_parser("remove", parents=[where, output], help="bound nothing by it any more")
     remove.add_argument("id", metavar="ID", help="lim_... of limits list")
+
+
+def _add_prices(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
+    prices = commands.add_parser("prices", help="say what customers pay")
+    actions = prices.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    publish = actions.add_parser("publish", parents=[where, output], help="publish a rule, for good")
+    publish.add_argument("percent", metavar="PERCENT", nargs="?", help="on the providers' prices: 20, -7.5")
+    publish.add_argument("--input", metavar="USD", help="in place of a percent: dollars per million tokens")
+    publish.add_argument("--output", metavar="USD", help="the same of the output")
+    publish.add_argument("--cache-read", metavar="USD", help="the same of input from a cache")
+    publish.add_argument("--account", metavar="A*", help="for the accounts of that name or pattern")
+    whom = publish.add_mutually_exclusive_group()
+    whom.add_argument("--team", help="for a team")
+    whom.add_argument("--key", metavar="ID", help="for one key")
+    publish.add_argument("--models", default="*", metavar="A,B*", help="of these models (all)")
+    publish.add_argument("--providers", default="*", metavar="A,B*", help="at these providers (all)")
+    publish.add_argument("--from", dest="start", metavar="WHEN", help="a time such as 2027-01-31 (now)")
+    publish.add_argument("--reason", help="why")
+    actions.add_parser("list", parents=[where, output], help="list the rules")
+    show = actions.add_parser("show", parents=[where, output], help="show what a model costs somebody")
+    show.add_argument("model", metavar="MODEL", help="a model")
+    show.add_argument("--account", default="default", help="to that account (default)")
+    show.add_argument("--team", help="to that team of it")
+    show.add_argument("--key", metavar="ID", help="to that key")
 
 
 def _add_ledger(commands: _Commands[Parser], where: Parser, output: Parser) -> None:

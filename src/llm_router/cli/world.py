@@ -102,6 +102,7 @@ async def _run_here(
             new_key_text=new_key_text,
             new_id=new_id,
             starting_pusd=place.credits.starting_pusd,
+            price_rules=store,
             treasury=Treasury(books=store, clock=clock, new_code=new_code, new_id=new_id),
         )
         if command != "forget":

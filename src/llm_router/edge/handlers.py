@@ -11,6 +11,7 @@ import msgspec
 from llm_router import __version__
 from llm_router.catalog.foreign import anthropic_entry, anthropic_page, gemini_entry, gemini_page
 from llm_router.catalog.listing import model_entry
+from llm_router.domain.budget import Payer
 from llm_router.domain.errors import ModelNotFound, NotFound
 from llm_router.domain.key import Key
 from llm_router.domain.model import Model
@@ -39,19 +40,22 @@ def _may_use(key: Key, model: str) -> bool:
 
 
 async def _listed(gateway: Gateway, request: Request, *, query_key: bool = False) -> list[Model]:
-    """The models that the key may use."""
+    """The models that the key may use, at its prices."""
     engine = gateway.engine
     now_ms = engine.clock.now_ms()
     parameter = GEMINI_KEY if query_key else None
     key = await authenticate(engine.keyring, credential(request, parameter), now_ms)
-    return [m for m in engine.state.snapshot.models.values() if _may_use(key, m.id)]
+    payer = Payer(account=key.account, key=key.id, team=key.team, user=key.user)
+    models = (m for m in engine.state.snapshot.models.values() if _may_use(key, m.id))
+    return [engine.price_list.sell_model(m, payer, now_ms) for m in models]
 
 
 def _found(gateway: Gateway, listed: list[Model], name: str) -> Model:
     found = gateway.engine.state.snapshot.find(unquote(name))
-    if found not in listed:
+    shown = next((model for model in listed if model.id == found.id), None)
+    if shown is None:
         raise ModelNotFound(f"Model '{found.id}' is not available to this API key.", param="model")
-    return found
+    return shown
 
 
 async def models(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:

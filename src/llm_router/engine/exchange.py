@@ -18,7 +18,10 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from llm_router.billing.estimate import expected_input
+from llm_router.billing.pricing import PriceList
 from llm_router.domain.errors import (
     ClientError,
     LedgerUnavailable,
@@ -64,7 +67,12 @@ REFUSALS_NOT_RECORDED = (401, 429)
 
 
 class Engine:
-    """Serves exchanges. One per process; ``state`` is replaced whole by a reload."""
+    """Serves exchanges. One per process.
+
+    Attributes:
+        state: replaced whole by a reload.
+        price_list: what customers pay; replaced whole when a rule is published.
+    """
 
     def __init__(
         self,
@@ -99,6 +107,7 @@ class Engine:
         self._prices = prices
         self._recall = None if side_car is None else Recall(side_car, behind, clock)
         self._attempts = Attempts(behind, upstream, fetcher, clock, tokens, self._recall)
+        self.price_list = PriceList()
         self._upkeep = Upkeep(books)
         self._drains = Drains()
         self.holding = Holding(books)
@@ -190,12 +199,18 @@ class Engine:
         track.inspected = inspected
         track.asked_model = inspected.model
         resolved = state.snapshot.resolve(inspected.model, active=state.active)
+        payer = track.payer()
+        resolved = msgspec.structs.replace(
+            resolved, deployments=self.price_list.sell(resolved.deployments, payer, now_ms)
+        )
+        track.price_list = self.price_list
         track.model = resolved.model
         admit.check_model_allowed(key, resolved)
         admit.check_operation(call, resolved)
         plan = admit.plan_for(call, state, inspected, resolved)
         for candidate in plan.candidates:
             self._publish(candidate.deployment.price, now_ms)
+            self._publish(candidate.deployment.cost, now_ms)  # what the former was made from
         ceiling = max_cost(call)
         track.admission = admission = await self._admit_to_limits(track, key, resolved.model.id)
         track.held = True  # before the await: a cancelled hold must be resolved too

@@ -24,16 +24,28 @@ def parse_expiry(text: str, now_ms: int) -> int:
     if span is not None:
         return now_ms + int(span[1]) * _SPANS_MS[span[2]]
     try:
-        moment = datetime.fromisoformat(text)
-        zoned = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-        at_ms = (zoned - _EPOCH) // timedelta(milliseconds=1)
-    except (ValueError, OverflowError):
+        at_ms = parse_moment(text, "expires")
+    except InvalidRequest:
         raise InvalidRequest(
             "expires must be a span such as 12h, 30d or 8w, or a time such as 2027-01-31", param="expires"
         ) from None
     if at_ms <= now_ms:
         raise InvalidRequest(f"expires lies in the past: {iso_time(at_ms)}", param="expires")
     return at_ms
+
+
+def parse_moment(text: str, param: str) -> int:
+    """Unix milliseconds of an ISO 8601 time; UTC where no zone is named.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        zoned = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        return (zoned - _EPOCH) // timedelta(milliseconds=1)
+    except (ValueError, OverflowError):
+        raise InvalidRequest(f"{param} must be a time such as 2027-01-31", param=param) from None
 
 
 def iso_time(ms: int) -> str:

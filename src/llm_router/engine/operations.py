@@ -11,7 +11,7 @@ from typing import Any
 
 from llm_router.catalog.listing import models_page
 from llm_router.domain.errors import InvalidRequest
-from llm_router.engine import budgeting, credits, keys, limiting, vouching
+from llm_router.engine import budgeting, credits, keys, limiting, pricing, vouching
 from llm_router.engine.operator import Arguments, Context, Nothing, Result, read
 
 
@@ -67,6 +67,9 @@ _COMMANDS: dict[str, tuple[type[Arguments], Callable[[Any, Context], Awaitable[R
     "limits.set": (limiting.SetLimit, limiting.set_limit),
     "limits.list": (limiting.ListLimits, limiting.list_limits),
     "limits.remove": (limiting.RemoveLimit, limiting.remove_limit),
+    "prices.publish": (pricing.PublishPrices, pricing.publish_prices),
+    "prices.list": (Nothing, pricing.list_prices),
+    "prices.show": (pricing.ShowPrices, pricing.show_prices),
     "forget": (credits.Forget, credits.forget),
     "models": (Nothing, list_models),
     "config.reload": (Nothing, reload_config),

@@ -9,7 +9,7 @@ from llm_router.billing.policy import Bounds
 from llm_router.domain.errors import UpstreamError
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.domain.usage import NO_USAGE
-from llm_router.engine.tracks import Track, price_of
+from llm_router.engine.tracks import Track, price_of, sold_price_of
 from llm_router.wire.dialect import Observed
 
 ERROR_TEXT_MAX = 2000
@@ -51,7 +51,7 @@ def metered(track: Track) -> Metered | None:
         reasoning_chars=chars[1],
         input_tokens_estimate=admitted.input_tokens_expected,
         price=price,
-        price_of=lambda upstream_model: price_of(track, upstream_model),
+        price_of=lambda upstream_model: sold_price_of(track, upstream_model),
         policy=policy,
         bounds=_bounds(track),
         produced=seen.produced,

@@ -7,11 +7,12 @@ from typing import Any, Protocol
 
 import msgspec
 
+from llm_router.billing.pricing import PriceList
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import RouterError, UpstreamError
 from llm_router.domain.key import Key
 from llm_router.domain.limit import Admission
-from llm_router.domain.model import Model
+from llm_router.domain.model import Deployment, Model
 from llm_router.domain.price import Price
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.engine.admit import Admitted, Call, payer_of
@@ -47,6 +48,7 @@ class Track(msgspec.Struct, kw_only=True):
     """One exchange under way.
 
     Attributes:
+        price_list: what customers pay, as it was at admission.
         settled: its settlement has been queued; never a second one.
         content_sent: content reached the client: no other deployment may answer any more.
         gone: the client left.
@@ -76,6 +78,7 @@ class Track(msgspec.Struct, kw_only=True):
     admitted: Admitted | None = None
     counted: bool = False
     held: bool = False
+    price_list: PriceList = PriceList()
     settled: bool = False
     candidate: Candidate | None = None
     canonical: Any = None
@@ -153,14 +156,27 @@ class Track(msgspec.Struct, kw_only=True):
 
 
 def price_of(track: Track, upstream_model: str) -> Price | None:
-    """The price of another model that the same provider ran inside the exchange."""
+    """The provider's price of another model that it ran inside the exchange."""
+    found = _other(track, upstream_model)
+    return None if found is None else found.price
+
+
+def sold_price_of(track: Track, upstream_model: str) -> Price | None:
+    """The same as the customer pays it."""
+    found = _other(track, upstream_model)
+    if found is None:
+        return None
+    return track.price_list.sell((found,), track.payer(), track.created_ms)[0].price
+
+
+def _other(track: Track, upstream_model: str) -> Deployment | None:
     assert track.candidate is not None
     provider = track.candidate.provider.id
     try:
         resolved = track.state.snapshot.resolve(upstream_model)
     except RouterError:
         return None
-    return next((d.price for d in resolved.deployments if d.provider == provider), None)
+    return next((d for d in resolved.deployments if d.provider == provider), None)
 
 
 def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[bytes, bytes]]:

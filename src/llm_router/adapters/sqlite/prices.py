@@ -7,10 +7,14 @@ import sqlite3
 import msgspec
 
 from llm_router.domain.price import Price
+from llm_router.domain.price_rule import PriceRule
 from llm_router.domain.record import ExchangeRecord
 
 PUBLISH = "INSERT OR IGNORE INTO price_versions VALUES (?, ?, ?)"
 
+ADD_RULE = "INSERT INTO price_rules VALUES (?, ?, ?)"
+
+_rules = msgspec.json.Decoder(PriceRule)
 _decoder = msgspec.json.Decoder(Price)
 
 
@@ -32,7 +36,7 @@ class KnownPrices:
             return None
         text = self._texts.get(price.version)
         if text is not None:
-            if _figures(_decoder.decode(text)) != _figures(price):
+            if figures(_decoder.decode(text)) != figures(price):
                 raise ValueError(f"the price version {price.version} was published with other rates")
             self._seen[price.version] = price
             return None
@@ -50,6 +54,13 @@ class KnownPrices:
         return [self._texts.get(version, "") for version in versions_of(record)]
 
 
+def read_rules(connection: sqlite3.Connection) -> list[PriceRule]:
+    """The published rules in their order."""
+    return [
+        _rules.decode(body) for (body,) in connection.execute("SELECT body FROM price_rules ORDER BY number")
+    ]
+
+
 def versions_of(record: ExchangeRecord) -> list[str]:
     """The versions that a record was charged by: its own, then those of other models."""
     own = [] if record.price_version is None else [record.price_version]
@@ -64,6 +75,6 @@ def decode_price(text: str) -> Price:
     return _decoder.decode(text)
 
 
-def _figures(price: Price) -> Price:
+def figures(price: Price) -> Price:
     """What a version stands for, wherever it was read."""
     return msgspec.structs.replace(price, source=None, valid_from=None)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 APPLICATION_ID = 0x4C4C4D52  # "LLMR": marks the file as ours
 GENESIS = bytes(32)
 """What the first entry's hash is chained to."""
@@ -194,7 +194,19 @@ CREATE TABLE limits (
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS = {2: _BUDGETS + _FILL_ROLLUPS, 3: _PRICES, 4: _DOCUMENTS, 5: _LIMITS}
+_PRICE_RULES = """
+CREATE TABLE price_rules (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    body TEXT NOT NULL -- JSON of the rule
+) STRICT;
+CREATE TRIGGER price_rules_update BEFORE UPDATE ON price_rules
+    BEGIN SELECT raise(ABORT, 'published prices are never changed'); END;
+CREATE TRIGGER price_rules_delete BEFORE DELETE ON price_rules
+    BEGIN SELECT raise(ABORT, 'published prices are never deleted'); END;
+"""
+
+MIGRATIONS = {2: _BUDGETS + _FILL_ROLLUPS, 3: _PRICES, 4: _DOCUMENTS, 5: _LIMITS, 6: _PRICE_RULES}
 """What leads from the version before to this one, in one transaction each."""
 
 

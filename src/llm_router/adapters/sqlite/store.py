@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +26,7 @@ from llm_router.adapters.sqlite import limits as limit_rows
 from llm_router.adapters.sqlite.boot import audit, boot
 from llm_router.adapters.sqlite.journal import Journal, OpRefused
 from llm_router.adapters.sqlite.lock import StoreLock
-from llm_router.adapters.sqlite.prices import PUBLISH, KnownPrices
+from llm_router.adapters.sqlite.prices import ADD_RULE, PUBLISH, KnownPrices, read_rules
 from llm_router.adapters.sqlite.rows import BudgetOp, Chain, CreditOp, HoldOp, SettleOp, StatementOp
 from llm_router.adapters.sqlite.schema import StoreError, connect, create_file, prepare, proof_of
 from llm_router.adapters.sqlite.writer import Writer
@@ -38,6 +38,7 @@ from llm_router.domain.errors import LedgerUnavailable
 from llm_router.domain.key import Key
 from llm_router.domain.limit import Limit, check_limit
 from llm_router.domain.price import Price
+from llm_router.domain.price_rule import PriceRule
 from llm_router.domain.record import ExchangeRecord
 from llm_router.ports import Clock, Document, Settled, Standing
 
@@ -208,6 +209,17 @@ class SqliteStore:
             note="" if record.price_version is None else record.price_version,
             proof=proof_of(row[-1], self._prices.texts_of(record)),
         )
+
+    async def price_rules(self) -> list[PriceRule]:
+        """The published price rules, in their order."""
+        return await self._read(read_rules)
+
+    async def add_price_rule(self, rule: PriceRule, prices: Iterable[Price]) -> None:
+        """As the port PriceRules says."""
+        self._journal.check_usable()
+        for price in prices:
+            self.publish(price, rule.published_ms)
+        await self._change(ADD_RULE, (rule.number, rule.id, msgspec.json.encode(rule).decode()))
 
     def publish(self, price: Price, now_ms: int) -> None:
         """As the port PriceBook says: what is submitted later is written with it or after it."""

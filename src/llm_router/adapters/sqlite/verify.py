@@ -23,8 +23,9 @@ from pathlib import Path
 import msgspec
 
 from llm_router.adapters.sqlite import schema
-from llm_router.adapters.sqlite.prices import decode_price, versions_of
+from llm_router.adapters.sqlite.prices import decode_price, figures, read_rules, versions_of
 from llm_router.adapters.sqlite.spending import Spending
+from llm_router.billing.pricing import MARK, sold
 from llm_router.billing.rerate import lines_doubt, rerated
 from llm_router.billing.rollups import COUNTS, RollupKey, add_counts, rollup_counts, rollup_key
 from llm_router.domain.price import Price
@@ -174,6 +175,20 @@ class _Proof:
             if self._decoded[version].version != version:
                 raise _Doubted("prices", version, "it is the price of another version")
             self._prices[version] = body
+        self._check_sold()
+
+    def _check_sold(self) -> None:
+        """Prices that a rule made come out again."""
+        rules = {rule.id: rule for rule in read_rules(self._db)}
+        for version, price in self._decoded.items():
+            base, mark, id_ = version.rpartition(MARK)
+            if not mark:
+                continue
+            if id_ not in rules:
+                raise _Doubted("prices", version, f"the rule {id_} that made it is missing")
+            made = None if base not in self._decoded else sold(self._decoded[base], rules[id_])
+            if made is None or figures(made) != figures(price):
+                raise _Doubted("prices", version, f"it is not what the rule {id_} makes of {base}")
 
     def _check_entries(self, expected: tuple[int, str] | None) -> None:
         proofs_from = self._meta("proofs_from")
