@@ -200,6 +200,9 @@ def test_cancelling_ends_the_call_and_charges_what_was_delivered(
     assert record["client_gone"]
     assert cancelled.json["usage"]["cost"] == Decimal(record["cost_pusd"]) / 10**12
     assert cancelled.json["usage"]["output_tokens"] > 0
+    (item,) = cancelled.json["output"]
+    assert item["status"] == "incomplete"
+    assert item["content"][0]["text"].startswith("one ")
     if streamed:
         events = read_events(gateway.get(f"/v1/responses/{id_}?stream=true").body)
         assert (events[-1]["type"], events[-1]["response"]["status"]) == ("response.incomplete", "cancelled")

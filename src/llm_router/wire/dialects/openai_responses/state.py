@@ -19,6 +19,7 @@ from llm_router.wire.dialect import Bill, ReplyContext
 from llm_router.wire.dialects.openai_responses.checks import check_items, check_members
 from llm_router.wire.dialects.openai_responses.errors import failed_members
 from llm_router.wire.dialects.openai_responses.inspect import EXAMPLE
+from llm_router.wire.dialects.openai_responses.partial import items_of
 from llm_router.wire.dialects.openai_responses.response import head_of
 from llm_router.wire.dialects.openai_responses.usage import usage_object
 from llm_router.wire.dialects.openai_responses.words import kind_of, seed_of, text_of
@@ -296,12 +297,8 @@ def is_created(event: bytes) -> bool:
 
 
 def cancelled(body: bytes, frames: Iterable[bytes], bill: Bill | None) -> dict[str, Raw]:
-    """A response that was cancelled, with the items that were done by then and what they cost."""
-    output = [
-        (members(_last_data(data)) or {}).get("item")
-        for data in frames
-        if data.startswith(b"event: response.output_item.done\n")
-    ]
+    """A response that was cancelled, with what had been said by then and what it cost."""
+    output = items_of(map(_last_data, frames))
     usage = None if bill is None else usage_object(bill)
     return members(with_members(body, status="cancelled", output=output, usage=usage)) or {}
 
