@@ -36,6 +36,9 @@ def main() -> int:
             found = [*judge(recording, client, stream=False), *judge(recording, client, stream=True)]
             right[client, recording.api] += not found
             faults += [f"{client} {recording.id}: {fault}" for fault in found]
+    if not total:
+        print(f"There are no recordings in {options.folder} ({', '.join(options.sets)}).", file=sys.stderr)
+        return 1
     print("| recorded API | " + " | ".join(f"{client} client" for client in CLIENTS) + " |")
     print("|---" * (len(CLIENTS) + 1) + "|")
     for api in sorted(total):

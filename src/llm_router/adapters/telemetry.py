@@ -21,6 +21,7 @@ class AccessLog:
             record.id,
             str(record.status),
             f"{record.operation}{'/stream' if record.stream else ''}",
+            f"api={record.dialect}",
             f"model={record.model or _printable(record.asked_model)}",
             f"provider={record.provider or '-'}",
             f"tokens={record.usage.prompt_tokens}+{record.usage.completion_tokens}",

@@ -30,6 +30,9 @@ from llm_router.engine.treasury import Treasury
 from llm_router.wire.dialect import Dialect, Front, Spoken
 from llm_router.wire.heads import Head
 
+GEMINI_KEY = "key"
+"""The query parameter in which Gemini's clients may send their key."""
+
 STOP_S = 5.0
 """How long exchanges that are ended may take to say so."""
 
@@ -86,12 +89,12 @@ class Gateway:
         except PayloadTooLarge as error:
             await self.answer_error(route.dialect, error, send, unread=request)
         except RouterError as error:
-            await self.answer_error(route.dialect, error, send)
+            await self.answer_error(_spoken(request, route), error, send)
         except ConnectionError:
             pass
         except Exception:
             _report(request)
-            await self.answer_error(route.dialect, _unforeseen(), send)
+            await self.answer_error(_spoken(request, route), _unforeseen(), send)
 
     async def infer(self, route: Route, request: Request, send: Send, parameters: dict[str, str]) -> None:
         """Serve an inference route, unless too many are being served."""
@@ -253,10 +256,7 @@ class Gateway:
             error = MethodNotAllowed(f"{request.method} is not allowed for {shown}. Use {allowed}.")
             error.headers = (("allow", allowed),)
         else:
-            error = NotFound(
-                f"There is no {request.method} {shown}. The OpenAI-compatible API begins at /v1, "
-                "for example POST /v1/chat/completions and GET /v1/models."
-            )
+            error = NotFound(f"There is no {request.method} {shown}. {_ELSEWHERE[_spoken(request)]}")
         await self.answer_error(_spoken(request), error, send)
 
 
@@ -265,13 +265,33 @@ def _names_verb(request: Request) -> bool:
     return request.method == "POST" and ":" in request.path.rpartition("/")[2]
 
 
-def _spoken(request: Request) -> str:
-    """The dialect of a client that took a wrong path, by what only clients of that API send."""
-    if request.path.startswith("/v1beta/") or "x-goog-api-key" in request.headers:
+def _spoken(request: Request, route: Route | None = None) -> str:
+    """The dialect of an error: the route's own; where several APIs share the path, or where there is no
+    such path, that of the API whose clients send such requests."""
+    if route is not None and not route.shared:
+        return route.dialect
+    if request.path.startswith("/v1beta/") or "x-goog-api-key" in request.headers or _has_key(request):
         return "gemini_generate"
     if request.path.startswith("/v1/messages") or "anthropic-version" in request.headers:
         return "anthropic_messages"
     return "openai_chat"
+
+
+def _has_key(request: Request) -> bool:
+    """Whether a key stands in the query alone, as only Gemini's clients send it."""
+    return (
+        b"key=" in request.query and credential(request) is None and request.parameter(GEMINI_KEY) is not None
+    )
+
+
+_ELSEWHERE = {
+    "openai_chat": "The OpenAI-compatible API begins at /v1, for example POST /v1/chat/completions and GET /v1/models.",
+    "anthropic_messages": "Of Anthropic's API there are POST /v1/messages, POST /v1/messages/count_tokens and "
+    "GET /v1/models; files and batches are not offered.",
+    "gemini_generate": "Of Gemini's API there are models (list, get) with generateContent, streamGenerateContent, "
+    "countTokens, embedContent and batchEmbedContents; files and cached contents are not offered.",
+}
+"""What there is, for whoever asked for what there is not."""
 
 
 def credential(request: Request, parameter: str | None = None) -> bytes | None:

@@ -19,15 +19,12 @@ from llm_router.domain.money import format_usd
 from llm_router.domain.record import ExchangeRecord
 from llm_router.edge.conversations import CONVERSATION_ROUTES
 from llm_router.edge.credits import CREDIT_ROUTES
-from llm_router.edge.gateway import Gateway, credential
+from llm_router.edge.gateway import GEMINI_KEY, Gateway, credential
 from llm_router.edge.http import Request, Send, answer_json
 from llm_router.edge.responses import RESPONSES_ROUTES
 from llm_router.edge.routes import Handler, Route, RouteTable
 from llm_router.engine.admit import authenticate
 from llm_router.engine.counting import Count, count_tokens
-
-GEMINI_KEY = "key"
-"""The query parameter in which Gemini's clients may send their key."""
 
 
 async def _key(gateway: Gateway, request: Request) -> Key:
@@ -60,9 +57,9 @@ def _found(gateway: Gateway, listed: list[Model], name: str) -> Model:
 
 async def models(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """GET /v1/models: every model the key may use, in the shape of the client's own API."""
-    listed = await _listed(gateway, request)
+    listed = await _listed(gateway, request, query_key=True)
     state = gateway.engine.state
-    if "x-goog-api-key" in request.headers:
+    if _is_gemini(request):
         page = gemini_page(listed, request.parameter("pageToken"), _limit(request))
     elif "anthropic-version" in request.headers:
         page = anthropic_page(listed, request.parameter("after_id"), _limit(request), gateway.started_s)
@@ -72,6 +69,11 @@ async def models(gateway: Gateway, request: Request, send: Send, parameters: dic
     await answer_json(send, 200, page)
 
 
+def _is_gemini(request: Request) -> bool:
+    """Whether the key came as only Gemini's clients send it."""
+    return "x-goog-api-key" in request.headers or credential(request) is None
+
+
 def _limit(request: Request) -> int:
     text = request.parameter("limit") or request.parameter("pageSize") or ""
     return min(max(int(text), 1), 1000) if text.isdecimal() and len(text) < 6 else 1000
@@ -79,8 +81,8 @@ def _limit(request: Request) -> int:
 
 async def model(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """GET /v1/models/{id}: one model, by id or alias."""
-    found = _found(gateway, await _listed(gateway, request), parameters["model"])
-    if "x-goog-api-key" in request.headers:
+    found = _found(gateway, await _listed(gateway, request, query_key=True), parameters["model"])
+    if _is_gemini(request):
         await answer_json(send, 200, gemini_entry(found))
     elif "anthropic-version" in request.headers:
         await answer_json(send, 200, anthropic_entry(found, gateway.started_s))
@@ -265,8 +267,20 @@ ROUTES = RouteTable(
         *CONVERSATION_ROUTES,
         *_gemini_rows("/v1"),
         *_gemini_rows("/v1beta"),
-        Route(method="GET", path="/v1/models", handler=models, summary="All models with prices."),
-        Route(method="GET", path="/v1/models/{model}", handler=model, summary="One model."),
+        Route(
+            method="GET",
+            path="/v1/models",
+            handler=models,
+            summary="All models with prices.",
+            shared=True,
+        ),
+        Route(
+            method="GET",
+            path="/v1/models/{model}",
+            handler=model,
+            summary="One model.",
+            shared=True,
+        ),
         Route(
             method="GET",
             path="/v1beta/models",

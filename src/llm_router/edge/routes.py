@@ -24,6 +24,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         dialect: the client dialect of its errors, and of the operation if it is one.
         operation: set for inference routes.
         stream: what the path says of streaming, where it does (Gemini); None where the body says it.
+        shared: several APIs have this path; errors take the form of the one whose client asks.
         summary: one line for the documentation.
     """
 
@@ -34,6 +35,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     dialect: str = "openai_chat"
     operation: str | None = None
     stream: bool | None = None
+    shared: bool = False
 
 
 class RouteTable:

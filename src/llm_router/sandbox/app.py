@@ -228,7 +228,7 @@ def _decode(
         return inspected, request if named is None else msgspec.structs.replace(request, model=named)
     except RouterError as error:
         raise Refused(Trouble(status=error.status, message=error.message, param=error.param)) from error
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(Trouble(status=400, message=f"The body is not a JSON object: {error}.")) from error
 
 
