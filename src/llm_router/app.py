@@ -27,8 +27,10 @@ from llm_router.adapters.control import serve_control
 from llm_router.adapters.data_dir import RESPONSES_NAME, prepare_data_dir
 from llm_router.adapters.google_tokens import GoogleTokens
 from llm_router.adapters.ids import new_exchange_id
+from llm_router.adapters.installation import installation_secret
 from llm_router.adapters.keymaker import new_code, new_id, new_key_text
 from llm_router.adapters.memory.counters import MemoryCounters
+from llm_router.adapters.sealing import OWN_KEYS, Sealer
 from llm_router.adapters.sqlite.responses import SqliteResponses
 from llm_router.adapters.sqlite.side_car import SqliteSideCar
 from llm_router.adapters.sqlite.store import SqliteStore
@@ -36,6 +38,7 @@ from llm_router.adapters.stripe import StripeApi
 from llm_router.adapters.telemetry import AccessLog, NoTelemetry
 from llm_router.adapters.upstream.client import LeanUpstream
 from llm_router.adapters.upstream.fetch import GuardedFetcher
+from llm_router.billing.own_keys import OwnKeyFee
 from llm_router.billing.pricing import PriceList
 from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import compile_snapshot, load_builtin
@@ -49,6 +52,7 @@ from llm_router.engine.exchange import Engine
 from llm_router.engine.keys import FirstKey, first_run
 from llm_router.engine.operations import dispatch
 from llm_router.engine.operator import Context
+from llm_router.engine.own_keys import OwnKeyVault
 from llm_router.engine.payments import PaymentRules, Payments
 from llm_router.engine.responses import Keeping, Responses
 from llm_router.engine.state import State
@@ -124,6 +128,7 @@ def build_state(settings: Settings, data: CatalogData, overlay: Overlay, today: 
         settlement=settings.settlement,
         heartbeat_s=settings.server.heartbeat_s,
         fetch_media=settings.fetch.enabled,
+        own_key_fee=OwnKeyFee() if settings.own_keys is None else settings.own_keys,
     )
 
 
@@ -158,6 +163,7 @@ class Server:
         self._overlay = Overlay()
         self._stack = contextlib.AsyncExitStack()
         self._stopping = False
+        self._own_keys: OwnKeyVault | None = None
         self._engine: Engine | None = None
 
     async def serve(self, announce: Callable[[Announcement], None]) -> int:
@@ -176,6 +182,7 @@ class Server:
             tokens = GoogleTokens()
             stack.push_async_callback(tokens.close)
             side_car = await self._open_side_car(stack)
+            self._own_keys = self._build_own_keys(store)
             engine = self._engine = self._build_engine(store, upstream, tokens, side_car)
             stack.push_async_callback(engine.close)
             engine.price_list = PriceList(await store.price_rules())
@@ -288,6 +295,7 @@ class Server:
             tokens=tokens,
             side_car=side_car,
             prices=store,
+            own_keys=self._own_keys,
         )
 
     def _build_treasury(self, store: SqliteStore, upstream: LeanUpstream) -> Treasury:
@@ -297,7 +305,14 @@ class Server:
             new_code=new_code,
             new_id=new_id,
             payments=self._build_payments(store, upstream),
+            own_keys=self._own_keys,
         )
+
+    def _build_own_keys(self, store: SqliteStore) -> OwnKeyVault | None:
+        if self._settings.own_keys is None:
+            return None
+        secret = installation_secret(self._settings.server.data_dir)
+        return OwnKeyVault(books=store, clock=self._clock, seals=lambda: Sealer(secret, OWN_KEYS))
 
     def _build_payments(self, store: SqliteStore, upstream: LeanUpstream) -> Payments | None:
         stripe = self._settings.stripe

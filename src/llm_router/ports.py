@@ -11,6 +11,7 @@ from llm_router.billing.ledger import Entry
 from llm_router.domain.budget import Payer
 from llm_router.domain.key import Key
 from llm_router.domain.limit import Admission, Limit
+from llm_router.domain.own_key import OwnKey
 from llm_router.domain.price import Price
 from llm_router.domain.price_rule import PriceRule
 from llm_router.domain.record import ExchangeRecord
@@ -209,6 +210,14 @@ class PriceRules(Protocol):
         Raises:
             LedgerUnavailable: it was not written.
         """
+        ...
+
+
+class OwnKeys(Protocol):
+    """Customers' own keys at providers."""
+
+    async def of(self, account: str) -> Mapping[str, OwnKey]:
+        """By provider id. Asked for with every request: from memory."""
         ...
 
 

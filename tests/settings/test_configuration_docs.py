@@ -24,6 +24,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[responses]": tables.ResponsesTable,
     "[side_car]": tables.SideCarTable,
     "[stripe]": tables.StripeTable,
+    "[byok]": tables.ByokTable,
     "[providers.ID]": tables.ProviderTable,
     "[[providers.ID.quirks]]": tables.QuirkTable,
     "[[providers.ID.also]]": tables.WayTable,

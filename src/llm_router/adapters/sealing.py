@@ -24,6 +24,10 @@ OWNERS_MAX = 10_000
 """Accounts whose digest is at hand."""
 
 
+OWN_KEYS = "provider keys"
+"""The purpose of sealing customers' own keys at providers."""
+
+
 class Sealer:
     """Names and seals the values of one store. ``purpose`` keeps stores of one secret apart."""
 

@@ -97,6 +97,12 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
                 "revoke": vouchers.revoke,
                 "redeem": vouchers.redeem,
             }[str(action)]
+        case ("byok", action):
+            from llm_router.cli import own_keys
+
+            return {"set": own_keys.set_key, "list": own_keys.list_keys, "remove": own_keys.remove_key}[
+                str(action)
+            ]
         case ("payments", _):
             from llm_router.cli import vouchers
 

@@ -51,6 +51,7 @@ def build_parser() -> Parser:
     _add_credits(commands, where, output)
     _add_vouchers(commands, where, output)
     _add_payments(commands, where, output)
+    _add_byok(commands, where, output)
     _add_budgets(commands, where, output)
     _add_limits(commands, where, output)
     forget = commands.add_parser(
@@ -173,6 +174,22 @@ def _add_payments(commands: _Commands[Parser], where: Parser, output: Parser) ->
     actions = payments.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
     shown = actions.add_parser("list", parents=[where, output], help="list top-ups with their state")
     shown.add_argument("--account", help="of one account (all)")
+
+
+def _add_byok(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
+    byok = commands.add_parser("byok", help="keys of accounts of their own at providers")
+    actions = byok.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    put = actions.add_parser("set", parents=[where, output], help="keep a key, read from standard input")
+    put.add_argument("--provider", required=True, metavar="ID", help="where it is for, such as openai")
+    put.add_argument("--account", default="default", help="whose it is (default)")
+    put.add_argument(
+        "--fallback", action="store_true", help="the gateway's own keys may serve where this one fails"
+    )
+    shown = actions.add_parser("list", parents=[where, output], help="list who has keys where")
+    shown.add_argument("--account", help="of one account (all)")
+    remove = actions.add_parser("remove", parents=[where, output], help="delete a key")
+    remove.add_argument("--provider", required=True, metavar="ID", help="where it is for")
+    remove.add_argument("--account", default="default", help="whose it is (default)")
 
 
 def _add_budgets(commands: _Commands[Parser], where: Parser, output: Parser) -> None:

@@ -15,7 +15,9 @@ import msgspec
 from llm_router.adapters.clock import SystemClock
 from llm_router.adapters.control import call_control
 from llm_router.adapters.data_dir import STORE_NAME, prepare_data_dir
+from llm_router.adapters.installation import installation_secret
 from llm_router.adapters.keymaker import new_code, new_id, new_key_text
+from llm_router.adapters.sealing import OWN_KEYS, Sealer
 from llm_router.catalog.listing import models_page
 from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import Snapshot, compile_snapshot, load_builtin
@@ -23,6 +25,7 @@ from llm_router.domain.errors import NotFound, ServerError
 from llm_router.engine.moments import iso_time
 from llm_router.engine.operations import dispatch
 from llm_router.engine.operator import Context
+from llm_router.engine.own_keys import OwnKeyVault
 from llm_router.engine.treasury import Treasury
 from llm_router.settings import (
     SANDBOX_FOLDER,
@@ -103,7 +106,17 @@ async def _run_here(
             new_id=new_id,
             starting_pusd=place.credits.starting_pusd,
             price_rules=store,
-            treasury=Treasury(books=store, clock=clock, new_code=new_code, new_id=new_id),
+            treasury=Treasury(
+                books=store,
+                clock=clock,
+                new_code=new_code,
+                new_id=new_id,
+                own_keys=OwnKeyVault(
+                    books=store,
+                    clock=clock,
+                    seals=lambda: Sealer(installation_secret(data_dir), OWN_KEYS),
+                ),
+            ),
         )
         if command != "forget":
             return await dispatch(command, values, context)

@@ -20,6 +20,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         status: HTTP status of the provider; None when it never answered.
         error_kind: of :class:`~llm_router.domain.errors.UpstreamKind`, when it failed.
         first_byte_ms: from sending to the first byte of the reply's body.
+        byok: it was called with the account's own key.
         operator_cost_pusd: what this try costs the operator at the provider's own price, by the usage
             that was reported, or else charged; None is unknown.
     """
@@ -37,6 +38,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     upstream_id: str | None = None
     usage: Usage | None = None
     operator_cost_pusd: int | None = None
+    byok: bool = False
 
 
 class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 
 import msgspec
 
@@ -22,6 +23,8 @@ from llm_router.domain.errors import (
 )
 from llm_router.domain.key import Key, key_digest
 from llm_router.domain.limit import Admission
+from llm_router.domain.own_key import OwnKey
+from llm_router.engine.own_keys import with_own_keys
 from llm_router.engine.state import State
 from llm_router.ports import Keyring
 from llm_router.routing.plan import NO_OPERATION, NOT_CONFIGURED, UNPRICED, Plan, make_plan
@@ -33,6 +36,8 @@ KEY_BYTES_MAX = 512
 
 SESSION_HEADERS = ("x-session-id", "x-claude-code-session-id", "x-litellm-session-id", "session_id")
 SESSION_CHARS_MAX = 200
+
+NO_OWN_KEYS: Mapping[str, OwnKey] = MappingProxyType({})
 
 _TRUE = re.compile(r"(?i)1|true|yes|on")
 
@@ -140,8 +145,14 @@ def check_operation(call: Call, resolved: Resolved) -> None:
         )
 
 
-def plan_for(call: Call, state: State, inspected: Inspected, resolved: Resolved) -> Plan:
-    """The plan of the request.
+def plan_for(
+    call: Call,
+    state: State,
+    inspected: Inspected,
+    resolved: Resolved,
+    own_keys: Mapping[str, OwnKey] = NO_OWN_KEYS,
+) -> Plan:
+    """The plan of the request. ``own_keys`` are those of the account, by provider.
 
     Raises:
         ProviderNotConfigured: no deployment of the model can be called here.
@@ -150,11 +161,13 @@ def plan_for(call: Call, state: State, inspected: Inspected, resolved: Resolved)
         resolved.model,
         resolved.deployments,
         providers=state.snapshot.providers,
-        active=state.active,
+        active=state.active.union(own_keys),
         front=call.dialect.name,
         needs=inspected.needs,
         formats=FORMATS["chat" if call.operation == "count_tokens" else call.operation],
     )
+    if own_keys:
+        plan = with_own_keys(plan, own_keys, state.own_key_fee, state.active)
     if not plan.candidates:
         _refuse_unsupported(resolved, plan)
         names = [r.deployment.split("/", 1)[0] for r in plan.rejections]

@@ -9,9 +9,17 @@ from urllib.parse import urlsplit
 import msgspec
 
 from llm_router.billing.meter import rate
-from llm_router.domain.errors import LossRefused, RouterError, UnsupportedContent, UpstreamError, UpstreamKind
+from llm_router.domain.errors import (
+    LossRefused,
+    ProviderNotConfigured,
+    RouterError,
+    UnsupportedContent,
+    UpstreamError,
+    UpstreamKind,
+)
 from llm_router.domain.model import Provider
 from llm_router.domain.money import MAX_PUSD
+from llm_router.domain.own_key import origin_of
 from llm_router.domain.record import AttemptRecord
 from llm_router.domain.usage import Usage
 from llm_router.engine import pump
@@ -93,7 +101,7 @@ class Attempts:
             await self._call(track, attempt, request)
             attempt.outcome = "delivered"
         except UpstreamError as error:
-            _redact(error, candidate.provider, track.sent_secret)
+            _redact(error, candidate, track.sent_secret)
             attempt.error = error
             raise
         except RouterError as error:
@@ -147,10 +155,16 @@ class Attempts:
         """The request with its address, headers and credential."""
         assert track.inspected is not None
         provider, behind, stream = candidate.provider, self._behind(candidate), track.inspected.stream
-        secret = await credential_of(provider, track.state.provider_keys.get(provider.id), self._tokens)
+        own = track.own_keys[provider.id] if candidate.own_key else None
+        kept = track.state.provider_keys.get(provider.id) if own is None else own.secret
+        secret = await credential_of(provider, kept, self._tokens)
         track.sent_secret = sent_secret(provider, secret)
         model = candidate.deployment.upstream_model
         url = behind.upstream_url(provider.base_url, track.call.operation, model, stream)
+        if own is not None and origin_of(url) not in own.origins:
+            raise ProviderNotConfigured(
+                f"The address of {provider.name} is another than when the account's own key was set. Set it again."
+            )
         headers = {
             "content-type": "application/json",
             **dict(behind.upstream_headers(stream)),
@@ -269,14 +283,17 @@ def _forwarded(track: Track, behind: Behind[Any, Any]) -> dict[str, str]:
     return {name: given[name] for name in behind.forwards if name in given}
 
 
-def _redact(error: UpstreamError, provider: Provider, sent: str | None) -> None:
+def _redact(error: UpstreamError, candidate: Candidate, sent: str | None) -> None:
     """Name the provider, and take its credential out of everything it said."""
+    provider = candidate.provider
     error.provider = provider.id
     redact_error(error, sent)
     netloc = urlsplit(provider.base_url).netloc
     if netloc:  # where an operator's own provider lives is not the client's business
         error.message = error.message.replace(netloc, provider.name)
-    if error.kind in _OURS_TO_MEND:
+    if candidate.own_key and error.kind in _OURS_TO_MEND:
+        error.message = f"The provider {provider.name} refused your account's own key for it: {error.message}"
+    elif error.kind in _OURS_TO_MEND:
         error.message = (
             f"The provider {provider.name} refused this gateway's {_OURS_TO_MEND[error.kind]} "
             f"(your own API key and credit are fine): {error.message}"
@@ -300,12 +317,15 @@ def _record(track: Track, attempt: _Attempt, now_us: int) -> AttemptRecord:
         upstream_id=seen.upstream_id if seen is not None else None,
         usage=seen.usage if seen is not None else None,
         operator_cost_pusd=_operator_cost(track, attempt, seen.usage if seen is not None else None),
+        byok=attempt.candidate.own_key,
     )
 
 
 def _operator_cost(track: Track, attempt: _Attempt, usage: Usage | None) -> int | None:
     """What the provider bills for a usage that it reported."""
     deployment = attempt.candidate.deployment
+    if attempt.candidate.own_key:
+        return 0
     if usage is None or deployment.operator_price is None:
         return None
     lines, _, unpriced = rate(usage, deployment.operator_price, lambda model: price_of(track, model))

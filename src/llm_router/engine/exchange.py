@@ -53,6 +53,7 @@ from llm_router.ports import (
     Fetcher,
     Keyring,
     LimitRules,
+    OwnKeys,
     PriceBook,
     SideCar,
     Telemetry,
@@ -91,6 +92,7 @@ class Engine:
         tokens: Tokens | None = None,
         side_car: SideCar | None = None,
         prices: PriceBook | None = None,
+        own_keys: OwnKeys | None = None,
     ) -> None:
         self.state = state
         self.dialects = dialects
@@ -105,6 +107,7 @@ class Engine:
         behind = {name: dialect for name, dialect in dialects.items() if isinstance(dialect, Behind)}
         self.tokens = tokens
         self._prices = prices
+        self._own_keys = own_keys
         self._recall = None if side_car is None else Recall(side_car, behind, clock)
         self._attempts = Attempts(behind, upstream, fetcher, clock, tokens, self._recall)
         self.price_list = PriceList()
@@ -198,7 +201,10 @@ class Engine:
         inspected.keeps_state = call.state is not None
         track.inspected = inspected
         track.asked_model = inspected.model
-        resolved = state.snapshot.resolve(inspected.model, active=state.active)
+        if self._own_keys is not None:
+            track.own_keys = await self._own_keys.of(key.account)
+        active = state.active.union(track.own_keys) if track.own_keys else state.active
+        resolved = state.snapshot.resolve(inspected.model, active=active)
         payer = track.payer()
         resolved = msgspec.structs.replace(
             resolved, deployments=self.price_list.sell(resolved.deployments, payer, now_ms)
@@ -207,7 +213,7 @@ class Engine:
         track.model = resolved.model
         admit.check_model_allowed(key, resolved)
         admit.check_operation(call, resolved)
-        plan = admit.plan_for(call, state, inspected, resolved)
+        plan = admit.plan_for(call, state, inspected, resolved, track.own_keys)
         for candidate in plan.candidates:
             self._publish(candidate.deployment.price, now_ms)
             self._publish(candidate.deployment.cost, now_ms)  # what the former was made from

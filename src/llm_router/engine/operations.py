@@ -11,7 +11,7 @@ from typing import Any
 
 from llm_router.catalog.listing import models_page
 from llm_router.domain.errors import InvalidRequest
-from llm_router.engine import budgeting, credits, keys, limiting, pricing, vouching
+from llm_router.engine import budgeting, credits, keys, limiting, own_keying, pricing, vouching
 from llm_router.engine.operator import Arguments, Context, Nothing, Result, read
 
 
@@ -60,6 +60,9 @@ _COMMANDS: dict[str, tuple[type[Arguments], Callable[[Any, Context], Awaitable[R
     "vouchers.list": (Nothing, vouching.list_vouchers),
     "vouchers.revoke": (vouching.RevokeVoucher, vouching.revoke_voucher),
     "vouchers.redeem": (vouching.RedeemVoucher, vouching.redeem_voucher),
+    "byok.set": (own_keying.SetOwnKey, own_keying.set_own_key),
+    "byok.list": (own_keying.ListOwnKeys, own_keying.list_own_keys),
+    "byok.remove": (own_keying.RemoveOwnKey, own_keying.remove_own_key),
     "payments.list": (vouching.ListPayments, vouching.list_payments),
     "budgets.set": (budgeting.SetBudget, budgeting.set_budget),
     "budgets.list": (budgeting.ListBudgets, budgeting.list_budgets),

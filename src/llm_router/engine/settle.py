@@ -26,6 +26,7 @@ def end_of(track: Track) -> End:
 
 
 FLAG_DRAINED = "drained"  # the exchange went on without its client
+FLAG_OWN_KEY = "byok"  # served with the account's own provider key
 FLAG_CAPPED = "charged_up_to_hold"  # the cost was above the hold, and the policy stops there
 
 
@@ -101,6 +102,8 @@ def operator_cost(track: Track, bill: Metered) -> int | None:
     price = track.candidate.deployment.operator_price
     if price is None:
         return None
+    if track.candidate.own_key:
+        return 0
     lines, _, unpriced = rate(bill.usage, price, lambda model: price_of(track, model))
     return None if unpriced else sum(line.amount_pusd for line in lines)
 
@@ -186,6 +189,8 @@ def _status(track: Track) -> int:
 
 def _flags(track: Track, bill: Metered | None) -> tuple[str, ...]:
     flags = list(bill.flags) if bill is not None else []
+    if track.candidate is not None and track.candidate.own_key:
+        flags.append(FLAG_OWN_KEY)
     if track.drain is not None:
         flags.append(FLAG_DRAINED)
     if track.delivery is not None:

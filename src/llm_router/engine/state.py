@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from llm_router.billing.own_keys import OwnKeyFee
 from llm_router.billing.policy import SettlementPolicy
 from llm_router.catalog.snapshot import Snapshot
 from llm_router.domain.key import Limits
@@ -22,6 +23,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         hold_wait_s: how long a request waits for credit that others hold.
         settlement: who pays in which case.
         heartbeat_s: silence in a stream after which a comment is sent; 0 = never.
+        own_key_fee: what requests with a customer's own provider key cost.
         reply_bytes_max: cap of a whole reply of a provider.
     """
 
@@ -36,3 +38,4 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_s: float = 15.0
     reply_bytes_max: int = 64 * 1024 * 1024
     fetch_media: bool = True
+    own_key_fee: OwnKeyFee = OwnKeyFee()

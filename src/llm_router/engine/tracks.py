@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
 
+from llm_router.billing.own_keys import fee_price
 from llm_router.billing.pricing import PriceList
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import RouterError, UpstreamError
 from llm_router.domain.key import Key
 from llm_router.domain.limit import Admission
 from llm_router.domain.model import Deployment, Model
+from llm_router.domain.own_key import OwnKey
 from llm_router.domain.price import Price
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.engine.admit import Admitted, Call, payer_of
@@ -101,6 +103,7 @@ class Track(msgspec.Struct, kw_only=True):
     heard: list[bytes] | None = None
     heard_bytes: int = 0
     found: dict[str, object] = msgspec.field(default_factory=dict)
+    own_keys: Mapping[str, OwnKey] = msgspec.field(default_factory=dict)
 
     def hear(self, data: bytes, bytes_max: int) -> None:
         """Note what the provider said, as far as it may be remembered."""
@@ -166,7 +169,10 @@ def sold_price_of(track: Track, upstream_model: str) -> Price | None:
     found = _other(track, upstream_model)
     if found is None:
         return None
-    return track.price_list.sell((found,), track.payer(), track.created_ms)[0].price
+    price = track.price_list.sell((found,), track.payer(), track.created_ms)[0].price
+    if price is None or track.candidate is None or not track.candidate.own_key:
+        return price
+    return fee_price(price, track.state.own_key_fee)
 
 
 def _other(track: Track, upstream_model: str) -> Deployment | None:

@@ -14,6 +14,7 @@ from llm_router.billing.ledger import Entry
 from llm_router.domain.errors import RouterError
 from llm_router.domain.money import format_usd
 from llm_router.engine.moments import iso_time
+from llm_router.engine.own_keys import OwnKeyVault
 from llm_router.engine.payments import Payments
 from llm_router.engine.vouchers import Vouchers
 from llm_router.ports import Clock, TreasuryBooks
@@ -25,7 +26,8 @@ Chore = Callable[[], Awaitable[None]]
 
 
 class Treasury:
-    """``payments`` is None where no provider of payments is configured."""
+    """``payments`` is None where no provider of payments is configured, ``own_keys`` where
+    accounts may have no provider keys of their own."""
 
     def __init__(
         self,
@@ -35,11 +37,13 @@ class Treasury:
         new_code: Callable[[], str],
         new_id: Callable[[str], str],
         payments: Payments | None = None,
+        own_keys: OwnKeyVault | None = None,
     ) -> None:
         self.books = books
         self.clock = clock
         self.vouchers = Vouchers(books=books, clock=clock, new_code=new_code, new_id=new_id)
         self.payments = payments
+        self.own_keys = own_keys
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -67,11 +71,13 @@ class Treasury:
         return (self.vouchers.sweep, self.payments.sweep)
 
     async def begin(self) -> None:
-        """Block the accounts that owe, before anything is served.
+        """Block the accounts that owe, and open the keys of accounts, before anything is served.
 
         Raises:
             LedgerUnavailable: nobody can tell now.
         """
+        if self.own_keys is not None:
+            await self.own_keys.load()
         if self.payments is not None:
             await self.payments.sweep()
 

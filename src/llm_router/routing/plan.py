@@ -20,12 +20,16 @@ NO_OPERATION = "not offered by the API that is spoken there"
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A deployment with what it takes to call it. Of the provider's dialects one is chosen."""
+    """A deployment with what it takes to call it. Of the provider's dialects one is chosen.
+
+    Attributes: own_key: it is called with the account's own key.
+    """
 
     deployment: Deployment
     provider: Provider
     dialect: str
     same_dialect: bool
+    own_key: bool = False
 
 
 class Rejection(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from llm_router.domain.money import PUSD_PER_USD
 from llm_router.ports import Deadlines
 from llm_router.settings.check import read_table
 from llm_router.settings.models import merge_models
-from llm_router.settings.payments import SecretReader, stripe_settings
+from llm_router.settings.payments import SecretReader, own_key_fee, stripe_settings
 from llm_router.settings.problems import ConfigError, Problems
 from llm_router.settings.providers import merge_providers
 from llm_router.settings.result import (
@@ -115,6 +115,7 @@ def load(
         signer.sign(provider, table.providers.get(id_))
     own = SecretReader(environ, folder, problems, read=secrets)
     stripe = stripe_settings(table.stripe, own, problems)
+    own_keys = own_key_fee(table.byok, problems)
     if problems:
         raise ConfigError(problems.lines(file))
     return Settings(
@@ -136,6 +137,7 @@ def load(
             bytes_max=table.side_car.bytes_max,
         ),
         stripe=stripe,
+        own_keys=own_keys,
         providers=tuple(signer.providers.values()),
         provider_keys=signer.keys,
         inactive=signer.inactive,

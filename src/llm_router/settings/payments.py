@@ -7,9 +7,11 @@ from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from llm_router.billing.own_keys import OwnKeyFee
+from llm_router.domain.money import PUSD_PER_USD
 from llm_router.settings.problems import Problems
 from llm_router.settings.result import StripeSettings
-from llm_router.settings.schema import StripeTable
+from llm_router.settings.schema import ByokTable, StripeTable
 from llm_router.settings.secrets import Secret, SecretError, read_reference
 
 LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
@@ -70,6 +72,16 @@ def stripe_settings(table: StripeTable, secrets: SecretReader, problems: Problem
         tolerance_s=table.tolerance_s,
         base_url=table.base_url.rstrip("/"),
     )
+
+
+def own_key_fee(table: ByokTable, problems: Problems) -> OwnKeyFee | None:
+    """None where accounts may have no provider keys of their own."""
+    ppm, request_pusd = table.fee_percent * 10_000, table.fee_request * PUSD_PER_USD
+    if ppm != int(ppm):
+        problems.add(("byok", "fee_percent"), "has more than 4 digits behind the point")
+    if request_pusd != int(request_pusd):
+        problems.add(("byok", "fee_request"), "has more than 12 digits behind the point")
+    return OwnKeyFee(ppm=int(ppm), request_pusd=int(request_pusd)) if table.enabled else None
 
 
 def _check_url(url: str | None, name: str, problems: Problems) -> None:

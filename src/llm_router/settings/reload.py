@@ -27,6 +27,8 @@ def _changed(old: Settings, new: Settings) -> Iterator[str]:
         for key in keys:
             if getattr(getattr(old, section), key) != getattr(getattr(new, section), key):
                 yield f"{section}.{key}"
+    if (old.own_keys is None) != (new.own_keys is None):
+        yield "byok.enabled"
     if old.stripe != new.stripe:
         yield "stripe"
     if old.credits.starting_pusd != new.credits.starting_pusd:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from llm_router.billing.own_keys import OwnKeyFee
 from llm_router.billing.policy import SettlementPolicy
 from llm_router.domain.key import Limits
 from llm_router.domain.model import Model, Provider
@@ -134,6 +135,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         path: the configuration file; None if there is none.
+        own_keys: what requests with an account's own provider key cost; None where there are none.
         stripe: None where no key of Stripe is named.
         providers: all of them: the catalogue's with the file's changes, then the file's own.
         settlement: who pays in which case.
@@ -154,6 +156,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     responses: ResponseSettings
     side_car: SideCarSettings
     stripe: StripeSettings | None
+    own_keys: OwnKeyFee | None
     providers: tuple[Provider, ...]
     provider_keys: Mapping[str, Secret]
     inactive: Mapping[str, str]

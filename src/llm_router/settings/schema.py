@@ -119,6 +119,12 @@ class StripeTable(Table, frozen=True, kw_only=True):
     base_url: str = "https://api.stripe.com"
 
 
+class ByokTable(Table, frozen=True, kw_only=True):
+    enabled: bool = True
+    fee_percent: Annotated[Decimal, msgspec.Meta(extra={"min": 0, "max": 100})] = Decimal(0)
+    fee_request: Annotated[Decimal, msgspec.Meta(extra={"min": 0, "max": 10})] = Decimal(0)
+
+
 class QuirkTable(Table, frozen=True, kw_only=True):
     edit: EditKind
     field: str
@@ -229,5 +235,6 @@ class FileTable(Table, frozen=True, kw_only=True):
     responses: ResponsesTable = ResponsesTable()
     side_car: SideCarTable = SideCarTable()
     stripe: StripeTable = StripeTable()
+    byok: ByokTable = ByokTable()
     providers: dict[str, ProviderTable] = {}
     models: dict[str, ModelTable] = {}
