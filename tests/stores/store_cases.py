@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+import postgres_server
+
 from llm_router.adapters.memory.books import MemoryBooks
 from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.domain.budget import Payer
@@ -38,7 +40,13 @@ def openers(folder: Path) -> dict[str, Open]:
     async def sqlite() -> SqliteStore:
         return await SqliteStore.open(folder / "books.db", clock=FixedClock())
 
-    return {"memory": memory, "sqlite": sqlite}
+    async def postgres() -> Any:
+        if "database" not in made:
+            made["database"] = postgres_server.new_database()
+        return await postgres_server.open_store(made["database"])
+
+    made: dict[str, str] = {}
+    return {"memory": memory, "sqlite": sqlite, "postgres": postgres}
 
 
 def run(main: Coroutine[Any, Any, _T]) -> _T:

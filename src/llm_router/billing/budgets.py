@@ -144,13 +144,29 @@ class Budgets:
             if id_ == budget.id:
                 meter.budget = budget
 
-    def recall(self, budget_id: str, session: str, bucket: int, spent_pusd: int, seen_ms: int) -> None:
-        """Count what was spent before this ledger was there to count it."""
+    def recall(
+        self,
+        budget_id: str,
+        session: str,
+        bucket: int,
+        spent_pusd: int,
+        seen_ms: int,
+        *,
+        held_pusd: int = 0,
+        opened: int = 0,
+    ) -> None:
+        """Count what was spent, and is held by so many open holds, before this ledger was there to count it."""
         budget = self._budgets.get(budget_id)
         if budget is not None:
             meter = self._meter(budget, session)
-            meter.add(bucket, spent=spent_pusd)
+            meter.add(bucket, spent=spent_pusd, held=held_pusd, opened=opened)
             meter.touched_ms = max(meter.touched_ms, seen_ms)
+
+    def counted(self, share: Share) -> tuple[int, int, int] | None:
+        """(spent, held, open holds) where a share is counted; None if nothing is, or not any more."""
+        meter = self._meters.get((share.budget, share.session))
+        cell = None if meter is None else meter.cells.get(share.bucket)
+        return None if cell is None else (cell.spent, cell.held, cell.open)
 
     def remove(self, budget_id: str) -> None:
         """Forget a budget; what is held against it resolves without it."""

@@ -138,6 +138,14 @@ class Ledger:
         self._undone: set[str] = set()  # holds undone after their settlement, itself to be undone
         self.budgets = Budgets() if budgets is None else budgets
 
+    def recall(self, account: str, posted_pusd: int, held_pusd: int) -> None:
+        """Take over where an account stands, as another ledger kept it."""
+        self._balances[account] = _Balance(posted_pusd, held_pusd)
+
+    def recall_hold(self, hold: Hold) -> None:
+        """Take over an open hold, which the account's and the budgets' amounts count already."""
+        self._open[hold.exchange_id] = hold
+
     def available(self, account: str) -> int:
         """Posted minus held; 0 for an account that was never credited."""
         balance = self._balances.get(account)
@@ -163,6 +171,9 @@ class Ledger:
 
     def is_open(self, exchange_id: str) -> bool:
         return exchange_id in self._open
+
+    def open_hold(self, exchange_id: str) -> Hold | None:
+        return self._open.get(exchange_id)
 
     def open_holds(self) -> int:
         return len(self._open)

@@ -7,7 +7,7 @@ import sqlite3
 import msgspec
 
 from llm_router.billing.budgets import SESSION_IDLE_MS, Budgets
-from llm_router.billing.rollups import HOUR_MS
+from llm_router.billing.history import spent_before
 from llm_router.billing.spans import SLICES
 from llm_router.domain.budget import Budget, Scope, Window
 
@@ -49,19 +49,10 @@ def history(
 ) -> list[tuple[str, int, int]]:
     """(session, bucket, spent) of what a new budget's scope has spent in its present window already.
 
-    From the sums by the hour: of an hour that the window cuts, nothing counts at its beginning, and of
-    sessions and minutes there are no sums.
+    Of sessions and minutes there are no sums.
     """
     query = _SPENT.get(budget.scope)
     if query is None or budget.window is Window.MINUTE:
         return []
     rows = connection.execute(query, (budget.account, budget.scope_id))
-    live = budgets.bucket_of(budget, now_ms)
-    oldest = live - SLICES if budget.rolling else live
-    spent: dict[int, int] = {}
-    for hour, cost_pusd in rows:
-        moment_ms = min((hour + 1) * HOUR_MS - 1, now_ms) if budget.rolling else hour * HOUR_MS
-        bucket = budgets.bucket_of(budget, moment_ms)
-        if cost_pusd and bucket >= oldest:
-            spent[bucket] = spent.get(bucket, 0) + cost_pusd
-    return [("", bucket, pusd) for bucket, pusd in spent.items()]
+    return [("", bucket, pusd) for bucket, pusd in spent_before(budgets, budget, rows, now_ms)]

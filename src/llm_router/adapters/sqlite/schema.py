@@ -210,10 +210,6 @@ MIGRATIONS = {2: _BUDGETS + _FILL_ROLLUPS, 3: _PRICES, 4: _DOCUMENTS, 5: _LIMITS
 """What leads from the version before to this one, in one transaction each."""
 
 
-class StoreError(Exception):
-    """The store cannot be opened; the message says why and what to do."""
-
-
 class StoreLocked(StoreError):
     """Another process has the store open."""
 
@@ -224,18 +220,6 @@ class StoreLocked(StoreError):
         )
         self.path = path
         self.pid = pid
-
-
-class StoreTooNew(StoreError):
-    """A later version of the program wrote the file."""
-
-
-class StoreTooOld(StoreError):
-    """An earlier version of the program wrote the file; ``llm-router migrate`` brings it up to date."""
-
-
-class StoreCorrupt(StoreError):
-    """The books in the file do not add up, or it is another program's."""
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:

@@ -1,0 +1,62 @@
+"""What a node asks its writer to make durable."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from llm_router.domain.budget import Payer
+from llm_router.domain.record import ExchangeRecord
+
+
+class Op(msgspec.Struct, kw_only=True, eq=False):
+    """One move. ``future`` gets ``result`` when it is durable, else ``error``.
+
+    Attributes:
+        until_s: event-loop time until which it is tried again when the database fails.
+        tried: it was sent before, and may have been committed without an answer.
+    """
+
+    future: asyncio.Future[Any]
+    until_s: float
+    tried: bool = False
+    result: Any = None
+    error: Exception | None = None
+
+
+class HoldOp(Op, kw_only=True, eq=False):
+    """Its result is what the account then has available."""
+
+    exchange_id: str
+    payer: Payer
+    amount_pusd: int
+    price_version: str
+    now_ms: int
+
+
+class SettleOp(Op, kw_only=True, eq=False):
+    """Its result is a :class:`llm_router.ports.Settled`."""
+
+    record: ExchangeRecord
+
+
+class ReleaseOp(Op, kw_only=True, eq=False):
+    """Void a hold of which nobody knows whether it was made, without a record."""
+
+    exchange_id: str
+
+
+class CreditOp(Op, kw_only=True, eq=False):
+    """Its result is what the account then has available."""
+
+    account: str
+    amount_pusd: int
+    ref: str
+    reason: str
+    now_ms: int
+
+
+class Fenced(Exception):
+    """The node's time is over: another one has closed it and voided its holds."""

@@ -1,0 +1,315 @@
+"""Books and keys of many nodes in one PostgreSQL database.
+
+Every node gathers the holds and settlements of the moment and commits them in one transaction, under
+the locks of their accounts; see :mod:`llm_router.adapters.postgres.batch`. Nothing is decided in a
+node's memory, so balances and budgets are exact whatever the number of nodes and whichever of them
+dies. Holds belong to the node that made them and are voided when it dies, or closes.
+
+Cancelling an await does not cancel the move, as with the other stores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import platform
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from llm_router.adapters.postgres import budgets as budget_rows
+from llm_router.adapters.postgres import keys
+from llm_router.adapters.postgres.audit import audit
+from llm_router.adapters.postgres.known import entry_of
+from llm_router.adapters.postgres.link import FAILURES, Link, Links, Target, connect, unavailable
+from llm_router.adapters.postgres.nodes import retire
+from llm_router.adapters.postgres.ops import CreditOp, HoldOp, SettleOp
+from llm_router.adapters.postgres.schema import prepare
+from llm_router.adapters.postgres.upkeep import ROUND_S, Upkeep
+from llm_router.adapters.postgres.writer import HOLD_S, SETTLE_S, Writer, check_usable
+from llm_router.adapters.store_errors import StoreError
+from llm_router.billing.budgets import Spend
+from llm_router.billing.ledger import Entry
+from llm_router.domain.budget import Budget, Payer
+from llm_router.domain.errors import LedgerUnavailable
+from llm_router.domain.key import Key
+from llm_router.domain.record import ExchangeRecord
+from llm_router.ports import Clock, Settled
+
+NODE_TTL_S = 60.0
+"""A node that has not been heard of for so long is dead: its holds are voided."""
+
+READ_S = 1.0
+READ_LINKS = 3
+AUDIT_S = 3600.0
+
+_BALANCE = "SELECT posted - held FROM accounts WHERE id = $1"
+_EXCHANGE = "SELECT record FROM exchanges WHERE id = $1 AND account = $2"
+_REPLY = "SELECT record FROM exchanges WHERE reply_id = $1 AND account = $2 ORDER BY created_ms DESC, id DESC LIMIT 1"
+_CREDITED = "SELECT 1 FROM entries WHERE ref = $1"
+_ACCOUNTS = "SELECT id, posted, held FROM accounts"
+_LAST = (
+    "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries "
+    "WHERE account = $1 ORDER BY seq DESC LIMIT $2"
+)
+
+_records = msgspec.json.Decoder(ExchangeRecord)
+
+
+class PostgresStore:
+    """Implements the ports Books and Keyring. Make one with :meth:`open`; use it in one event loop.
+
+    Attributes:
+        created: the tables were made by this opening.
+    """
+
+    def __init__(self, target: Target, clock: Clock, *, created: bool, ttl_s: float) -> None:
+        self.created = created
+        self._reads = Links(target, READ_LINKS, READ_S)
+        self._changes = Link(target)  # of budgets and keys
+        self._links = (Link(target), Link(target), self._changes)
+        self._keys = keys.KeyCache()
+        self._writer = Writer(self._links[0], platform.node(), ttl_s)
+        self._upkeep = Upkeep(self._links[1], self._writer, self._keys, clock, ttl_s)
+        self._loop = asyncio.get_running_loop()
+
+    @classmethod
+    async def open(cls, target: Target, *, clock: Clock, ttl_s: float = NODE_TTL_S) -> PostgresStore:
+        """Open the store, making its tables in an empty database.
+
+        Raises:
+            StoreTooNew, StoreTooOld, StoreError: it cannot be used, for the reason given.
+        """
+        try:
+            connection = await connect(target)
+            try:
+                created = await prepare(connection, target.place)
+            finally:
+                connection.terminate()
+            store = cls(target, clock, created=created, ttl_s=ttl_s)
+            try:
+                await store._writer.start()
+                await store._upkeep.start()
+            except BaseException:
+                await store.close()
+                raise
+        except (*FAILURES, ValueError) as error:
+            raise StoreError(
+                f"The database {target.place} cannot be used ({error or 'no answer'})."
+            ) from error
+        return store
+
+    async def close(self) -> None:
+        """Write what is waiting, void what is still open, and let go of the database."""
+        if self._writer.closing:
+            return
+        await self._upkeep.close()
+        await self._writer.close()
+        if self._writer.node:
+            with contextlib.suppress(*FAILURES):  # then another node does it, when our time is over
+                await self._links[1].run(lambda connection: retire(connection, self._writer.node), ROUND_S)
+        for link in self._links:
+            await link.close()
+        await self._reads.close()
+
+    @property
+    def orphans(self) -> int:
+        """Holds of nodes that died before they could resolve them, voided by this one."""
+        return self._upkeep.orphans
+
+    @property
+    def fenced(self) -> int:
+        """Settlements whose hold had been voided by another node."""
+        return self._writer.fenced
+
+    @property
+    def node(self) -> int:
+        """The number of this node in the database."""
+        return self._writer.node
+
+    async def reap(self) -> int:
+        """Void the holds of dead nodes now, without waiting for the next round; return how many."""
+        try:
+            return await self._upkeep.reap()
+        except FAILURES as error:
+            raise unavailable(error) from error
+
+    # Books
+
+    async def balance(self, account: str) -> int:
+        value = await self._reads.read(lambda c: c.fetchval(_BALANCE, account))
+        return 0 if value is None else int(value)
+
+    async def hold(
+        self, exchange_id: str, payer: Payer, amount_pusd: int, price_version: str, now_ms: int
+    ) -> int:
+        """As the port says; answers within HOLD_S, whatever the database does.
+
+        Raises:
+            InsufficientCredits, LedgerUnavailable: as the port says.
+            ValueError: the exchange holds already or is settled already.
+        """
+        check_usable(self._writer)
+        op = HoldOp(
+            future=self._loop.create_future(),
+            until_s=self._loop.time() + HOLD_S,
+            exchange_id=exchange_id,
+            payer=payer,
+            amount_pusd=amount_pusd,
+            price_version=price_version,
+            now_ms=now_ms,
+        )
+        future = self._writer.submit(op)
+        await asyncio.wait((future,), timeout=HOLD_S)
+        if not future.done():
+            self._writer.give_up(op)
+            raise unavailable(TimeoutError())
+        return int(future.result())
+
+    async def settle(self, record: ExchangeRecord) -> Settled:
+        """As the port says. May be called for an exchange that held nothing, to record a refusal.
+
+        Raises:
+            LedgerUnavailable: the database did not confirm it within SETTLE_S.
+            ValueError: the cost cannot be booked, or the hold belongs to another account.
+        """
+        if self._writer.closing:
+            check_usable(self._writer)
+        op = SettleOp(future=self._loop.create_future(), until_s=self._loop.time() + SETTLE_S, record=record)
+        future = self._writer.submit(op)
+        await asyncio.wait((future,), timeout=SETTLE_S + HOLD_S)
+        if not future.done():
+            self._writer.give_up(op)
+            raise unavailable(TimeoutError())
+        settled: Settled = future.result()
+        return settled
+
+    async def credit(self, account: str, amount_pusd: int, ref: str, reason: str, now_ms: int) -> int:
+        """As the port says; the balance returned is what is then available.
+
+        Raises:
+            InvalidRequest: the amount is 0 or too large, or the ref belongs to another booking.
+            InsufficientCredits: a negative amount exceeds what is available.
+            LedgerUnavailable: the database did not confirm it; the same ref may be tried again.
+        """
+        check_usable(self._writer)
+        op = CreditOp(
+            future=self._loop.create_future(),
+            until_s=self._loop.time() + HOLD_S,
+            account=account,
+            amount_pusd=amount_pusd,
+            ref=ref,
+            reason=reason,
+            now_ms=now_ms,
+        )
+        return int(await asyncio.shield(self._writer.submit(op)))
+
+    async def credited(self, ref: str) -> bool:
+        """Whether a grant or adjustment was booked under that reference."""
+        return await self._reads.read(lambda c: c.fetchval(_CREDITED, f"credit:{ref}")) is not None
+
+    async def generation(self, account: str, id_: str) -> ExchangeRecord | None:
+        if "\x00" in id_:  # no text of the database has one
+            return None
+
+        async def read(connection: asyncpg.Connection) -> ExchangeRecord | None:
+            text = await connection.fetchval(_EXCHANGE, id_, account)
+            if text is None:
+                text = await connection.fetchval(_REPLY, id_, account)
+            return None if text is None else _records.decode(text)
+
+        return await self._reads.read(read)
+
+    # Budgets
+
+    async def budgets(self, account: str, now_ms: int) -> list[Spend]:
+        """How the budgets of an account stand, in the order in which they were made."""
+        return await self._reads.read(lambda c: budget_rows.read_spends(c, account, now_ms))
+
+    async def set_budget(self, budget: Budget, now_ms: int) -> None:
+        """Make a budget, or give the one of that id another amount; it holds on all nodes when this
+        returns. A new one counts what its scope has spent in the present window before.
+
+        Raises:
+            ValueError: it cannot be, see :meth:`llm_router.billing.budgets.Budgets.put`.
+            LedgerUnavailable: the database did not confirm it.
+        """
+        await self._change(lambda c: budget_rows.put(c, budget, now_ms))
+
+    async def remove_budget(self, budget_id: str) -> Budget | None:
+        """Remove a budget; None if there is none of that id.
+
+        Raises:
+            LedgerUnavailable: the database did not confirm it.
+        """
+        budget: Budget | None = await self._change(lambda c: budget_rows.remove(c, budget_id))
+        return budget
+
+    # For operators
+
+    async def accounts(self) -> list[tuple[str, int, int]]:
+        """(account, posted, held) of every account, by name."""
+        return sorted(tuple(row) for row in await self._reads.read(lambda c: c.fetch(_ACCOUNTS)))
+
+    async def entries(self, account: str, limit: int) -> list[Entry]:
+        """The account's last entries, the newest first."""
+        rows = await self._reads.read(lambda c: c.fetch(_LAST, account, limit))
+        return [entry_of(row) for row in rows]
+
+    async def audit(self) -> int:
+        """Check all the books from the first entry on; return how many entries there are.
+
+        Raises:
+            StoreCorrupt: something does not add up.
+        """
+        try:
+            return await self._changes.run(audit, AUDIT_S)
+        except FAILURES as error:
+            raise unavailable(error) from error
+
+    # Keyring
+
+    async def find(self, digest: bytes) -> Key | None:
+        key = self._keys.get(digest, self._loop.time())
+        while key is None:
+            version = self._keys.version
+            key = await self._reads.read(lambda c: keys.read_one(c, digest))
+            if key is None:
+                return None
+            if version == self._keys.version:
+                self._keys.put(digest, key, self._loop.time())
+            else:  # a key was revoked meanwhile, and this may be its old state
+                key = None
+        return key
+
+    async def create(self, key: Key, digest: bytes) -> None:
+        """Store a new key.
+
+        Raises:
+            ValueError: its id or digest exists already.
+            LedgerUnavailable: the database did not confirm it.
+        """
+        await self._change(lambda c: keys.create(c, key, digest))
+
+    async def revoke(self, key_id: str, now_ms: int) -> Key | None:
+        found: tuple[Key, bytes] | None = await self._change(lambda c: keys.revoke(c, key_id, now_ms))
+        if found is None:
+            return None
+        self._keys.forget(found[1])
+        return found[0]
+
+    async def list(self) -> list[Key]:
+        return await self._reads.read(keys.read_all)
+
+    async def _change(self, work: Any) -> Any:
+        """
+        Raises:
+            LedgerUnavailable: the database did not confirm it.
+        """
+        if self._writer.closing:
+            raise LedgerUnavailable("The gateway is shutting down.", retry_after_s=5)
+        try:
+            return await self._changes.run(work, SETTLE_S)
+        except FAILURES as error:
+            raise unavailable(error) from error
