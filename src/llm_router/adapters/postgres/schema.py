@@ -154,6 +154,12 @@ CREATE TABLE rollups (
 ) WITH (fillfactor = 50);
 """
 
+# Not by to_regclass: while the lock is awaited, that goes on believing what the session saw before.
+_HAS_META = (
+    "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = $1 AND c.relname = 'meta'"
+)
+
 MIGRATIONS = {1: _DDL}
 """What leads from the version before to this one, in one transaction each. Of version 0 there is nothing."""
 
@@ -182,7 +188,7 @@ async def prepare(connection: asyncpg.Connection, place: str) -> bool:
 
 async def stored_version(connection: asyncpg.Connection) -> int:
     """The version of the tables; 0 if there are none."""
-    if await connection.fetchval("SELECT to_regclass($1)", f"{SCHEMA}.meta") is None:
+    if await connection.fetchval(_HAS_META, SCHEMA) is None:
         return 0
     version = await connection.fetchval(f"SELECT value FROM {SCHEMA}.meta WHERE name = 'schema'")  # noqa: S608
     return 0 if version is None else int(version)
