@@ -15,6 +15,11 @@ from pathlib import Path
 
 import msgspec
 
+from llm_router.adapters.store_errors import StoreCorrupt as StoreCorrupt
+from llm_router.adapters.store_errors import StoreError as StoreError
+from llm_router.adapters.store_errors import StoreTooNew as StoreTooNew
+from llm_router.adapters.store_errors import StoreTooOld as StoreTooOld
+
 SCHEMA_VERSION = 6
 APPLICATION_ID = 0x4C4C4D52  # "LLMR": marks the file as ours
 GENESIS = bytes(32)
