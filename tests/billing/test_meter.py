@@ -220,3 +220,13 @@ def test_every_charge_is_the_price_of_its_usage_or_nothing(
     assert result.cost_pusd == sum(line.amount_pusd for line in result.lines)
     if result.lines:
         assert result.lines == cost_lines(PRICE, result.usage)  # re-rating gives the same, to the last digit
+
+
+def test_a_dear_tier_without_a_price_is_flagged():
+    fast = msgspec.structs.replace(USAGE, service_tier="fast")
+    assert charge(End.DELIVERED, fast, output_chars=28).flags == ("unpriced_tier",)
+    price = msgspec.structs.replace(PRICE, service_tiers={"fast": Rates(input=20, output=200)})
+    result = charge(End.DELIVERED, fast, output_chars=28, price=price)
+    assert (result.cost_pusd, result.flags) == (20 * 20 + 7 * 200, ())
+    standard = msgspec.structs.replace(USAGE, service_tier="standard")
+    assert charge(End.DELIVERED, standard, output_chars=28).flags == ()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from llm_router.billing.pricing import SOLD_RATE_MAX, PriceList, sold
 from llm_router.domain.budget import Payer
 from llm_router.domain.model import Deployment
-from llm_router.domain.price import MAX_RATE_PUSD, Price, Rates, Tier
+from llm_router.domain.price import MAX_RATE_PUSD, OffPeak, Price, Rates, Tier, price_at
 from llm_router.domain.price_rule import For, PriceRule
 
 BASE = Price(
@@ -97,3 +97,31 @@ def test_what_is_sold_keeps_what_it_costs():
     again = prices.sell((deployment(),), ANN, 100)[0]
     assert again.price is first.price  # made once
     assert msgspec.json.decode(msgspec.json.encode(first.price), type=Price) == first.price
+
+
+QUIET = Price(
+    version="d/m@1",
+    rates=Rates(input=20, output=40),
+    off_peak=OffPeak(windows=((0, 60), (600, 1440)), rates=Rates(input=10, output=21)),
+)
+DAY_MS = 86_400_000
+
+
+@pytest.mark.parametrize(
+    ("minute", "quiet"), [(0, True), (59, True), (60, False), (599, False), (600, True), (1439, True)]
+)
+def test_quiet_hours_have_a_price_of_their_own(minute, quiet):
+    at = price_at(QUIET, 20_000 * DAY_MS + minute * 60_000 + 59_999)
+    assert (at.version, at.rates.input) == (("d/m@1/off-peak", 10) if quiet else ("d/m@1", 20))
+    assert price_at(BASE, 0) is BASE
+
+
+def test_a_rule_applies_to_the_price_of_the_hour():
+    (found,) = PriceList().sell((deployment(price=QUIET),), ANN, 0)
+    assert (found.price.version, found.operator_price.rates.input) == ("d/m@1/off-peak", 10)
+    assert PriceList().sell((deployment(price=QUIET),), ANN, 60 * 60_000)[0].price is QUIET
+    (dearer,) = PriceList((rule(1, factor_bp=15_000),)).sell((deployment(price=QUIET),), ANN, 0)
+    assert dearer.price.version == "d/m@1/off-peak~rule_1"
+    assert (dearer.price.rates.output, dearer.operator_price.rates.output) == (32, 21)  # 31.5
+    whole = sold(QUIET, rule(1, factor_bp=15_000))
+    assert whole.off_peak.rates == Rates(input=15, output=32)

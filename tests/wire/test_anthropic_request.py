@@ -150,7 +150,7 @@ def test_inspect_measures() -> None:
     assert found.media_urls == (("image", "https://img.example/a.jpg"), ("file", "https://doc.example/t.pdf"))
     full = DIALECT.inspect(kit.request_bytes("full"), None, None)
     assert full.needs == {"tools", "json_schema", "stream"}
-    assert (full.session, full.service_tier) == ("sailor-7", "standard_only")
+    assert (full.session, full.service_tier) == ("sailor-7", "fast")  # it is priced by its speed
     plain = DIALECT.inspect(kit.request_bytes("plain"), None, None)
     assert plain.text_bytes == len("When is high water?")
     assert plain.needs == frozenset()

@@ -139,6 +139,7 @@ def merged_later(later: Quote, now: Quote) -> Quote:
         rates=later.rates,
         tiers=later.tiers,
         services=later.services,
+        off_peak=later.off_peak,
         page=now.page or later.page,
         since=later.since,
     )
@@ -155,13 +156,18 @@ def _price(deployment: str, quote: Quote) -> price.Price:
         for name, (own, steps) in sorted(quote.services.items())
         if steps
     }
-    body = msgspec.json.encode([rates, tiers, services, long], order="sorted")
+    quiet = None
+    if quote.off_peak is not None:
+        quiet = price.OffPeak(windows=quote.off_peak[0], rates=_rates({**quote.rates, **quote.off_peak[1]}))
+    stated = [rates, tiers, services, long] + ([] if quiet is None else [quiet])
+    body = msgspec.json.encode(stated, order="sorted")
     return price.Price(
         version=f"{deployment}@{hashlib.sha256(body).hexdigest()[:10]}",
         rates=rates,
         tiers=tiers,
         service_tiers=services,
         service_tiers_long=long,
+        off_peak=quiet,
         valid_from=quote.since,
         source=f"{quote.source}: {quote.page}" if quote.page else quote.source,
     )

@@ -90,7 +90,15 @@ class GenaiPrices:
             if input_only:
                 services = {name: ({**own, "output": 0}, steps) for name, (own, steps) in services.items()}
             quotes.append(
-                Quote(source=self.name, rates=rates, tiers=tiers, services=services, page=page, since=since)
+                Quote(
+                    source=self.name,
+                    rates=rates,
+                    tiers=tiers,
+                    services=services,
+                    off_peak=self._off_peak(found.prices, prices[0], f"{provider}/{ref}"),
+                    page=page,
+                    since=since,
+                )
             )
         return quotes
 
@@ -115,6 +123,23 @@ class GenaiPrices:
         coming = [(since, p) for since, p in dated if since is not None and since > day]
         return [(since, [p, *hourly]) for since, p in current + coming]
 
+    def _off_peak(
+        self, stated: Any, base: Any, what: str
+    ) -> tuple[tuple[tuple[int, int], ...], Rates] | None:
+        """When, and at what rates, it is cheaper: outside of the hours that have prices of their own."""
+        rows = stated if isinstance(stated, list) else []
+        hours = [row.constraint for row in rows if type(row.constraint).__name__ == "TimeOfDateConstraint"]
+        if not hours:
+            return None
+        windows, begin = [], 0
+        for start, end in sorted((_minute(h.start_time), _minute(h.end_time)) for h in hours):
+            if start > begin:
+                windows.append((begin, start))
+            begin = max(begin, end)
+        if begin < DAY_MINUTES:
+            windows.append((begin, DAY_MINUTES))
+        return tuple(windows), _read([base], what)[0]
+
     def _services(self, model: Any, day: date) -> dict[str, tuple[Rates, Tiers]]:
         at = datetime.combine(day, time(12), tzinfo=UTC)
         found: dict[str, tuple[Rates, Tiers]] = {}
@@ -129,6 +154,16 @@ class GenaiPrices:
                 continue
             found[name] = (own, own_tiers)
         return found
+
+
+DAY_MINUTES = 24 * 60
+
+
+def _minute(moment: time) -> int:
+    """Of the day, in UTC, in which the source states it."""
+    if moment.tzinfo is not UTC or moment.second:
+        raise SourceError(f"genai-prices has an hour of another zone: {moment}")
+    return moment.hour * 60 + moment.minute
 
 
 def _read(prices: list[Any], what: str) -> tuple[Rates, Tiers]:

@@ -136,9 +136,13 @@ def _services(
                 if service == suffix and start is not None and "input" in long
             }
             found[name] = (own, above)
-    factor = (row.get("provider_specific_entry") or {}).get("fast")
-    if factor:
-        found["fast"] = (_times(rates, factor), {s: _times(r, factor) for s, r in tiers.items()})
+    factors = row.get("provider_specific_entry") or {}
+    for name, parts_of in (("fast", ("fast",)), ("us", ("us",)), ("us fast", ("us", "fast"))):
+        if all(factors.get(part) for part in parts_of):
+            factor = Decimal(1)
+            for part in parts_of:
+                factor *= Decimal(str(factors[part]))
+            found[name] = (_times(rates, factor), {s: _times(r, factor) for s, r in tiers.items()})
     return found
 
 

@@ -40,6 +40,7 @@ class Quote:
         source: the name of the source with its version.
         page: the page that the source names as its own source.
         since: ISO date from which it holds; None if the source does not say.
+        off_peak: windows (minutes of the day, UTC) and rates of quiet hours, where ``rates`` are the others'.
         services: rates and tiers of other service tiers, by name: only what the source states of
             them. What it does not state is as in the standard tier.
     """
@@ -48,6 +49,7 @@ class Quote:
     rates: Rates
     tiers: Tiers = field(default_factory=dict)
     services: dict[str, tuple[Rates, Tiers]] = field(default_factory=dict)
+    off_peak: tuple[tuple[tuple[int, int], ...], Rates] | None = None
     page: str | None = None
     since: str | None = None
 
@@ -105,6 +107,7 @@ def merged(first: Quote, second: Quote) -> Quote:
         rates={**second.rates, **first.rates},
         tiers=_merged_tiers(first.tiers, second.tiers),
         services=services,
+        off_peak=first.off_peak or second.off_peak,
         page=second.page or first.page,
         since=first.since or second.since,
     )

@@ -34,6 +34,7 @@ FLAG_PROVISIONAL = "usage_provisional"  # the provider's count was that of the s
 FLAG_EMPTY = "empty_not_charged"  # nothing was produced, so nothing is charged
 FLAG_NOT_CHARGED = "usage_not_charged"  # the provider counts something that the customer is spared
 FLAG_ABSURD = "usage_absurd"  # the counts cannot be true
+FLAG_UNPRICED_TIER = "unpriced_tier"  # served in a dearer way that the price list does not know
 FLAG_UNPRICED = "unpriced_usage"  # another model took part whose price is unknown: ":MODEL" follows
 
 
@@ -58,6 +59,9 @@ class Metered(msgspec.Struct, frozen=True, kw_only=True):
     flags: tuple[str, ...]
     others: tuple[tuple[str, Price], ...] = ()
 
+
+DEAR_TIERS = ("fast", "us", "us fast", "priority")
+"""Those that cost more than the standard one wherever they are offered."""
 
 DEFAULT_POLICY = SettlementPolicy()
 
@@ -204,6 +208,8 @@ def _charge(
     usage: Usage, price: Price, price_of: Callable[[str], Price | None], flags: tuple[str, ...]
 ) -> Metered:
     lines, others, unpriced = rate(usage, price, price_of)
+    if usage.service_tier in DEAR_TIERS and usage.service_tier not in price.service_tiers:
+        flags += (FLAG_UNPRICED_TIER,)
     return Metered(
         usage=usage,
         lines=lines,

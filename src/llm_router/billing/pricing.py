@@ -13,7 +13,7 @@ import msgspec
 
 from llm_router.domain.budget import Payer
 from llm_router.domain.model import Deployment, Model
-from llm_router.domain.price import Price, Rates
+from llm_router.domain.price import OffPeak, Price, Rates, price_at
 from llm_router.domain.price_rule import BASE_BP, For, PriceRule
 
 MARK = "~"
@@ -45,6 +45,9 @@ def sold(price: Price, rule: PriceRule) -> Price:
             name: tuple(msgspec.structs.replace(tier, rates=_scaled(tier.rates, factor)) for tier in tiers)
             for name, tiers in price.service_tiers_long.items()
         },
+        off_peak=None
+        if price.off_peak is None
+        else OffPeak(windows=price.off_peak.windows, rates=_scaled(price.off_peak.rates, factor)),
         valid_from=price.valid_from,
         source=f"rule {rule.id}",
     )
@@ -84,8 +87,8 @@ class PriceList:
         return best
 
     def sell(self, deployments: tuple[Deployment, ...], payer: Payer, now_ms: int) -> tuple[Deployment, ...]:
-        """The deployments at the prices of a payer, with what they cost the operator beside."""
-        if not self.rules:
+        """The deployments at the prices of a payer and hour, with what they cost the operator beside."""
+        if not self.rules and all(d.price is None or d.price.off_peak is None for d in deployments):
             return deployments
         return tuple(self._sell(deployment, payer, now_ms) for deployment in deployments)
 
@@ -97,12 +100,12 @@ class PriceList:
         return msgspec.structs.replace(model, deployments=found)
 
     def _sell(self, deployment: Deployment, payer: Payer, now_ms: int) -> Deployment:
-        base = deployment.price
-        if base is None:
+        if deployment.price is None:
             return deployment
+        base = price_at(deployment.price, now_ms)
         rule = self.rule_for(payer, deployment.model, deployment.provider, now_ms)
         if rule is None:
-            return deployment
+            return deployment if base is deployment.price else msgspec.structs.replace(deployment, price=base)
         place = (base.version, rule.id)
         price = self._made.get(place)
         if price is None:

@@ -138,7 +138,14 @@ def _pricing(price: Price | None) -> dict[str, object] | None:
         ]
     if price.service_tiers:
         shown["service_tiers"] = {name: _rate_texts(rates) for name, rates in price.service_tiers.items()}
+    if price.off_peak is not None:
+        windows = [f"{_clock(begin)}-{_clock(end)}" for begin, end in price.off_peak.windows]
+        shown["off_peak"] = {"hours_utc": windows, **_rate_texts(price.off_peak.rates)}
     return shown
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02d}:{minute % 60:02d}"
 
 
 def _rate_texts(rates: Rates) -> dict[str, str]:

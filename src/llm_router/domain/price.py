@@ -43,6 +43,16 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
     rates: Rates
 
 
+class OffPeak(msgspec.Struct, frozen=True, kw_only=True):
+    """Rates of quiet hours: of requests that are admitted within one of the windows.
+
+    ``windows``: (begin, end) in minutes of the day, UTC; the end is no part of it.
+    """
+
+    windows: tuple[tuple[int, int], ...]
+    rates: Rates
+
+
 class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One published price of one deployment.
 
@@ -52,6 +62,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         tiers: in rising order of their threshold.
         service_tiers: rates of other service tiers by the provider's name ("flex", "priority").
         service_tiers_long: by the same names, their own rates above a threshold.
+        off_peak: what it is in quiet hours; all other rates are those of the others.
         valid_from: ISO date from which it holds.
         source: the page or data set it was taken from.
     """
@@ -61,6 +72,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tiers: tuple[Tier, ...] = ()
     service_tiers: dict[str, Rates] = {}
     service_tiers_long: dict[str, tuple[Tier, ...]] = {}
+    off_peak: OffPeak | None = None
     valid_from: str | None = None
     source: str | None = None
 
@@ -72,6 +84,20 @@ class CostLine(msgspec.Struct, frozen=True, kw_only=True):
     quantity: int
     rate_pusd: int
     amount_pusd: int
+
+
+def price_at(price: Price, now_ms: int) -> Price:
+    """The price of a request that is admitted then: itself, or that of a quiet hour under a version of its own."""
+    quiet = price.off_peak
+    minute = now_ms // 60_000 % 1440
+    if quiet is None or not any(begin <= minute < end for begin, end in quiet.windows):
+        return price
+    return Price(
+        version=f"{price.version}/off-peak",
+        rates=quiet.rates,
+        valid_from=price.valid_from,
+        source=price.source,
+    )
 
 
 def rates_for(price: Price, prompt_tokens: int, service_tier: str | None = None) -> Rates:

@@ -13,6 +13,7 @@ from llm_router.domain.errors import InvalidRequest
 from llm_router.wire import media
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Inspected
+from llm_router.wire.dialects.anthropic_messages.usage import priced_tier
 from llm_router.wire.verbatim import NOT_JSON, members
 
 THINKING_BUDGET_MIN = 1024
@@ -65,7 +66,7 @@ def _inspect(
     stream = body.get("stream") is True if path_stream is None else path_stream
     if stream:
         measure.needs.add("stream")
-    tier, user = body.get("service_tier"), (body.get("metadata") or {}).get("user_id")
+    user = (body.get("metadata") or {}).get("user_id")
     return Inspected(
         model=model,
         stream=stream,
@@ -77,7 +78,7 @@ def _inspect(
         needs=frozenset(measure.needs),
         media_urls=tuple(measure.urls),
         session=user,
-        service_tier=tier,
+        service_tier=priced_tier(body),
     )
 
 

@@ -32,7 +32,7 @@ def decode_request(inspected: Inspected) -> chat.ChatRequest:
     extras = {name: part for name, part in raw.items() if name not in _KNOWN}
     tools = tuple(_tool(part, extras) for part in items(raw.get("tools")) or ())
     choice, parallel = _tool_choice(body.get("tool_choice"))
-    tier = inspected.service_tier
+    tier = body.get("service_tier")
     return chat.ChatRequest(
         model=inspected.model,
         messages=_messages(raw),

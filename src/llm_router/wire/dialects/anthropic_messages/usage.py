@@ -26,6 +26,8 @@ _FIELDS = (
     "server_tool_use",
     "output_tokens_details",
     "service_tier",
+    "speed",
+    "inference_geo",
     "iterations",
 )
 _TIERS = ("standard", "priority", "batch")
@@ -57,15 +59,29 @@ class UsageReader:
         usage = _buckets(seen)
         if usage is None:
             return UsageSeen(usage=None)
-        tier = seen.get("service_tier")
         return UsageSeen(
             usage=msgspec.structs.replace(
                 usage,
                 web_searches=_inner(seen, "server_tool_use", "web_search_requests"),
-                service_tier=tier if isinstance(tier, str) else None,
+                service_tier=priced_tier(seen),
                 others=_others(seen, model),
             )
         )
+
+
+def priced_tier(members: Mapping[str, object]) -> str | None:
+    """The name under which a request or its usage is priced: that of its speed and place, if these cost
+    more, else of its service tier.
+
+    https://platform.claude.com/docs/en/build-with-claude/fast-mode,
+    https://platform.claude.com/docs/en/build-with-claude/data-residency
+    """
+    dear = ["us"] if members.get("inference_geo") == "us" else []
+    dear += ["fast"] if members.get("speed") == "fast" else []
+    tier = members.get("service_tier")
+    if dear:
+        return " ".join(dear)
+    return tier if isinstance(tier, str) else None
 
 
 def _buckets(seen: Mapping[str, object]) -> Usage | None:
