@@ -243,6 +243,29 @@ class LLMRouterClient:
                 families.setdefault(family, []).append(_model_entry(model))
         return families
 
+    def estimate(
+        self, models: str | Sequence[str], messages: Sequence[Message], **kwargs: Any
+    ) -> dict[str, Any]:
+        """What a chat would cost, before it is sent, or a dict with ``error``. Nothing is charged.
+
+        Args:
+            models: one model, or a list of them.
+            kwargs: as for :meth:`chat`: ``max_tokens``, ``tools`` and the rest count too.
+
+        Returns:
+            of one model ``{"model", "cost": {"min", "expected", "max"}, "affordable", ...}`` in US dollars; of
+            a list ``{"data": [...]}`` of such, where a model that cannot be asked has ``error``.
+        """
+        try:
+            if isinstance(models, str):
+                return self._http.json("/estimate?api=chat", "cost", _request(models, messages, kwargs))
+            if not models:
+                raise LLMRouterError("INVALID_INPUT", "There is no model to estimate for: name at least one.")
+            options = {**kwargs, "models": list(models)}
+            return self._http.json("/estimate?api=chat", "data", _request(models[0], messages, options))
+        except LLMRouterError as error:
+            return error.as_dict()
+
     def generation(self, id: str) -> dict[str, Any]:
         """The gateway's record of a request (attempts, tokens, cost lines), by the ``id`` of its reply."""
         try:
@@ -809,6 +832,11 @@ def _parser() -> _Parser:
     compare.add_argument("--models", required=True, metavar="A,B,C")
     compare.add_argument("-m", "--message", required=True, metavar="TEXT")
 
+    estimate = commands.add_parser("estimate", help="what a question would cost, without asking it")
+    estimate.add_argument("--models", required=True, metavar="A,B,C")
+    estimate.add_argument("-m", "--message", required=True, metavar="TEXT")
+    estimate.add_argument("--max-tokens", type=int, metavar="N")
+
     commands.add_parser("models", help="list the models that can be called, by family")
     return parser
 
@@ -823,10 +851,13 @@ def _run(client: LLMRouterClient, words: argparse.Namespace) -> int:
     if words.command == "vision":
         options = _given(max_tokens=words.max_tokens)
         return _show(client.vision(words.model, words.image, words.prompt, **options))
-    if words.command == "compare":
+    if words.command in ("compare", "estimate"):
         names = [name.strip() for name in words.models.split(",") if name.strip()]
         if not names:
             raise LLMRouterError("INVALID_INPUT", "--models names no model: write names with commas between.")
+        if words.command == "estimate":
+            asked = [{"role": "user", "content": words.message}]
+            return _show(client.estimate(names, asked, **_given(max_tokens=words.max_tokens)))
         results = client.compare_models(names, words.message)
         if any(result["success"] for result in results.values()):
             return _show(results)

@@ -82,6 +82,10 @@ class Books(Protocol):
         """What is available to an account: posted minus held."""
         ...
 
+    async def affordable(self, payer: Payer, now_ms: int) -> int:
+        """The largest hold that would be granted to a payer now: the account's credit within all budgets."""
+        ...
+
     async def credit(self, account: str, amount_pusd: int, ref: str, reason: str, now_ms: int) -> int:
         """Book a grant or adjustment once per ``ref``; return the balance."""
         ...

@@ -92,6 +92,9 @@ class FakeBooks:
     async def balance(self, account: str) -> int:
         return self.available(account)
 
+    async def affordable(self, payer: Payer, now_ms: int) -> int:
+        return max(0, self.ledger.affordable(payer, now_ms))
+
     async def hold(
         self, exchange_id: str, payer: Payer, amount_pusd: int, price_version: str, now_ms: int
     ) -> int:

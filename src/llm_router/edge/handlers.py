@@ -19,6 +19,7 @@ from llm_router.domain.money import format_usd
 from llm_router.domain.record import ExchangeRecord
 from llm_router.edge.conversations import CONVERSATION_ROUTES
 from llm_router.edge.credits import CREDIT_ROUTES
+from llm_router.edge.estimates import ESTIMATE_ROUTES
 from llm_router.edge.gateway import GEMINI_KEY, Gateway, credential
 from llm_router.edge.http import Request, Send, answer_json
 from llm_router.edge.responses import RESPONSES_ROUTES
@@ -263,6 +264,7 @@ ROUTES = RouteTable(
             dialect="openai_responses",
             summary="OpenAI's responses, streamed or not or in the background, for any model.",
         ),
+        *ESTIMATE_ROUTES,
         *RESPONSES_ROUTES,
         *CONVERSATION_ROUTES,
         *_gemini_rows("/v1"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import msgspec
 
 from llm_router.billing.estimate import expected_input
+from llm_router.billing.interval import IMAGE_TOKENS
 from llm_router.domain.errors import InvalidRequest, ProviderNotConfigured, UpstreamError
 from llm_router.domain.usage import token_count
 from llm_router.engine import admit
@@ -18,9 +19,6 @@ from llm_router.ports import UpstreamRequest
 from llm_router.routing.plan import Candidate
 from llm_router.wire.dialect import Dialect, Inspected
 from llm_router.wire.placement import placed
-
-IMAGE_TOKENS = 1_500
-"""The estimate of one image: about 1,600 at Claude for a full-size one, 258 to 1,290 at Gemini."""
 
 REPLY_BYTES_MAX = 64 * 1024
 _ANSWERS = {"anthropic_messages": "input_tokens", "gemini_generate": "totalTokens"}

@@ -45,6 +45,9 @@ class MemoryBooks:
     async def balance(self, account: str) -> int:
         return self._ledger.available(account)
 
+    async def affordable(self, payer: Payer, now_ms: int) -> int:
+        return max(0, self._ledger.affordable(payer, now_ms))
+
     async def hold(
         self, exchange_id: str, payer: Payer, amount_pusd: int, price_version: str, now_ms: int
     ) -> int:
