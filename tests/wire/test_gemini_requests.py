@@ -558,6 +558,45 @@ def test_identity_of_requests() -> None:
         assert edited(raw, TARGET) == (raw, [])
 
 
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (
+            b'{"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{},"generation_config":{}}',
+            "generationConfig",
+        ),
+        (
+            b'{"contents":[{"parts":[{"text":"x"}]}],'
+            b'"generationConfig":{"maxOutputTokens":5,"max_output_tokens":30000}}',
+            "generationConfig.maxOutputTokens",
+        ),
+    ],
+)
+def test_a_member_in_both_spellings_is_refused(body: bytes, param: str) -> None:
+    """The provider might obey the one that was not held for."""
+    with pytest.raises(InvalidRequest) as caught:
+        DIALECT.inspect(body, "m", False)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"maxOutputTokens":30000},'
+        b'"generationConfig":{"maxOutputTokens":5}}',
+        b'{"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"maxOutputTokens":30000,"maxOutputTokens":5}}',
+        b'{"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"maxOutputTokens":30000,'
+        b'"maxOutput\\u0054okens":5}}',
+    ],
+)
+def test_a_doubled_member_goes_out_once(body: bytes) -> None:
+    found = DIALECT.inspect(body, "m", False)
+    assert found.output_tokens == 5
+    passed, _ = DIALECT.edit_request(found, TARGET, {})
+    assert b"30000" not in passed
+    assert json.loads(passed)["generationConfig"] == {"maxOutputTokens": 5}
+
+
 def test_only_the_named_members_change() -> None:
     raw = (
         b'{"contents": [ {"parts": [{"text": "x"}]} ], "model":"models/a", "generation_config": {"temperature": 1.0},'
@@ -659,7 +698,8 @@ def test_any_body_is_refused_or_decoded_and_encoded(body: object) -> None:
         found = DIALECT.inspect(raw, "m", False)
     except InvalidRequest:
         return
-    assert DIALECT.edit_request(found, TARGET, {}) == (raw, ())
+    passed, losses = DIALECT.edit_request(found, TARGET, {})
+    assert (json.loads(passed), losses) == (body, ())
     request = DIALECT.decode_request(found)
     with contextlib.suppress(InvalidRequest, UnsupportedContent):
         DIALECT.encode_request(request, TARGET)

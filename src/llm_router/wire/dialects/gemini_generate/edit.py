@@ -6,6 +6,7 @@ cap, media that had to be fetched, and the provider's declared quirks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,9 @@ from llm_router.wire.dialects.gemini_generate.members import (
 )
 from llm_router.wire.loss import Loss
 from llm_router.wire.quirks import apply_quirks
+
+_ESCAPED = re.compile(rb"\\u00[4-7]")
+"""An escaped letter: nobody needs it, and it may stand in the name of a member."""
 
 
 def edit_request(
@@ -54,9 +58,22 @@ def edit_request(
     if target.quirks:
         body, lost = _with_quirks(body, target)
         losses += lost
-    if body == before:
+    if body == before and not _may_repeat(tree.body, before):
         return tree.body, tuple(losses)
+    for name in ("generationConfig", "generation_config"):
+        if isinstance(body.get(name), msgspec.Raw):
+            body[name] = object_of(body[name]) or body[name]
     return msgspec.json.encode(body), tuple(losses)
+
+
+def _may_repeat(body: bytes, members: dict[str, Any]) -> bool:
+    """Whether a member may stand there twice, of which the provider could read another one than we do.
+
+    It then goes out once. A name in some text, or an escaped letter, is enough to look no closer.
+    """
+    config = object_of(members.get("generationConfig", members.get("generation_config"))) or {}
+    names = (*members, *config)
+    return _ESCAPED.search(body) is not None or any(body.count(b'"%b"' % name.encode()) > 1 for name in names)
 
 
 def _exceeds(asked: int | None, most: int | None) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 
 from llm_router.domain.errors import InvalidRequest
 from llm_router.wire.dialect import Inspected
-from llm_router.wire.dialects.gemini_generate.members import listed, member
+from llm_router.wire.dialects.gemini_generate.members import camel, listed, member
 from llm_router.wire.media import is_http_url, media_form
 
 ROLES = ("user", "model", "function", "system", "tool")
@@ -48,6 +48,10 @@ def inspect(body: bytes, path_model: str | None, path_stream: bool | None) -> In
     wrapped = member(value, "generateContentRequest")  # the long form of countTokens
     if isinstance(wrapped, dict) and member(value, "contents") is None:
         value = wrapped
+    _once(value, "")
+    config = member(value, "generationConfig")
+    if isinstance(config, dict):
+        _once(config, "generationConfig.")
     inspected = Inspected(model=_model(path_model, value), stream=bool(path_stream), tree=Tree(body, value))
     needs: set[str] = {"stream"} if inspected.stream else set()
     _contents(inspected, value, needs)
@@ -59,6 +63,21 @@ def inspect(body: bytes, path_model: str | None, path_stream: bool | None) -> In
     inspected.service_tier = tier
     inspected.needs = frozenset(needs)
     return inspected
+
+
+def _once(value: dict[str, Any], path: str) -> None:
+    """Refuse a member in both spellings: what we read might not be what the provider reads."""
+    if not any("_" in name for name in value):
+        return
+    seen: set[str] = set()
+    for name in value:
+        plain = camel(name)
+        if plain in seen:
+            raise InvalidRequest(
+                f"{path}{plain} is given twice, in camelCase and in snake_case: send it once.",
+                param=f"{path}{plain}",
+            )
+        seen.add(plain)
 
 
 def _parse(body: bytes) -> dict[str, Any]:
