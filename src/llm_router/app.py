@@ -57,6 +57,15 @@ from llm_router.engine.payments import PaymentRules, Payments
 from llm_router.engine.responses import Keeping, Responses
 from llm_router.engine.state import State
 from llm_router.engine.treasury import Treasury
+from llm_router.ports import (
+    Counters,
+    Keyring,
+    LimitRules,
+    PriceBook,
+    ResponseStore,
+    SideCar,
+    TreasuryBooks,
+)
 from llm_router.settings import (
     ConfigError,
     ServeOptions,
@@ -98,6 +107,17 @@ class Overlay(msgspec.Struct, frozen=True, kw_only=True):
     sandbox_url: Callable[[str, str], str | None] | None = None
     local: tuple[Provider, Model] | None = None
     local_key: str | None = None
+
+
+def sandbox_overlay(base_url: str) -> Overlay:
+    """The overlay of a sandbox that answers there."""
+    from llm_router.sandbox.server import DIALECTS, provider_base_url
+
+    return Overlay(
+        sandbox_url=lambda dialect, provider: (
+            provider_base_url(base_url, dialect, provider=provider) if dialect in DIALECTS else None
+        )
+    )
 
 
 def build_state(settings: Settings, data: CatalogData, overlay: Overlay, today: str) -> State:
@@ -149,18 +169,36 @@ def _simulated(provider: Provider, sandbox_url: Callable[[str, str], str | None]
     )
 
 
-class Server:
-    """A gateway from its start to its end."""
+class Stores(msgspec.Struct, frozen=True, kw_only=True):
+    """What outlives an exchange, wherever it is kept: in this process, or in the one that owns it."""
 
-    def __init__(self, options: ServeOptions, environ: Mapping[str, str]) -> None:
+    books: TreasuryBooks
+    keyring: Keyring
+    rules: LimitRules
+    counters: Counters
+    prices: PriceBook
+    responses: ResponseStore
+    side_car: SideCar | None
+
+
+class Server:
+    """A gateway from its start to its end. ``settings`` None are read from file and environment."""
+
+    def __init__(
+        self, options: ServeOptions, environ: Mapping[str, str], settings: Settings | None = None
+    ) -> None:
         self._options = options
         self._environ = environ
         self._clock = SystemClock()
         self._data = load_builtin()
         self._builtin = compile_snapshot(self._data, today=self._today())
         self._path = find_config(options.config, environ)
-        self._settings = self._started_with = self._load()
+        self._settings = self._started_with = self._load() if settings is None else settings
         self._overlay = Overlay()
+        self._now: State | None = None
+        self._price_list = PriceList()
+        self._sandbox_url: str | None = None
+        self._stop: Callable[[], None] = lambda: None
         self._stack = contextlib.AsyncExitStack()
         self._stopping = False
         self._own_keys: OwnKeyVault | None = None
@@ -177,15 +215,11 @@ class Server:
             listener = stack.enter_context(bind(settings.host, settings.port))
             store = await self._open_store(stack)
             await self._start_overlay(stack)
-            upstream = LeanUpstream()
-            stack.push_async_callback(upstream.close)
-            tokens = GoogleTokens()
-            stack.push_async_callback(tokens.close)
+            self._now = self._state()
             side_car = await self._open_side_car(stack)
+            upstream = self._open_upstream(stack)
             self._own_keys = self._build_own_keys(store)
-            engine = self._engine = self._build_engine(store, upstream, tokens, side_car)
-            stack.push_async_callback(engine.close)
-            engine.price_list = PriceList(await store.price_rules())
+            self._price_list = PriceList(await store.price_rules())
             treasury = self._build_treasury(store, upstream)
             stack.push_async_callback(treasury.close)
             await treasury.begin()
@@ -193,27 +227,60 @@ class Server:
             first = await first_run(context)
             control = await serve_control(settings.data_dir, lambda c, a: dispatch(c, a, context))
             stack.push_async_callback(control.close)
-            responses = await self._open_responses(stack, engine)
-            gateway = Gateway(
-                engine,
-                responses,
-                ROUTES,
-                body_bytes_max=settings.body_bytes_max,
-                exchanges_max=settings.concurrency_max,
-                ready=lambda: "stopping" if self._stopping else None,
-                treasury=treasury,
+            stores = Stores(
+                books=store,
+                keyring=store,
+                counters=MemoryCounters(),
+                rules=store,
+                prices=store,
+                responses=await self._open_responses(stack),
+                side_car=side_car,
             )
-            server = http_server(gateway, settings.drain_s)
-            self._handle_signals(server, gateway, settings.drain_s)
-            days = asyncio.create_task(self._follow_days())
-            stack.callback(days.cancel)
+            server, gateway = await self._open_gateway(stack, stores, treasury, lambda: store.trouble)
+            await gateway.responses.begin()
             treasury.start()
             announce(await self._announcement(listener, store, first))
-            await server.serve(sockets=[listener])
-            if self._stopping:  # what no client waits for may end too, as long as the signals allow
-                await responses.idle()
-            await gateway.stop()
+            await self._run(server, gateway, listener)
         return 0
+
+    async def _open_gateway(
+        self,
+        stack: contextlib.AsyncExitStack,
+        stores: Stores,
+        upstream: LeanUpstream,
+        treasury: Treasury,
+        trouble: Callable[[], str | None],
+    ) -> tuple[uvicorn.Server, Gateway]:
+        """Everything from the engine to the HTTP server. ``trouble``: why the stores can promise nothing."""
+        settings = self._settings.server
+        tokens = GoogleTokens()
+        stack.push_async_callback(tokens.close)
+        engine = self._engine = self._build_engine(stores, upstream, tokens)
+        engine.price_list = self._price_list
+        stack.push_async_callback(engine.close)
+        responses = self._background(engine, stores.responses)
+        stack.push_async_callback(responses.close)
+        gateway = Gateway(
+            engine,
+            responses,
+            ROUTES,
+            body_bytes_max=settings.body_bytes_max,
+            exchanges_max=settings.concurrency_max,
+            ready=lambda: "stopping" if self._stopping else trouble(),
+            treasury=treasury,
+        )
+        server = http_server(gateway, settings.drain_s)
+        self._handle_signals(server, gateway, settings.drain_s)
+        days = asyncio.create_task(self._follow_days())
+        stack.callback(days.cancel)
+        return server, gateway
+
+    async def _run(self, server: uvicorn.Server, gateway: Gateway, listener: socket.socket) -> None:
+        """Serve until told to stop; then end what still runs."""
+        await server.serve(sockets=[listener])
+        if self._stopping:  # what no client waits for may end too, as long as the signals allow
+            await gateway.responses.idle()
+        await gateway.stop()
 
     async def _open_store(self, stack: contextlib.AsyncExitStack) -> SqliteStore:
         path = prepare_data_dir(self._settings.server.data_dir)
@@ -221,20 +288,25 @@ class Server:
         stack.push_async_callback(store.close)
         return store
 
-    async def _open_responses(self, stack: contextlib.AsyncExitStack, engine: Engine) -> Background:
-        rules = self._settings.responses
+    def _open_upstream(self, stack: contextlib.AsyncExitStack) -> LeanUpstream:
+        upstream = LeanUpstream()
+        stack.push_async_callback(upstream.close)
+        return upstream
+
+    async def _open_responses(self, stack: contextlib.AsyncExitStack) -> SqliteResponses:
         store = await SqliteResponses.open(self._settings.server.data_dir / RESPONSES_NAME)
         stack.push_async_callback(store.close)
+        return store
+
+    def _background(self, engine: Engine, store: ResponseStore) -> Background:
+        rules = self._settings.responses
         keeping = Keeping(
             store=rules.store,
             retention_ms=rules.retention_days * DAY_MS,
             bytes_max=rules.bytes_max,
             background_max=rules.background_max,
         )
-        background = Background(Responses(engine, store, keeping))
-        await background.begin()
-        stack.push_async_callback(background.close)
-        return background
+        return Background(Responses(engine, store, keeping))
 
     async def _open_side_car(self, stack: contextlib.AsyncExitStack) -> SqliteSideCar | None:
         settings, folder = self._settings.side_car, self._settings.server.data_dir
@@ -254,14 +326,8 @@ class Server:
 
             sandbox = await start_sandbox()
             stack.push_async_callback(sandbox.close)
-            overlay = msgspec.structs.replace(
-                overlay,
-                sandbox_url=lambda dialect, provider: (
-                    sandbox.provider_base_url(dialect, provider=provider)
-                    if dialect in sandbox.dialects
-                    else None
-                ),
-            )
+            self._sandbox_url = sandbox.base_url
+            overlay = sandbox_overlay(sandbox.base_url)
         if self._options.local or self._options.local_gguf is not None:
             from llm_router.local import start_local
 
@@ -272,19 +338,18 @@ class Server:
 
     def _build_engine(
         self,
-        store: SqliteStore,
+        stores: Stores,
         upstream: LeanUpstream,
         tokens: GoogleTokens,
-        side_car: SqliteSideCar | None,
     ) -> Engine:
         fetch = self._settings.fetch
         return Engine(
-            state=self._state(),
+            state=self._live(),
             dialects=SPOKEN,
-            books=store,
-            keyring=store,
-            rules=store,
-            counters=MemoryCounters(),
+            books=stores.books,
+            keyring=stores.keyring,
+            rules=stores.rules,
+            counters=stores.counters,
             upstream=upstream,
             fetcher=GuardedFetcher(
                 bytes_max=fetch.bytes_max, total_s=fetch.timeout_s, allow_hosts=fetch.allow_hosts
@@ -293,12 +358,12 @@ class Server:
             telemetry=AccessLog() if self._settings.server.access_log else NoTelemetry(),
             new_id=new_exchange_id,
             tokens=tokens,
-            side_car=side_car,
-            prices=store,
+            side_car=stores.side_car,
+            prices=stores.prices,
             own_keys=self._own_keys,
         )
 
-    def _build_treasury(self, store: SqliteStore, upstream: LeanUpstream) -> Treasury:
+    def _build_treasury(self, store: TreasuryBooks, upstream: LeanUpstream) -> Treasury:
         return Treasury(
             books=store,
             clock=self._clock,
@@ -308,13 +373,13 @@ class Server:
             own_keys=self._own_keys,
         )
 
-    def _build_own_keys(self, store: SqliteStore) -> OwnKeyVault | None:
+    def _build_own_keys(self, store: TreasuryBooks) -> OwnKeyVault | None:
         if self._settings.own_keys is None:
             return None
         secret = installation_secret(self._settings.server.data_dir)
         return OwnKeyVault(books=store, clock=self._clock, seals=lambda: Sealer(secret, OWN_KEYS))
 
-    def _build_payments(self, store: SqliteStore, upstream: LeanUpstream) -> Payments | None:
+    def _build_payments(self, store: TreasuryBooks, upstream: LeanUpstream) -> Payments | None:
         stripe = self._settings.stripe
         if stripe is None:
             return None
@@ -336,8 +401,8 @@ class Server:
             keyring=store,
             books=store,
             clock=self._clock,
-            snapshot=lambda: self._running().state.snapshot,
-            active=lambda: self._running().state.active,
+            snapshot=lambda: self._live().snapshot,
+            active=lambda: self._live().active,
             new_key_text=new_key_text,
             new_id=new_id,
             starting_pusd=self._settings.credits.starting_pusd,
@@ -350,11 +415,20 @@ class Server:
 
     def _reprice(self, price_list: PriceList) -> None:
         """Requests that are admitted from now on pay by it."""
-        self._running().price_list = price_list
+        self._price_list = price_list
+        if self._engine is not None:
+            self._engine.price_list = price_list
 
-    def _running(self) -> Engine:
-        assert self._engine is not None, "the engine is built before anybody can ask"
-        return self._engine
+    def _live(self) -> State:
+        """What exchanges work with now."""
+        assert self._now is not None, "it is made before anybody can ask"
+        return self._now
+
+    def _adopt(self, state: State) -> None:
+        """Have the exchanges that begin from now on work with it."""
+        self._now = state
+        if self._engine is not None:
+            self._engine.state = state
 
     def _load(self) -> Settings:
         return load(self._path, self._environ, self._builtin, options=self._options)
@@ -393,7 +467,7 @@ class Server:
         except ValueError as error:
             raise refused_reload((f"{self._path}: {error}",)) from None
         self._settings = settings
-        self._running().state = state
+        self._adopt(state)
         return {
             "reloaded": True,
             "config": str(self._path) if self._path is not None else None,
@@ -412,10 +486,10 @@ class Server:
         """Compile the catalogue anew when a new day (UTC) brings other prices or statuses."""
         while True:
             await asyncio.sleep(DAY_CHECK_S)
-            state, today = self._running().state, self._today()
+            state, today = self._live(), self._today()
             change = state.snapshot.next_change
             if change is not None and state.snapshot.today < change <= today:
-                self._running().state = self._state()
+                self._adopt(self._state())
 
     def _handle_signals(self, server: uvicorn.Server, gateway: Gateway, drain_s: float) -> None:
         """Stop at the first SIGTERM or SIGINT: open requests may end for ``drain_s``, then they are ended.
@@ -435,6 +509,8 @@ class Server:
             server.should_exit = True
             self._stack.callback(loop.call_later(drain_s, end).cancel)
 
+        self._stop = stop
+
         def hang_up() -> None:
             task = loop.create_task(self._reload_and_say())
             self._stack.callback(task.cancel)
@@ -450,7 +526,7 @@ class Server:
     async def _announcement(
         self, listener: socket.socket, store: SqliteStore, first: FirstKey | None
     ) -> Announcement:
-        settings, state = self._settings, self._running().state
+        settings, state = self._settings, self._live()
         now_ms = self._clock.now_ms()
         keys = [
             key
@@ -508,8 +584,8 @@ def _switches(settings: Settings) -> tuple[str, ...]:
     return tuple(inactive[id_].env[0] for id_ in SWITCHES if id_ in inactive and inactive[id_].env)
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket.
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening socket. ``shared``: others may listen there too, and get their share.
 
     Raises:
         OSError: the address is in use, or not one of this machine.
@@ -518,6 +594,8 @@ def bind(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted sockets inherit it
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_S * 1000)
         listener.bind((host, port))

@@ -45,8 +45,13 @@ def openers(folder: Path) -> dict[str, Open]:
             made["database"] = postgres_server.new_database()
         return await postgres_server.open_store(made["database"])
 
+    async def remote() -> Any:
+        from shared_kit import remote_store
+
+        return await remote_store(await sqlite())
+
     made: dict[str, str] = {}
-    return {"memory": memory, "sqlite": sqlite, "postgres": postgres}
+    return {"memory": memory, "sqlite": sqlite, "postgres": postgres, "remote": remote}
 
 
 def run(main: Coroutine[Any, Any, _T]) -> _T:

@@ -13,7 +13,7 @@ from llm_router.domain.errors import InsufficientCredits, InvalidRequest
 from llm_router.domain.money import MAX_PUSD
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "remote"])
 def open_store(request, tmp_path) -> Open:
     return openers(tmp_path)[request.param]
 

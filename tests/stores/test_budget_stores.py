@@ -23,7 +23,7 @@ NOW_MS = FixedClock().now_ms()
 HOUR_MS = 3_600_000
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "remote"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     return openers(tmp_path)[request.param]
 

@@ -9,7 +9,7 @@ from store_cases import Open, make_key, openers, run
 from llm_router.domain.key import Limits, key_digest
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "remote"])
 def open_store(request, tmp_path) -> Open:
     return openers(tmp_path)[request.param]
 

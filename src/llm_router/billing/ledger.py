@@ -173,6 +173,7 @@ class Ledger:
         return exchange_id in self._open
 
     def open_hold(self, exchange_id: str) -> Hold | None:
+        """The open hold of an exchange."""
         return self._open.get(exchange_id)
 
     def open_holds(self) -> int:

@@ -15,6 +15,8 @@ CLIENTS = (
 )  # fmt: skip
 """Those that print-config knows; here, so that a wrong one is refused without loading anything."""
 
+WORKERS_MAX = 256
+
 EPILOG = "Documentation: docs/cli.md and docs/configuration.md"
 
 
@@ -101,6 +103,7 @@ def _add_serve(commands: _Commands[Parser], where: Parser) -> None:
     serve = commands.add_parser("serve", parents=[where], help="run the gateway")
     serve.add_argument("--host", help="address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=_port, help="port to listen on (4040; 0 = any)")
+    serve.add_argument("--workers", type=_workers, metavar="N", help="processes that serve requests (1)")
     serve.add_argument(
         "--local",
         action="store_true",
@@ -323,6 +326,12 @@ def _seconds(text: str) -> float:
     if text.isascii() and text.isdigit() and 1 <= int(text) <= 3600:
         return float(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 to 3600")
+
+
+def _workers(text: str) -> int:
+    if text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= WORKERS_MAX:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {WORKERS_MAX}")
 
 
 def _port(text: str) -> int:

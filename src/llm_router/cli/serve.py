@@ -23,10 +23,11 @@ def serve(arguments: argparse.Namespace) -> int:
 
     place = find_place(arguments)
     prepare_data_dir(place.server.data_dir)
-    from llm_router import app  # the whole gateway: after the quick checks
+    from llm_router import app, workers  # the whole gateway: after the quick checks
 
+    run = app.run if place.server.workers == 1 else workers.run
     try:
-        return app.run(options_of(arguments), announce=announce)
+        return run(options_of(arguments), announce=announce)
     except StoreError as error:
         raise ServerError(str(error), code="store_unusable") from None
     except OSError as error:

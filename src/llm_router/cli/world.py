@@ -197,6 +197,7 @@ def options_of(arguments: argparse.Namespace) -> ServeOptions:
     return ServeOptions(
         host=getattr(arguments, "host", None),
         port=getattr(arguments, "port", None),
+        workers=getattr(arguments, "workers", None),
         data_dir=arguments.data_dir,
         config=arguments.config,
         sandbox=getattr(arguments, "sandbox", False),

@@ -141,8 +141,7 @@ class Background:
     async def begin(self) -> None:
         """End what an earlier process left unfinished, and begin to purge."""
         for row in await self.kept.store.unfinished():
-            body = state.failed(row.body, ServerError(RESTARTED), row.id)
-            await self.kept.put(msgspec.structs.replace(row, status="failed", body=body))
+            await self.kept.put(broken_off(row))
         self._purging = asyncio.get_running_loop().create_task(self._purge(), name="responses-purge")
 
     async def idle(self) -> None:
@@ -364,6 +363,12 @@ class Background:
             if over:
                 await client.finish()
                 return
+
+
+def broken_off(row: StoredResponse) -> StoredResponse:
+    """The last state of a response whose process ended before it was made."""
+    body = state.failed(row.body, ServerError(RESTARTED), row.id)
+    return msgspec.structs.replace(row, status="failed", body=body)
 
 
 def _report(error: BaseException) -> None:

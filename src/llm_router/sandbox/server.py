@@ -17,6 +17,9 @@ from llm_router.sandbox.app import FORMS, Sandbox
 
 _BY_DIALECT = {form.dialect.name: form for form in FORMS.values()}
 
+DIALECTS = frozenset(_BY_DIALECT)
+"""The dialects that the sandbox's providers speak."""
+
 DEFAULT_PORT = 4041
 """Where ``llm-router sandbox`` listens: next to the gateway's own port."""
 
@@ -62,7 +65,7 @@ class RunningSandbox:
     @property
     def dialects(self) -> frozenset[str]:
         """The dialects that its providers speak."""
-        return frozenset(_BY_DIALECT)
+        return DIALECTS
 
     def provider_base_url(self, dialect: str, *, provider: str | None = None) -> str:
         """The base URL of the simulated provider of a dialect.

@@ -245,6 +245,7 @@ def _server(
         drain_s=float(table.drain_s),
         concurrency_max=table.concurrency_max,
         access_log=table.access_log,
+        workers=table.workers if options.workers is None else options.workers,
     )
 
 

@@ -9,7 +9,16 @@ from llm_router.settings.problems import ConfigError
 from llm_router.settings.result import Settings
 
 _AT_START = {
-    "server": ("host", "port", "data_dir", "body_bytes_max", "drain_s", "concurrency_max", "access_log"),
+    "server": (
+        "host",
+        "port",
+        "data_dir",
+        "body_bytes_max",
+        "drain_s",
+        "concurrency_max",
+        "access_log",
+        "workers",
+    ),
     "responses": ("store", "retention_days", "bytes_max", "background_max"),
     "fetch": ("bytes_max", "timeout_s", "allow_hosts"),
     "side_car": ("enabled", "ttl_s", "bytes_max"),

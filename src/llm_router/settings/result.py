@@ -30,6 +30,7 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: bool = False
     local: bool = False
     local_gguf: Path | None = None
+    workers: int | None = None
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +43,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         drain_s: how long a stopping server lets open exchanges finish.
         concurrency_max: exchanges at the same time, of all keys together.
         access_log: one line a request on standard error.
+        workers: processes that serve requests.
     """
 
     host: str
@@ -53,6 +55,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float
     concurrency_max: int
     access_log: bool
+    workers: int
 
 
 class CreditSettings(msgspec.Struct, frozen=True, kw_only=True):

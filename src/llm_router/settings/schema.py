@@ -49,6 +49,7 @@ class ServerTable(Table, frozen=True, kw_only=True):
     drain_s: Seconds = Decimal(30)
     concurrency_max: Count = 1000
     access_log: bool = True
+    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
 
 
 class TimeoutsTable(Table, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from typing import Any
 
-from llm_router.adapters.sqlite.rows import CreditOp, HoldOp, Op, ProbeOp, SettleOp
+from llm_router.adapters.sqlite.rows import CreditOp, HoldOp, Op, ProbeOp, ReleaseOp, SettleOp
 from llm_router.adapters.sqlite.writer import Writer
 from llm_router.billing.ledger import Ledger
 from llm_router.domain.errors import LedgerUnavailable
@@ -57,6 +57,13 @@ class Journal:
         """Wait until everything submitted is written. Blocks; not in the event loop's thread."""
         if self._writer is not None:
             self._writer.stop()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be promised now; None if it can."""
+        if self._closing:
+            return "stopping"
+        return None if self._failure is None else "ledger_unavailable"
 
     @property
     def closing(self) -> bool:
@@ -127,7 +134,7 @@ class Journal:
         match op:
             case HoldOp():
                 self._ledger.undo_hold(op.hold)
-            case SettleOp():
+            case SettleOp() | ReleaseOp():
                 self._ledger.undo_settlement(op.settlement)
             case CreditOp():
                 self._ledger.undo_credit(op.credit)

@@ -72,3 +72,8 @@ class KeyCache:
         """A stored key changed."""
         self.version += 1
         self._keys.pop(digest, None)
+
+    def clear(self) -> None:
+        """Any stored key may have changed."""
+        self.version += 1
+        self._keys.clear()

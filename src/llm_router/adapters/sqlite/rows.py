@@ -27,6 +27,7 @@ _EXCHANGE = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _RESOLVE = "DELETE FROM holds WHERE exchange_id = ?"
+_ORPHAN = "UPDATE holds SET state = 'orphaned', voided_ms = ? WHERE exchange_id = ? AND state = 'open'"
 _OPEN_ACCOUNT = "INSERT OR IGNORE INTO accounts (id, posted, held) VALUES (?, 0, 0)"
 _SPEND = (
     "INSERT INTO spends VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
@@ -71,6 +72,14 @@ class SettleOp(Op, kw_only=True):
     created_ms: int
     note: str
     proof: bytes
+
+
+class ReleaseOp(Op, kw_only=True):
+    """Resolve the hold of an exchange without a record of it. ``orphaned_ms``: keep the row, as that of an
+    exchange whose outcome nobody knows; None deletes it."""
+
+    settlement: Settlement
+    orphaned_ms: int | None
 
 
 class CreditOp(Op, kw_only=True):
@@ -123,6 +132,7 @@ class Rows:
         self._entries: list[tuple[Any, ...]] = []
         self._exchanges: list[tuple[Any, ...]] = []
         self._resolved: list[tuple[str]] = []
+        self._orphans: list[tuple[int, str]] = []
         self._strays: list[tuple[str]] = []
         self._new_accounts: list[tuple[str]] = []
         self._moves: dict[str, list[int]] = {}
@@ -147,6 +157,8 @@ class Rows:
             many(_EXCHANGE, self._exchanges)
         if self._resolved:
             _all(many(_RESOLVE, self._resolved), len(self._resolved), "the hold is not there")
+        if self._orphans:
+            _all(many(_ORPHAN, self._orphans), len(self._orphans), "the hold is not there")
         if self._strays:
             many(_RESOLVE, self._strays)
         if self._new_accounts:
@@ -171,6 +183,8 @@ class Rows:
                 self._add_hold(op)
             case SettleOp():
                 self._add_settlement(op)
+            case ReleaseOp():
+                self._add_release(op)
             case CreditOp():
                 self._add_credit(op)
             case StatementOp() | BudgetOp():
@@ -202,6 +216,15 @@ class Rows:
         self._move(settlement.account, -charged, -held)
         sums = self._rollups.get(op.rollup)
         self._rollups[op.rollup] = op.sums if sums is None else add_counts(sums, op.sums)
+
+    def _add_release(self, op: ReleaseOp) -> None:
+        hold = op.settlement.hold
+        assert hold is not None, "only open holds are released"
+        if op.orphaned_ms is None:
+            self._resolved.append((hold.exchange_id,))
+        else:
+            self._orphans.append((op.orphaned_ms, hold.exchange_id))
+        self._move(hold.account, 0, -hold.amount_pusd)
 
     def _add_credit(self, op: CreditOp) -> None:
         account, amount = op.credit.account, op.credit.amount_pusd

@@ -27,7 +27,15 @@ from llm_router.adapters.sqlite.boot import audit, boot
 from llm_router.adapters.sqlite.journal import Journal, OpRefused
 from llm_router.adapters.sqlite.lock import StoreLock
 from llm_router.adapters.sqlite.prices import ADD_RULE, PUBLISH, KnownPrices, read_rules
-from llm_router.adapters.sqlite.rows import BudgetOp, Chain, CreditOp, HoldOp, SettleOp, StatementOp
+from llm_router.adapters.sqlite.rows import (
+    BudgetOp,
+    Chain,
+    CreditOp,
+    HoldOp,
+    ReleaseOp,
+    SettleOp,
+    StatementOp,
+)
 from llm_router.adapters.sqlite.schema import StoreError, connect, create_file, prepare, proof_of
 from llm_router.adapters.sqlite.writer import Writer
 from llm_router.billing.budgets import Spend
@@ -140,6 +148,11 @@ class SqliteStore:
             connection.close()
         self._lock.release()
 
+    @property
+    def trouble(self) -> str | None:
+        """Why no request can be served now, in a word; None if it can."""
+        return self._journal.trouble
+
     # Books
 
     def available(self, account: str) -> int:
@@ -233,6 +246,32 @@ class SqliteStore:
         self._journal.submit(op).add_done_callback(
             lambda done: self._prices.forget(price.version) if done.exception() is not None else None
         )
+
+    async def release(self, exchange_ids: Sequence[str], now_ms: int, *, orphaned: bool) -> int:
+        """Void the open holds among those of some exchanges, at once; return how many there were.
+
+        Args:
+            orphaned: the process that served them has died, and nobody knows how far it came: they are
+                listed. Else nothing was ever sent for them, and no trace of them stays.
+
+        Raises:
+            LedgerUnavailable: not all of them were released.
+        """
+        self._journal.check_usable()
+        ops = [
+            ReleaseOp(
+                future=self._journal.future(),
+                settlement=self._ledger.settle(id_, hold.payer, 0, now_ms),
+                orphaned_ms=now_ms if orphaned else None,
+            )
+            for id_ in exchange_ids
+            if (hold := self._ledger.open_hold(id_)) is not None
+        ]
+        waits = [self._journal.submit(op) for op in ops]
+        results = await asyncio.gather(*waits, return_exceptions=True)
+        for failed in (result for result in results if isinstance(result, BaseException)):
+            raise failed
+        return len(ops)
 
     async def _settled(self, record: ExchangeRecord) -> Settled | None:
         """How the exchange was settled before, if it was."""

@@ -1,0 +1,180 @@
+"""The ports of the engine in a worker: what they ask is answered by the process that owns the stores."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import msgspec
+
+from llm_router.adapters.shared.calls import CALL_S, Call, Remote
+from llm_router.adapters.shared.hub import EXTRA
+from llm_router.adapters.shared.link import Link
+from llm_router.adapters.sqlite.keys import KeyCache
+from llm_router.domain.budget import Payer
+from llm_router.domain.errors import LedgerUnavailable
+from llm_router.domain.key import Key
+from llm_router.domain.limit import Limit
+from llm_router.domain.price import Price
+from llm_router.domain.stored import StoredConversation
+from llm_router.ports import Counters, Keyring, LimitRules, ResponseStore, SideCar, TreasuryBooks
+
+HOLD_S = 10.0
+"""How long a client waits to hear whether it has credit."""
+
+RULES_MAX = 10_000
+"""Payers whose limits are remembered."""
+
+
+class RemoteBooks(Remote):
+    """The port TreasuryBooks, and with it Books."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(link, "books", TreasuryBooks)
+        self._hold = self.calls["hold"]
+
+    async def hold(
+        self, exchange_id: str, payer: Payer, amount_pusd: int, price_version: str, now_ms: int
+    ) -> int:
+        """As the port says. A hold that nobody heard of in time is taken back."""
+        arguments = (exchange_id, payer, amount_pusd, price_version, now_ms)
+        try:
+            return int(await self._hold.ask(self.link, arguments, HOLD_S))
+        except LedgerUnavailable:
+            self.link.tell(*_told(EXTRA["void"], exchange_id))
+            raise
+
+    def owe(self, account: str, owed_pusd: int) -> None:
+        self.link.tell(*_told(EXTRA["owe"], account, owed_pusd))
+
+
+class RemotePrices:
+    """The port PriceBook: told once for each price, and again after the store was in trouble."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._told: dict[str, Price] = {}
+
+    def publish(self, price: Price, now_ms: int) -> None:
+        if self._told.get(price.version) is not price:
+            self._told[price.version] = price
+            self._link.tell(*_told(EXTRA["publish"], price, now_ms))
+
+    def forget(self) -> None:
+        """What was told may not have been written."""
+        self._told.clear()
+
+
+class RemoteKeyring(Remote):
+    """The port Keyring, with the keys used last in memory until they are told to be forgotten."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(link, "keyring", Keyring)
+        self._cache = KeyCache()
+
+    async def find(self, digest: bytes) -> Key | None:
+        while (key := self._cache.get(digest)) is None:
+            version = self._cache.version
+            key = cast("Key | None", await self.calls["find"].ask(self.link, (digest,), HOLD_S))
+            if key is None:
+                return None
+            if version == self._cache.version:  # else a key was revoked meanwhile: this may be its old state
+                self._cache.put(digest, key)
+                return key
+        return key
+
+    def forget(self) -> None:
+        """A key may have changed."""
+        self._cache.clear()
+
+
+class RemoteRules(Remote):
+    """The port LimitRules, with the answers in memory until they are told to be forgotten."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(link, "rules", LimitRules)
+        self._known: OrderedDict[Payer, Sequence[Limit]] = OrderedDict()
+        self._version = 0
+
+    async def limits_of(self, payer: Payer) -> Sequence[Limit]:
+        payer = msgspec.structs.replace(payer, session=None)  # no limit is for a session
+        while (limits := self._known.get(payer)) is None:
+            version = self._version
+            limits = cast("Sequence[Limit]", await self.calls["limits_of"].ask(self.link, (payer,), HOLD_S))
+            if version == self._version:
+                self._known[payer] = limits
+                if len(self._known) > RULES_MAX:
+                    self._known.popitem(last=False)
+                return limits
+        return limits
+
+    def forget(self) -> None:
+        """A limit may have changed."""
+        self._version += 1
+        self._known.clear()
+
+
+class RemoteCounters(Remote):
+    """The port Counters."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(link, "counters", Counters)
+
+    async def release(self, ticket: str, tokens_used: int, now_ms: int) -> None:
+        self.link.tell(*_told(self.calls["release"], ticket, tokens_used, now_ms))
+
+    def problem(self) -> str | None:
+        """They are where the ledger is, which tells of itself."""
+        return None
+
+    async def close(self) -> None:
+        """Nothing: they are the other side's."""
+
+
+class RemoteResponses(Remote):
+    """The port ResponseStore."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(link, "responses", ResponseStore)
+
+    async def change_conversation(
+        self, account: str, id_: str, now_ms: int, change: Callable[[StoredConversation], StoredConversation]
+    ) -> StoredConversation | None:
+        """As the port says: tried again until nobody else changed it in between."""
+        before: StoredConversation | None
+        before = await self.calls["conversation"].ask(self.link, (account, id_, now_ms))
+        while before is not None:
+            after = change(before)
+            found = await EXTRA["replace"].ask(self.link, (account, id_, now_ms, before, after))
+            if found == after:
+                return after
+            before = found
+        return None
+
+
+class RemoteSideCar(Remote):
+    """The port SideCar."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(link, "side_car", SideCar)
+
+    def owns(self, account: str) -> bool:
+        """Always: what is kept is known elsewhere."""
+        return True
+
+    def put(self, account: str, names: Sequence[bytes], value: bytes, now_ms: int) -> None:
+        self.link.tell(*_told(EXTRA["put"], account, names, value, now_ms))
+
+    async def get(self, account: str, names: Sequence[bytes], now_ms: int) -> dict[bytes, bytes | None]:
+        """As the port says; nothing is known while nobody answers."""
+        try:
+            found: dict[bytes, bytes | None]
+            found = await self.calls["get"].ask(self.link, (account, list(names), now_ms), CALL_S)
+        except LedgerUnavailable:
+            return {}
+        return found
+
+
+def _told(call: Call, *arguments: object) -> tuple[str, bytes]:
+    return call.name, call.arguments.encode(arguments)

@@ -1,0 +1,492 @@
+"""Several worker processes behind one port, and the process that owns what they share.
+
+Parent   the stores (ledger, keys, limits, kept responses, side-car), the control socket, the sandbox
+Worker   accepts requests; everything that must be one for all is asked of the parent over a link
+
+A link is a pair of connected Unix sockets that only these two processes hold: it has no name that
+anybody else could open, and either side sees at once that the other has gone. Each worker has a
+listening socket of its own on the one port (SO_REUSEPORT), so that the kernel spreads connections
+evenly. The parent keeps all of them open: connections that wait at a worker that crashed are
+accepted by the one started in its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import uvicorn
+import uvloop
+
+from llm_router.adapters.control import serve_control
+from llm_router.adapters.memory.counters import MemoryCounters
+from llm_router.adapters.shared.hub import EXTRA, Hub, Session, Shared
+from llm_router.adapters.shared.link import Link
+from llm_router.adapters.shared.remote import (
+    RemoteBooks,
+    RemoteCounters,
+    RemoteKeyring,
+    RemotePrices,
+    RemoteResponses,
+    RemoteRules,
+    RemoteSideCar,
+)
+from llm_router.adapters.sqlite.responses import SqliteResponses
+from llm_router.app import Overlay, Server, Stores, bind, build_state, sandbox_overlay
+from llm_router.domain.errors import LedgerUnavailable, ServerError
+from llm_router.domain.model import Model, Provider
+from llm_router.edge.gateway import STOP_S, Gateway
+from llm_router.engine.background import PURGE_S, broken_off
+from llm_router.engine.keys import first_run
+from llm_router.engine.operations import dispatch
+from llm_router.engine.operator import Context
+from llm_router.settings import ServeOptions, Settings
+from llm_router.settings.announcement import Announcement
+from llm_router.settings.secrets import Secret
+
+PAUSE_S = 0.1
+"""Before a worker that ended is started again; doubled with each failure in a row."""
+
+PAUSE_MAX_S = 10.0
+STEADY_S = 60.0
+"""A worker that lived so long was no failure of its start."""
+
+FAILURES_MAX = 10
+"""Failures in a row after which the gateway gives up."""
+
+TROUBLE_CHECK_S = 0.25
+"""How often the workers are told whether the ledger can be written."""
+
+FORGET_S = 5.0
+"""How long a worker may take to forget what it knows of keys and limits; one that takes longer is ended."""
+
+SETTINGS_S = 10.0
+"""How long a worker may take to work with other settings; one that takes longer is ended."""
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Welcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker begins with. ``settings`` hold no credential: those are apart."""
+
+    options: ServeOptions
+    settings: Settings
+    provider_keys: dict[str, str]
+    sandbox_url: str | None
+    local: tuple[Provider, Model] | None
+    local_key: str | None
+    trouble: str | None
+
+
+def _pack(settings: Settings, workers: int) -> tuple[Settings, dict[str, str]]:
+    """The settings for one of so many workers, and the credentials in them."""
+    server = msgspec.structs.replace(
+        settings.server, concurrency_max=-(-settings.server.concurrency_max // workers)
+    )
+    responses = msgspec.structs.replace(
+        settings.responses, background_max=-(-settings.responses.background_max // workers)
+    )
+    keys = {id_: secret.reveal() for id_, secret in settings.provider_keys.items()}
+    return msgspec.structs.replace(settings, server=server, responses=responses, provider_keys={}), keys
+
+
+def _unpack(settings: Settings, keys: Mapping[str, str]) -> Settings:
+    return msgspec.structs.replace(settings, provider_keys={id_: Secret(key) for id_, key in keys.items()})
+
+
+class Parent(Server):
+    """Owns the stores and the workers; accepts no request itself."""
+
+    async def serve(self, announce: Callable[[Announcement], None]) -> int:
+        """Run until SIGTERM or SIGINT; the exit status.
+
+        Raises:
+            RouterError: it cannot start, or its workers end again and again.
+        """
+        settings = self._settings.server
+        async with self._stack as stack:
+            listeners = bind_shared(settings.host, settings.port, settings.workers)
+            for listener in listeners:
+                stack.enter_context(listener)
+            store = await self._open_store(stack)
+            await self._start_overlay(stack)
+            self._adopt(self._state())
+            side_car = await self._open_side_car(stack)
+            responses = await self._open_responses(stack)
+            for row in await responses.unfinished():
+                await responses.put(broken_off(row))
+            hub = Hub(
+                Shared(
+                    books=store,
+                    keyring=store,
+                    rules=store,
+                    counters=MemoryCounters(),
+                    prices=store,
+                    responses=responses,
+                    side_car=side_car,
+                    clock=self._clock,
+                    failed=broken_off,
+                )
+            )
+            self._hub = hub
+            fleet = self._fleet = Fleet(hub, listeners, lambda: self._welcome(store.trouble))
+            treasury = self._build_treasury(store)
+            stack.push_async_callback(treasury.close)
+            context = self._operations(store, side_car, treasury)
+            first = await first_run(context)
+            control = await serve_control(settings.data_dir, lambda c, a: self._command(c, a, context))
+            stack.push_async_callback(control.close)
+            for work in (
+                self._follow_days(),
+                self._purge(responses),
+                self._tell_trouble(lambda: store.trouble),
+            ):
+                stack.callback(asyncio.create_task(work).cancel)
+            self._follow_signals(fleet, settings.drain_s)
+            stack.push_async_callback(fleet.close)
+            treasury.start()
+            await fleet.start()
+            if not self._stopping:
+                announce(await self._announcement(listeners[0], store, first))
+            await fleet.ended()
+        return 0
+
+    async def _command(
+        self, command: str, arguments: Mapping[str, object], context: Context
+    ) -> Mapping[str, object]:
+        """Run an operator's command. When it returns, no worker goes by what it knew before: a revoked key
+        is refused by all."""
+        try:
+            return await dispatch(command, arguments, context)
+        finally:
+            for session in await self._hub.ask("forget", timeout_s=FORGET_S):
+                self._fleet.end(session)
+
+    def _welcome(self, trouble: str | None) -> bytes:
+        settings, keys = _pack(self._settings, self._started_with.server.workers)
+        local = self._overlay.local
+        welcome = Welcome(
+            options=self._options,
+            settings=settings,
+            provider_keys=keys,
+            sandbox_url=self._sandbox_url,
+            local=local,
+            local_key=self._overlay.local_key,
+            trouble=trouble,
+        )
+        return pickle.dumps(welcome)
+
+    async def _reload(self) -> dict[str, object]:
+        """Read the configuration again, and have all workers work with it.
+
+        Raises:
+            InvalidRequest: with every problem of the file; nothing changed.
+        """
+        result = await super()._reload()
+        packed = pickle.dumps(_pack(self._settings, self._started_with.server.workers))
+        for session in await self._hub.ask("settings", packed, timeout_s=SETTINGS_S):
+            self._fleet.end(session)
+        return result
+
+    async def _purge(self, responses: SqliteResponses) -> None:
+        while True:
+            with contextlib.suppress(LedgerUnavailable):  # the next round tries again
+                await responses.purge(self._clock.now_ms(), self._settings.responses.bytes_max)
+            await asyncio.sleep(PURGE_S)
+
+    async def _tell_trouble(self, trouble: Callable[[], str | None]) -> None:
+        told: str | None = None
+        while True:
+            if trouble() != told:
+                told = trouble()
+                self._hub.tell("trouble", told)
+            await asyncio.sleep(TROUBLE_CHECK_S)
+
+    def _follow_signals(self, fleet: Fleet, drain_s: float) -> None:
+        """Stop at the first SIGTERM or SIGINT, at once at the second; reload at SIGHUP."""
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            fleet.stop(force=self._stopping)
+            if not self._stopping:
+                self._stopping = True
+                self._stack.callback(loop.call_later(drain_s + 3 * STOP_S, fleet.kill).cancel)
+
+        def hang_up() -> None:
+            task = loop.create_task(self._reload_and_say())
+            self._stack.callback(task.cancel)
+
+        loop.add_signal_handler(signal.SIGTERM, stop)
+        loop.add_signal_handler(signal.SIGINT, stop)
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
+
+
+class Fleet:
+    """The worker processes: started, and started again when they end though nobody told them to."""
+
+    def __init__(self, hub: Hub, listeners: list[socket.socket], welcome: Callable[[], bytes]) -> None:
+        self._hub = hub
+        self._listeners = listeners
+        self._welcome = welcome
+        self._processes: dict[Session, asyncio.subprocess.Process] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+        self._ready = [asyncio.Event() for _ in listeners]
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Start all; return when each has accepted requests once, or they are to stop.
+
+        Raises:
+            ServerError: they cannot be started.
+        """
+        loop = asyncio.get_running_loop()
+        self._keepers = [
+            loop.create_task(self._keep(number, listener), name=f"worker {number + 1}")
+            for number, listener in enumerate(self._listeners)
+        ]
+        ready = loop.create_task(self._all_ready())
+        await asyncio.wait((ready, *self._keepers), return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+
+    async def _all_ready(self) -> None:
+        for event in self._ready:
+            await event.wait()
+
+    async def ended(self) -> None:
+        """Wait until all have ended for good.
+
+        Raises:
+            ServerError: one of them ended again and again.
+        """
+        await asyncio.gather(*self._keepers)
+
+    def stop(self, *, force: bool) -> None:
+        """Let them finish what they serve, or end it at once."""
+        self._stopping = True
+        self._hub.tell("stop", force)
+
+    def end(self, session: Session) -> None:
+        """Kill one that does not answer; another is started in its place."""
+        process = self._processes.get(session)
+        if process is not None and process.returncode is None:
+            process.kill()
+
+    def kill(self) -> None:
+        """Kill all."""
+        for session in tuple(self._processes):
+            self.end(session)
+
+    async def close(self) -> None:
+        """End what still runs, and wait for it."""
+        self.stop(force=True)
+        if self._keepers:
+            _, late = await asyncio.wait(self._keepers, timeout=2 * STOP_S)
+            if late:
+                self.kill()
+                await asyncio.wait(late)
+
+    async def _keep(self, number: int, listener: socket.socket) -> None:
+        """Have one worker run until all are to stop."""
+        loop, failures = asyncio.get_running_loop(), 0
+        while not self._stopping:
+            began_s = loop.time()
+            session, process = await self._spawn(number, listener)
+            status = await process.wait()
+            del self._processes[session]
+            session.link.close()
+            left = await session.left
+            if self._stopping:
+                return
+            fine = status == 0 or loop.time() - began_s >= STEADY_S  # it was told to end, or worked well
+            failures = 1 if fine else failures + 1
+            if failures >= FAILURES_MAX:
+                raise ServerError(
+                    f"worker {number + 1} ended {failures} times in a row; what it said before says why",
+                    code="workers_failing",
+                )
+            pause_s = min(PAUSE_S * 2 ** (failures - 1), PAUSE_MAX_S)
+            _say(
+                f"worker {number + 1} (process {process.pid}) ended by {_cause(status)}: {left.holds} holds voided, "
+                f"{left.places} places in limits freed, {left.responses} responses failed; "
+                f"started again in {pause_s:g} s"
+            )
+            await asyncio.sleep(pause_s)
+
+    async def _spawn(
+        self, number: int, listener: socket.socket
+    ) -> tuple[Session, asyncio.subprocess.Process]:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs:
+            session = self._hub.open(self._welcome())
+            ours.setblocking(False)
+            await loop.create_unix_connection(lambda: session.link, sock=ours)
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "llm_router.workers", str(theirs.fileno()), str(listener.fileno()),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), listener.fileno()),
+            )  # fmt: skip
+        self._processes[session] = process
+        session.ready.add_done_callback(lambda _: self._begun(number))
+        if self._stopping:  # told before it could hear
+            self._hub.tell("stop", True)
+        return session, process
+
+    def _begun(self, number: int) -> None:
+        self._ready[number].set()
+
+
+class Worker(Server):
+    """Serves requests; asks its parent for all that is shared. Ends with its parent."""
+
+    def __init__(self, link: Link, welcome: Welcome) -> None:
+        super().__init__(welcome.options, os.environ, _unpack(welcome.settings, welcome.provider_keys))
+        self._link = link
+        self._trouble = welcome.trouble
+        self._keyring = RemoteKeyring(link)
+        self._rules = RemoteRules(link)
+        self._prices = RemotePrices(link)
+        overlay = Overlay() if welcome.sandbox_url is None else sandbox_overlay(welcome.sandbox_url)
+        self._overlay = msgspec.structs.replace(overlay, local=welcome.local, local_key=welcome.local_key)
+
+    async def serve_on(self, listener: socket.socket) -> int:
+        """Serve until told to stop, or the parent has gone; the exit status."""
+        async with self._stack as stack:
+            stack.enter_context(listener)
+            self._adopt(self._state())
+            stores = Stores(
+                books=self._port(RemoteBooks(self._link)),
+                keyring=self._port(self._keyring),
+                rules=self._rules,
+                counters=self._port(RemoteCounters(self._link)),
+                prices=self._prices,
+                responses=self._port(RemoteResponses(self._link)),
+                side_car=self._port(RemoteSideCar(self._link)) if self._settings.side_car.enabled else None,
+            )
+            treasury = self._build_treasury(stores.books)
+            server, gateway = await self._open_gateway(stack, stores, treasury, lambda: self._trouble)
+            await EXTRA["begun"].ask(self._link, ())
+            await self._run(server, gateway, listener)
+        return 1 if self._link.closed else 0
+
+    def _port(self, remote: object) -> Any:
+        """The remote as the port that it is: its methods are made from the port's own."""
+        return remote
+
+    def _handle_signals(self, server: uvicorn.Server, gateway: Gateway, drain_s: float) -> None:
+        """SIGTERM stops this worker alone, and another is started. The rest is the parent's to say."""
+        super()._handle_signals(server, gateway, drain_s)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, lambda: None if self._stopping else self._stop())
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)
+
+    def lost(self) -> None:
+        """The parent has gone: nothing can be charged any more."""
+        self._trouble = "ledger_unavailable"
+        for _ in range(2 - self._stopping):  # stop, at once
+            self._stop()
+
+    async def hear(self, name: str, arguments: list[Any]) -> None:
+        """Do what the parent says."""
+        match name, arguments:
+            case "forget", []:
+                self._keyring.forget()
+                self._rules.forget()
+            case "trouble", [trouble]:
+                self._trouble = trouble
+                self._prices.forget()
+            case "settings", [packed]:
+                settings, keys = pickle.loads(packed)  # noqa: S301 - of the parent, by a private socket
+                self._settings = _unpack(settings, keys)
+                self._adopt(build_state(self._settings, self._data, self._overlay, self._today()))
+            case "stop", [force]:
+                if not self._stopping:
+                    self._stop()
+                if force:
+                    self._stop()
+
+
+class _Ears:
+    """Hears the parent, from before there is a worker on."""
+
+    def __init__(self) -> None:
+        self.worker: Worker | None = None
+
+    async def answer(self, name: str, body: msgspec.Raw) -> bytes:
+        if self.worker is not None:
+            await self.worker.hear(name, msgspec.msgpack.decode(body))
+        elif name == "stop":
+            os._exit(0)
+        return _encoder.encode(None)
+
+    def lost(self) -> None:
+        if self.worker is None:
+            os._exit(1)
+        self.worker.lost()
+
+
+async def work(link_fd: int, listener_fd: int) -> int:
+    """Be a worker, on a link and a listening socket that were inherited; the exit status."""
+    ears, loop = _Ears(), asyncio.get_running_loop()
+    ours = socket.socket(fileno=link_fd)
+    ours.setblocking(False)
+    _, link = await loop.create_unix_connection(lambda: Link(ears.answer, ears.lost), sock=ours)
+    welcome = pickle.loads(await EXTRA["welcome"].ask(link, ()))  # noqa: S301 - of the parent, by a private socket
+    ears.worker = Worker(link, welcome)
+    try:
+        return await ears.worker.serve_on(socket.socket(fileno=listener_fd))
+    finally:
+        link.close()
+
+
+def bind_shared(host: str, port: int, count: int) -> list[socket.socket]:
+    """So many listening sockets on one port. Where the kernel does not spread connections over several
+    (other systems than Linux) they are one socket.
+
+    Raises:
+        OSError: the address is in use, or not one of this machine.
+    """
+    first = bind(host, port)  # alone at first: a port that another gateway shares is in use
+    if sys.platform != "linux":
+        return [first, *(first.dup() for _ in range(count - 1))]
+    address = first.getsockname()
+    first.close()
+    return [bind(address[0], address[1], shared=True) for _ in range(count)]
+
+
+def _cause(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"status {status}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(options: ServeOptions, announce: Callable[[Announcement], None]) -> int:
+    """Serve with several workers until told to stop; the exit status.
+
+    Raises:
+        RouterError, ConfigError: it cannot start.
+    """
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop).run(Parent(options, os.environ).serve(announce))
+
+
+def main() -> int:
+    """The process of a worker: ``python -m llm_router.workers LINK LISTENER``, two descriptors."""
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    return runner.run(work(int(sys.argv[1]), int(sys.argv[2])))
+
+
+if __name__ == "__main__":
+    from llm_router import workers  # under the name by which its classes travel
+
+    sys.exit(workers.main())
