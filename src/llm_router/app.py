@@ -61,6 +61,7 @@ from llm_router.ports import (
     Counters,
     Keyring,
     LimitRules,
+    OtherRuns,
     PriceBook,
     ResponseStore,
     SideCar,
@@ -306,7 +307,11 @@ class Server:
             bytes_max=rules.bytes_max,
             background_max=rules.background_max,
         )
-        return Background(Responses(engine, store, keeping))
+        return Background(Responses(engine, store, keeping), self._others())
+
+    def _others(self) -> OtherRuns | None:
+        """Background responses of other processes of this gateway: there is no other."""
+        return None
 
     async def _open_side_car(self, stack: contextlib.AsyncExitStack) -> SqliteSideCar | None:
         settings, folder = self._settings.side_car, self._settings.server.data_dir

@@ -278,6 +278,14 @@ class ResponseStore(Protocol):
         ...
 
 
+class OtherRuns(Protocol):
+    """Background responses that other processes of this gateway make."""
+
+    async def cancel(self, account: str, id_: str) -> None:
+        """End it, if any makes it; return when its last state is kept."""
+        ...
+
+
 class LimitRules(Protocol):
     """The limits that were made. In memory or a cache of it: asked for every request."""
 

@@ -37,6 +37,7 @@ from llm_router.adapters.shared.remote import (
     RemotePrices,
     RemoteResponses,
     RemoteRules,
+    RemoteRuns,
     RemoteSideCar,
 )
 from llm_router.adapters.sqlite.responses import SqliteResponses
@@ -44,10 +45,11 @@ from llm_router.app import Overlay, Server, Stores, bind, build_state, sandbox_o
 from llm_router.domain.errors import LedgerUnavailable, ServerError
 from llm_router.domain.model import Model, Provider
 from llm_router.edge.gateway import STOP_S, Gateway
-from llm_router.engine.background import PURGE_S, broken_off
+from llm_router.engine.background import PURGE_S, Background, broken_off
 from llm_router.engine.keys import first_run
 from llm_router.engine.operations import dispatch
 from llm_router.engine.operator import Context
+from llm_router.ports import OtherRuns
 from llm_router.settings import ServeOptions, Settings
 from llm_router.settings.announcement import Announcement
 from llm_router.settings.secrets import Secret
@@ -271,6 +273,8 @@ class Fleet:
     def stop(self, *, force: bool) -> None:
         """Let them finish what they serve, or end it at once."""
         self._stopping = True
+        for listener in self._listeners:  # the workers close theirs: nobody is kept waiting for nothing
+            listener.close()
         self._hub.tell("stop", force)
 
     def end(self, session: Session) -> None:
@@ -305,8 +309,7 @@ class Fleet:
             left = await session.left
             if self._stopping:
                 return
-            fine = status == 0 or loop.time() - began_s >= STEADY_S  # it was told to end, or worked well
-            failures = 1 if fine else failures + 1
+            failures = 1 if loop.time() - began_s >= STEADY_S else failures + 1
             if failures >= FAILURES_MAX:
                 raise ServerError(
                     f"worker {number + 1} ended {failures} times in a row; what it said before says why",
@@ -351,6 +354,7 @@ class Worker(Server):
         super().__init__(welcome.options, os.environ, _unpack(welcome.settings, welcome.provider_keys))
         self._link = link
         self._trouble = welcome.trouble
+        self._responses: Background | None = None
         self._keyring = RemoteKeyring(link)
         self._rules = RemoteRules(link)
         self._prices = RemotePrices(link)
@@ -373,21 +377,24 @@ class Worker(Server):
             )
             treasury = self._build_treasury(stores.books)
             server, gateway = await self._open_gateway(stack, stores, treasury, lambda: self._trouble)
+            self._responses = gateway.responses
             await EXTRA["begun"].ask(self._link, ())
             await self._run(server, gateway, listener)
         return 1 if self._link.closed else 0
+
+    def _others(self) -> OtherRuns:
+        return RemoteRuns(self._link)
 
     def _port(self, remote: object) -> Any:
         """The remote as the port that it is: its methods are made from the port's own."""
         return remote
 
     def _handle_signals(self, server: uvicorn.Server, gateway: Gateway, drain_s: float) -> None:
-        """SIGTERM stops this worker alone, and another is started. The rest is the parent's to say."""
+        """Heed no signal: service managers and terminals send them to all processes, and the parent says
+        what is to be done."""
         super()._handle_signals(server, gateway, drain_s)
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, lambda: None if self._stopping else self._stop())
-        loop.add_signal_handler(signal.SIGINT, lambda: None)
-        loop.add_signal_handler(signal.SIGHUP, lambda: None)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, lambda: None)
 
     def lost(self) -> None:
         """The parent has gone: nothing can be charged any more."""
@@ -408,6 +415,8 @@ class Worker(Server):
                 settings, keys = pickle.loads(packed)  # noqa: S301 - of the parent, by a private socket
                 self._settings = _unpack(settings, keys)
                 self._adopt(build_state(self._settings, self._data, self._overlay, self._today()))
+            case "cancel_run", [account, id_] if self._responses is not None:
+                await self._responses.cancel(account, id_)
             case "stop", [force]:
                 if not self._stopping:
                     self._stop()

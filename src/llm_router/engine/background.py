@@ -23,11 +23,14 @@ from llm_router.domain.usage import Provenance
 from llm_router.engine.admit import Call
 from llm_router.engine.responses import Responses, Turn
 from llm_router.engine.tracks import Track, reply_headers
-from llm_router.ports import Client
+from llm_router.ports import Client, OtherRuns
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Bill
 from llm_router.wire.dialects.openai_responses import state
 from llm_router.wire.verbatim import dump
+
+LOOK_S = 0.5
+"""Pause between two looks at a response that another process makes."""
 
 PURGE_S = 600.0
 """Pause between two looks at what has expired."""
@@ -131,8 +134,9 @@ class Run:
 class Background:
     """The background responses of this process."""
 
-    def __init__(self, responses: Responses) -> None:
+    def __init__(self, responses: Responses, others: OtherRuns | None = None) -> None:
         self.kept = responses
+        self._others = others
         self._engine = responses.engine
         self._runs: set[Run] = set()
         self._admitted: dict[tuple[str, str], Run] = {}
@@ -304,7 +308,7 @@ class Background:
         if run is not None and run.turn.asked.stream:
             await self._tell(run, client, after + 1, headers)
             return
-        events = b"" if run is not None else (await self.kept.get(account, id_)).events
+        events = b"" if run is not None else (await self._made(account, id_)).events
         if not events:
             raise InvalidRequest(
                 "Only a response that was created with both 'background' and 'stream' can be streamed again. "
@@ -315,6 +319,18 @@ class Background:
         await client.start(200, headers)
         await client.finish(b"".join(part + b"\n\n" for part in parts))
 
+    async def _made(self, account: str, id_: str) -> StoredResponse:
+        """A response as it is kept. Of one that another process makes the events can be read at its end.
+
+        Raises:
+            NotFound: the account has no such response.
+        """
+        row = await self.kept.get(account, id_)
+        while row.unfinished and row.background and self._others is not None:
+            await asyncio.sleep(LOOK_S)
+            row = await self.kept.get(account, id_)
+        return row
+
     async def cancel(self, account: str, id_: str) -> bytes:
         """End a background response; return it as it then is. Of one that has ended nothing changes.
 
@@ -322,9 +338,7 @@ class Background:
             NotFound: the account has no such response.
             InvalidRequest: it was not made in the background.
         """
-        run = self._admitted.get((account, id_))
-        if run is not None:
-            await self._cancel(run)
+        await self._end(account, id_)
         row = await self.kept.get(account, id_)
         if not row.background:
             raise InvalidRequest("Only a response that was created with 'background' can be cancelled.")
@@ -336,10 +350,16 @@ class Background:
         Raises:
             NotFound: the account has no such response.
         """
+        await self._end(account, id_)
+        await self.kept.delete(account, id_)
+
+    async def _end(self, account: str, id_: str) -> None:
+        """Cancel it where it is being made, if it is."""
         run = self._admitted.get((account, id_))
         if run is not None:
             await self._cancel(run)
-        await self.kept.delete(account, id_)
+        elif self._others is not None:
+            await self._others.cancel(account, id_)
 
     async def _cancel(self, run: Run) -> None:
         run.cancelled = True

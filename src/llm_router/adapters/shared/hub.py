@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from llm_router.adapters.shared.calls import Call, calls_of
+from llm_router.adapters.shared.calls import CALL_S, Call, calls_of
 from llm_router.adapters.shared.link import Link
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import LedgerUnavailable
@@ -81,6 +81,10 @@ class Extra(Protocol):
         """As of the port TreasuryBooks."""
         ...
 
+    async def cancel_run(self, account: str, id_: str) -> None:
+        """As of the port OtherRuns."""
+        ...
+
     async def welcome(self) -> bytes:
         """What a worker needs to begin."""
         ...
@@ -127,10 +131,13 @@ class Session:
         left: done when the connection has ended and all that was open is resolved.
     """
 
-    def __init__(self, stores: Shared, welcome: bytes) -> None:
+    def __init__(
+        self, stores: Shared, welcome: bytes, owner_of: Callable[[str, str], Session | None]
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._stores = stores
         self._welcome = welcome
+        self._owner_of = owner_of
         self._holding: dict[str, asyncio.Future[None]] = {}
         self._open: dict[str, None] = {}
         self._places: dict[str, int] = {}
@@ -248,6 +255,15 @@ class Session:
     async def owe(self, account: str, owed_pusd: int) -> None:
         self._stores.books.owe(account, owed_pusd)
 
+    async def cancel_run(self, account: str, id_: str) -> None:
+        owner = self._owner_of(account, id_)
+        if owner is not None:
+            await owner.link.ask("cancel_run", _encoder.encode((account, id_)), CALL_S)
+
+    def makes(self, account: str, id_: str) -> bool:
+        """Whether this worker makes that response."""
+        return (account, id_) in self._unfinished
+
     async def welcome(self) -> bytes:
         return self._welcome
 
@@ -299,10 +315,13 @@ class Hub:
 
     def open(self, welcome: bytes) -> Session:
         """A session for a worker that is about to connect: give its ``link`` to the transport."""
-        session = Session(self.stores, welcome)
+        session = Session(self.stores, welcome, self._owner_of)
         self.sessions.add(session)
         session.left.add_done_callback(lambda _: self.sessions.discard(session))
         return session
+
+    def _owner_of(self, account: str, id_: str) -> Session | None:
+        return next((session for session in self.sessions if session.makes(account, id_)), None)
 
     def tell(self, name: str, *arguments: object) -> None:
         """Tell all workers something."""

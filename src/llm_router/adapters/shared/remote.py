@@ -66,6 +66,16 @@ class RemotePrices:
         self._told.clear()
 
 
+class RemoteRuns:
+    """The port OtherRuns."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def cancel(self, account: str, id_: str) -> None:
+        await EXTRA["cancel_run"].ask(self._link, (account, id_))
+
+
 class RemoteKeyring(Remote):
     """The port Keyring, with the keys used last in memory until they are told to be forgotten."""
 
