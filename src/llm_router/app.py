@@ -237,7 +237,9 @@ class Server:
                 responses=await self._open_responses(stack),
                 side_car=side_car,
             )
-            server, gateway = await self._open_gateway(stack, stores, treasury, lambda: store.trouble)
+            server, gateway = await self._open_gateway(
+                stack, stores, upstream, treasury, lambda: store.trouble
+            )
             await gateway.responses.begin()
             treasury.start()
             announce(await self._announcement(listener, store, first))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import pickle
 import signal
@@ -42,8 +43,10 @@ from llm_router.adapters.shared.remote import (
 )
 from llm_router.adapters.sqlite.responses import SqliteResponses
 from llm_router.app import Overlay, Server, Stores, bind, build_state, sandbox_overlay
+from llm_router.billing.pricing import PriceList
 from llm_router.domain.errors import LedgerUnavailable, ServerError
 from llm_router.domain.model import Model, Provider
+from llm_router.domain.price_rule import PriceRule
 from llm_router.edge.gateway import STOP_S, Gateway
 from llm_router.engine.background import PURGE_S, Background, broken_off
 from llm_router.engine.keys import first_run
@@ -77,31 +80,42 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker begins with. ``settings`` hold no credential: those are apart."""
+    """What a worker begins with."""
 
     options: ServeOptions
     settings: Settings
-    provider_keys: dict[str, str]
+    price_rules: tuple[PriceRule, ...]
     sandbox_url: str | None
     local: tuple[Provider, Model] | None
     local_key: str | None
     trouble: str | None
 
 
-def _pack(settings: Settings, workers: int) -> tuple[Settings, dict[str, str]]:
-    """The settings for one of so many workers, and the credentials in them."""
-    server = msgspec.structs.replace(
-        settings.server, concurrency_max=-(-settings.server.concurrency_max // workers)
-    )
-    responses = msgspec.structs.replace(
-        settings.responses, background_max=-(-settings.responses.background_max // workers)
-    )
-    keys = {id_: secret.reveal() for id_, secret in settings.provider_keys.items()}
-    return msgspec.structs.replace(settings, server=server, responses=responses, provider_keys={}), keys
+class _Packer(pickle.Pickler):
+    """Packs for the other end of a link, and only for that: credentials go with the settings."""
+
+    def reducer_override(self, value: object) -> Any:
+        return (Secret, (value.reveal(),)) if isinstance(value, Secret) else NotImplemented
 
 
-def _unpack(settings: Settings, keys: Mapping[str, str]) -> Settings:
-    return msgspec.structs.replace(settings, provider_keys={id_: Secret(key) for id_, key in keys.items()})
+def _pack(value: object) -> bytes:
+    packed = io.BytesIO()
+    _Packer(packed).dump(value)
+    return packed.getvalue()
+
+
+def _unpack(data: bytes) -> Any:
+    return pickle.loads(data)  # noqa: S301 - of our own parent, by a socket that only it has
+
+
+def _share(settings: Settings, workers: int) -> Settings:
+    """The settings for one of so many workers."""
+    server, responses = settings.server, settings.responses
+    return msgspec.structs.replace(
+        settings,
+        server=msgspec.structs.replace(server, concurrency_max=-(-server.concurrency_max // workers)),
+        responses=msgspec.structs.replace(responses, background_max=-(-responses.background_max // workers)),
+    )
 
 
 class Parent(Server):
@@ -140,8 +154,10 @@ class Parent(Server):
             )
             self._hub = hub
             fleet = self._fleet = Fleet(hub, listeners, lambda: self._welcome(store.trouble))
-            treasury = self._build_treasury(store)
+            self._price_list = PriceList(await store.price_rules())
+            treasury = self._build_treasury(store, self._open_upstream(stack))
             stack.push_async_callback(treasury.close)
+            await treasury.begin()
             context = self._operations(store, side_car, treasury)
             first = await first_run(context)
             control = await serve_control(settings.data_dir, lambda c, a: self._command(c, a, context))
@@ -173,18 +189,21 @@ class Parent(Server):
                 self._fleet.end(session)
 
     def _welcome(self, trouble: str | None) -> bytes:
-        settings, keys = _pack(self._settings, self._started_with.server.workers)
-        local = self._overlay.local
         welcome = Welcome(
             options=self._options,
-            settings=settings,
-            provider_keys=keys,
+            settings=_share(self._settings, self._started_with.server.workers),
+            price_rules=self._price_list.rules,
             sandbox_url=self._sandbox_url,
-            local=local,
+            local=self._overlay.local,
             local_key=self._overlay.local_key,
             trouble=trouble,
         )
-        return pickle.dumps(welcome)
+        return _pack(welcome)
+
+    def _reprice(self, price_list: PriceList) -> None:
+        """All workers hear of it before the command that published the rule returns."""
+        super()._reprice(price_list)
+        self._hub.tell("price_rules", _pack(price_list.rules))
 
     async def _reload(self) -> dict[str, object]:
         """Read the configuration again, and have all workers work with it.
@@ -193,7 +212,7 @@ class Parent(Server):
             InvalidRequest: with every problem of the file; nothing changed.
         """
         result = await super()._reload()
-        packed = pickle.dumps(_pack(self._settings, self._started_with.server.workers))
+        packed = _pack(_share(self._settings, self._started_with.server.workers))
         for session in await self._hub.ask("settings", packed, timeout_s=SETTINGS_S):
             self._fleet.end(session)
         return result
@@ -351,7 +370,8 @@ class Worker(Server):
     """Serves requests; asks its parent for all that is shared. Ends with its parent."""
 
     def __init__(self, link: Link, welcome: Welcome) -> None:
-        super().__init__(welcome.options, os.environ, _unpack(welcome.settings, welcome.provider_keys))
+        super().__init__(welcome.options, os.environ, welcome.settings)
+        self._price_list = PriceList(welcome.price_rules)
         self._link = link
         self._trouble = welcome.trouble
         self._responses: Background | None = None
@@ -375,8 +395,11 @@ class Worker(Server):
                 responses=self._port(RemoteResponses(self._link)),
                 side_car=self._port(RemoteSideCar(self._link)) if self._settings.side_car.enabled else None,
             )
-            treasury = self._build_treasury(stores.books)
-            server, gateway = await self._open_gateway(stack, stores, treasury, lambda: self._trouble)
+            upstream = self._open_upstream(stack)
+            treasury = self._build_treasury(stores.books, upstream)
+            server, gateway = await self._open_gateway(
+                stack, stores, upstream, treasury, lambda: self._trouble
+            )
             self._responses = gateway.responses
             await EXTRA["begun"].ask(self._link, ())
             await self._run(server, gateway, listener)
@@ -411,9 +434,10 @@ class Worker(Server):
             case "trouble", [trouble]:
                 self._trouble = trouble
                 self._prices.forget()
+            case "price_rules", [packed]:
+                self._reprice(PriceList(_unpack(packed)))
             case "settings", [packed]:
-                settings, keys = pickle.loads(packed)  # noqa: S301 - of the parent, by a private socket
-                self._settings = _unpack(settings, keys)
+                self._settings = _unpack(packed)
                 self._adopt(build_state(self._settings, self._data, self._overlay, self._today()))
             case "cancel_run", [account, id_] if self._responses is not None:
                 await self._responses.cancel(account, id_)
@@ -449,7 +473,7 @@ async def work(link_fd: int, listener_fd: int) -> int:
     ours = socket.socket(fileno=link_fd)
     ours.setblocking(False)
     _, link = await loop.create_unix_connection(lambda: Link(ears.answer, ears.lost), sock=ours)
-    welcome = pickle.loads(await EXTRA["welcome"].ask(link, ()))  # noqa: S301 - of the parent, by a private socket
+    welcome = _unpack(await EXTRA["welcome"].ask(link, ()))
     ears.worker = Worker(link, welcome)
     try:
         return await ears.worker.serve_on(socket.socket(fileno=listener_fd))
