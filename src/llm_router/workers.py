@@ -154,6 +154,7 @@ class Parent(Server):
             )
             self._hub = hub
             fleet = self._fleet = Fleet(hub, listeners, lambda: self._welcome(store.trouble))
+            self._own_keys = self._build_own_keys(store)
             self._price_list = PriceList(await store.price_rules())
             treasury = self._build_treasury(store, self._open_upstream(stack))
             stack.push_async_callback(treasury.close)
@@ -396,6 +397,9 @@ class Worker(Server):
                 side_car=self._port(RemoteSideCar(self._link)) if self._settings.side_car.enabled else None,
             )
             upstream = self._open_upstream(stack)
+            self._own_keys = self._build_own_keys(stores.books)
+            if self._own_keys is not None:
+                await self._own_keys.load()
             treasury = self._build_treasury(stores.books, upstream)
             server, gateway = await self._open_gateway(
                 stack, stores, upstream, treasury, lambda: self._trouble
@@ -431,6 +435,8 @@ class Worker(Server):
             case "forget", []:
                 self._keyring.forget()
                 self._rules.forget()
+                if self._own_keys is not None:
+                    await self._own_keys.load()
             case "trouble", [trouble]:
                 self._trouble = trouble
                 self._prices.forget()

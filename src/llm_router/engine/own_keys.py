@@ -42,10 +42,12 @@ class OwnKeyVault:
 
     async def load(self) -> None:
         """Open all keys. One that cannot be opened (the installation's secret is another) is left out."""
+        known: dict[str, dict[str, OwnKey]] = {}
         for document in await self._documents(None):
             key = self._opened(document)
             if key is not None:
-                self._known.setdefault(document.account, {})[key.provider] = key
+                known.setdefault(document.account, {})[key.provider] = key
+        self._known = known
 
     async def of(self, account: str) -> Mapping[str, OwnKey]:
         return self._known.get(account, {})
