@@ -105,14 +105,14 @@ def test_every_line_of_the_table_can_be_changed(policy, case, cost):
     assert charge(**case).cost_pusd != cost or cost == 0  # the default is another one
 
 
-BOUNDS = Bounds(input_tokens=1_100, output_tokens=100, output_tokens_max=4_000)
+BOUNDS = Bounds(input_tokens=1_100, window_tokens=300_000, output_tokens=100, output_tokens_max=4_000)
 
 
 @pytest.mark.parametrize(
     "usage",
     [
-        Usage(input_tokens=12_201, output_tokens=5),
-        Usage(input_tokens=5, cache_read_tokens=12_200, output_tokens=5),
+        Usage(input_tokens=302_201, output_tokens=5),
+        Usage(input_tokens=5, cache_read_tokens=302_200, output_tokens=5),
         Usage(input_tokens=20, output_tokens=1_225),
         Usage(input_tokens=20, output_tokens=5, reasoning_tokens=18_000),
     ],
@@ -128,10 +128,12 @@ def test_usage_that_contradicts_the_request_is_charged_by_our_own_count(usage):
 @pytest.mark.parametrize(
     ("usage", "fields"),
     [
-        (Usage(input_tokens=12_200, output_tokens=5), {}),
-        (Usage(input_tokens=300_000, output_tokens=5, web_searches=2), {}),
+        (Usage(input_tokens=302_200, output_tokens=5), {}),
+        (Usage(input_tokens=1_002_200), {"bounds": msgspec.structs.replace(BOUNDS, window_tokens=None)}),
+        (Usage(input_tokens=202_200), {"bounds": msgspec.structs.replace(BOUNDS, window_tokens=8_000)}),
+        (Usage(input_tokens=1_202_200, output_tokens=5, web_searches=2), {}),
         (
-            Usage(input_tokens=300_000, output_tokens=5),
+            Usage(input_tokens=1_202_200, output_tokens=5),
             {"bounds": msgspec.structs.replace(BOUNDS, tools=True)},
         ),
         (Usage(input_tokens=20, output_tokens=1_224), {}),

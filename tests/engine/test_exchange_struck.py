@@ -240,6 +240,24 @@ def test_a_client_that_leaves_at_any_await_of_a_stream_that_goes_on() -> None:
     assert went_on >= 3
 
 
+def test_what_comes_for_nobody_is_not_charged() -> None:
+    """The first words were delivered, the second read on, the third are too much."""
+
+    async def main() -> None:
+        texts = ("a" * 40, "b" * 40, "c" * 40)
+        size = len(events(*texts)[2])
+        world = World(settlement=SettlementPolicy(drain="always", drain_bytes_max=size + 10))
+        world.upstream.scripts["p1"] = [answer(*events(*texts))]
+        world.strike = lambda number, task: leave(world, task) if world.client.writes == 1 else None
+        await world.serve(ask("m1", stream=True))
+        world.check()
+        assert world.record.flags == ("usage_estimated", "drained")
+        assert world.record.usage.completion_tokens == 10
+        assert world.record.attempts[0].outcome == "aborted"
+
+    run(main())
+
+
 def test_only_so_many_go_on() -> None:
     async def main() -> None:
         world = World(settlement=SettlementPolicy(drain="always", drain_max=0))

@@ -53,11 +53,17 @@ class SettlementPolicy(msgspec.Struct, frozen=True, kw_only=True):
     drain_bytes_max: int = 16 * 1024 * 1024
 
 
-INPUT_TOLERANCE = 10_000
-"""What a provider may add to the upper bound of a request by text of its own, beside as much again."""
+INPUT_TOLERANCE = 200_000
+"""What a provider may add to a request: some search unasked, and have long instructions of their own."""
 
-INJECTED_TOLERANCE = 1_000_000
-"""The same where its own tools may put what they found into the input: several context windows."""
+WINDOW_UNKNOWN = 1_000_000
+"""Tokens of a context window that nobody stated."""
+
+INJECTED_WINDOWS = 4
+"""Context windows that a provider may fill in one answer where its own tools go back and forth."""
+
+OUTPUT_MOST_TOLERANCE = 10_000
+"""What an answer may exceed twice its model's maximum by."""
 
 OUTPUT_TOLERANCE = 1_024
 """What an answer may exceed twice its limit by: limits are soft for some, and counts differ."""
@@ -68,12 +74,14 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         input_tokens: the upper bound that the hold was made of.
+        window_tokens: the model's context window; None is not known.
         output_tokens: the limit of all choices together, asked for or set; None if there was none.
         output_tokens_max: what the model can write in all choices; None is not known.
         tools: the request has tools, which may be the provider's own.
     """
 
     input_tokens: int
+    window_tokens: int | None = None
     output_tokens: int | None = None
     output_tokens_max: int | None = None
     tools: bool = False
@@ -86,12 +94,12 @@ def unbelievable(usage: Usage, bounds: Bounds, counted_output: int, produced: bo
         counted_output: visible output tokens by our own count of what came.
         produced: the answer holds output that is not counted in characters.
     """
-    injects = bounds.tools or usage.web_searches > 0
-    tolerance = INJECTED_TOLERANCE if injects else INPUT_TOLERANCE
-    if usage.prompt_tokens > 2 * bounds.input_tokens + tolerance:
+    window = WINDOW_UNKNOWN if bounds.window_tokens is None else bounds.window_tokens
+    windows = INJECTED_WINDOWS if bounds.tools or usage.web_searches > 0 else 1
+    if usage.prompt_tokens > 2 * bounds.input_tokens + max(INPUT_TOLERANCE, window * windows):
         return True
     most = bounds.output_tokens_max
-    if most is not None and usage.completion_tokens > 2 * most + INPUT_TOLERANCE:
+    if most is not None and usage.completion_tokens > 2 * most + OUTPUT_MOST_TOLERANCE:
         return True
     asked = bounds.output_tokens
     if asked is None or produced or usage.output_tokens <= 2 * asked + OUTPUT_TOLERANCE:

@@ -69,6 +69,7 @@ def _bounds(track: Track) -> Bounds:
     most = track.candidate.deployment.output_tokens_max
     return Bounds(
         input_tokens=admitted.estimate.input_tokens,
+        window_tokens=track.candidate.deployment.context_tokens,
         output_tokens=None if asked is None else asked * choices,
         output_tokens_max=None if most is None else most * choices,
         tools="tools" in inspected.needs,
