@@ -27,6 +27,7 @@ from llm_router.engine.background import Background
 from llm_router.engine.exchange import Engine, stopping
 from llm_router.engine.tracks import error_headers
 from llm_router.engine.treasury import Treasury
+from llm_router.wire.bounds import check_objects
 from llm_router.wire.dialect import Dialect, Front, Spoken
 from llm_router.wire.heads import Head
 
@@ -175,7 +176,8 @@ class Gateway:
         whatever it says, and must not keep others waiting until it has said it.
 
         Raises:
-            PayloadTooLarge, UnsupportedEncoding, InvalidRequest, ConnectionError: see ``Request.body``.
+            PayloadTooLarge, UnsupportedEncoding, InvalidRequest, ConnectionError: see ``Request.body`` and
+                ``check_objects``.
             Overloaded: the gateway stops.
         """
         request.check_head(self.body_bytes_max)
@@ -189,7 +191,7 @@ class Gateway:
         assert task is not None
         self._reading.add(task)
         try:
-            return await request.body(self.body_bytes_max), key
+            body = await request.body(self.body_bytes_max)
         except asyncio.CancelledError:
             if not self._stopped:
                 raise
@@ -197,6 +199,8 @@ class Gateway:
             raise stopping() from None
         finally:
             self._reading.discard(task)
+        check_objects(body)
+        return body, key
 
     def call(
         self,
