@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from gateway_kit import Gateway
 from scripted_upstream import Peer, ScriptedUpstream, answers, config_for, frames, head, http, whole
@@ -59,6 +60,14 @@ def test_who_pays_which_price(gateway: Gateway, upstream: ScriptedUpstream) -> N
     assert [rule["percent"] for rule in gateway.command("prices.list")["rules"]] == [20, -10, None, 0]
     shown = gateway.command("prices.show", model="ma", account="partner-1")["providers"][0]
     assert (shown["price"]["input"], shown["cost"]["input"]) == (4, 1)
+    body = msgspec.json.encode(
+        {"model": "mo", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 100}
+    )
+    asked = gateway.send("POST", "/v1/estimate", body, key=other)
+    assert asked.status == 200, asked.body
+    plain = gateway.send("POST", "/v1/estimate", body)
+    ratio = asked.json["cost"]["max"] / plain.json["cost"]["max"]
+    assert ratio == Decimal("0.9")
     listed = {m["id"]: m for m in gateway.get("/v1/models", key=other).json["data"]}
     assert listed["mo"]["price_per_mtok"]["input"] == Decimal("0.9")
     assert listed["ma"]["price_per_mtok"]["output"] == 8

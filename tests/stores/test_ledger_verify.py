@@ -17,6 +17,7 @@ from llm_router.adapters.sqlite.prices import versions_of
 from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.adapters.sqlite.verify import Verdict, verify
 from llm_router.billing.meter import End, meter
+from llm_router.billing.own_keys import OwnKeyFee, fee_price
 from llm_router.domain.budget import Budget, Payer, Scope, Window
 from llm_router.domain.price import Price, Rates
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
@@ -282,6 +283,19 @@ def test_a_missing_trigger_is_found(path: Path, name: str) -> None:
         connection.execute(f"DROP TRIGGER {name}")
         connection.commit()
     assert found(path) == "file"
+
+
+def test_the_fee_for_an_own_key_is_a_price_of_its_own(path: Path) -> None:
+    """It may be made of a resale price, which nothing was charged by and so is not kept."""
+
+    async def main() -> None:
+        store = await SqliteStore.open(path, clock=FixedClock())
+        resale = msgspec.structs.replace(PRICE, version="p/m@1~rule_1")
+        store.publish(fee_price(resale, OwnKeyFee(ppm=50_000)), NOW_MS)
+        await store.close()
+
+    run(main())
+    assert verify(path, NOW_MS).doubt is None
 
 
 def test_bytes_that_rot_are_found(path: Path) -> None:

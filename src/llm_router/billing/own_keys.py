@@ -9,6 +9,9 @@ from llm_router.domain.price import Price, Rates, Tier
 
 PPM = 10**6
 
+FEE_MARK = "+own-key-"
+"""Between the version of a price and the fee that was made of it."""
+
 
 class OwnKeyFee(msgspec.Struct, frozen=True, kw_only=True):
     """Attributes:
@@ -27,7 +30,7 @@ NO_COST = Price(version="own-key", rates=Rates(input=0, output=0))
 def fee_price(price: Price, fee: OwnKeyFee) -> Price:
     """The price with a customer's own key. Rates are rounded once, half to even."""
     return Price(
-        version=f"{price.version}+own-key-{fee.ppm}-{fee.request_pusd}",
+        version=f"{price.version}{FEE_MARK}{fee.ppm}-{fee.request_pusd}",
         rates=_rates(price.rates, fee),
         tiers=_tiers(price.tiers, fee),
         service_tiers={name: _rates(rates, fee) for name, rates in price.service_tiers.items()},

@@ -89,6 +89,9 @@ async def estimate_calls(
 async def _estimated(engine: Engine, call: admit.Call, key: Key, inspected: Inspected) -> Estimated:
     state = engine.state
     resolved = state.snapshot.resolve(inspected.model, active=state.active)
+    payer, now_ms = admit.payer_of(key, call), engine.clock.now_ms()
+    sold = engine.price_list.sell(resolved.deployments, payer, now_ms)
+    resolved = msgspec.structs.replace(resolved, deployments=sold)
     admit.check_model_allowed(key, resolved)
     admit.check_operation(call, resolved)
     plan = admit.plan_for(call, state, inspected, resolved)
@@ -96,7 +99,7 @@ async def _estimated(engine: Engine, call: admit.Call, key: Key, inspected: Insp
     deployments = [c.deployment for c in plan.candidates]
     learned = engine.holding.outputs.expect(key.id, resolved.model.id)
     default = state.hold_output_tokens
-    available = await engine.books.affordable(admit.payer_of(key, call), engine.clock.now_ms())
+    available = await engine.books.affordable(payer, now_ms)
     return Estimated(
         model=resolved.model,
         inspected=inspected,

@@ -25,6 +25,7 @@ import msgspec
 from llm_router.adapters.sqlite import schema
 from llm_router.adapters.sqlite.prices import decode_price, figures, read_rules, versions_of
 from llm_router.adapters.sqlite.spending import Spending
+from llm_router.billing.own_keys import FEE_MARK
 from llm_router.billing.pricing import MARK, sold
 from llm_router.billing.rerate import lines_doubt, rerated
 from llm_router.billing.rollups import COUNTS, RollupKey, add_counts, rollup_counts, rollup_key
@@ -182,7 +183,7 @@ class _Proof:
         rules = {rule.id: rule for rule in read_rules(self._db)}
         for version, price in self._decoded.items():
             base, mark, id_ = version.rpartition(MARK)
-            if not mark:
+            if not mark or FEE_MARK in id_:  # that of an own key is made of a price that is not kept
                 continue
             if id_ not in rules:
                 raise _Doubted("prices", version, f"the rule {id_} that made it is missing")
