@@ -231,7 +231,7 @@ class Server:
             stores = Stores(
                 books=store,
                 keyring=store,
-                counters=MemoryCounters(),
+                counters=await self._open_counters(stack),
                 rules=store,
                 prices=store,
                 responses=await self._open_responses(stack),
@@ -324,6 +324,27 @@ class Server:
         )
         stack.push_async_callback(side_car.close)
         return side_car
+
+    async def _open_counters(self, stack: contextlib.AsyncExitStack) -> Counters:
+        """In memory, or at the server that the settings name. Its library is not loaded when it is not."""
+        settings = self._settings.counters
+        if settings.url is None:
+            return MemoryCounters()
+        try:
+            from llm_router.adapters.redis.counters import RedisCounters
+        except ImportError:
+            problem = "counters.url: needs the extra [redis]: pip install 'llm-router[redis]'"
+            raise ConfigError((f"{self._path}: {problem}",)) from None
+        counters = await RedisCounters.open(
+            settings.url.reveal(),
+            new_id("node"),
+            self._clock,
+            timeout_s=settings.timeout_s,
+            local_share=settings.local_share,
+            say=lambda line: print(line, file=sys.stderr),
+        )
+        stack.push_async_callback(counters.close)
+        return counters
 
     async def _start_overlay(self, stack: contextlib.AsyncExitStack) -> None:
         """Start the sandbox and the local model as asked. Neither is imported when it is not."""

@@ -28,7 +28,6 @@ import uvicorn
 import uvloop
 
 from llm_router.adapters.control import serve_control
-from llm_router.adapters.memory.counters import MemoryCounters
 from llm_router.adapters.shared.hub import EXTRA, Hub, Session, Shared
 from llm_router.adapters.shared.link import Link
 from llm_router.adapters.shared.remote import (
@@ -144,7 +143,7 @@ class Parent(Server):
                     books=store,
                     keyring=store,
                     rules=store,
-                    counters=MemoryCounters(),
+                    counters=await self._open_counters(stack),
                     prices=store,
                     responses=responses,
                     side_car=side_car,

@@ -20,6 +20,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[credits]": tables.CreditsTable,
     "[settlement]": tables.SettlementTable,
     "[limits]": tables.LimitsTable,
+    "[counters]": tables.CountersTable,
     "[fetch]": tables.FetchTable,
     "[responses]": tables.ResponsesTable,
     "[side_car]": tables.SideCarTable,

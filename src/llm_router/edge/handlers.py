@@ -170,9 +170,11 @@ async def healthz(gateway: Gateway, request: Request, send: Send, parameters: di
 
 async def readyz(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """GET /readyz: requests can be served; 503 with the reason if not. ``draining``: exchanges that go on
-    without their client."""
+    without their client; ``degraded``: what works in a lesser way."""
     reason = gateway.ready()
     body: dict[str, object] = {"status": "ready", "draining": gateway.engine.draining}
+    if (problem := gateway.engine.counters.problem()) is not None:
+        body["degraded"] = problem
     if reason is not None:
         body |= {"status": "not ready", "reason": reason}
     await answer_json(send, 200 if reason is None else 503, body)

@@ -61,6 +61,12 @@ class Tally:
         self._sweep(now_ms, len(limits) + 1)
         return admission
 
+    def count(self, ticket: str, limits: Sequence[Limit], tokens: int, now_ms: int) -> None:
+        """Count a request that somebody else has admitted, whether there is room or not."""
+        windows = [None if limit.window is None else self._window(limit, now_ms) for limit in limits]
+        self._open[ticket] = self._count(limits, windows, tokens, now_ms)
+        self._sweep(now_ms, len(limits) + 1)
+
     def release(self, ticket: str, tokens_used: int, now_ms: int) -> None:
         """The request ended: free its slots, and correct its tokens. Does nothing for one that is not open."""
         request = self._open.pop(ticket, None)
@@ -78,10 +84,6 @@ class Tally:
                 window.add(more, now_ms)
             else:
                 window.take_back(-more, where)
-
-    def active(self, limit_id: str) -> int:
-        """How many open requests a limit of concurrency counts."""
-        return self._slots.get(limit_id, 0)
 
     def busy(self) -> dict[str, int]:
         """Open requests by limit of concurrency."""

@@ -16,6 +16,7 @@ from llm_router.domain.model import Model, Provider
 from llm_router.domain.money import PUSD_PER_USD
 from llm_router.ports import Deadlines
 from llm_router.settings.check import read_table
+from llm_router.settings.counters import counter_settings
 from llm_router.settings.models import merge_models
 from llm_router.settings.payments import SecretReader, own_key_fee, stripe_settings
 from llm_router.settings.problems import ConfigError, Problems
@@ -116,6 +117,7 @@ def load(
     own = SecretReader(environ, folder, problems, read=secrets)
     stripe = stripe_settings(table.stripe, own, problems)
     own_keys = own_key_fee(table.byok, problems)
+    counters = counter_settings(table.counters, own, problems)
     if problems:
         raise ConfigError(problems.lines(file))
     return Settings(
@@ -129,6 +131,7 @@ def load(
             tokens_per_minute=table.limits.tokens_per_minute,
             concurrency=table.limits.concurrency,
         ),
+        counters=counters,
         fetch=_fetch(table.fetch),
         responses=_responses(table.responses),
         side_car=SideCarSettings(

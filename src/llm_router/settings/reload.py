@@ -20,6 +20,7 @@ _AT_START = {
         "workers",
     ),
     "responses": ("store", "retention_days", "bytes_max", "background_max"),
+    "counters": ("url", "timeout_s", "local_share"),
     "fetch": ("bytes_max", "timeout_s", "allow_hosts"),
     "side_car": ("enabled", "ttl_s", "bytes_max"),
 }

@@ -72,6 +72,20 @@ class CreditSettings(msgspec.Struct, frozen=True, kw_only=True):
     hold_wait_s: float
 
 
+class CounterSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where limits are counted.
+
+    Attributes:
+        url: of the server that all nodes share; None: in this process's memory.
+        timeout_s: after which the gateway decides without it.
+        local_share: what one node admits of each limit while the server is away.
+    """
+
+    url: Secret | None = None
+    timeout_s: float = 0.1
+    local_share: float = 1.0
+
+
 class FetchSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Fetching media from URLs that clients name.
 
@@ -155,6 +169,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     credits: CreditSettings
     settlement: SettlementPolicy
     limits: Limits
+    counters: CounterSettings
     fetch: FetchSettings
     responses: ResponseSettings
     side_car: SideCarSettings

@@ -88,6 +88,12 @@ class LimitsTable(Table, frozen=True, kw_only=True):
     concurrency: Count | None = None
 
 
+class CountersTable(Table, frozen=True, kw_only=True):
+    url: str | None = None
+    timeout_s: Annotated[Decimal, msgspec.Meta(extra={"above": 0, "max": 10})] = Decimal("0.1")
+    local_share: Annotated[Decimal, msgspec.Meta(extra={"above": 0, "max": 1})] = Decimal(1)
+
+
 class FetchTable(Table, frozen=True, kw_only=True):
     enabled: bool = True
     bytes_max: Bytes = 20 * 1024 * 1024
@@ -232,6 +238,7 @@ class FileTable(Table, frozen=True, kw_only=True):
     credits: CreditsTable = CreditsTable()
     settlement: SettlementTable = SettlementTable()
     limits: LimitsTable = LimitsTable()
+    counters: CountersTable = CountersTable()
     fetch: FetchTable = FetchTable()
     responses: ResponsesTable = ResponsesTable()
     side_car: SideCarTable = SideCarTable()
