@@ -9,12 +9,14 @@ import stat
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from store_cases import ACME, FixedClock, make_key, record, run
 
 from llm_router.adapters.sqlite import journal, keys, schema, writer
 from llm_router.adapters.sqlite.boot import audit
+from llm_router.adapters.sqlite.orphans import read_orphans
 from llm_router.adapters.sqlite.schema import StoreCorrupt, StoreError, StoreLocked, StoreTooNew
 from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.domain.errors import LedgerUnavailable
@@ -366,11 +368,14 @@ def test_after_a_failed_sync_only_a_restart_helps(path, monkeypatch):
             return recovered(self, ops)
 
         monkeypatch.setattr(writer.Writer, "_recovered", counting)
+        died = []
+        store._journal._writer._die = died.append  # the process ends here; were it to go on:
         await store.credit("acme", 1000, "r1", "", 1)
         with monkeypatch.context() as patched:
             patched.setattr(writer.Writer, "_commit", failing)
             with pytest.raises(LedgerUnavailable):
                 await store.hold("e1", ACME, 100, "v1", 2)
+        assert [error.sqlite_errorcode for error in died] == [sqlite3.SQLITE_IOERR_FSYNC]
         for _ in range(3):
             probes.clear()
             await probes.wait()
@@ -379,6 +384,58 @@ def test_after_a_failed_sync_only_a_restart_helps(path, monkeypatch):
 
     with_store(path, scenario)
     assert with_store(path, lambda store: store.accounts()) == [("acme", 1000, 0)]
+
+
+SYNC_FAILS = """
+import asyncio, sqlite3, sys
+from store_cases import ACME, FixedClock
+from llm_router.adapters.sqlite.store import SqliteStore
+from llm_router.adapters.sqlite.writer import Writer
+
+def failing(self, ops):
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+    raise error
+
+async def main():
+    store = await SqliteStore.open(__import__("pathlib").Path(sys.argv[1]), clock=FixedClock())
+    await store.credit("acme", 1000, "r1", "", 1)
+    Writer._commit = failing
+    await store.hold("e1", ACME, 100, "v1", 2)
+    print("went on")
+
+asyncio.run(main())
+"""
+
+
+def test_a_failed_sync_ends_the_process_and_the_next_start_reads_what_is_there(path):
+    done = subprocess.run(
+        [sys.executable, "-c", SYNC_FAILS, str(path)],
+        cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (writer.EXIT_DISK, "")
+    assert "this process ends" in done.stderr
+    assert with_store(path, lambda store: store.accounts()) == [("acme", 1000, 0)]
+
+
+def test_orphans_are_listed_with_what_is_known_of_them(path):
+    async def first(store):
+        await store.credit("acme", 1000, "r1", "", 1)
+        await store.hold("e1", ACME, 300, "openai/m@v1", 2)
+        await store.hold("e2", ACME, 200, "openai/m@v1", 3)
+        await store.settle(record("e2", 5))
+
+    with_store(path, first)
+    assert read_orphans(path, 9) == []
+
+    async def second(store):
+        (orphan,) = read_orphans(path, 9)
+        assert (orphan.exchange_id, orphan.account, orphan.amount_pusd) == ("e1", "acme", 300)
+        assert (orphan.price_version, orphan.epoch, orphan.created_ms) == ("openai/m@v1", 1, 2)
+        assert orphan.voided_ms == FixedClock().now_ms()
+        assert store.orphans == 1
+
+    with_store(path, second)
 
 
 def test_one_bad_operation_does_not_hurt_its_batch(path):

@@ -72,6 +72,10 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             from llm_router.cli.ledger import verify_ledger
 
             return verify_ledger
+        case ("ledger", "orphans"):
+            from llm_router.cli.orphans import list_orphans
+
+            return list_orphans
         case ("migrate", _):
             from llm_router.cli.migrate import migrate
 

@@ -270,6 +270,11 @@ def _add_ledger(commands: _Commands[Parser], where: Parser, output: Parser) -> N
     )
     verify.add_argument("--file", type=Path, metavar="FILE", help="a copy, in place of the gateway's own")
     verify.add_argument("--head", metavar="N:HASH", help="an entry and its hash, as printed before")
+    orphans = actions.add_parser(
+        "orphans", parents=[where, output], help="list exchanges whose process died before it settled them"
+    )
+    orphans.add_argument("--file", type=Path, metavar="FILE", help="a copy, in place of the gateway's own")
+    orphans.add_argument("--limit", type=int, default=100, metavar="N", help="how many, the newest (100)")
 
 
 def _add_config(commands: _Commands[Parser], where: Parser, output: Parser) -> None:

@@ -5,7 +5,9 @@ There is no timer: while a commit waits for the disk the next batch gathers by i
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -24,14 +26,25 @@ COMMIT_PAGES = 6
 _OP_ERRORS = (sqlite3.IntegrityError, RowRefused, OverflowError, UnicodeEncodeError)
 """One operation is at fault, not the disk: the others of its batch are saved without it."""
 
-_FATAL = {
-    sqlite3.SQLITE_IOERR_FSYNC,
-    sqlite3.SQLITE_IOERR_DIR_FSYNC,
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_NOTADB,
-}
+_SYNC = {sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC}
+_FATAL = {*_SYNC, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """After a failed sync nobody knows what is on the disk, and asking again gives a false yes
 (https://www.usenix.org/conference/atc20/presentation/rebello): only a restart reads what is there."""
+
+EXIT_DISK = 74
+"""Exit status after a failed sync: EX_IOERR of sysexits.h."""
+
+
+def die(error: sqlite3.Error) -> None:
+    """End the process at once, as a crash would: the next start reads what is on the disk."""
+    print(
+        f"the disk of the ledger failed ({error}): this process ends, since nobody knows what was written; "
+        "the next start reads what is there",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(EXIT_DISK)
+
 
 Deliver = Callable[[list[Op], BaseException | None], None]
 
@@ -48,12 +61,14 @@ class Writer:
         epoch: int,
         chain: Chain,
         deliver: Deliver,
+        die: Callable[[sqlite3.Error], object] = die,
     ) -> None:
         self._connection = connection
         self._checkpoints = checkpoints
         self._epoch = epoch
         self._chain = chain
         self._deliver = deliver
+        self._die = die
         self._queue: SimpleQueue[Op | None] = SimpleQueue()
         self._failure: BaseException | None = None
         self._log_pages = 0
@@ -169,6 +184,8 @@ class Writer:
     def _fail(self, ops: list[Op], error: sqlite3.Error) -> None:
         """The disk refused: nothing of the batch is saved, nor of what waits behind it."""
         self._failure = error
+        if getattr(error, "sqlite_errorcode", None) in _SYNC:
+            self._die(error)
         self._rollback()
         self._deliver(ops, error)
 
