@@ -30,6 +30,7 @@ from llm_router.adapters.ids import new_exchange_id
 from llm_router.adapters.installation import installation_secret
 from llm_router.adapters.keymaker import new_code, new_id, new_key_text
 from llm_router.adapters.memory.counters import MemoryCounters
+from llm_router.adapters.notices import MailChannel, MailSettings, WebhookChannel
 from llm_router.adapters.sealing import OWN_KEYS, Sealer
 from llm_router.adapters.sqlite.responses import SqliteResponses
 from llm_router.adapters.sqlite.side_car import SqliteSideCar
@@ -38,6 +39,7 @@ from llm_router.adapters.stripe import StripeApi
 from llm_router.adapters.telemetry import AccessLog, NoTelemetry
 from llm_router.adapters.upstream.client import LeanUpstream
 from llm_router.adapters.upstream.fetch import GuardedFetcher
+from llm_router.adapters.upstream.post import GuardedPost
 from llm_router.billing.own_keys import OwnKeyFee
 from llm_router.billing.pricing import PriceList
 from llm_router.catalog.schema import CatalogData
@@ -58,9 +60,11 @@ from llm_router.engine.responses import Keeping, Responses
 from llm_router.engine.state import State
 from llm_router.engine.treasury import Treasury
 from llm_router.ports import (
+    Clock,
     Counters,
     Keyring,
     LimitRules,
+    NoticeChannel,
     OtherRuns,
     PriceBook,
     ResponseStore,
@@ -79,6 +83,7 @@ from llm_router.settings import (
 )
 from llm_router.settings.announcement import Announcement
 from llm_router.settings.announcement import LocalModel as LocalNote
+from llm_router.settings.result import AlertSettings
 from llm_router.wire.operations import SPOKEN
 
 DAY_MS = 86_400_000
@@ -399,6 +404,8 @@ class Server:
             new_id=new_id,
             payments=self._build_payments(store, upstream),
             own_keys=self._own_keys,
+            channels=notice_channels(self._settings.alerts, self._clock),
+            low_pusd=self._settings.alerts.low_pusd,
         )
 
     def _build_own_keys(self, store: TreasuryBooks) -> OwnKeyVault | None:
@@ -590,6 +597,28 @@ class Server:
         if self._options.sandbox:
             return True
         return self._overlay.local is not None and provider == self._overlay.local[0].id
+
+
+def notice_channels(alerts: AlertSettings, clock: Clock) -> list[NoticeChannel]:
+    """The ways in which notices leave, as configured."""
+    channels: list[NoticeChannel] = []
+    if alerts.webhook_url is not None and alerts.webhook_secret is not None:
+        post = GuardedPost(allow_hosts=alerts.allow_hosts)
+        secret = alerts.webhook_secret.reveal()
+        channels.append(WebhookChannel(post=post, url=alerts.webhook_url, secret=secret, clock=clock))
+    if alerts.smtp_host is not None and alerts.mail_from is not None:
+        password = alerts.smtp_password
+        mail = MailSettings(
+            host=alerts.smtp_host,
+            port=alerts.smtp_port,
+            security=alerts.smtp_security,
+            sender=alerts.mail_from,
+            to=alerts.mail_to,
+            user=alerts.smtp_user,
+            password=None if password is None else password.reveal(),
+        )
+        channels.append(MailChannel(mail))
+    return channels
 
 
 EXAMPLES = ("gpt-6-luna", "claude-haiku-4-5", "gemini-3.5-flash-lite")

@@ -146,6 +146,10 @@ class TreasuryBooks(Books, Protocol):
         """Of one moment."""
         ...
 
+    async def accounts(self) -> list[tuple[str, int, int]]:
+        """(account, posted, held) of every account, by name."""
+        ...
+
     async def credited(self, ref: str) -> bool:
         """Whether a grant or adjustment was booked under that reference."""
         ...
@@ -222,6 +226,42 @@ class OwnKeys(Protocol):
 
     async def of(self, account: str) -> Mapping[str, OwnKey]:
         """By provider id. Asked for with every request: from memory."""
+        ...
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that an operator should know, as it leaves.
+
+    Attributes:
+        type: ``credits.low``, ``auto_topup.disabled``.
+        subject, text: in words.
+        data: the same for programs; amounts are text, exact to the digit.
+    """
+
+    id: str
+    type: str
+    account: str
+    created: str
+    subject: str
+    text: str
+    data: dict[str, str]
+
+
+class NoticeRefused(Exception):
+    """A notice could not be delivered now; the message says why, without secrets."""
+
+
+class NoticeChannel(Protocol):
+    """One way in which notices leave."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def send(self, notice: Notice) -> None:
+        """
+        Raises:
+            NoticeRefused: try again later.
+        """
         ...
 
 

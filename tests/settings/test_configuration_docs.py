@@ -26,6 +26,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[side_car]": tables.SideCarTable,
     "[stripe]": tables.StripeTable,
     "[byok]": tables.ByokTable,
+    "[alerts]": tables.AlertsTable,
     "[providers.ID]": tables.ProviderTable,
     "[[providers.ID.quirks]]": tables.QuirkTable,
     "[[providers.ID.also]]": tables.WayTable,
@@ -96,7 +97,7 @@ def test_every_example_loads(tmp_path: Path) -> None:
     assert len(examples) == len(SECTIONS) + 4  # Azure has two of its own, Vertex AI and Bedrock one each
     (tmp_path / "acme").write_text("key")
     (tmp_path / "aws").write_text("AKIAEXAMPLEEXAMPLE00:secret")
-    for name in ("azure", "entra-token", "stripe", "stripe-webhook"):
+    for name in ("azure", "entra-token", "stripe", "stripe-webhook", "alerts"):
         (tmp_path / name).write_text("key")
     (tmp_path / "service-account.json").write_text('{"type": "service_account"}')
     for example in examples:

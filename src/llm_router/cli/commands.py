@@ -111,6 +111,10 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             from llm_router.cli import vouchers
 
             return vouchers.show_payments
+        case ("credits", "auto"):
+            from llm_router.cli import vouchers
+
+            return vouchers.set_auto
         case ("credits", "adjust"):
             from llm_router.cli import vouchers
 

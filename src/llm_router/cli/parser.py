@@ -150,6 +150,14 @@ def _add_credits(commands: _Commands[Parser], where: Parser, output: Parser) -> 
     adjust.add_argument("--reason", required=True, help="why, for the books")
     adjust.add_argument("--actor", required=True, help="who decided it, for the books")
     adjust.add_argument("--ref", help="your reference: the same one is booked once only")
+    auto = actions.add_parser(
+        "auto", parents=[where, output], help="have a saved card charged when it is low"
+    )
+    auto.add_argument("--account", default="default", help="the account (default)")
+    auto.add_argument("--threshold", metavar="AMOUNT", help="below so many US dollars")
+    auto.add_argument("--amount", help="charge so many US dollars")
+    auto.add_argument("--every", default="1h", metavar="SPAN", help="at most once in 90m, 12h, 1d (1h)")
+    auto.add_argument("--off", action="store_true", help="charge nothing any more")
     show = actions.add_parser("show", parents=[where, output], help="show what an account has left")
     show.add_argument("--account", default="default", help="the account (default)")
 

@@ -122,3 +122,25 @@ def show_payments(arguments: argparse.Namespace) -> int:
     columns = ("ID", "ACCOUNT", "VIA", "AMOUNT", "STATUS", "BOOKED", "OWED", "CREATED", "PAYMENT")
     print_table(columns, rows, frozenset({"AMOUNT", "BOOKED", "OWED"}))
     return 0
+
+
+def set_auto(arguments: argparse.Namespace) -> int:
+    from llm_router.cli.world import run_command
+
+    values = {name: getattr(arguments, name) for name in ("account", "threshold", "amount", "every", "off")}
+    result = run_command(arguments, "credits.auto", values)
+    if arguments.json:
+        print_json(result)
+        return 0
+    auto = text_of(result)["auto_topup"]
+    if auto is None:
+        print(f"The account {result['account']} is not topped up by itself.")
+    elif auto["enabled"]:
+        print(
+            f"Below ${auto['threshold']} the account {result['account']} is topped up by ${auto['amount']}."
+        )
+    else:
+        print(
+            f"The account {result['account']} is not topped up by itself any more: {printable(auto['disabled'])}"
+        )
+    return 0

@@ -48,6 +48,18 @@ def parse_moment(text: str, param: str) -> int:
         raise InvalidRequest(f"{param} must be a time such as 2027-01-31", param=param) from None
 
 
+def parse_span(text: str, param: str) -> int:
+    """Milliseconds of a span (``90m``, ``12h``, ``30d``, ``8w``).
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    span = _SPAN.fullmatch(text)
+    if span is None:
+        raise InvalidRequest(f"{param} must be a span such as 90m, 12h or 1d", param=param)
+    return int(span[1]) * _SPANS_MS[span[2]]
+
+
 def iso_time(ms: int) -> str:
     """Unix milliseconds as ``2026-01-31T12:00:00Z``."""
     moment = _EPOCH + timedelta(milliseconds=ms)

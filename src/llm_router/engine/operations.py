@@ -11,7 +11,7 @@ from typing import Any
 
 from llm_router.catalog.listing import models_page
 from llm_router.domain.errors import InvalidRequest
-from llm_router.engine import budgeting, credits, keys, limiting, own_keying, pricing, vouching
+from llm_router.engine import budgeting, credits, keys, limiting, own_keying, pricing, topping, vouching
 from llm_router.engine.operator import Arguments, Context, Nothing, Result, read
 
 
@@ -63,6 +63,7 @@ _COMMANDS: dict[str, tuple[type[Arguments], Callable[[Any, Context], Awaitable[R
     "byok.set": (own_keying.SetOwnKey, own_keying.set_own_key),
     "byok.list": (own_keying.ListOwnKeys, own_keying.list_own_keys),
     "byok.remove": (own_keying.RemoveOwnKey, own_keying.remove_own_key),
+    "credits.auto": (topping.SetAuto, topping.set_auto),
     "payments.list": (vouching.ListPayments, vouching.list_payments),
     "budgets.set": (budgeting.SetBudget, budgeting.set_budget),
     "budgets.list": (budgeting.ListBudgets, budgeting.list_budgets),

@@ -6,18 +6,20 @@ from __future__ import annotations
 import asyncio
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from llm_router.billing.ledger import Entry
 from llm_router.domain.errors import RouterError
 from llm_router.domain.money import format_usd
+from llm_router.engine.auto_topup import AutoTopups
 from llm_router.engine.moments import iso_time
+from llm_router.engine.notices import Notices
 from llm_router.engine.own_keys import OwnKeyVault
 from llm_router.engine.payments import Payments
 from llm_router.engine.vouchers import Vouchers
-from llm_router.ports import Clock, TreasuryBooks
+from llm_router.ports import Clock, NoticeChannel, TreasuryBooks
 
 ROUND_S = 5.0
 """Pause between two rounds of the background work."""
@@ -27,7 +29,8 @@ Chore = Callable[[], Awaitable[None]]
 
 class Treasury:
     """``payments`` is None where no provider of payments is configured, ``own_keys`` where
-    accounts may have no provider keys of their own."""
+    accounts may have no provider keys of their own. ``channels`` and ``low_pusd`` as
+    :class:`~llm_router.engine.notices.Notices` takes them."""
 
     def __init__(
         self,
@@ -38,12 +41,18 @@ class Treasury:
         new_id: Callable[[str], str],
         payments: Payments | None = None,
         own_keys: OwnKeyVault | None = None,
+        channels: Sequence[NoticeChannel] = (),
+        low_pusd: int | None = None,
     ) -> None:
         self.books = books
         self.clock = clock
         self.vouchers = Vouchers(books=books, clock=clock, new_code=new_code, new_id=new_id)
         self.payments = payments
         self.own_keys = own_keys
+        self.notices = Notices(books=books, clock=clock, new_id=new_id, channels=channels, low_pusd=low_pusd)
+        self.auto: AutoTopups | None = None
+        if payments is not None:
+            self.auto = AutoTopups(books=books, clock=clock, payments=payments, notices=self.notices)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -66,9 +75,12 @@ class Treasury:
                 print(f"the treasury could not finish its work: {error}", file=sys.stderr)
 
     def _chores(self) -> tuple[Chore, ...]:
-        if self.payments is None:
-            return (self.vouchers.sweep,)
-        return (self.vouchers.sweep, self.payments.sweep)
+        chores = [self.vouchers.sweep]
+        if self.payments is not None:
+            chores.append(self.payments.sweep)
+        if self.auto is not None:
+            chores.append(self.auto.work)
+        return (*chores, self.notices.watch, self.notices.deliver)
 
     async def begin(self) -> None:
         """Block the accounts that owe, and open the keys of accounts, before anything is served.

@@ -18,7 +18,7 @@ from llm_router.ports import Deadlines
 from llm_router.settings.check import read_table
 from llm_router.settings.counters import counter_settings
 from llm_router.settings.models import merge_models
-from llm_router.settings.payments import SecretReader, own_key_fee, stripe_settings
+from llm_router.settings.payments import SecretReader, alert_settings, own_key_fee, stripe_settings
 from llm_router.settings.problems import ConfigError, Problems
 from llm_router.settings.providers import merge_providers
 from llm_router.settings.result import (
@@ -118,6 +118,7 @@ def load(
     stripe = stripe_settings(table.stripe, own, problems)
     own_keys = own_key_fee(table.byok, problems)
     counters = counter_settings(table.counters, own, problems)
+    alerts = alert_settings(table.alerts, own, problems)
     if problems:
         raise ConfigError(problems.lines(file))
     return Settings(
@@ -141,6 +142,7 @@ def load(
         ),
         stripe=stripe,
         own_keys=own_keys,
+        alerts=alerts,
         providers=tuple(signer.providers.values()),
         provider_keys=signer.keys,
         inactive=signer.inactive,

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from llm_router.billing.own_keys import OwnKeyFee
 from llm_router.domain.money import PUSD_PER_USD
 from llm_router.settings.problems import Problems
-from llm_router.settings.result import StripeSettings
-from llm_router.settings.schema import ByokTable, StripeTable
+from llm_router.settings.result import AlertSettings, StripeSettings
+from llm_router.settings.schema import AlertsTable, ByokTable, StripeTable
 from llm_router.settings.secrets import Secret, SecretError, read_reference
 
 LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
@@ -72,6 +72,47 @@ def stripe_settings(table: StripeTable, secrets: SecretReader, problems: Problem
         tolerance_s=table.tolerance_s,
         base_url=table.base_url.rstrip("/"),
     )
+
+
+def alert_settings(table: AlertsTable, secrets: SecretReader, problems: Problems) -> AlertSettings:
+    """Report what is missing of a way that was begun."""
+    low = None if table.low_balance is None else table.low_balance * PUSD_PER_USD
+    if low is not None and low != int(low):
+        problems.add(("alerts", "low_balance"), "has more than 12 digits behind the point")
+    _together(table, ("webhook_url", "webhook_secret"), problems)
+    _together(table, ("smtp_host", "mail_from", "mail_to"), problems)
+    _together(table, ("smtp_user", "smtp_password"), problems)
+    for address in (*table.mail_to, *((table.mail_from,) if table.mail_from is not None else ())):
+        if "@" not in address or not address.isprintable():
+            problems.add(
+                ("alerts", "mail_to" if address in table.mail_to else "mail_from"), "must be addresses"
+            )
+    if table.smtp_user is not None and table.smtp_security == "none" and table.smtp_host not in LOCAL_HOSTS:
+        problems.add(("alerts", "smtp_security"), "must not be none: the password would be sent in clear")
+    return AlertSettings(
+        low_pusd=None if low is None else int(low),
+        webhook_url=table.webhook_url,
+        webhook_secret=_optional(secrets, table.webhook_secret, "webhook_secret"),
+        allow_hosts=tuple(host.lower() for host in table.allow_hosts),
+        mail_to=table.mail_to,
+        mail_from=table.mail_from,
+        smtp_host=table.smtp_host,
+        smtp_port=table.smtp_port,
+        smtp_security=table.smtp_security,
+        smtp_user=table.smtp_user,
+        smtp_password=_optional(secrets, table.smtp_password, "smtp_password"),
+    )
+
+
+def _optional(secrets: SecretReader, reference: str | None, name: str) -> Secret | None:
+    return None if reference is None else secrets.secret(reference, ("alerts", name))
+
+
+def _together(table: AlertsTable, names: tuple[str, ...], problems: Problems) -> None:
+    missing = [name for name in names if not getattr(table, name)]
+    if len(missing) < len(names):
+        for name in missing:
+            problems.add(("alerts", name), f"is missing: {names[0]} and the like need it")
 
 
 def own_key_fee(table: ByokTable, problems: Problems) -> OwnKeyFee | None:

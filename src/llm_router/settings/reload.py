@@ -39,6 +39,8 @@ def _changed(old: Settings, new: Settings) -> Iterator[str]:
                 yield f"{section}.{key}"
     if (old.own_keys is None) != (new.own_keys is None):
         yield "byok.enabled"
+    if old.alerts != new.alerts:
+        yield "alerts"
     if old.stripe != new.stripe:
         yield "stripe"
     if old.credits.starting_pusd != new.credits.starting_pusd:

@@ -147,6 +147,27 @@ class StripeSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self.key.reveal().startswith(("sk_live_", "rk_live_"))
 
 
+class AlertSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is told of what. A webhook needs url and secret, mail a host, a sender and somebody to get it.
+
+    Attributes:
+        low_pusd: a balance below it is told of; None is never.
+        allow_hosts: hosts of webhooks that need not be public.
+    """
+
+    low_pusd: int | None
+    webhook_url: str | None
+    webhook_secret: Secret | None
+    allow_hosts: tuple[str, ...]
+    mail_to: tuple[str, ...]
+    mail_from: str | None
+    smtp_host: str | None
+    smtp_port: int
+    smtp_security: str
+    smtp_user: str | None
+    smtp_password: Secret | None
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that an operator configures, checked and resolved.
 
@@ -175,6 +196,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     side_car: SideCarSettings
     stripe: StripeSettings | None
     own_keys: OwnKeyFee | None
+    alerts: AlertSettings
     providers: tuple[Provider, ...]
     provider_keys: Mapping[str, Secret]
     inactive: Mapping[str, str]

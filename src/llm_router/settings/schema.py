@@ -132,6 +132,20 @@ class ByokTable(Table, frozen=True, kw_only=True):
     fee_request: Annotated[Decimal, msgspec.Meta(extra={"min": 0, "max": 10})] = Decimal(0)
 
 
+class AlertsTable(Table, frozen=True, kw_only=True):
+    low_balance: Amount | None = None
+    webhook_url: str | None = None
+    webhook_secret: str | None = None
+    allow_hosts: tuple[str, ...] = ()
+    mail_to: tuple[str, ...] = ()
+    mail_from: str | None = None
+    smtp_host: str | None = None
+    smtp_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 587
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_user: str | None = None
+    smtp_password: str | None = None
+
+
 class QuirkTable(Table, frozen=True, kw_only=True):
     edit: EditKind
     field: str
@@ -244,5 +258,6 @@ class FileTable(Table, frozen=True, kw_only=True):
     side_car: SideCarTable = SideCarTable()
     stripe: StripeTable = StripeTable()
     byok: ByokTable = ByokTable()
+    alerts: AlertsTable = AlertsTable()
     providers: dict[str, ProviderTable] = {}
     models: dict[str, ModelTable] = {}

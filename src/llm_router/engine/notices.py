@@ -1,0 +1,165 @@
+"""Notices: written down when something happens, sent until they are taken or given up."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from llm_router.domain.money import format_usd
+from llm_router.engine.moments import iso_time
+from llm_router.ports import Clock, Document, Notice, NoticeChannel, NoticeRefused, TreasuryBooks
+
+KIND = "notice"
+LOW = "low_balance"
+"""Documents of accounts that were found low, until they are not any more."""
+
+OPEN_MAX = 1000
+"""Notices that may wait; what happens beyond is said on standard error only."""
+
+AT_ONCE = 20
+TRIES = 12
+PAUSE_MS = 10_000
+PAUSE_MAX_MS = 3_600_000
+WATCH_MS = 30_000
+"""How often all accounts are looked at."""
+
+
+class _Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    notice: Notice
+    channel: str
+    tries: int = 0
+    next_ms: int = 0
+
+
+_decoder = msgspec.json.Decoder(_Waiting)
+
+
+class Notices:
+    """``low_pusd``: a balance below it is told of, once until it has been above again; None is never."""
+
+    def __init__(
+        self,
+        *,
+        books: TreasuryBooks,
+        clock: Clock,
+        new_id: Callable[[str], str],
+        channels: Sequence[NoticeChannel] = (),
+        low_pusd: int | None = None,
+    ) -> None:
+        self._books = books
+        self._clock = clock
+        self._new_id = new_id
+        self._channels = {channel.name: channel for channel in channels}
+        self._low_pusd = low_pusd
+        self._low: set[str] | None = None  # None: not read yet
+        self._watched_ms: int | None = None
+
+    async def tell(self, type_: str, account: str, subject: str, text: str, data: dict[str, str]) -> None:
+        """Write a notice down for every channel; without a channel say it on standard error."""
+        now_ms = self._clock.now_ms()
+        waiting = await self._books.documents(KIND, open_only=True, limit=OPEN_MAX)
+        if not self._channels or len(waiting) >= OPEN_MAX:
+            print(f"notice {type_}: {subject}", file=sys.stderr)
+            return
+        notice = Notice(
+            id=self._new_id("ntc"),
+            type=type_,
+            account=account,
+            created=iso_time(now_ms),
+            subject=subject,
+            text=text,
+            data=data,
+        )
+        for name in self._channels:
+            document = Document(
+                kind=KIND,
+                id=f"{notice.id}.{name}",
+                account=account,
+                version=1,
+                open=True,
+                created_ms=now_ms,
+                body=msgspec.json.encode(_Waiting(notice=notice, channel=name)),
+            )
+            await self._books.put_document(document)
+
+    async def deliver(self) -> None:
+        """Send what is due, some at once."""
+        now_ms = self._clock.now_ms()
+        due: list[tuple[Document, _Waiting]] = []
+        for document in await self._books.documents(KIND, open_only=True, limit=2 * OPEN_MAX):
+            waiting = _decoder.decode(document.body)
+            if abs(waiting.next_ms - now_ms) > PAUSE_MAX_MS or waiting.next_ms <= now_ms:
+                due.append((document, waiting))
+        await asyncio.gather(*(self._send(document, waiting) for document, waiting in due[:AT_ONCE]))
+
+    async def watch(self) -> None:
+        """Tell of the accounts whose balance has fallen below the threshold since the last look."""
+        now_ms = self._clock.now_ms()
+        low_pusd = self._low_pusd
+        if low_pusd is None or (self._watched_ms is not None and abs(now_ms - self._watched_ms) < WATCH_MS):
+            return
+        self._watched_ms = now_ms
+        low = await self._known_low()
+        for account, posted, _ in await self._books.accounts():
+            if posted < low_pusd and account not in low:
+                await self._found_low(account, posted, low_pusd)
+                low.add(account)
+            elif posted >= low_pusd and account in low:
+                await self._books.remove_document(LOW, account)
+                low.discard(account)
+
+    async def _found_low(self, account: str, posted_pusd: int, low_pusd: int) -> None:
+        left, threshold = format_usd(posted_pusd), format_usd(low_pusd)
+        await self.tell(
+            "credits.low",
+            account,
+            f"The account {account} has ${left} left",
+            f"The account {account} has ${left} left, less than the threshold of ${threshold}.\n\n"
+            "Requests that the balance does not cover are refused.",
+            {"credits_remaining": left, "threshold": threshold},
+        )
+        document = Document(
+            kind=LOW,
+            id=account,
+            account=account,
+            version=1,
+            open=False,
+            created_ms=self._clock.now_ms(),
+            body=b"{}",
+        )
+        await self._books.put_document(document)
+
+    async def _known_low(self) -> set[str]:
+        if self._low is None:
+            found: set[str] = set()
+            after = ""
+            while page := await self._books.documents(LOW, after=after):
+                found |= {document.id for document in page}
+                after = page[-1].id
+            self._low = found
+        return self._low
+
+    async def _send(self, document: Document, waiting: _Waiting) -> None:
+        channel = self._channels.get(waiting.channel)
+        try:
+            if channel is not None:  # else it was taken out of the configuration
+                await channel.send(waiting.notice)
+        except NoticeRefused as error:
+            await self._later(document, waiting, str(error))
+            return
+        await self._books.remove_document(KIND, document.id)
+
+    async def _later(self, document: Document, waiting: _Waiting, why: str) -> None:
+        tries = waiting.tries + 1
+        if tries >= TRIES:
+            print(f"notice given up after {TRIES} tries ({why}): {waiting.notice.subject}", file=sys.stderr)
+            await self._books.remove_document(KIND, document.id)
+            return
+        pause_ms = min(PAUSE_MAX_MS, PAUSE_MS * 2**waiting.tries)
+        again = msgspec.structs.replace(waiting, tries=tries, next_ms=self._clock.now_ms() + pause_ms)
+        await self._books.put_document(
+            msgspec.structs.replace(document, version=document.version + 1, body=msgspec.json.encode(again))
+        )
