@@ -87,7 +87,6 @@ class Payments:
         self._new_id = new_id
         self.rules = rules
         self._turn = asyncio.Lock()
-        self._owed: dict[str, dict[str, int]] = {}  # account -> order -> p$
 
     # Orders
 
@@ -299,8 +298,11 @@ class Payments:
 
     async def _collect(self, account: str) -> None:
         """Take what an account owes of earlier orders from what it has now."""
-        for id_ in tuple(self._owed.get(account, ())):
-            await self._book((await self._load(id_))[1])
+        after = ""
+        while page := await self._books.documents(KIND, account=account, open_only=True, after=after):
+            for document in page:
+                await self._book(_orders.decode(document.body))
+            after = page[-1].id
 
     async def _book(self, order: Order) -> Order:
         """Bring the books to the order's net worth, as far as the account has it."""
@@ -313,7 +315,7 @@ class Payments:
             order, booked = await self._book_pending(order)
             if not booked:
                 break
-        self._owe(order)
+        await self._owe(order.account)
         return order
 
     async def _book_pending(self, order: Order) -> tuple[Order, bool]:
@@ -331,15 +333,14 @@ class Payments:
             return order, False  # the account is full: the booking waits for room
         return await self._change(order.id, rules.done), True
 
-    def _owe(self, order: Order) -> None:
-        owed = self._owed.setdefault(order.account, {})
-        if order.owed_pusd:
-            owed[order.id] = order.owed_pusd
-        else:
-            owed.pop(order.id, None)
-        self._books.owe(order.account, sum(owed.values()))
-        if not owed:
-            del self._owed[order.account]
+    async def _owe(self, account: str) -> None:
+        """Block an account as long as any order of it owes: by the store, since other processes of the
+        gateway book too."""
+        owed_pusd, after = 0, ""
+        while page := await self._books.documents(KIND, account=account, open_only=True, after=after):
+            owed_pusd += sum(_orders.decode(document.body).owed_pusd for document in page)
+            after = page[-1].id
+        self._books.owe(account, owed_pusd)
 
     # Documents
 
