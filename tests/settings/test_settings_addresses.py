@@ -8,10 +8,18 @@ from pathlib import Path
 import pytest
 
 from llm_router.catalog.snapshot import Snapshot, compile_snapshot, load_builtin
-from llm_router.settings import ConfigError, Settings, load
+from llm_router.settings import ConfigError, Settings, google, load
 
 HOME = {"HOME": "/nowhere"}
-ACCOUNT = json.dumps({"type": "service_account", "private_key": "-----BEGIN X-----\nab c\n"}, indent=1)
+PRIVATE_KEY = "-----BEGIN PRIVATE KEY-----\nMAMC\nAQA=\n-----END PRIVATE KEY-----\n"
+WHOLE = {
+    "type": "service_account",
+    "client_email": "me@my-project.test",
+    "token_uri": "https://oauth2.test/token",
+    "private_key": PRIVATE_KEY,
+}
+ACCOUNT = json.dumps(WHOLE, indent=1)
+USER = json.dumps({"type": "authorized_user", "client_id": "i", "client_secret": "s", "refresh_token": "r"})
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +91,7 @@ def test_credentials_for_other_ends_are_left_alone(catalog: Snapshot, tmp_path: 
     assert settings.warnings == ()
     gcloud = tmp_path / ".config" / "gcloud"
     gcloud.mkdir(parents=True)
-    (gcloud / "application_default_credentials.json").write_text('{"type": "authorized_user"}')
+    (gcloud / "application_default_credentials.json").write_text(USER)
     place = {"GOOGLE_CLOUD_PROJECT": "p", "GOOGLE_CLOUD_LOCATION": "global", "HOME": str(tmp_path)}
     assert "vertex" not in loaded(catalog, tmp_path, **place).active
     assert "vertex" in loaded(catalog, tmp_path, "[providers.vertex]", **place).active
@@ -109,9 +117,116 @@ key = "k"
     assert {way.dialect for way in second.also} == {"openai_responses"}
 
 
-def test_another_address_is_not_known_to_speak_the_same(catalog: Snapshot, tmp_path: Path) -> None:
-    settings = loaded(catalog, tmp_path, '[providers.openai]\nbase_url = "https://proxy.test/v1"\nkey = "k"')
-    assert next(p for p in settings.providers if p.id == "openai").also == ()
+@pytest.mark.parametrize(
+    ("id_", "base_url", "ways"),
+    [
+        ("openai", "https://proxy.test/ai/v1", {"openai_responses": None}),
+        (
+            "bedrock",
+            "https://bedrock-runtime.eu-west-1.amazonaws.com",
+            {
+                "anthropic_messages": None,
+                "openai_chat": "https://bedrock-runtime.eu-west-1.amazonaws.com/openai/v1",
+            },
+        ),
+        (
+            "deepseek",
+            "https://proxy.test/deepseek/v1",
+            {
+                "anthropic_messages": "https://proxy.test/deepseek/anthropic",
+                "openai_responses": "https://proxy.test/deepseek",
+            },
+        ),
+        (
+            "ollama",
+            "http://10.0.0.7:11434/v1",
+            {
+                "ollama_chat": "http://10.0.0.7:11434",
+                "anthropic_messages": "http://10.0.0.7:11434",
+                "openai_responses": None,
+            },
+        ),
+    ],
+)
+def test_the_further_dialects_move_along_with_the_address(
+    catalog: Snapshot, tmp_path: Path, id_: str, base_url: str, ways: dict[str, str | None]
+) -> None:
+    settings = loaded(catalog, tmp_path, f'[providers.{id_}]\nbase_url = "{base_url}"')
+    also = next(p for p in settings.providers if p.id == id_).also
+    assert {way.dialect: way.base_url for way in also} == ways
+    assert not any("is not spoken there" in warning for warning in settings.warnings)
+    usual = {way.dialect: way.serves for way in catalog.providers[id_].also}
+    assert {way.dialect: way.serves for way in also} == usual
+
+
+def test_a_dialect_whose_new_address_nothing_tells_is_left_out_with_a_word(
+    catalog: Snapshot, tmp_path: Path
+) -> None:
+    settings = loaded(catalog, tmp_path, '[providers.deepseek]\nbase_url = "https://proxy.test/chat"')
+    assert next(p for p in settings.providers if p.id == "deepseek").also == ()
+    said = [w for w in settings.warnings if "[[providers.deepseek.also]]" in w]
+    assert [w.split(": ")[1].split()[0] for w in said] == ["anthropic_messages", "openai_responses"]
+
+
+def test_no_further_dialects_where_the_file_says_none(catalog: Snapshot, tmp_path: Path) -> None:
+    for line in ("also = []", 'dialect = "anthropic_messages"'):
+        text = f'[providers.openai]\nbase_url = "https://proxy.test/v1"\n{line}'
+        assert next(p for p in loaded(catalog, tmp_path, text).providers if p.id == "openai").also == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"private_key": PRIVATE_KEY.replace("MAMC", "MAMCAQ")}, "private_key is cut or changed"),
+        ({"private_key": PRIVATE_KEY[:40]}, "private_key is cut or changed"),
+        ({"private_key": None, "token_uri": ""}, "without private_key and token_uri"),
+        ({"type": "gdch"}, "holds no Google credentials"),
+        ({"type": ["service_account"]}, "holds no Google credentials"),
+    ],
+)
+def test_credentials_that_cannot_work_are_found_before_the_first_request(
+    catalog: Snapshot, tmp_path: Path, changes: dict[str, object], said: str
+) -> None:
+    account = tmp_path / "account.json"
+    account.write_text(json.dumps({**WHOLE, **changes}))
+    text = '[providers.vertex]\nparameters = { project = "p", location = "global" }\n'
+    with pytest.raises(ConfigError, match=said):
+        loaded(catalog, tmp_path, text + 'key = "file:account.json"')
+    settings = loaded(
+        catalog, tmp_path, GOOGLE_CLOUD_PROJECT="p", GOOGLE_CLOUD_LOCATION="global",
+        GOOGLE_APPLICATION_CREDENTIALS=str(account),
+    )  # fmt: skip
+    assert "vertex" not in settings.active
+    assert any(said in warning for warning in settings.warnings)
+
+
+def test_the_word_for_the_machines_credentials_is_no_secret(catalog: Snapshot, tmp_path: Path) -> None:
+    text = '[providers.vertex]\nparameters = { project = "p", location = "global" }\nkey = "metadata"\n'
+    settings = loaded(catalog, tmp_path, text)
+    assert "vertex" in settings.active
+    assert settings.warnings == ()
+    other = loaded(catalog, tmp_path, '[providers.openai]\nkey = "metadata"')
+    assert any("in clear" in warning for warning in other.warnings)
+
+
+def test_without_its_library_a_provider_of_google_is_not_active(
+    catalog: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = '[providers.vertex]\nparameters = { project = "p", location = "global" }\nkey = "metadata"\n'
+    for module in google.LIBRARIES:
+        monkeypatch.setattr(google, "find_spec", lambda name, lost=module: None if name == lost else name)
+        settings = loaded(catalog, tmp_path, text)
+        assert "pip install" in settings.inactive["vertex"]
+        assert any("'.[vertex]'" in warning for warning in settings.warnings)
+
+
+def test_a_provider_of_the_file_that_serves_no_model_gets_a_word(catalog: Snapshot, tmp_path: Path) -> None:
+    box = '[providers.box]\nbase_url = "http://10.0.0.7:8000/v1"\nauth = "none"\nprice = 0\n'
+    (warning,) = loaded(catalog, tmp_path, box).warnings
+    assert warning.startswith("providers.box: no model is served by it")
+    assert loaded(catalog, tmp_path, box + "enabled = false").warnings == ()
+    model = '[[models."llama-3.1-8b".deployments]]\nprovider = "box"\nupstream_model = "llama"'
+    assert loaded(catalog, tmp_path, box + model).warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -47,11 +47,22 @@ def test_a_key_of_the_file(load_text: Callable[..., Settings]) -> None:
         assert key(settings) == text
 
 
-@pytest.mark.parametrize("text", ["AKIAEXAMPLE0EXAMPLE0", "AKIAEXAMPLE0EXAMPLE0:", "a:b:c:d", "short:secret"])
-def test_what_is_no_key(load_text: Callable[..., Settings], text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("AKIAEXAMPLE0EXAMPLE0", "the secret behind the access key is missing"),
+        ("AKIAEXAMPLE0EXAMPLE0:", "its secret is empty"),
+        ("AKIAEXAMPLE0EXAMPLE0:s:", "its session token is empty"),
+        ("a:b:c:d", "it has 4 parts between colons"),
+        ("AKIAX:SECRETX", "its access key has 5 characters, and one of AWS 16 or more"),
+        ("AKIA-EXAMPLE0EXAMPLE0:SECRETX", "its access key holds other characters"),
+    ],
+)
+def test_what_is_no_key(load_text: Callable[..., Settings], text: str, why: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_text(HERE + 'key = "env:KEY"', {"KEY": text, "AWS_REGION": "eu-west-1"})
     assert "providers.rock.key" in str(caught.value)
+    assert why in str(caught.value)
     assert "ACCESS_KEY:SECRET" in str(caught.value)
     assert text not in str(caught.value)
 

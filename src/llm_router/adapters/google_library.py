@@ -37,7 +37,9 @@ class GoogleCredentials:
         try:
             self._own: Any = _load(credential)
         except (exceptions.GoogleAuthError, ValueError, KeyError) as error:
-            raise _refused(error) from None
+            raise _failed(
+                "These Google credentials are not usable, and were not sent to Google", error
+            ) from None
 
     @property
     def fresh(self) -> bool:
@@ -67,7 +69,7 @@ class GoogleCredentials:
                     kind=UpstreamKind.UNAVAILABLE,
                 ) from None
             except (exceptions.GoogleAuthError, ValueError) as error:
-                raise _refused(error) from None
+                raise _failed("Google gives no token for the credentials", error) from None
 
 
 def _load(credential: str) -> Any:
@@ -84,9 +86,9 @@ def _load(credential: str) -> Any:
     raise ValueError("They are of an unknown type.")
 
 
-def _refused(error: Exception) -> UpstreamError:
+def _failed(what: str, error: Exception) -> UpstreamError:
     said = str(error.args[0]) if error.args and isinstance(error.args[0], str) else type(error).__name__
     return UpstreamError(
-        f"Google gives no token for the credentials: {scrub(said[:SAID_CHARS_MAX])}",
+        f"{what}: {scrub(said[:SAID_CHARS_MAX])}",
         kind=UpstreamKind.AUTHENTICATION,
     )

@@ -50,8 +50,8 @@ def _load(credential: str) -> Renewable:
         from llm_router.adapters.google_library import GoogleCredentials
     except ImportError:
         raise ProviderNotConfigured(
-            "Vertex AI needs Google's credentials library: pip install 'llm-router[vertex]', then start the "
-            "gateway again."
+            "Vertex AI needs Google's credentials library: run  pip install '.[vertex]'  in the checkout of "
+            "LLM Router, or  pip install google-auth requests  elsewhere; then start the gateway again."
         ) from None
     return GoogleCredentials(credential)
 

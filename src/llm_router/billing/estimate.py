@@ -142,7 +142,7 @@ def _input_counts(inspected: Inspected, deployment: Deployment) -> tuple[int, in
     remote = sum(1 for kind, _ in inspected.media_urls if kind != "image")
     frame = FRAME_TOKENS if _FRAMED & inspected.needs else FRAME_TOKENS_PLAIN
     plain = tokens_upper(inspected.text_bytes, frame) + inspected.input_tokens
-    plain += inspected.images * _image_tokens(deployment.upstream_model)
+    plain += inspected.images * _image_tokens(deployment.base)
     plain += min(inspected.file_bytes // FILE_BYTES_PER_TOKEN, FILE_TOKENS_MAX)
     plain += remote * REMOTE_TOKENS_MAX
     sound = -(-inspected.audio_bytes // AUDIO_BYTES_PER_TOKEN)
@@ -151,9 +151,9 @@ def _input_counts(inspected: Inspected, deployment: Deployment) -> tuple[int, in
     return min(plain, window - sound), sound
 
 
-def _image_tokens(upstream_model: str) -> int:
+def _image_tokens(model: str) -> int:
     for pattern, tokens in IMAGE_TOKENS_BY_MODEL:
-        if fnmatchcase(upstream_model, pattern):
+        if fnmatchcase(model, pattern):
             return tokens
     return IMAGE_TOKENS_MAX
 

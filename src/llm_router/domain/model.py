@@ -189,7 +189,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         id: ``provider/model`` with our public model id; unique in a catalogue.
-        upstream_model: what the provider calls it.
+        upstream_model: what the provider calls it, or its operator, where deployments have names.
+        base_names: how the model behind a name of the operator's is called usually: by the provider, by
+            the catalogue. What is known by a model's name holds for it under these names too.
         price: what customers pay; None means unpriced: refused, never free.
         cost: what the provider bills the operator, where that is another price.
     """
@@ -205,6 +207,17 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: Capabilities | None = None  # None: the model's
     quirks: tuple[Quirk, ...] = ()
     cost: Price | None = None
+    base_names: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names by which patterns find it."""
+        return (self.upstream_model, *self.base_names)
+
+    @property
+    def base(self) -> str:
+        """The name that tells what model it is."""
+        return self.base_names[0] if self.base_names else self.upstream_model
 
     @property
     def operator_price(self) -> Price | None:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 import msgspec
 
 from llm_router.billing.estimate import Estimate
+from llm_router.catalog.resolve import NAME_CHARS_SHOWN
 from llm_router.catalog.snapshot import Resolved
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import (
@@ -112,8 +113,11 @@ async def authenticate(keyring: Keyring, credential: bytes | None, now_ms: int) 
 def check_model_allowed(key: Key, resolved: Resolved) -> None:
     """Refuse a model that the key's allow-list does not name. The list is held against the resolved id."""
     if key.models is not None and not any(fnmatchcase(resolved.model.id, p) for p in key.models):
+        asked = resolved.asked[:NAME_CHARS_SHOWN]
+        retired = f" ('{asked}' is retired; that is its successor)" if resolved.via == "successor" else ""
         raise ModelNotAllowed(
-            f"This API key may not use the model '{resolved.model.id}'. It may use: {', '.join(key.models)}.",
+            f"This API key may not use the model '{resolved.model.id}'{retired}. "
+            f"It may use: {', '.join(key.models)}.",
             param="model",
         )
 

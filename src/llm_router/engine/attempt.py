@@ -274,6 +274,7 @@ def _target(track: Track, candidate: Candidate) -> Target:
         output_tokens_cap=track.admitted.output_tokens_cap,
         takes_urls=provider.takes_urls,
         knows=provider.knows,
+        base_names=deployment.base_names,
     )
 
 

@@ -26,6 +26,7 @@ from llm_router.domain.errors import (
     ClientError,
     LedgerUnavailable,
     Overloaded,
+    ProviderNotConfigured,
     RateLimitExceeded,
     RouterError,
     ServerError,
@@ -302,9 +303,9 @@ class Engine:
                     if following is None:
                         raise
                     candidate = following
-                except ClientError:
-                    # This deployment cannot take the request (a loss in strict mode, content it
-                    # has no form for). Another one of the plan may.
+                except (ClientError, ProviderNotConfigured):
+                    # This deployment cannot take the request (a loss in strict mode, content it has no
+                    # form for), or its provider cannot be signed in to. Another one of the plan may.
                     tried += 1
                     if tried >= len(plan.candidates):
                         raise

@@ -193,7 +193,7 @@ def _signs_calls(kept: Kept) -> bool:
 
 
 def _maker(candidate: Candidate) -> str:
-    return maker_of(candidate.provider.id, candidate.dialect, candidate.deployment.upstream_model)
+    return maker_of(candidate.provider.id, candidate.dialect, candidate.deployment.base)
 
 
 def _read(behind: Behind[Any, Any], body: bytes) -> Reply | None:

@@ -19,12 +19,13 @@ class Spoken(NamedTuple):
     format: str
 
 
-def serves(patterns: Sequence[str], model: str) -> bool:
-    """Whether glob patterns take an upstream model; one that begins with ``!`` excludes. None take all."""
+def serves(patterns: Sequence[str], *names: str) -> bool:
+    """Whether glob patterns take an upstream model of any of these names; one that begins with ``!``
+    excludes. None take all."""
     wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
-    if any(fnmatchcase(model, pattern[1:]) for pattern in patterns if pattern.startswith("!")):
+    if any(fnmatchcase(name, p[1:]) for p in patterns if p.startswith("!") for name in names):
         return False
-    return not wanted or any(fnmatchcase(model, pattern) for pattern in wanted)
+    return not wanted or any(fnmatchcase(name, pattern) for pattern in wanted for name in names)
 
 
 def speak(
@@ -62,15 +63,15 @@ def speak(
 
 def _ways(deployment: Deployment, provider: Provider) -> list[Way | None]:
     """The ways that serve the deployment, the best first; None is the provider's first dialect."""
-    named, model = deployment.dialect, deployment.upstream_model
+    named, names = deployment.dialect, deployment.names
     if named is not None:
         if named == provider.dialect:
             return [None]
         of_dialect = [way for way in provider.also if way.dialect == named]
-        serving: list[Way | None] = [way for way in of_dialect if serves(way.serves, model)]
+        serving: list[Way | None] = [way for way in of_dialect if serves(way.serves, *names)]
         return serving or [of_dialect[0] if of_dialect else _unlisted(provider, named)]
-    ways: list[Way | None] = [None] if serves(provider.serves, model) else []
-    ways += [way for way in provider.also if not way.named_only and serves(way.serves, model)]
+    ways: list[Way | None] = [None] if serves(provider.serves, *names) else []
+    ways += [way for way in provider.also if not way.named_only and serves(way.serves, *names)]
     return ways or [None]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from llm_router.billing.policy import OnCut, SettlementPolicy
 from llm_router.domain.key import Limits
 from llm_router.domain.model import Model, Provider
 from llm_router.domain.money import PUSD_PER_USD
-from llm_router.ports import Deadlines
+from llm_router.ports import MACHINE_CREDENTIALS, Deadlines
 from llm_router.settings.check import read_table
 from llm_router.settings.counters import counter_settings
 from llm_router.settings.models import merge_models
@@ -147,7 +147,12 @@ def load(
         provider_keys=signer.keys,
         inactive=signer.inactive,
         models=models,
-        warnings=(*_file_warnings(path, table), *signer.warnings),
+        warnings=(
+            *_file_warnings(path, table, providers),
+            *problems.warnings,
+            *signer.warnings,
+            *_idle(table, signer, models, catalog),
+        ),
         disabled=frozenset(id_ for id_, provider in table.providers.items() if not provider.enabled),
     )
 
@@ -344,9 +349,24 @@ def _fetch(table: FetchTable) -> FetchSettings:
     )
 
 
-def _file_warnings(path: Path | None, table: FileTable) -> list[str]:
+def _idle(table: FileTable, signer: Signer, models: Collection[Model], catalog: Catalog) -> Iterator[str]:
+    """A word about each provider of the file that can be called, but for no model."""
+    served = {d.provider for m in (*models, *catalog.models.values()) for d in m.deployments}
+    for id_ in table.providers:
+        if id_ not in served and id_ not in signer.inactive:
+            yield (
+                f'providers.{id_}: no model is served by it; add [[models."MODEL".deployments]] with '
+                f'provider = "{id_}" and upstream_model'
+            )
+
+
+def _file_warnings(path: Path | None, table: FileTable, providers: Mapping[str, Provider]) -> list[str]:
     warnings = []
-    literal = [id_ for id_, provider in table.providers.items() if provider.key and is_literal(provider.key)]
+    literal = [
+        id_
+        for id_, provider in table.providers.items()
+        if provider.key and is_literal(provider.key) and not _is_machines(provider.key, providers.get(id_))
+    ]
     warnings += [
         f'providers.{id_}.key: stands in the file in clear; better "env:NAME" or "file:PATH"'
         for id_ in literal
@@ -354,3 +374,8 @@ def _file_warnings(path: Path | None, table: FileTable) -> list[str]:
     if literal and path is not None and open_to_others(path):
         warnings.append(f"{path}: holds a key and can be read by other users; run: chmod 600 {path}")
     return warnings
+
+
+def _is_machines(key: str, provider: Provider | None) -> bool:
+    """Whether the key is no key but the word for the credentials of this machine."""
+    return key == MACHINE_CREDENTIALS and provider is not None and provider.auth == "google"

@@ -120,7 +120,7 @@ def _deployments(
             )
             continue
         own[entry.provider] = _deployment(
-            model, entry, present.get(entry.provider), price, priced, path, place
+            model, entry, present.get(entry.provider), known, price, priced, path, place
         )
     if not own and not present and not problems.inside(*place.path, "deployments"):
         meant = closest(model.id, known)
@@ -155,6 +155,7 @@ def _deployment(
     model: Model,
     entry: DeploymentTable,
     base: Deployment | None,
+    known: Mapping[str, Model],
     model_price: Price | None,
     priced: bool,
     path: KeyPath,
@@ -189,7 +190,25 @@ def _deployment(
         dialect=entry.dialect or (base.dialect if base else None),
         capabilities=base.capabilities if base else None,
         quirks=base.quirks if base else (),
+        base_names=_base_names(model, entry, upstream or "", known, place),
     )
+
+
+def _base_names(
+    model: Model, entry: DeploymentTable, upstream: str, known: Mapping[str, Model], place: _Place
+) -> tuple[str, ...]:
+    """How the model behind a deployment is called usually: at its provider (or the one that this
+    extends), then by the catalogue. Empty where nothing is known of it but its own name."""
+    named = entry.base_model
+    meant = known.get(named if named is not None else model.id)
+    if meant is None:
+        names = [] if named is None else [named]
+    else:
+        table = place.tables.get(entry.provider)
+        hosts = (entry.provider, table.extends if table is not None else None)
+        found = {deployment.provider: deployment.upstream_model for deployment in meant.deployments}
+        names = [*(found[host] for host in hosts if host is not None and host in found), meant.id]
+    return () if upstream in names[:1] else tuple(dict.fromkeys(names))
 
 
 def _inherited_price(entry: DeploymentTable, base: Deployment | None, place: _Place) -> Price | None:

@@ -42,12 +42,14 @@ class Problems:
     Attributes:
         places: where they are, and the keys that were meant by misspelt ones.
         dropped: elements of arrays that are so wrong that they were left out.
+        warnings: what is allowed but probably not meant.
     """
 
     def __init__(self) -> None:
         self._found: list[tuple[KeyPath, str]] = []
         self.places: set[KeyPath] = set()
         self.dropped: set[KeyPath] = set()
+        self.warnings: list[str] = []
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -55,6 +57,9 @@ class Problems:
     def add(self, path: KeyPath, text: str) -> None:
         self._found.append((path, text))
         self.places.add(path)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
 
     def touch(self, *path: str | int) -> bool:
         """Whether that very key is known to be wrong, so that nothing more need be said of it."""

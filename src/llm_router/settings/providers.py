@@ -12,13 +12,16 @@ import msgspec
 from llm_router.domain.model import Provider, Quirk, Way
 from llm_router.settings.addresses import check_parameters
 from llm_router.settings.check import json_value
-from llm_router.settings.problems import KeyPath, Problems, nearest, unknown
+from llm_router.settings.problems import KeyPath, Problems, dotted, nearest, unknown
 from llm_router.settings.schema import ProviderTable, QuirkTable, WayTable
 from llm_router.wire.placement import PLACEMENTS
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PLACEHOLDER = re.compile(r"\{env:[A-Za-z_][A-Za-z0-9_]*\}")
+_PATH = re.compile(r"^(?:[a-z]+://)?[^/]*")
+"""Of an address, all before its path."""
+
 _VALUE = re.compile(r"[ -~]*")
 _CREDENTIALS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-goog-api-key"}
@@ -132,12 +135,41 @@ def _apply(base: Provider, table: ProviderTable, path: KeyPath, problems: Proble
         changes["also"] = tuple(
             _way(way, place, problems) for place, way in problems.numbered((*path, "also"), table.also)
         )
-    elif table.base_url is not None or table.dialect is not None:
-        changes["also"] = ()  # they are known to be spoken at the provider's own address, not at this one
+    elif table.dialect not in (None, base.dialect):
+        changes["also"] = ()  # what is spoken there is said anew
+    elif table.base_url is not None:
+        changes["also"] = _moved_ways(base, changes["base_url"], path, problems)
     numbered = problems.numbered((*path, "quirks"), table.quirks)
     quirks = [read_quirk(quirk, place, problems) for place, quirk in numbered]
     changes["quirks"] = (*base.quirks, *quirks)
     return msgspec.structs.replace(base, **changes)
+
+
+def _moved_ways(base: Provider, base_url: str, path: KeyPath, problems: Problems) -> tuple[Way, ...]:
+    """The further dialects of a known provider whose address is another one now: what stands before it
+    (a proxy, a region of its own) speaks them as the provider does, each at the place it has there."""
+    ways: list[Way] = []
+    for way in base.also:
+        url = None if way.base_url is None else _moved(way.base_url, base.base_url, base_url)
+        if way.base_url is None or url is not None:
+            ways.append(msgspec.structs.replace(way, base_url=url))
+        else:
+            problems.warn(
+                f"{dotted(path)}: {way.dialect} is not spoken there any more, since its address does not "
+                f"follow from this base_url; write [[{dotted((*path, 'also'))}]] with it, or also = []"
+            )
+    return tuple(ways)
+
+
+def _moved(url: str, old: str, new: str) -> str | None:
+    """An address beside ``old`` as it is beside ``new``; None if nothing tells."""
+    if url == old or url.startswith(f"{old}/"):
+        return new + url.removeprefix(old)
+    old_path, new_path = _PATH.sub("", old), _PATH.sub("", new)
+    root = old.removesuffix(old_path)
+    if not new_path.endswith(old_path) or not (url == root or url.startswith(f"{root}/")):
+        return None
+    return new.removesuffix(old_path) + url.removeprefix(root)
 
 
 def _way(table: WayTable, path: KeyPath, problems: Problems) -> Way:

@@ -225,6 +225,7 @@ class PriceTable(Table, frozen=True, kw_only=True):
 class DeploymentTable(Table, frozen=True, kw_only=True):
     provider: str
     upstream_model: str | None = None
+    base_model: str | None = None
     dialect: str | None = None
     price: PriceTable | Decimal | None = None
     context_tokens: Count | None = None

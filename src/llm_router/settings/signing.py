@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from llm_router.domain.model import Provider
 from llm_router.ports import MACHINE_CREDENTIALS
 from llm_router.settings.addresses import fill
 from llm_router.settings.aws import PAIR, aws_key, environment_key, lacks_region
-from llm_router.settings.google import google_key, named_credentials, usual_credentials
+from llm_router.settings.google import google_key, library_lacking, named_credentials, usual_credentials
 from llm_router.settings.problems import Problems
 from llm_router.settings.providers import in_the_open, wrong_base_url
 from llm_router.settings.schema import ProviderTable
 from llm_router.settings.secrets import Secret, SecretError, read_reference, usable
+
+NO_LIBRARY = (
+    "Google's credentials library is not installed: run  pip install '.[vertex]'  in the checkout of LLM Router, "
+    "or  pip install google-auth requests  elsewhere"
+)
+"""Why a provider with Google credentials is not active."""
 
 
 class Signer:
@@ -27,9 +33,11 @@ class Signer:
         *,
         used: Collection[str],
         read: bool,
+        google_lacking: Callable[[], bool] = library_lacking,
     ) -> None:
         """
         Args:
+            google_lacking: whether the library for Google's tokens is not installed.
             used: providers at which the file's models are deployed.
             read: whether credentials are looked at.
         """
@@ -38,6 +46,7 @@ class Signer:
         self._problems = problems
         self._used = used
         self._read = read
+        self._google_lacking = google_lacking
         self.providers: dict[str, Provider] = {}
         self.keys: dict[str, Secret] = {}
         self.inactive: dict[str, str] = {}
@@ -60,6 +69,9 @@ class Signer:
             reason = f"its address {wrong}"
         if reason is None and key is not None and lacks_region(provider, url, key):
             reason = f"set auth_name under [providers.{provider.id}] to the AWS region to sign for"
+        if reason is None and provider.auth == "google" and key is not None and self._google_lacking():
+            reason = NO_LIBRARY
+            self.warnings.append(f"{provider.id}: is not active: {NO_LIBRARY}")
         if reason is not None:
             self.inactive[provider.id] = reason
         if provider.auth != "google" or wanted:  # those credentials are for many ends

@@ -44,7 +44,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """The deployment a request is written for, as far as the wire needs to know it.
 
     Attributes:
-        model: the provider's own id of the model.
+        model: the provider's own id of the model, which is written into the request.
+        base_names: of the deployment: how the model is called usually, where that id does not tell.
         capabilities, output_tokens_max: of the deployment.
         quirks: declared edits, the provider's first, then the deployment's own.
         output_tokens_cap: if set and the client named no limit, write this one (what the balance
@@ -61,6 +62,17 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens_cap: int | None = None
     takes_urls: tuple[str, ...] = ()
     knows: tuple[Knowledge, ...] = ()
+    base_names: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names by which patterns find the model."""
+        return (self.model, *self.base_names)
+
+    @property
+    def base(self) -> str:
+        """The name that tells what model it is."""
+        return self.base_names[0] if self.base_names else self.model
 
 
 class ReplyContext(msgspec.Struct, frozen=True, kw_only=True):

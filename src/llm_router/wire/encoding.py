@@ -76,7 +76,7 @@ def knows_custom(target: Target) -> bool:
 
     https://platform.openai.com/docs/guides/function-calling#custom-tools
     """
-    return "developer" in target.knows and _FUNCTIONS_ALONE.match(target.model) is None
+    return "developer" in target.knows and _FUNCTIONS_ALONE.match(target.base) is None
 
 
 def functions_alone(request: chat.ChatRequest, losses: Losses) -> chat.ChatRequest:

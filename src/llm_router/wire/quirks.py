@@ -7,7 +7,7 @@ value is decoded only where a dotted path leads into it. ``messages[].name`` mea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -19,11 +19,11 @@ from llm_router.wire.loss import Loss
 _MISSING = object()
 
 
-def apply_quirks(body: dict[str, Any], quirks: tuple[Quirk, ...], model: str) -> list[Loss]:
-    """Edit ``body`` in place for the upstream ``model``; return what was lost by it."""
+def apply_quirks(body: dict[str, Any], quirks: tuple[Quirk, ...], *names: str) -> list[Loss]:
+    """Edit ``body`` in place for the upstream model of any of these names; return what was lost by it."""
     losses: list[Loss] = []
     for quirk in quirks:
-        if quirk.models and not any(fnmatchcase(model, pattern) for pattern in quirk.models):
+        if not applies(quirk, names):
             continue
         path, listed, _ = quirk.field.partition("[].")
         inner = listed and quirk.when is not None and quirk.when.startswith(f"{path}[].")
@@ -31,6 +31,11 @@ def apply_quirks(body: dict[str, Any], quirks: tuple[Quirk, ...], model: str) ->
             continue
         losses += _edit_items(body, quirk) if listed else _edit(body, quirk)
     return losses
+
+
+def applies(quirk: Quirk, names: Iterable[str]) -> bool:
+    """Whether the quirk is meant for a model of one of these names."""
+    return not quirk.models or any(fnmatchcase(name, pattern) for name in names for pattern in quirk.models)
 
 
 def _holds(body: Mapping[str, Any], condition: str) -> bool:

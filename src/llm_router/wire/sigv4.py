@@ -18,7 +18,11 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 BEDROCK = "bedrock"
 """The name under which requests to ``bedrock-runtime`` hosts are signed."""
 
-_ACCESS_KEY = re.compile(r"[A-Za-z0-9_]{16,128}")
+ACCESS_KEY_CHARS_MIN = 16
+ACCESS_KEY_CHARS_MAX = 128
+"""https://docs.aws.amazon.com/IAM/latest/APIReference/API_AccessKey.html"""
+
+_ACCESS_KEY = re.compile(rf"[A-Za-z0-9_]{{{ACCESS_KEY_CHARS_MIN},{ACCESS_KEY_CHARS_MAX}}}")
 _SAFE = "-_.~"
 _BLANKS = re.compile(r" +")
 _REGION = re.compile(r"(?:^|\.)bedrock-runtime(?:-fips)?\.([a-z]{2,}(?:-[a-z0-9]+)+)\.")

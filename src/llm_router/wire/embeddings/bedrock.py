@@ -39,9 +39,9 @@ def encode_request(request: EmbedRequest, target: Target) -> tuple[bytes, tuple[
         UnsupportedContent: it holds tokens or too many inputs, or the model is of another vendor.
     """
     losses = Losses()
-    if "cohere." in target.model:
+    if "cohere." in target.base:
         body = cohere.request_members(request, losses)
-    elif "amazon.titan-embed-text" in target.model:
+    elif "amazon.titan-embed-text" in target.base:
         body = _titan(request, target, losses)
     else:
         raise UnsupportedContent(
@@ -63,7 +63,7 @@ def _titan(request: EmbedRequest, target: Target, losses: Losses) -> dict[str, A
         raise UnsupportedContent("This model takes text, not tokens: send strings.", param="input")
     body: dict[str, Any] = {"inputText": text}
     if request.dimensions is not None:
-        if "text-v1" in target.model:
+        if "text-v1" in target.base:
             losses.add("dimensions", "the model's vectors have one length")
         else:
             body["dimensions"] = request.dimensions

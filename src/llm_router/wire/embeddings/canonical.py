@@ -94,7 +94,7 @@ def edited(body: dict[str, Any], target: Target) -> list[Loss]:
     chats have are passed over.
     """
     quirks = tuple(q for q in target.quirks if q.edit not in ("set", "default") or q.field in _MEMBERS)
-    return apply_quirks(body, quirks, target.model)
+    return apply_quirks(body, quirks, *target.names)
 
 
 class NeverStreamed:

@@ -41,7 +41,7 @@ def encode_request(request: EmbedRequest, target: Target) -> tuple[bytes, tuple[
     Raises:
         UnsupportedContent: it holds tokens, or too many inputs.
     """
-    most = GEMINI_INSTANCES_MAX if target.model.startswith("gemini") else INSTANCES_MAX
+    most = GEMINI_INSTANCES_MAX if target.base.startswith("gemini") else INSTANCES_MAX
     if len(request.inputs) > most:
         raise UnsupportedContent(
             f"This model takes at most {most} inputs in one request; there are {len(request.inputs)}. "

@@ -75,7 +75,7 @@ def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[L
     if output:
         body["output_config"] = output
     _rest(body, request, losses)
-    found = losses.found + apply_quirks(body, target.quirks, target.model)
+    found = losses.found + apply_quirks(body, target.quirks, *target.names)
     return msgspec.json.encode(body), tuple(found)
 
 
@@ -241,7 +241,7 @@ def _bounded(
         losses.add("temperature", "the highest is 1")
     if thinking:
         return _drop(asked, ("temperature", "top_p", "top_k"), "not with reasoning", losses)
-    if "temperature" in asked and "top_p" in asked and not target.model.startswith("claude-3"):
+    if "temperature" in asked and "top_p" in asked and not target.base.startswith("claude-3"):
         both = "the model takes temperature or top_p, not both"
         return _drop(asked, ("temperature",) if asked["temperature"] == 1 else ("top_p",), both, losses)
     return asked

@@ -49,7 +49,7 @@ def edit_request(
             losses.append(Loss(field="messages[].reasoning", why="it is another provider's"))
     if fetched and "messages" in body:
         body["messages"] = _inline(dump(body["messages"]), fetched)
-    losses += apply_quirks(body, target.quirks, target.model)
+    losses += apply_quirks(body, target.quirks, *target.names)
     return msgspec.json.encode(body), tuple(losses)
 
 

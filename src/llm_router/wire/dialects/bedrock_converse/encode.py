@@ -38,7 +38,7 @@ def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[L
         UnsupportedContent: no content, or of a kind that the API cannot express.
         InvalidRequest: a tool result that answers no call; two different tools of one name.
     """
-    losses, vendor = Losses(), vendor_of(target.model)
+    losses, vendor = Losses(), vendor_of(target.base)
     request = fit_marks(fit_tools(request, NAME), losses)
     turns = Turns(request, vendor, losses)
     if not turns.messages:
@@ -67,7 +67,7 @@ def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[L
     if vendor == ANTHROPIC and "stopSequences" in config:  # else nobody tells which one it was
         body["additionalModelResponseFieldPaths"] = ["/stop_sequence"]
     _rest(body, request, losses)
-    found = losses.found + apply_quirks(body, target.quirks, target.model)
+    found = losses.found + apply_quirks(body, target.quirks, *target.names)
     return msgspec.json.encode(body), tuple(found)
 
 
@@ -142,7 +142,7 @@ def _sampling(
                 losses.add(name, why)
         return None, None
     both = temperature is not None and top_p is not None
-    if both and vendor == ANTHROPIC and "claude-3" not in target.model:
+    if both and vendor == ANTHROPIC and "claude-3" not in target.base:
         dropped = "temperature" if temperature == 1 else "top_p"
         if top_p != 1 and temperature != 1:
             losses.add(dropped, "the model takes temperature or top_p, not both")

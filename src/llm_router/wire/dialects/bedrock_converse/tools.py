@@ -64,7 +64,7 @@ def single_call(
     """What keeps a model from calling several tools at once: only newer Claude models can be told."""
     if request.parallel_tool_calls is not False or not config:
         return {}
-    if vendor == ANTHROPIC and _SINGLE.search(target.model) and not is_forced(config):
+    if vendor == ANTHROPIC and _SINGLE.search(target.base) and not is_forced(config):
         return {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}
     losses.add("parallel_tool_calls", "the model may call several tools at once")
     return {}

@@ -79,7 +79,7 @@ def encode_request(request: chat.ChatRequest, target: Target) -> tuple[bytes, tu
     body.update({name: raw for name, raw in request.extras.items() if name in _PASSED})
     lose_marks(request, losses)
     lose_options(request, losses, said=("logprobs", "seed"), extras=_PASSED)
-    found = losses.found + apply_quirks(body, target.quirks, target.model)
+    found = losses.found + apply_quirks(body, target.quirks, *target.names)
     return msgspec.json.encode(body), tuple(found)
 
 

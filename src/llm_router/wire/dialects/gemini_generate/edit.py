@@ -90,7 +90,7 @@ def _with_quirks(body: dict[str, Any], target: Target) -> tuple[dict[str, Any], 
     if "generationConfig" in spelled:
         _config(spelled)
     before = {name: dict(value) if isinstance(value, dict) else value for name, value in spelled.items()}
-    losses = apply_quirks(spelled, target.quirks, target.model)
+    losses = apply_quirks(spelled, target.quirks, *target.names)
     return (spelled if spelled != before else body), losses
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
@@ -19,7 +18,7 @@ from llm_router.wire.dialects.gemini_generate.signatures import SKIP
 from llm_router.wire.dialects.gemini_generate.thinking import generation, needs_signatures, thinking_config
 from llm_router.wire.jsonschema import GEMINI_SCHEMA, reduce_schema
 from llm_router.wire.loss import Loss
-from llm_router.wire.quirks import apply_quirks
+from llm_router.wire.quirks import applies, apply_quirks
 from llm_router.wire.toolnames import fit_tools
 
 STOPS_MAX = 5
@@ -46,7 +45,7 @@ def encode_request(request: chat.ChatRequest, target: Target) -> tuple[bytes, tu
     """
     encoder = _Encoder(fitted(request, _IDS), target)
     body = encoder.body()
-    losses = encoder.losses + apply_quirks(body, target.quirks, target.model)
+    losses = encoder.losses + apply_quirks(body, target.quirks, *target.names)
     return msgspec.json.encode(body), tuple(losses)
 
 
@@ -130,7 +129,7 @@ class _Encoder:
             written = self._parts.write(part)
             if written is not None:
                 parts.append(written)
-        if calls and needs_signatures(self._target.model):
+        if calls and needs_signatures(self._target.base):
             first = next(part for part in parts if isinstance(part, dict) and "functionCall" in part)
             first.setdefault("thoughtSignature", SKIP)
         return parts
@@ -163,7 +162,7 @@ class _Encoder:
         behind: list[Any] = []
         for part in result.content:
             if isinstance(part, chat.Media):
-                holds = generation(self._target.model) >= 3 and part.form in ("image", "file")
+                holds = generation(self._target.base) >= 3 and part.form in ("image", "file")
                 (inside if holds else behind).append(self._parts.media(part))
         if inside:
             answer["parts"] = inside
@@ -241,9 +240,9 @@ class _Encoder:
     def _schema_member(self, name: str, reduced: str) -> str:
         """The member for a schema: the reduced one if a quirk renames the JSON Schema one to it."""
         for quirk in self._target.quirks:
-            applies = not quirk.models or any(fnmatchcase(self._target.model, p) for p in quirk.models)
+            meant = applies(quirk, self._target.names)
             ends = quirk.field.rpartition(".")[2], (quirk.to or "").rpartition(".")[2]
-            if applies and quirk.edit in ("rename", "move") and ends == (name, reduced):
+            if meant and quirk.edit in ("rename", "move") and ends == (name, reduced):
                 return reduced
         return name
 

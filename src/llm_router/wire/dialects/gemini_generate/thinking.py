@@ -56,7 +56,7 @@ def thinking_config(request: ChatRequest, target: Target) -> tuple[dict[str, Any
     config: dict[str, Any] = {}
     losses: list[Loss] = []
     if wish is not None:
-        by_budget = 0 < generation(target.model) < 3
+        by_budget = 0 < generation(target.base) < 3
         config, losses = (_budget if by_budget else _level)(wish, target)
     shows = wish.show if wish is not None else None
     off = config.get("thinkingBudget") == 0
@@ -79,7 +79,7 @@ def _budget(wish: Reasoning, target: Target) -> tuple[dict[str, Any], list[Loss]
         return ({"thinkingBudget": -1} if wish.adaptive else {}), []
     else:
         asked = 0 if effort == "none" else BUDGETS.get(effort, -1)
-    low, high, can_stop = _range(target.model)
+    low, high, can_stop = _range(target.base)
     budget = asked
     if asked == 0 and not can_stop:
         budget = low

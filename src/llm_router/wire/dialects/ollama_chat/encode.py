@@ -73,7 +73,7 @@ def encode_request(request: chat.ChatRequest, target: Target) -> tuple[bytes, tu
         losses.add("messages[].annotations", "messages have no citations")
     lose_marks(request, losses)
     lose_options(request, losses, said=("logprobs", "top_logprobs", "seed"), extras=_PASSED)
-    found = losses.found + apply_quirks(body, target.quirks, target.model)
+    found = losses.found + apply_quirks(body, target.quirks, *target.names)
     return msgspec.json.encode(body), tuple(found)
 
 

@@ -26,7 +26,7 @@ class Marks:
 
     def __init__(self, target: Target) -> None:
         self._knows = target.knows
-        self._breakpoints = "developer" in target.knows and _BREAKPOINTS.match(target.model) is not None
+        self._breakpoints = "developer" in target.knows and _BREAKPOINTS.match(target.base) is not None
 
     @property
     def known(self) -> bool:

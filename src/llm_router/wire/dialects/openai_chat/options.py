@@ -64,4 +64,4 @@ def finish_body(body: dict[str, Any], target: Target) -> list[Loss]:
     """The last edits of every upstream body, in order: sampling, limit, quirks."""
     losses = drop_sampling(body, target)
     cap_output(body, target)
-    return losses + apply_quirks(body, target.quirks, target.model)
+    return losses + apply_quirks(body, target.quirks, *target.names)

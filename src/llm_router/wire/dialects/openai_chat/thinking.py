@@ -103,7 +103,7 @@ def _switch_and_budget(asked: Reasoning, off: bool, on: bool, losses: list[Loss]
 def _switch_and_effort(
     asked: Reasoning, target: Target, off: bool, on: bool, losses: list[Loss]
 ) -> dict[str, Any]:
-    always = _ALWAYS.match(target.model.rpartition("/")[2]) is not None
+    always = _ALWAYS.match(target.base.rpartition("/")[2]) is not None
     if off and not always:
         return {"thinking": {"type": "disabled"}}
     if off and not target.capabilities.reasoning_levels:

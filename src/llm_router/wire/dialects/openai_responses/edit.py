@@ -44,7 +44,7 @@ def edit_request(
         keep_nothing(body, target)
     losses += drop_sampling(body, target)
     cap_output(body, target)
-    losses += apply_quirks(body, target.quirks, target.model)
+    losses += apply_quirks(body, target.quirks, *target.names)
     return encode(body), tuple(losses)
 
 

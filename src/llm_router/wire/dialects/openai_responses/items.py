@@ -37,7 +37,7 @@ _FOREIGN_REASONING: Final = "reasoning goes back only to the provider it came fr
 
 def marks_known(target: Target) -> bool:
     """Whether the model takes explicit cache breakpoints; the others cache by themselves."""
-    return _CACHES.match(target.model) is not None
+    return _CACHES.match(target.base) is not None
 
 
 class ItemWriter:

@@ -87,7 +87,7 @@ def encode_request(request: ChatRequest, target: Target) -> tuple[bytes, tuple[L
     _extras(request, body, losses)
     losses.found += drop_sampling(body, target)
     cap_output(body, target)
-    losses.found += apply_quirks(body, target.quirks, target.model)
+    losses.found += apply_quirks(body, target.quirks, *target.names)
     return encode(body), tuple(losses.found)
 
 
