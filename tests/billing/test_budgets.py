@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from llm_router.billing.budgets import SESSION_IDLE_MS, Budgets
+from llm_router.billing.budgets import SESSION_IDLE_MS, Budgets, Spend, room_left
 from llm_router.billing.ledger import Ledger
 from llm_router.billing.spans import calendar_span
 from llm_router.domain.budget import Budget, Payer, Scope, Window
@@ -245,3 +245,22 @@ TestBudgets.settings = settings(max_examples=60, stateful_step_count=40, deadlin
 def test_nothing_is_counted_without_budgets() -> None:
     assert not Budgets()
     assert ledger().hold("e1", ACME, 5, 0).shares == ()
+
+
+def test_the_room_left_by_budgets_as_they_stand() -> None:
+    def stands(scope: Scope, scope_id: str, amount: int, spent: int = 0, session: str = "") -> Spend:
+        made = Budget(
+            id=f"{scope}-{scope_id}-{amount}", account="a", scope=scope, scope_id=scope_id, amount_pusd=amount,
+            window=Window.LIFETIME, created_ms=0,
+        )  # fmt: skip
+        return Spend(budget=made, session=session, spent_pusd=spent, held_pusd=1, ends_ms=None)
+
+    payer = Payer(account="a", key="k", team="t", session="s")
+    assert room_left([], payer) is None
+    assert room_left([stands(Scope.USER, "u", 5)], payer) is None
+    assert room_left([stands(Scope.ACCOUNT, "a", 9, 3), stands(Scope.KEY, "k", 50, 2)], payer) == 5
+    own = stands(Scope.SESSION, "k", 7, 2, "s")
+    other = stands(Scope.SESSION, "k", 7, 6, "other")
+    assert room_left([other], payer) == 7
+    assert room_left([own, other], payer) == 4
+    assert room_left([own, other], Payer(account="a", key="k")) is None

@@ -8,7 +8,7 @@ a recount from the records comes to the same. For every budget and window, at ev
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -314,6 +314,26 @@ class Budgets:
             idle = now_ms - meter.touched_ms >= SESSION_IDLE_MS
             if place[1] and idle and not any(cell.open for cell in meter.cells.values()):
                 del self._meters[place]
+
+
+def room_left(spends: Iterable[Spend], payer: Payer) -> int | None:
+    """What the tightest budget of a payer leaves, of how budgets stand; None if none bounds it."""
+    ids = {
+        Scope.ACCOUNT: (payer.account,),
+        Scope.TEAM: (payer.team,),
+        Scope.USER: (payer.user,),
+        Scope.KEY: (payer.key,),
+        Scope.SESSION: (payer.account, payer.key) if payer.session else (),
+    }
+    rooms: dict[str, int] = {}
+    for spend in spends:
+        budget = spend.budget
+        if budget.account != payer.account or budget.scope_id not in ids[budget.scope]:
+            continue
+        rooms.setdefault(budget.id, budget.amount_pusd)
+        if budget.scope is not Scope.SESSION or spend.session == payer.session:
+            rooms[budget.id] = budget.amount_pusd - spend.spent_pusd - spend.held_pusd
+    return min(rooms.values()) if rooms else None
 
 
 def check(budget: Budget) -> None:

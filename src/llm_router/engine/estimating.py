@@ -87,14 +87,12 @@ async def estimate_calls(
 
 
 async def _estimated(engine: Engine, call: admit.Call, key: Key, inspected: Inspected) -> Estimated:
-    state = engine.state
-    resolved = state.snapshot.resolve(inspected.model, active=state.active)
-    payer, now_ms = admit.payer_of(key, call), engine.clock.now_ms()
-    sold = engine.price_list.sell(resolved.deployments, payer, now_ms)
-    resolved = msgspec.structs.replace(resolved, deployments=sold)
+    state, now_ms, payer = engine.state, engine.clock.now_ms(), admit.payer_of(key, call)
+    own_keys = await engine.own_keys_of(key.account)
+    resolved = engine.offered(inspected.model, payer, own_keys, now_ms, state)
     admit.check_model_allowed(key, resolved)
     admit.check_operation(call, resolved)
-    plan = admit.plan_for(call, state, inspected, resolved)
+    plan = admit.plan_for(call, state, inspected, resolved, own_keys)
     ceiling = max_cost(call)
     deployments = [c.deployment for c in plan.candidates]
     learned = engine.holding.outputs.expect(key.id, resolved.model.id)

@@ -22,6 +22,8 @@ import msgspec
 
 from llm_router.billing.estimate import expected_input
 from llm_router.billing.pricing import PriceList
+from llm_router.catalog.snapshot import Resolved
+from llm_router.domain.budget import Payer
 from llm_router.domain.errors import (
     ClientError,
     LedgerUnavailable,
@@ -34,6 +36,7 @@ from llm_router.domain.errors import (
 )
 from llm_router.domain.key import Key
 from llm_router.domain.limit import UNLIMITED, Admission
+from llm_router.domain.own_key import OwnKey
 from llm_router.domain.price import Price
 from llm_router.domain.record import ExchangeRecord
 from llm_router.engine import admit, pump, settle
@@ -202,15 +205,10 @@ class Engine:
         inspected.keeps_state = call.state is not None
         track.inspected = inspected
         track.asked_model = inspected.model
-        if self._own_keys is not None:
-            track.own_keys = await self._own_keys.of(key.account)
-        active = state.active.union(track.own_keys) if track.own_keys else state.active
-        resolved = state.snapshot.resolve(inspected.model, active=active)
         payer = track.payer()
-        resolved = msgspec.structs.replace(
-            resolved, deployments=self.price_list.sell(resolved.deployments, payer, now_ms)
-        )
+        track.own_keys = await self.own_keys_of(key.account)
         track.price_list = self.price_list
+        resolved = self.offered(inspected.model, payer, track.own_keys, now_ms, state)
         track.model = resolved.model
         admit.check_model_allowed(key, resolved)
         admit.check_operation(call, resolved)
@@ -255,6 +253,23 @@ class Engine:
             strict=admit.is_strict(call, key),
             usage_chunk=key.usage_chunk if wish is None else wish,
         )
+
+    async def own_keys_of(self, account: str) -> Mapping[str, OwnKey]:
+        """What an account has brought of its own."""
+        return {} if self._own_keys is None else await self._own_keys.of(account)
+
+    def offered(
+        self, name: str, payer: Payer, own_keys: Mapping[str, OwnKey], now_ms: int, state: State
+    ) -> Resolved:
+        """A model with its deployments, at the prices that the payer has.
+
+        Raises:
+            ModelNotFound: there is none of that name.
+        """
+        active = state.active.union(own_keys) if own_keys else state.active
+        resolved = state.snapshot.resolve(name, active=active)
+        sold = self.price_list.sell(resolved.deployments, payer, now_ms)
+        return msgspec.structs.replace(resolved, deployments=sold)
 
     def _publish(self, price: Price | None, now_ms: int) -> None:
         """Keep a price that the exchange may be charged by.

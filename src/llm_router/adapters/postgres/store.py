@@ -29,7 +29,7 @@ from llm_router.adapters.postgres.schema import prepare
 from llm_router.adapters.postgres.upkeep import ROUND_S, Upkeep
 from llm_router.adapters.postgres.writer import HOLD_S, SETTLE_S, Writer, check_usable
 from llm_router.adapters.store_errors import StoreError
-from llm_router.billing.budgets import Spend
+from llm_router.billing.budgets import Spend, room_left
 from llm_router.billing.ledger import Entry
 from llm_router.domain.budget import Budget, Payer
 from llm_router.domain.errors import LedgerUnavailable
@@ -140,6 +140,11 @@ class PostgresStore:
     async def balance(self, account: str) -> int:
         value = await self._reads.read(lambda c: c.fetchval(_BALANCE, account))
         return 0 if value is None else int(value)
+
+    async def affordable(self, payer: Payer, now_ms: int) -> int:
+        available = await self.balance(payer.account)
+        room = room_left(await self.budgets(payer.account, now_ms), payer)
+        return max(0, available if room is None else min(available, room))
 
     async def hold(
         self, exchange_id: str, payer: Payer, amount_pusd: int, price_version: str, now_ms: int
