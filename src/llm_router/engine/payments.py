@@ -138,7 +138,6 @@ class Payments:
             "amount": cents,
             "currency": CURRENCY,
             "metadata": {"order": order.id},
-            "automatic_payment_methods": {"enabled": True},
         }
         made = await self._api.post("/v1/payment_intents", members, order.id)
         order = await self._made(order, made)
@@ -315,7 +314,7 @@ class Payments:
             order, booked = await self._book_pending(order)
             if not booked:
                 break
-        await self._owe(order.account)
+        await _block(self._books, order.account)
         return order
 
     async def _book_pending(self, order: Order) -> tuple[Order, bool]:
@@ -332,15 +331,6 @@ class Payments:
         except InvalidRequest:
             return order, False  # the account is full: the booking waits for room
         return await self._change(order.id, rules.done), True
-
-    async def _owe(self, account: str) -> None:
-        """Block an account as long as any order of it owes: by the store, since other processes of the
-        gateway book too."""
-        owed_pusd, after = 0, ""
-        while page := await self._books.documents(KIND, account=account, open_only=True, after=after):
-            owed_pusd += sum(_orders.decode(document.body).owed_pusd for document in page)
-            after = page[-1].id
-        self._books.owe(account, owed_pusd)
 
     # Documents
 
@@ -388,6 +378,27 @@ class Payments:
             body=msgspec.json.encode(card),
         )
         await self._books.put_document(document)
+
+
+async def block_debtors(books: TreasuryBooks) -> None:
+    """Block every account that owes: debts stay when payments are switched off."""
+    accounts: set[str] = set()
+    after = ""
+    while page := await books.documents(KIND, open_only=True, after=after):
+        accounts |= {document.account for document in page}
+        after = page[-1].id
+    for account in sorted(accounts):
+        await _block(books, account)
+
+
+async def _block(books: TreasuryBooks, account: str) -> None:
+    """Block an account as long as any order of it owes: by the store, since other processes of the
+    gateway book too."""
+    owed_pusd, after = 0, ""
+    while page := await books.documents(KIND, account=account, open_only=True, after=after):
+        owed_pusd += sum(_orders.decode(document.body).owed_pusd for document in page)
+        after = page[-1].id
+    books.owe(account, owed_pusd)
 
 
 async def all_orders(books: TreasuryBooks, account: str | None = None) -> list[Order]:

@@ -17,7 +17,7 @@ from llm_router.engine.auto_topup import AutoTopups
 from llm_router.engine.moments import iso_time
 from llm_router.engine.notices import Notices
 from llm_router.engine.own_keys import OwnKeyVault
-from llm_router.engine.payments import Payments
+from llm_router.engine.payments import Payments, block_debtors
 from llm_router.engine.vouchers import Vouchers
 from llm_router.ports import Clock, NoticeChannel, TreasuryBooks
 
@@ -90,8 +90,7 @@ class Treasury:
         """
         if self.own_keys is not None:
             await self.own_keys.load()
-        if self.payments is not None:
-            await self.payments.sweep()
+        await block_debtors(self.books)
 
     async def _work(self) -> None:
         while True:
