@@ -278,6 +278,23 @@ def test_more_than_the_hold(gateway: Gateway, upstream: ScriptedUpstream) -> Non
     assert record["attempts"][0]["operator_cost_pusd"] == 3_800_000_000
 
 
+def test_more_than_the_account_has(gateway: Gateway, upstream: ScriptedUpstream) -> None:
+    """The hold is covered, the cost is not: the balance ends at nothing, and the log says who bears the rest."""
+    choose(gateway, upstream)
+    key = gateway.command("keys.create", name="poor", account="poor")["key"]
+    gateway.command("credits.add", account="poor", amount="0.003")
+    upstream.play("o1", stream(TEXT, counted=usage(O, 2_000, 900)))
+    mark = gateway.log.mark()
+    answer = gateway.stream("mo", key=key, max_tokens=1)
+    record = gateway.generation(answer.id, key)
+    assert (record["cost_pusd"], record["absorbed_pusd"]) == (3_000_000_000, 800_000_000)
+    assert answer.usage["cost"] == Decimal("0.003")
+    assert gateway.credits("poor") == 0
+    (line,) = gateway.log.wait(answer.id, mark)
+    assert "cost=$0.003 " in line
+    assert "absorbed=$0.0008" in line
+
+
 def test_only_the_attempt_that_delivers_is_charged(gateway: Gateway, upstream: ScriptedUpstream) -> None:
     choose(gateway, upstream)
     first, *_, counted, _ = frames(O, TEXT)

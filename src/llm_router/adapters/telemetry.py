@@ -9,6 +9,9 @@ from typing import TextIO
 from llm_router.domain.money import format_usd
 from llm_router.domain.record import ExchangeRecord
 
+DOUBTS = frozenset({"usage_absurd", "usage_invalid", "usage_contradictory", "unpriced_tier"})
+"""Flags that an operator should look into: the provider, or the price list, is wrong."""
+
 
 class AccessLog:
     """The port Telemetry as lines of ``key=value``. Holds no prompt, no answer, no secret."""
@@ -32,6 +35,11 @@ class AccessLog:
             fields.append(f"first_token_ms={record.first_token_ms}")
         if record.error_code is not None:
             fields.append(f"error={record.error_code}")
+        if record.absorbed_pusd:
+            fields.append(f"absorbed=${format_usd(record.absorbed_pusd)}")
+        doubts = [flag for flag in record.flags if flag in DOUBTS]
+        if doubts:
+            fields.append(f"flags={','.join(doubts)}")
         if record.client_gone:
             fields.append("client_gone")
         with contextlib.suppress(OSError, ValueError):  # a closed standard error must not fail an exchange

@@ -391,6 +391,7 @@ class Engine:
             if track.held:  # on its way, but nobody waits any more to hear if the store refuses it
                 self._upkeep.settle_later(track.record)
             raise
+        track.record = settle.settled_record(track.record, settled.charged_pusd)
         self._learn(track, track.record)
         return Bill(
             usage=None if metered is None else metered.usage,

@@ -155,6 +155,16 @@ def record_of(track: Track, bill: Metered | None, now_ms: int, now_us: int) -> E
     )
 
 
+def settled_record(record: ExchangeRecord, charged_pusd: int) -> ExchangeRecord:
+    """The record with what was charged in the end: less where the account could not bear it."""
+    rest_pusd = record.cost_pusd - charged_pusd
+    if rest_pusd <= 0:
+        return record
+    return msgspec.structs.replace(
+        record, cost_pusd=charged_pusd, absorbed_pusd=record.absorbed_pusd + rest_pusd
+    )
+
+
 def _above_hold(track: Track, bill: Metered | None) -> int:
     """What of a cost is left to the operator: above the hold by policy, above what the request allows."""
     if bill is None or track.admitted is None:
