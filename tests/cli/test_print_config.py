@@ -10,15 +10,18 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from llm_router.catalog.listing import models_page
+from llm_router.catalog.snapshot import compile_snapshot, load_builtin
 from llm_router.cli.client_configs import RENDERERS, Setup
 from llm_router.cli.parser import CLIENTS
-from llm_router.cli.print_config import _USES
+from llm_router.cli.print_config import _USES, _default, version_of
 
 ROOT, KEY = "https://gateway.example:8443", "sk-lr-a'b\"c$d"
 SETUP = Setup(
@@ -154,3 +157,44 @@ def test_the_command_lists_clients_and_refuses_what_it_cannot_use(tmp_path: Path
         done = _run(tmp_path, "codex", *words)
         assert (done.returncode, done.stdout) == (1, "")
         assert words[0] in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("id_", "version"),
+    [
+        ("gpt-6-sol", "6"),
+        ("gpt-6.1-sol", "6.1"),
+        ("gpt-4o-mini", "4"),
+        ("o3-pro", "3"),
+        ("claude-haiku-5-5", "5.5"),
+        ("claude-3-5-sonnet", "3.5"),
+        ("claude-opus-4", "4"),
+        ("claude-sonnet-4-20250514", "4"),
+        ("grok-4.20-non-reasoning", "4.20"),
+        ("qwen3.8-27b", "3.8"),
+        ("gemma-4-31b", "4"),
+        ("gpt-oss-120b", "0"),
+        ("llama-70b", "0"),
+        ("command-a-plus", "0"),
+    ],
+)
+def test_the_version_of_a_model_is_read_from_its_name(id_: str, version: str) -> None:
+    assert version_of(id_) == Decimal(version)
+
+
+@pytest.mark.parametrize(
+    ("provider", "family", "word", "fast", "chosen"),
+    [
+        ("openai", "GPT", "", False, "gpt-6.1-sol"),
+        ("openai", "GPT", "", True, "gpt-6-luna"),
+        ("anthropic", "Claude", "sonnet", False, "claude-sonnet-5-5"),
+        ("anthropic", "Claude", "", True, "claude-haiku-5-5"),
+    ],
+)
+def test_the_newest_model_is_that_of_the_highest_version(
+    provider: str, family: str, word: str, fast: bool, chosen: str
+) -> None:
+    page: Any = models_page(compile_snapshot(load_builtin()), {provider})
+    entries = [e for e in page["data"] if e["available"] and e["capabilities"]["tools"]]
+    assert _default(entries, family, fast=fast, word=word) == chosen
+    assert _default(entries[::-1], family, fast=fast, word=word) == chosen

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from llm_router.catalog.snapshot import Snapshot, compile_snapshot, load_builtin
-from llm_router.domain.model import Deployment, Provider, Quirk, Way
+from llm_router.domain.model import Capabilities, Deployment, Model, Provider, Quirk, Way
+from llm_router.domain.price import Price, Rates
+from llm_router.routing.plan import Plan, make_plan
 from llm_router.routing.speaking import as_only, serves, speak
 
 QUIRK = Quirk(edit="drop", field="x", why="y")
@@ -119,3 +122,52 @@ def test_ways_of_the_catalogue(snapshot: Snapshot) -> None:
     assert dialect("vertex", "claude-opus-5", "openai_chat") == "anthropic_messages"
     assert dialect("vertex", "gemini-2.5-pro", "openai_chat") == "gemini_generate"
     assert dialect("vertex", "meta/llama-4", "gemini_generate") == "openai_chat"
+
+
+@pytest.mark.parametrize("front", ["openai_chat", "openai_responses", "anthropic_messages"])
+@pytest.mark.parametrize("model", ["gpt-6.1-sol", "gpt-6-astra"])
+def test_a_model_without_tools_in_one_dialect_is_reached_for_them_in_another(front: str, model: str) -> None:
+    snapshot = compile_snapshot(load_builtin())
+    found = snapshot.models[model]
+
+    def plan(*needs: str) -> Plan:
+        return make_plan(
+            found,
+            found.deployments,
+            providers=snapshot.providers,
+            active=("openai",),
+            front=front,
+            needs=frozenset(needs),
+        )
+
+    (candidate,) = plan("tools").candidates
+    assert candidate.dialect == "openai_responses"
+    assert candidate.deployment.capabilities is not None
+    assert candidate.deployment.capabilities.tools
+    (plain,) = plan().candidates
+    assert plain.dialect == ("openai_responses" if front == "openai_responses" else "openai_chat")
+
+
+def test_a_model_without_tools_at_a_provider_of_one_dialect_is_not_called_for_them() -> None:
+    hub = msgspec.structs.replace(HUB, also=())
+    mute = msgspec.structs.replace(
+        at("gpt"), capabilities=Capabilities(), price=Price(version="v", rates=Rates(input=1, output=1))
+    )
+    model = Model(
+        id="m",
+        name="m",
+        family="f",
+        developer="d",
+        capabilities=Capabilities(tools=True),
+        deployments=(mute,),
+    )
+    plan = make_plan(
+        model,
+        (mute,),
+        providers={"hub": hub},
+        active=("hub",),
+        front="openai_chat",
+        needs=frozenset({"tools"}),
+    )
+    assert plan.candidates == ()
+    assert [rejection.reason for rejection in plan.rejections] == ["calls no tools"]

@@ -6,7 +6,6 @@ https://docs.anthropic.com/en/api/models-list and https://ai.google.dev/api/mode
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from llm_router.domain.model import Model
 
@@ -16,30 +15,30 @@ _METHODS = {
 }
 """What Google calls the operations."""
 
+UNKNOWN_DATE = "1970-01-01"
+"""The release date where none is known, as Anthropic's API has it ("may be set to an epoch value")."""
 
-def anthropic_entry(model: Model, created_s: int) -> dict[str, object]:
+
+def anthropic_entry(model: Model) -> dict[str, object]:
     """One model as Anthropic's API shows it."""
-    released = model.released or datetime.fromtimestamp(created_s, UTC).date().isoformat()
     return {
         "type": "model",
         "id": model.id,
         "display_name": model.name,
-        "created_at": f"{released}T00:00:00Z",
+        "created_at": f"{model.released or UNKNOWN_DATE}T00:00:00Z",
         "max_input_tokens": model.context_tokens,
         "max_tokens": model.output_tokens_max,
     }
 
 
-def anthropic_page(
-    models: Sequence[Model], after_id: str | None, limit: int, created_s: int
-) -> dict[str, object]:
+def anthropic_page(models: Sequence[Model], after_id: str | None, limit: int) -> dict[str, object]:
     """A page of the list, beginning behind ``after_id`` (at the start if that is unknown).
 
     Only models for chat are in it: the API knows no others.
     """
     page, more = _cut([model for model in models if "chat" in model.operations], after_id, limit)
     return {
-        "data": [anthropic_entry(model, created_s) for model in page],
+        "data": [anthropic_entry(model) for model in page],
         "first_id": page[0].id if page else None,
         "last_id": page[-1].id if page else None,
         "has_more": more,

@@ -38,37 +38,34 @@ _PRICING_NAMES = (
 _PER_PIECE = frozenset({"web_search"})
 
 
-def models_page(snapshot: Snapshot, active_providers: Collection[str], created_s: int) -> dict[str, object]:
+def models_page(snapshot: Snapshot, active_providers: Collection[str]) -> dict[str, object]:
     """The list of all models, ready for JSON.
 
     Args:
         active_providers: ids of the providers that can be called now.
-        created_s: Unix seconds for models without a release date.
     """
     return {
         "object": "list",
-        "data": [model_entry(model, active_providers, created_s) for model in snapshot.models.values()],
+        "data": [model_entry(model, active_providers) for model in snapshot.models.values()],
     }
 
 
-def model_page(
-    snapshot: Snapshot, name: str, active_providers: Collection[str], created_s: int
-) -> dict[str, object]:
+def model_page(snapshot: Snapshot, name: str, active_providers: Collection[str]) -> dict[str, object]:
     """One model by id or alias. A model past its shutdown is shown itself, not its successor.
 
     Raises:
         ModelNotFound: the name is unknown.
     """
-    return model_entry(snapshot.find(name), active_providers, created_s)
+    return model_entry(snapshot.find(name), active_providers)
 
 
-def model_entry(model: Model, active_providers: Collection[str], created_s: int) -> dict[str, object]:
-    """One element of the list."""
+def model_entry(model: Model, active_providers: Collection[str]) -> dict[str, object]:
+    """One element of the list. ``created`` is the release date, 0 where none is known."""
     first = model.deployments[0]
     return {
         "id": model.id,
         "object": "model",
-        "created": created_s if model.released is None else _unix_s(model.released),
+        "created": 0 if model.released is None else _unix_s(model.released),
         "owned_by": model.developer.lower().replace(" ", "-"),
         "name": model.name,
         "family": model.family,

@@ -157,7 +157,8 @@ class DeploymentRow(
         dialect: what it speaks, where that is not the provider's.
         dated: our alias of a dated snapshot -> the provider's name of that snapshot.
         context_tokens, output_tokens_max: where this provider allows less or more than the model's.
-        lacks: what the model can do, but not by the API that is spoken with this provider.
+        lacks: what the model can do, but not by the API that is spoken with this provider: "tools" by its
+            first dialect, "json_schema" by all.
         shutdown: ISO date on which this provider stops serving it.
     """
 

@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
 def build_parser() -> Parser:
     parser = Parser(
         prog="llm-router",
-        description="One key and one API for 290+ language models.",
+        description="One key and one API for 300+ language models.",
         epilog=EPILOG,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")

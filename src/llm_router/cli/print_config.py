@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from llm_router.cli.client_configs import RENDERERS, Setup
@@ -21,6 +22,10 @@ USUAL = {"claude-code": "sonnet"}
 
 FAST = re.compile(r"haiku|luna|nano|mini|lite|flash")
 """Words in the names of models for small tasks."""
+
+_VERSION = re.compile(
+    r"(?<![0-9.])([0-9]{1,2})(?:[.-]([0-9]{1,2})(?![0-9]|[bkm]\b))?(?![0-9]|[bkm]\b|\.[0-9])"
+)
 
 _USES = {
     "openai": ("sh", "OpenAI's SDKs, and what is built on them"),
@@ -108,6 +113,9 @@ def _chats(entry: dict[str, Any]) -> bool:
 def _default(entries: Sequence[dict[str, Any]], family: str, *, fast: bool, word: str = "") -> str:
     """The newest model of the family that is no preview: a small one, or one that is not.
 
+    The newest is that of the highest version in its name, since that is known of each; among those of
+    one version the latest by its release date, then the most able.
+
     Raises:
         InvalidRequest: there is no model at all.
     """
@@ -117,4 +125,17 @@ def _default(entries: Sequence[dict[str, Any]], family: str, *, fast: bool, word
     found = [e for e in found if word in e["id"]] or found
     if not found:
         raise InvalidRequest("the gateway has no model that can chat; say one with --model NAME")
-    return str(max(found, key=lambda e: (e["released"] or "", e["quality_tier"] or 0, e["id"]))["id"])
+    return str(max(found, key=_newness)["id"])
+
+
+def _newness(entry: dict[str, Any]) -> tuple[Decimal, str, int, str]:
+    return version_of(entry["id"]), entry["released"] or "", entry["quality_tier"] or 0, entry["id"]
+
+
+def version_of(id_: str) -> Decimal:
+    """The version in a model's name: 6.1 of ``gpt-6.1-sol``, 5.5 of ``claude-haiku-5-5``; 0 without one.
+
+    Neither dates nor sizes ("70b") are versions.
+    """
+    found = _VERSION.search(id_)
+    return Decimal(f"{found[1]}.{found[2] or 0}") if found is not None else Decimal(0)

@@ -75,7 +75,7 @@ async def _run_here(
     offer = Offer(arguments, clock.now_ms())
     if command == "models":  # needs no store
         active = offer.active()  # reads credentials too, so that it knows of every problem
-        return models_page(offer.snapshot(), active, clock.now_ms() // 1000)
+        return models_page(offer.snapshot(), active)
     from llm_router.adapters.sqlite.schema import StoreError
     from llm_router.adapters.sqlite.side_car import SqliteSideCar
     from llm_router.adapters.sqlite.store import SqliteStore

@@ -45,7 +45,6 @@ class Gateway:
         body_bytes_max: cap of a request body, checked before anything else is known of it.
         exchanges_max: inference requests served at the same time; more are refused at once.
         ready: answers whether requests can be served now; the reason if not.
-        started_s: Unix time of the start.
         treasury: credits, vouchers, payments; None where the store has no room for them.
     """
 
@@ -71,7 +70,6 @@ class Gateway:
         self._reading: set[asyncio.Task[object]] = set()
         self._stopped = False
         self.ready = ready
-        self.started_s = engine.clock.now_ms() // 1000
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

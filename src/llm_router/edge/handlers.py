@@ -63,9 +63,9 @@ async def models(gateway: Gateway, request: Request, send: Send, parameters: dic
     if _is_gemini(request):
         page = gemini_page(listed, request.parameter("pageToken"), _limit(request))
     elif "anthropic-version" in request.headers:
-        page = anthropic_page(listed, request.parameter("after_id"), _limit(request), gateway.started_s)
+        page = anthropic_page(listed, request.parameter("after_id"), _limit(request))
     else:
-        data = [model_entry(m, state.active, gateway.started_s) for m in listed]
+        data = [model_entry(m, state.active) for m in listed]
         page = {"object": "list", "data": data}
     await answer_json(send, 200, page)
 
@@ -86,9 +86,9 @@ async def model(gateway: Gateway, request: Request, send: Send, parameters: dict
     if _is_gemini(request):
         await answer_json(send, 200, gemini_entry(found))
     elif "anthropic-version" in request.headers:
-        await answer_json(send, 200, anthropic_entry(found, gateway.started_s))
+        await answer_json(send, 200, anthropic_entry(found))
     else:
-        await answer_json(send, 200, model_entry(found, gateway.engine.state.active, gateway.started_s))
+        await answer_json(send, 200, model_entry(found, gateway.engine.state.active))
 
 
 async def gemini_models(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:

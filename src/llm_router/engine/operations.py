@@ -31,7 +31,7 @@ async def dispatch(command: str, arguments: Mapping[str, object], context: Conte
 
 async def list_models(arguments: Nothing, context: Context) -> Result:
     """The body of ``GET /v1/models``."""
-    return models_page(context.snapshot(), context.active(), context.clock.now_ms() // 1000)
+    return models_page(context.snapshot(), context.active())
 
 
 async def reload_config(arguments: Nothing, context: Context) -> Result:

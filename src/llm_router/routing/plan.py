@@ -73,10 +73,10 @@ def make_plan(
             rejections.append(Rejection(deployment=deployment.id, reason=UNPRICED))
         elif provider.id not in active:
             rejections.append(Rejection(deployment=deployment.id, reason=NOT_CONFIGURED))
-        elif (lacking := _declared_lack(deployment, needs)) is not None:
-            rejections.append(Rejection(deployment=deployment.id, reason=lacking))
         elif (way := speak(deployment, provider, front, needs, formats)) is None:
             rejections.append(Rejection(deployment=deployment.id, reason=NO_OPERATION))
+        elif (lacking := _declared_lack(way.deployment, needs)) is not None:
+            rejections.append(Rejection(deployment=deployment.id, reason=lacking))
         else:
             candidates.append(
                 Candidate(

@@ -46,7 +46,7 @@ def speak(
     """
     first: Spoken | None = None
     drawn = False
-    for way in _ways(deployment, provider):
+    for way in _able(_ways(deployment, provider), deployment, needs):
         dialect = provider.dialect if way is None else way.dialect
         format_ = dialect if formats is None else formats.get(dialect)
         if format_ is None:
@@ -75,6 +75,18 @@ def _ways(deployment: Deployment, provider: Provider) -> list[Way | None]:
     return ways or [None]
 
 
+def _able(ways: list[Way | None], deployment: Deployment, needs: frozenset[str]) -> list[Way | None]:
+    """Without the provider's first dialect, where the model calls no tools in it but may in another."""
+    if "tools" not in needs or not toolless(deployment):
+        return ways
+    return [way for way in ways if way is not None] or ways
+
+
+def toolless(deployment: Deployment) -> bool:
+    """Whether the deployment declares that it calls no tools in its provider's first dialect."""
+    return deployment.capabilities is not None and not deployment.capabilities.tools
+
+
 def _unlisted(provider: Provider, dialect: str) -> Way:
     """A dialect that only the deployment names: all is as for the provider's first."""
     return Way(
@@ -89,6 +101,10 @@ def _unlisted(provider: Provider, dialect: str) -> Way:
 def _called(deployment: Deployment, provider: Provider, way: Way | None) -> tuple[Deployment, Provider]:
     if way is None:
         return deployment, provider
+    if deployment.capabilities is not None and toolless(deployment) and deployment.dialect is None:
+        # That was said of the first dialect; this is another one.
+        can = msgspec.structs.replace(deployment.capabilities, tools=True, parallel_tools=True)
+        deployment = msgspec.structs.replace(deployment, capabilities=can)
     if way.upstream != "{model}":
         name = way.upstream.replace("{model}", deployment.upstream_model)
         deployment = msgspec.structs.replace(deployment, upstream_model=name)
