@@ -152,6 +152,8 @@ def build_state(settings: Settings, data: CatalogData, overlay: Overlay, today: 
         hold_output_tokens=settings.credits.hold_output_tokens,
         hold_wait_s=settings.credits.hold_wait_s,
         settlement=settings.settlement,
+        sessions=settings.sessions,
+        sessions_by_key=settings.sessions_by_key,
         heartbeat_s=settings.server.heartbeat_s,
         fetch_media=settings.fetch.enabled,
         own_key_fee=OwnKeyFee() if settings.own_keys is None else settings.own_keys,

@@ -19,6 +19,8 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[timeouts]": tables.TimeoutsTable,
     "[credits]": tables.CreditsTable,
     "[settlement]": tables.SettlementTable,
+    "[sessions]": tables.SessionsTable,
+    "[sessions.keys.ID]": tables.SessionTable,
     "[limits]": tables.LimitsTable,
     "[counters]": tables.CountersTable,
     "[fetch]": tables.FetchTable,
@@ -61,6 +63,8 @@ def _documented() -> dict[str, dict[str, str]]:
 def _default(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
         return "needed"
+    if field.default_factory is dict:
+        return "none"
     match field.default:
         case None:
             return "none"

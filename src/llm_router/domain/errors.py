@@ -14,6 +14,7 @@ RouterError
 |   +-- ModelNotFound                404 model_not_found
 |   +-- NotFound                     404 not_found
 |   +-- MethodNotAllowed             405 method_not_allowed
+|   +-- SessionBrake                 409 session_brake
 |   +-- PayloadTooLarge              413 payload_too_large
 |   +-- UnsupportedEncoding          415 unsupported_media_type
 |   +-- RateLimitExceeded            429 rate_limit_exceeded
@@ -140,6 +141,19 @@ class PaymentDeclined(ClientError):
     status = 402
     code = "payment_declined"
     type = "billing_error"
+
+
+class SessionBrake(ClientError):
+    """A session has reached a ceiling, or repeats itself. Clients that repeat 409 are told not to."""
+
+    status = 409
+    code = "session_brake"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, details: Mapping[str, object] | None = None
+    ) -> None:
+        super().__init__(message, param=param, details=details)
+        self.headers = (("x-should-retry", "false"),)
 
 
 class ModelNotAllowed(ClientError):

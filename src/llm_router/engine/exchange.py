@@ -20,13 +20,15 @@ from typing import Any
 
 import msgspec
 
-from llm_router.billing.estimate import expected_input
+from llm_router.billing.estimate import estimate, expected_input
 from llm_router.billing.pricing import PriceList
+from llm_router.billing.sessions import Sessions
 from llm_router.catalog.snapshot import Resolved
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import (
     ClientError,
     LedgerUnavailable,
+    MaxCostExceeded,
     Overloaded,
     ProviderNotConfigured,
     RateLimitExceeded,
@@ -36,14 +38,17 @@ from llm_router.domain.errors import (
 )
 from llm_router.domain.key import Key
 from llm_router.domain.limit import UNLIMITED, Admission
+from llm_router.domain.model import Deployment
 from llm_router.domain.own_key import OwnKey
 from llm_router.domain.price import Price
 from llm_router.domain.record import ExchangeRecord
+from llm_router.domain.session import SessionLimits
 from llm_router.engine import admit, pump, settle
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import Attempts
+from llm_router.engine.braking import Brake, limits_of, session_refusal, tighter
 from llm_router.engine.drain import Audience, Drains
-from llm_router.engine.holding import Asking, Holding, max_cost
+from llm_router.engine.holding import Asking, Ceiling, Holding, max_cost
 from llm_router.engine.limits import admit_to_limits, limits_for
 from llm_router.engine.recall import Recall
 from llm_router.engine.state import State
@@ -65,7 +70,7 @@ from llm_router.ports import (
     Upstream,
 )
 from llm_router.routing.plan import advance
-from llm_router.wire.dialect import Behind, Bill, Front
+from llm_router.wire.dialect import Behind, Bill, Front, Inspected
 
 REFUSALS_NOT_RECORDED = (401, 429)
 """Refusals without a durable record: they have no owner, or are the sign of a flood."""
@@ -118,6 +123,7 @@ class Engine:
         self._upkeep = Upkeep(books)
         self._drains = Drains()
         self.holding = Holding(books)
+        self.brake = Brake(Sessions())
         self._running: dict[asyncio.Task[object], Track] = {}
 
     async def serve(
@@ -216,7 +222,8 @@ class Engine:
         for candidate in plan.candidates:
             self._publish(candidate.deployment.price, now_ms)
             self._publish(candidate.deployment.cost, now_ms)  # what the former was made from
-        ceiling = max_cost(call)
+        deployments = tuple(c.deployment for c in plan.candidates)
+        ceiling, limits = self._begin_step(track, payer, inspected, deployments)
         track.admission = admission = await self._admit_to_limits(track, key, resolved.model.id)
         track.held = True  # before the await: a cancelled hold must be resolved too
         try:
@@ -226,7 +233,7 @@ class Engine:
                     payer=track.payer(),
                     call=call,
                     inspected=inspected,
-                    deployments=tuple(c.deployment for c in plan.candidates),
+                    deployments=deployments,
                     model=resolved.model.id,
                     output_tokens_default=state.hold_output_tokens,
                     wait_s=state.hold_wait_s,
@@ -234,6 +241,11 @@ class Engine:
                     ceiling=ceiling,
                 )
             )
+        except MaxCostExceeded as error:
+            track.held = False
+            if ceiling is not None and ceiling.session:
+                raise session_refusal(error, limits, ceiling.amount_pusd) from None
+            raise
         except RouterError:
             track.held = False
             raise
@@ -249,9 +261,47 @@ class Engine:
             input_tokens_expected=expected_input(inspected),
             output_tokens_cap=held.cap,
             lowered_to=held.lowered,
-            charge_pusd_max=None if ceiling is None else ceiling.amount_pusd,
+            charge_pusd_max=_charge_max(track, ceiling),
             strict=admit.is_strict(call, key),
             usage_chunk=key.usage_chunk if wish is None else wish,
+        )
+
+    def _begin_step(
+        self, track: Track, payer: Payer, inspected: Inspected, deployments: tuple[Deployment, ...]
+    ) -> tuple[Ceiling | None, SessionLimits]:
+        """Count the request as a step of its session; return what it may cost, by its own word and for
+        what the session has left.
+
+        Raises:
+            SessionBrake: the session has reached a ceiling, or goes in circles.
+            InvalidRequest: a header about it cannot be read.
+        """
+        call, state = track.call, track.state
+        ceiling = max_cost(call)
+        limits = limits_of(call, payer, state.sessions, state.sessions_by_key)
+        tokens = expected_input(inspected)
+        room_pusd = self.brake.begin(call, payer, inspected, limits, tokens, track.created_ms)
+        track.stepped = payer.session is not None
+        if room_pusd is None or payer.session is None:
+            return ceiling, limits
+        worst = estimate(inspected, deployments, output_tokens_default=state.hold_output_tokens)
+        track.session_held_pusd = min(room_pusd, worst.amount_pusd)
+        self.brake.sessions.hold(payer.account, payer.session, track.session_held_pusd)
+        return tighter(ceiling, room_pusd), limits
+
+    def _end_step(self, track: Track) -> None:
+        """The step of a session is over; one that was refused does not count."""
+        session = track.payer().session
+        if session is None or not track.stepped or track.key is None:
+            return
+        record = track.record
+        self.brake.sessions.end(
+            track.key.account,
+            session,
+            counted=track.admitted is not None,
+            tokens=record.usage.total_tokens if record is not None else 0,
+            cost_pusd=record.cost_pusd if record is not None else 0,
+            held_pusd=track.session_held_pusd,
         )
 
     async def own_keys_of(self, account: str) -> Mapping[str, OwnKey]:
@@ -421,6 +471,8 @@ class Engine:
         except RouterError:
             pass  # the store is down: the hold is voided later, and nobody was told of a cost
         finally:
+            if track.stepped:
+                self._end_step(track)
             if track.held and track.key is not None:
                 self.holding.waiting.freed(track.key.account)
             if track.record is not None:
@@ -428,6 +480,14 @@ class Engine:
             if track.counted:
                 used = track.record.usage.total_tokens if track.record is not None else 0
                 await self.counters.release(track.id, used, self.clock.now_ms())
+
+
+def _charge_max(track: Track, ceiling: Ceiling | None) -> int | None:
+    """The most that may be charged, whatever the provider reports."""
+    bounds = [] if ceiling is None else [ceiling.amount_pusd]
+    if track.session_held_pusd:  # others of the session may use the rest
+        bounds.append(track.session_held_pusd)
+    return min(bounds, default=None)
 
 
 def stopping() -> Overloaded:

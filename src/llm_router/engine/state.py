@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -10,6 +11,7 @@ from llm_router.billing.own_keys import OwnKeyFee
 from llm_router.billing.policy import SettlementPolicy
 from llm_router.catalog.snapshot import Snapshot
 from llm_router.domain.key import Limits
+from llm_router.domain.session import SessionLimits
 from llm_router.ports import Deadlines
 
 
@@ -21,6 +23,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         active: ids of providers that can be called: they have a key, or need none.
         hold_output_tokens: output reserved for a request that names no limit.
         hold_wait_s: how long a request waits for credit that others hold.
+        sessions, sessions_by_key: ceilings of a session, and those of the sessions of some keys.
         settlement: who pays in which case.
         heartbeat_s: silence in a stream after which a comment is sent; 0 = never.
         own_key_fee: what requests with a customer's own provider key cost.
@@ -35,6 +38,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     hold_output_tokens: int = 16384
     hold_wait_s: float = 5.0
     settlement: SettlementPolicy = SettlementPolicy()
+    sessions: SessionLimits = SessionLimits()
+    sessions_by_key: Mapping[str, SessionLimits] = MappingProxyType({})
     heartbeat_s: float = 15.0
     reply_bytes_max: int = 64 * 1024 * 1024
     fetch_media: bool = True

@@ -51,6 +51,7 @@ class Track(msgspec.Struct, kw_only=True):
 
     Attributes:
         price_list: what customers pay, as it was at admission.
+        stepped: it counts as a step of its session; session_held_pusd: what it holds of that one's money.
         settled: its settlement has been queued; never a second one.
         content_sent: content reached the client: no other deployment may answer any more.
         gone: the client left.
@@ -80,6 +81,8 @@ class Track(msgspec.Struct, kw_only=True):
     admitted: Admitted | None = None
     counted: bool = False
     held: bool = False
+    stepped: bool = False
+    session_held_pusd: int = 0
     price_list: PriceList = PriceList()
     settled: bool = False
     candidate: Candidate | None = None

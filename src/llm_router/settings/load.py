@@ -14,6 +14,7 @@ from llm_router.billing.policy import OnCut, SettlementPolicy
 from llm_router.domain.key import Limits
 from llm_router.domain.model import Model, Provider
 from llm_router.domain.money import PUSD_PER_USD
+from llm_router.domain.session import SessionLimits
 from llm_router.ports import MACHINE_CREDENTIALS, Deadlines
 from llm_router.settings.check import read_table
 from llm_router.settings.counters import counter_settings
@@ -36,6 +37,7 @@ from llm_router.settings.schema import (
     FileTable,
     ResponsesTable,
     ServerTable,
+    SessionTable,
     TimeoutsTable,
 )
 from llm_router.settings.secrets import expand_home, is_literal, open_to_others
@@ -127,6 +129,8 @@ def load(
         timeouts=_deadlines(table.timeouts),
         credits=credits,
         settlement=settlement,
+        sessions=_session(table.sessions),
+        sessions_by_key={id_: _session(session) for id_, session in table.sessions.keys.items()},
         limits=Limits(
             requests_per_minute=table.limits.requests_per_minute,
             tokens_per_minute=table.limits.tokens_per_minute,
@@ -320,6 +324,16 @@ def _settlement(table: FileTable, problems: Problems) -> SettlementPolicy:
     if table.settlement.cut not in ("free", cut):
         problems.add(("credits", "charge_on_error"), "is the older name of settlement.cut; leave it out")
     return msgspec.structs.replace(policy, cut=cut)
+
+
+def _session(table: SessionTable) -> SessionLimits:
+    cost = table.max_cost
+    return SessionLimits(
+        cost_pusd=None if cost is None else int(cost * PUSD_PER_USD),
+        steps=table.max_steps,
+        tokens=table.max_tokens,
+        repeats=table.repeats,
+    )
 
 
 def _deadlines(table: TimeoutsTable) -> Deadlines:

@@ -11,6 +11,7 @@ from llm_router.billing.own_keys import OwnKeyFee
 from llm_router.billing.policy import SettlementPolicy
 from llm_router.domain.key import Limits
 from llm_router.domain.model import Model, Provider
+from llm_router.domain.session import SessionLimits
 from llm_router.ports import Deadlines
 from llm_router.settings.secrets import Secret
 
@@ -176,6 +177,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         own_keys: what requests with an account's own provider key cost; None where there are none.
         stripe: None where no key of Stripe is named.
         providers: all of them: the catalogue's with the file's changes, then the file's own.
+        sessions, sessions_by_key: ceilings of a session, and those of the sessions of some keys.
         settlement: who pays in which case.
         provider_keys: credentials by provider id.
         inactive: why a provider cannot be called, by id; all others are active.
@@ -189,6 +191,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Deadlines
     credits: CreditSettings
     settlement: SettlementPolicy
+    sessions: SessionLimits
+    sessions_by_key: Mapping[str, SessionLimits]
     limits: Limits
     counters: CounterSettings
     fetch: FetchSettings

@@ -82,6 +82,17 @@ class SettlementTable(Table, frozen=True, kw_only=True):
     drain_bytes_max: Bytes = 16 * 1024 * 1024
 
 
+class SessionTable(Table, frozen=True, kw_only=True):
+    max_cost: Amount | None = None
+    max_steps: Count | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=10**12)] | None = None
+    repeats: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 25
+
+
+class SessionsTable(SessionTable, frozen=True, kw_only=True):
+    keys: dict[str, SessionTable] = {}
+
+
 class LimitsTable(Table, frozen=True, kw_only=True):
     requests_per_minute: Count | None = None
     tokens_per_minute: Count | None = None
@@ -252,6 +263,7 @@ class FileTable(Table, frozen=True, kw_only=True):
     timeouts: TimeoutsTable = TimeoutsTable()
     credits: CreditsTable = CreditsTable()
     settlement: SettlementTable = SettlementTable()
+    sessions: SessionsTable = SessionsTable()
     limits: LimitsTable = LimitsTable()
     counters: CountersTable = CountersTable()
     fetch: FetchTable = FetchTable()
