@@ -29,6 +29,7 @@ from llm_router.engine.recall import Recall, may_give_state
 from llm_router.engine.tracks import Track, price_of
 from llm_router.ports import Clock, Deadlines, Fetcher, Tokens, Upstream, UpstreamReply, UpstreamRequest
 from llm_router.routing.plan import Candidate
+from llm_router.wire.bridge import crossed
 from llm_router.wire.chat import ChatRequest
 from llm_router.wire.dialect import Behind, Dialect, Fetched, Target
 from llm_router.wire.inline import inline_media
@@ -134,7 +135,10 @@ class Attempts:
             canonical = restored if restored is not None else track.canonical
             canonical = inline_media(canonical, fetched) if fetched else canonical
             track.tool_names = client_names(canonical, behind.name) if call.operation == "chat" else {}
-            body, losses = behind.encode_request(canonical, target)
+            if call.operation == "chat":
+                body, losses = crossed(canonical, behind, target, call.dialect.words)
+            else:
+                body, losses = behind.encode_request(canonical, target)
         forwarded = _forwarded(track, behind) if candidate.same_dialect else {}
         if behind.place is not None:
             body, forwarded, lost = behind.place(body, forwarded, call.operation)

@@ -11,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from llm_router.wire.loss import Loss
+
 Raw = msgspec.Raw
 """Verbatim JSON: the bytes of one value as they came."""
 
@@ -213,6 +215,10 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     ``extras`` are top-level members that the canonical form has no word for, verbatim, keyed by
     their name in ``dialect`` (the dialect it was decoded from).
+
+    Attributes:
+        beside: what stood beside content that only ``dialect`` reads; lost to any other, told in its words.
+        unread: path and kind of content that only ``dialect`` can read: any other refuses the request.
     """
 
     model: str
@@ -242,3 +248,5 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     modalities: tuple[str, ...] = ()
     prompt_cache_key: str | None = None
     extras: dict[str, Raw] = {}
+    beside: tuple[Loss, ...] = ()
+    unread: tuple[tuple[str, str], ...] = ()

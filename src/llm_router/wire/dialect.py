@@ -323,6 +323,7 @@ class Dialect(Behind[Asked, Answered], Generic[Asked, Answered], frozen=True, kw
         heartbeat: bytes that tell a waiting stream reader "still there" and nothing else.
         key_parameter: the query parameter in which its clients may send their key.
         head(head): the headers in which the API tells the id of a reply and what is left of the limits.
+        words: canonical fields of a request by the API's own paths, in which losses are told.
     """
 
     content_type_stream: str
@@ -340,6 +341,7 @@ class Dialect(Behind[Asked, Answered], Generic[Asked, Answered], frozen=True, kw
     heartbeat: bytes = b": heartbeat\n\n"
     key_parameter: str | None = None
     head: Callable[[Head], Headers] = plain_head
+    words: Mapping[str, str] = {}
 
 
 class Front(msgspec.Struct, Generic[Asked, Answered], frozen=True, kw_only=True):
@@ -360,6 +362,7 @@ class Front(msgspec.Struct, Generic[Asked, Answered], frozen=True, kw_only=True)
     heartbeat: bytes = b": heartbeat\n\n"
     key_parameter: str | None = None
     head: Callable[[Head], Headers] = plain_head
+    words: Mapping[str, str] = {}
 
 
 Spoken = Dialect[Any, Any] | Front[Any, Any]

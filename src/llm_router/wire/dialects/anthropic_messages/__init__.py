@@ -10,6 +10,7 @@ from llm_router.wire.dialects.anthropic_messages.errors import decode_error, enc
 from llm_router.wire.dialects.anthropic_messages.facts import NAME
 from llm_router.wire.dialects.anthropic_messages.inspect import inspect, inspect_count_tokens
 from llm_router.wire.dialects.anthropic_messages.passing import PassRelay, edit_request, pass_reply
+from llm_router.wire.dialects.anthropic_messages.paths import WORDS
 from llm_router.wire.dialects.anthropic_messages.reply import decode_reply, encode_reply
 from llm_router.wire.dialects.anthropic_messages.request import decode_request
 from llm_router.wire.dialects.anthropic_messages.stream import Decoder
@@ -48,6 +49,7 @@ def upstream_headers(stream: bool) -> tuple[tuple[str, str], ...]:
 
 DIALECT = Dialect(
     name=NAME,
+    words=WORDS,
     content_type_stream="text/event-stream; charset=utf-8",
     reply_id_prefix="msg_",
     forwards=("anthropic-version", "anthropic-beta"),

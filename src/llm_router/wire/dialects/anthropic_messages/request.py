@@ -10,6 +10,7 @@ from llm_router.wire.dialect import Inspected
 from llm_router.wire.dialects.anthropic_messages import seal
 from llm_router.wire.dialects.anthropic_messages.blocks import decode_block
 from llm_router.wire.dialects.anthropic_messages.facts import NAME, cache_mark
+from llm_router.wire.dialects.anthropic_messages.foreign import members_beside, unread_blocks
 from llm_router.wire.dialects.anthropic_messages.inspect import Tree
 from llm_router.wire.verbatim import dump, items, members, string, value
 
@@ -51,6 +52,8 @@ def decode_request(inspected: Inspected) -> chat.ChatRequest:
         user=inspected.session,
         service_tier="default" if tier == "standard_only" else tier,
         extras=extras,
+        beside=members_beside(body),
+        unread=unread_blocks(body),
     )
 
 

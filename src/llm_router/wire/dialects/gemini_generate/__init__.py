@@ -22,6 +22,7 @@ from llm_router.wire.dialects.gemini_generate.errors import decode_error, encode
 from llm_router.wire.dialects.gemini_generate.inspect import inspect, inspect_count_tokens
 from llm_router.wire.dialects.gemini_generate.members import NAME
 from llm_router.wire.dialects.gemini_generate.passing import PassedReply, PassRelay
+from llm_router.wire.dialects.gemini_generate.paths import WORDS
 from llm_router.wire.dialects.gemini_generate.reply import decode_reply, encode_reply
 from llm_router.wire.dialects.gemini_generate.stream import HEARTBEAT, Decoder, Encoder
 
@@ -63,6 +64,7 @@ def upstream_headers(stream: bool) -> tuple[tuple[str, str], ...]:
 
 DIALECT = Dialect(
     name=NAME,
+    words=WORDS,
     content_type_stream="text/event-stream",
     inspect=inspect,
     inspect_count_tokens=inspect_count_tokens,

@@ -10,6 +10,7 @@ import msgspec
 from llm_router.wire import chat
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Inspected
+from llm_router.wire.dialects.gemini_generate.foreign import members_beside, unread_parts
 from llm_router.wire.dialects.gemini_generate.inspect import (
     Tree,
     is_plain_url,
@@ -82,6 +83,8 @@ def decode_request(inspected: Inspected) -> chat.ChatRequest:
         ),
         service_tier=inspected.service_tier,
         extras=extras,
+        beside=members_beside(body),
+        unread=unread_parts(body),
     )
 
 

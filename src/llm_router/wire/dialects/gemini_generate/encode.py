@@ -182,7 +182,7 @@ class _Encoder:
         if any(getattr(part, "cache", None) is not None for part in message.parts):
             self._lose("cache_control", "Gemini caches by itself")
         if any(isinstance(part, chat.Text) and part.citations for part in message.parts):
-            self._lose("citations", "Gemini takes no citations back")
+            self._lose("messages[].annotations", "Gemini takes no citations back")
 
     # tools
 

@@ -19,6 +19,7 @@ from llm_router.wire.dialects.openai_chat.inspect import inspect
 from llm_router.wire.dialects.openai_chat.kept import restored, state_members
 from llm_router.wire.dialects.openai_chat.parts import NAME
 from llm_router.wire.dialects.openai_chat.passing import PassRelay, pass_reply
+from llm_router.wire.dialects.openai_chat.paths import WORDS
 from llm_router.wire.dialects.openai_chat.reply import decode_reply, encode_reply
 from llm_router.wire.dialects.openai_chat.request import encode_request
 from llm_router.wire.dialects.openai_chat.stream import ChatStreamDecoder
@@ -43,6 +44,7 @@ def upstream_headers(stream: bool) -> tuple[tuple[str, str], ...]:
 
 DIALECT = Dialect(
     name=NAME,
+    words=WORDS,
     content_type_stream="text/event-stream; charset=utf-8",
     reply_id_prefix="chatcmpl-",
     inspect=inspect,

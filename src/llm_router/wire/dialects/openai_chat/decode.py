@@ -55,9 +55,10 @@ def decode_request(inspected: Inspected) -> ChatRequest:
     tools = tuple(_tool(tool) for tool in body.get("tools") or ()) + tuple(
         _function_tool(function) for function in body.get("functions") or ()
     )
+    conversation = _Conversation()
     return ChatRequest(
         model=inspected.model,
-        messages=_Conversation().decode(body["messages"]),
+        messages=conversation.decode(body["messages"]),
         dialect=NAME,
         stream=inspected.stream,
         tools=tools,
@@ -83,6 +84,7 @@ def decode_request(inspected: Inspected) -> ChatRequest:
         modalities=tuple(body.get("modalities") or ()),
         prompt_cache_key=body.get("prompt_cache_key"),
         extras={name: raw[name] for name, value in body.items() if name not in _SAID and value is not None},
+        unread=tuple(conversation.unread),
     )
 
 
@@ -97,6 +99,7 @@ class _Conversation:
         self._custom: set[str] = set()
         self._open_functions: list[tuple[str, str]] = []  # legacy calls without a result: (name, id)
         self._turn = 0
+        self.unread: list[tuple[str, str]] = []
 
     def decode(self, messages: list[dict[str, Any]]) -> tuple[Message, ...]:
         return tuple(self._message(message) for message in messages)
@@ -112,7 +115,15 @@ class _Conversation:
                 return Message(role="tool", parts=(self._result(message),))
             case "function":
                 return Message(role="tool", parts=(self._function_result(message),))
-        return Message(role=role, parts=tuple(_parts(content)), name=name)
+        return Message(role=role, parts=tuple(self._read(content)), name=name)
+
+    def _read(self, content: object) -> list[Part]:
+        """The parts of what the client says; those of no known kind are noted."""
+        parts = _parts(content)
+        for number, part in enumerate(parts):
+            if isinstance(part, Opaque):
+                self.unread.append((f"messages[{self._turn - 1}].content[{number}]", part.name))
+        return parts
 
     def _assistant(self, message: dict[str, Any]) -> tuple[Part, ...]:
         fields = dict(message)
@@ -144,7 +155,7 @@ class _Conversation:
         return ToolResult(
             call_id=call_id,
             name=self._names.get(call_id) or message.get("name"),
-            content=_result_content(message.get("content")),
+            content=self._result_content(message),
             custom=call_id in self._custom,
             cache=_cache(message),
         )
@@ -158,14 +169,10 @@ class _Conversation:
                 break
         else:
             call_id = f"call_legacy{self._turn}_0"
-        return ToolResult(call_id=call_id, name=name, content=_result_content(message.get("content")))
+        return ToolResult(call_id=call_id, name=name, content=self._result_content(message))
 
-
-def _result_content(content: object) -> tuple[Text | Media, ...]:
-    if isinstance(content, str):
-        return (Text(text=content),)
-    parts = _parts(content)
-    return tuple(part for part in parts if isinstance(part, Text | Media))
+    def _result_content(self, message: dict[str, Any]) -> tuple[Text | Media, ...]:
+        return tuple(part for part in self._read(message.get("content")) if isinstance(part, Text | Media))
 
 
 def _parts(content: object) -> list[Part]:

@@ -17,6 +17,7 @@ from llm_router.wire.dialects.openai_responses.encoder import ResponsesStreamEnc
 from llm_router.wire.dialects.openai_responses.errors import decode_error
 from llm_router.wire.dialects.openai_responses.inspect import inspect
 from llm_router.wire.dialects.openai_responses.passing import PassRelay, pass_reply
+from llm_router.wire.dialects.openai_responses.paths import WORDS
 from llm_router.wire.dialects.openai_responses.reply import decode_reply, encode_reply
 from llm_router.wire.dialects.openai_responses.request import encode_request
 from llm_router.wire.dialects.openai_responses.stream import ResponsesStreamDecoder
@@ -42,6 +43,7 @@ def upstream_headers(stream: bool) -> tuple[tuple[str, str], ...]:
 
 DIALECT = Dialect(
     name=NAME,
+    words=WORDS,
     content_type_stream="text/event-stream; charset=utf-8",
     reply_id_prefix=ID_PREFIX,
     inspect=inspect,

@@ -24,8 +24,10 @@ from llm_router.wire.chat import (
     ToolResult,
 )
 from llm_router.wire.dialect import Inspected
-from llm_router.wire.dialects.openai_responses.content import decode_content
+from llm_router.wire.dialects.openai_responses.content import CONTENT, decode_content
 from llm_router.wire.dialects.openai_responses.seal import (
+    CALL_MEMBERS,
+    FINAL,
     call_state,
     message_state,
     reasoning_texts,
@@ -41,6 +43,7 @@ from llm_router.wire.dialects.openai_responses.words import (
     kind_of,
     text_of,
 )
+from llm_router.wire.loss import Losses
 from llm_router.wire.verbatim import dump
 
 TOOL_MEMBER: Final = "tools[]."
@@ -58,6 +61,12 @@ _NOTHING: Final = {"store": False, "background": False, "truncation": "disabled"
 """Members that ask for nothing by these values."""
 
 _TOOL_KNOWN: Final = frozenset(("type", "name", "description", "parameters", "strict", "format"))
+_KNOWN_ITEMS: Final = (
+    "item_reference", "additional_tools", "configuration_update", "compaction", "compaction_trigger", "program",
+)  # fmt: skip
+_MODELS_OWN: Final = ("_call", "_output", "_request", "_response", "_list_tools")
+"""Endings of items about tools that the provider runs. They are losses elsewhere; unknown items are refused."""
+
 _CLIENT_ITEMS: Final = ("item_reference", "additional_tools", "configuration_update")
 
 
@@ -77,9 +86,10 @@ def decode_request(inspected: Inspected) -> ChatRequest:
     if rest := [item for item in include if item not in (ENCRYPTED, LOGPROBS)]:
         extras["include"] = dump(rest)
     text = body.get("text") or {}
+    conversation = _conversation(body)
     return ChatRequest(
         model=inspected.model,
-        messages=_messages(body),
+        messages=conversation.end(),
         dialect=NAME,
         stream=inspected.stream,
         tools=tuple(_tool(tool, extras) for tool in body.get("tools") or ()),
@@ -98,13 +108,15 @@ def decode_request(inspected: Inspected) -> ChatRequest:
         service_tier=inspected.service_tier,
         prompt_cache_key=body.get("prompt_cache_key"),
         extras=extras,
+        beside=tuple(conversation.beside.found),
+        unread=tuple(conversation.unread),
     )
 
 
 # -- input -----------------------------------------------------------------------------------------
 
 
-def _messages(body: dict[str, Any]) -> tuple[Message, ...]:
+def _conversation(body: dict[str, Any]) -> _Conversation:
     conversation = _Conversation()
     if body.get("instructions"):
         conversation.add("system", [Text(text=body["instructions"])])
@@ -112,9 +124,9 @@ def _messages(body: dict[str, Any]) -> tuple[Message, ...]:
     if isinstance(given, str):
         conversation.add("user", [Text(text=given)])
     else:
-        for item in given or ():
-            conversation.item(item)
-    return conversation.end()
+        for number, item in enumerate(given or ()):
+            conversation.item(item, f"input[{number}]")
+    return conversation
 
 
 class _Conversation:
@@ -126,11 +138,13 @@ class _Conversation:
         self._results: list[Part] = []  # tool results in a row
         self._aside: list[Part] = []  # items of the client's that await its next message
         self._names: dict[str, str] = {}
+        self.beside = Losses()
+        self.unread: list[tuple[str, str]] = []
 
-    def item(self, item: dict[str, Any]) -> None:
+    def item(self, item: dict[str, Any], at: str) -> None:
         match kind_of(item):
             case "message":
-                self._message(item)
+                self._message(item, at)
             case "reasoning":
                 self._say(_thinking(item))
             case "function_call":
@@ -138,10 +152,12 @@ class _Conversation:
             case "custom_tool_call":
                 self._call(item, item["input"], custom=True)
             case "function_call_output":
-                self._result(item, custom=False)
+                self._result(item, at, custom=False)
             case "custom_tool_call_output":
-                self._result(item, custom=True)
+                self._result(item, at, custom=True)
             case kind:
+                if not (kind in _KNOWN_ITEMS or kind.endswith(_MODELS_OWN)):
+                    self.unread.append((at, kind))
                 part = Opaque(dialect=NAME, name=kind, raw=dump(item))
                 if kind in _CLIENT_ITEMS or kind.endswith(("_output", "_response")):
                     self._flush(aside=False)
@@ -162,11 +178,21 @@ class _Conversation:
         self._flush()
         return tuple(self._out)
 
-    def _message(self, item: dict[str, Any]) -> None:
-        parts = decode_content(item["content"])
+    def _read(self, content: object, at: str) -> list[Part]:
+        """The parts of what the client says; those of no known kind are noted."""
+        parts = decode_content(content)
+        for number, part in enumerate(parts):
+            if isinstance(part, Opaque):
+                self.unread.append((f"{at}[{number}]", part.name.removeprefix(CONTENT)))
+        return parts
+
+    def _message(self, item: dict[str, Any], at: str) -> None:
         if item["role"] != "assistant":
-            self.add(item["role"], parts)
+            self.add(item["role"], self._read(item["content"], f"{at}.content"))
             return
+        parts = decode_content(item["content"])
+        if item.get("phase") not in (None, FINAL):
+            self.beside.add("input[].phase", "only the provider's own API tells answers from asides")
         for part in parts:
             if isinstance(part, Text) and (state := message_state(item, part.text)) is not None:
                 part = msgspec.structs.replace(part, signature=state, origin=NAME)
@@ -174,6 +200,9 @@ class _Conversation:
 
     def _call(self, item: dict[str, Any], arguments: str, *, custom: bool) -> None:
         state = call_state(item)
+        for name in CALL_MEMBERS if state is not None else ():
+            if item.get(name) is not None:
+                self.beside.add(f"input[].{name}", "only the provider's own API has it")
         self._names[item["call_id"]] = item["name"]
         self._say(
             ToolCall(
@@ -182,10 +211,11 @@ class _Conversation:
             )
         )  # fmt: skip
 
-    def _result(self, item: dict[str, Any], *, custom: bool) -> None:
+    def _result(self, item: dict[str, Any], at: str, *, custom: bool) -> None:
         if self._answer or self._aside:
             self._flush()
-        content = tuple(p for p in decode_content(item["output"]) if isinstance(p, Text | Media))
+        said = self._read(item["output"], f"{at}.output")
+        content = tuple(part for part in said if isinstance(part, Text | Media))
         call_id = item["call_id"]
         name = self._names.get(call_id) or text_of(item.get("name")) or None
         self._results.append(ToolResult(call_id=call_id, name=name, content=content, custom=custom))
