@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the gateway costs: CPU per request, beside nginx's proxy_pass on the same work.
 
-    python bench/gateway.py [--seconds 4] [--rounds 3] [--connections 32] [--json FILE]
+    python bench/gateway.py [--seconds 4] [--rounds 3] [--connections 32] [--workers 2] [--json FILE]
 
 One core (the first) for whoever is measured, the other for the load generator (wrk) and the
 upstream (nginx, answering one fixed chat completion). Every contender gets the same request of
@@ -58,6 +58,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=4, help="of one measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--workers", type=int, default=0, help="measure it with so many workers too")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     return parser.parse_args()
 
@@ -71,7 +72,7 @@ class Bench:
         self.cores = sorted(os.sched_getaffinity(0))
         self.processes: list[subprocess.Popen[str]] = []
         self.contenders: dict[str, tuple[str, int]] = {}
-        self.key = ""
+        self.keys: dict[str, str] = {}
 
     def start(self) -> None:
         upstream = self._nginx("upstream", _upstream_server(), core=self.cores[-1])
@@ -81,6 +82,10 @@ class Bench:
             "nginx proxy_pass": (f"http://127.0.0.1:{proxy[0]}", proxy[1]),
             "llm-router": (f"http://127.0.0.1:{gateway[0]}", gateway[1]),
         }
+        if self.options.workers:
+            name = f"llm-router, {self.options.workers} workers"
+            port, pid = self._gateway(upstream[0], self.options.workers)
+            self.contenders[name] = (f"http://127.0.0.1:{port}", pid)
 
     def stop(self) -> None:
         for process in self.processes:
@@ -108,7 +113,7 @@ class Bench:
             [
                 "taskset", "-c", str(self.cores[-1]),
                 "wrk", "-t1", f"-c{self.options.connections}", f"-d{seconds}s", "--timeout", "10s",
-                "-s", str(self._script()), f"{url}/v1/chat/completions",
+                "-s", str(self._script(url)), f"{url}/v1/chat/completions",
             ],
             capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
@@ -121,14 +126,14 @@ class Bench:
         rate = float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])
         return rate, used / requests * 1000
 
-    def _script(self) -> Path:
+    def _script(self, url: str) -> Path:
         path = self.folder / "request.lua"
         body = request_body()
         path.write_text(
             'wrk.method = "POST"\n'
             f"wrk.body = [==[{body}]==]\n"
             'wrk.headers["content-type"] = "application/json"\n'
-            f'wrk.headers["authorization"] = "Bearer {self.key}"\n'
+            f'wrk.headers["authorization"] = "Bearer {self.keys.get(url, "")}"\n'
         )
         return path
 
@@ -157,9 +162,11 @@ class Bench:
         wait_for(port)
         return port, process.pid
 
-    def _gateway(self, upstream_port: int) -> tuple[int, int]:
-        port = free_port()
+    def _gateway(self, upstream_port: int, workers: int = 1) -> tuple[int, int]:
+        """One worker has the first core; several, with their parent, may use all."""
+        port, data = free_port(), self.folder / f"data{workers}"
         config = self.folder / "config.toml"
+        cores = str(self.cores[0]) if workers == 1 else ",".join(map(str, self.cores))
         config.write_text(
             f'[server]\naccess_log = false\n[credits]\nstarting = "100000"\n'
             f'[providers.bench]\ndialect = "openai_chat"\nbase_url = "http://127.0.0.1:{upstream_port}/v1"\n'
@@ -169,8 +176,8 @@ class Bench:
             f'[[models."bench-model".deployments]]\nprovider = "bench"\nupstream_model = "bench-model"\n'
         )
         command = [
-            "taskset", "-c", str(self.cores[0]), sys.executable, "-m", "llm_router.cli", "serve",
-            "--config", str(config), "--data-dir", str(self.folder / "data"), "--port", str(port),
+            "taskset", "-c", cores, sys.executable, "-m", "llm_router.cli", "serve", "--workers", str(workers),
+            "--config", str(config), "--data-dir", str(data), "--port", str(port),
         ]  # fmt: skip
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.processes.append(process)
@@ -178,20 +185,20 @@ class Bench:
         made = subprocess.run(
             [
                 sys.executable, "-m", "llm_router.cli", "keys", "create", "--name", "bench", "--json",
-                "--config", str(config), "--data-dir", str(self.folder / "data"),
+                "--config", str(config), "--data-dir", str(data),
             ],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
-        self.key = json.loads(made.stdout)["key"]
-        self._check(port)
+        key = self.keys[f"http://127.0.0.1:{port}"] = json.loads(made.stdout)["key"]
+        self._check(port, key)
         return port, process.pid
 
-    def _check(self, port: int) -> None:
+    def _check(self, port: int, key: str) -> None:
         """One request by hand: the answer must be whole, and charged."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/v1/chat/completions",
             request_body().encode(),
-            {"content-type": "application/json", "authorization": f"Bearer {self.key}"},
+            {"content-type": "application/json", "authorization": f"Bearer {key}"},
         )
         with urllib.request.urlopen(request, timeout=10) as reply:
             answer = json.load(reply)
@@ -269,9 +276,14 @@ def _proxy_server(upstream: int) -> str:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds that a process has used, its threads included."""
+    """CPU seconds that a process and its children have used, their threads included."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) * TICK_S
+    children = [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").glob("*/children")
+        for child in task.read_text().split()
+    ]
+    return (int(fields[11]) + int(fields[12])) * TICK_S + sum(map(cpu_s, children))
 
 
 def free_port() -> int:
