@@ -305,7 +305,8 @@ def test_a_full_disk_stops_new_holds_loses_nothing_and_heals(path, monkeypatch):
         spent = 3 * len(charged)
         still_held = 10 * (len(taken) - len(charged))
         assert await store.accounts() == [("acme", 10**9 - spent, still_held)]
-        assert await store.audit() == 1 + len(charged)
+        in_spool = len(store._journal._writer._spooled)
+        assert await store.audit() == 1 + len(charged) - in_spool
         with pytest.raises(LedgerUnavailable):
             await store.hold("next", ACME, 10, "v1", 2)
         with pytest.raises(LedgerUnavailable):
@@ -344,8 +345,10 @@ def test_a_failing_disk_fails_everything_that_waits(path, monkeypatch):
                 store.credit("acme", 5, "r2", "", 1),
                 return_exceptions=True,
             )
-            assert all(isinstance(result, LedgerUnavailable) for result in results)
-        assert await store.accounts() == [("acme", 1000, 100)]
+            charge, *others = results
+            assert charge == Settled(charged_pusd=30, remaining_pusd=970)  # in the spool
+            assert all(isinstance(result, LedgerUnavailable) for result in others)
+        assert await store.accounts() == [("acme", 970, 0)]
 
     with_store(path, scenario)
 
@@ -384,6 +387,102 @@ def test_after_a_failed_sync_only_a_restart_helps(path, monkeypatch):
 
     with_store(path, scenario)
     assert with_store(path, lambda store: store.accounts()) == [("acme", 1000, 0)]
+
+
+def spooled(path):
+    """A store whose disk failed when two charges were made, and which was closed so: one waits in each
+    of two frames."""
+
+    def broken(self, ops):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async def scenario(store):
+        await store.credit("acme", 1000, "r1", "", 1)
+        for number in range(4):
+            await store.hold(f"e{number}", ACME, 100, "v1", 2)
+        store._journal._writer._commit = broken.__get__(store._journal._writer)
+        for number in range(2):
+            settled = await store.settle(record(f"e{number}", 30 + number))
+            assert settled.charged_pusd == 30 + number
+        with pytest.raises(LedgerUnavailable):
+            await store.settle(record("e2"))  # what costs nothing is voided later
+        with pytest.raises(LedgerUnavailable):
+            await store.settle(record("e0", 30))  # not booked yet: nobody can say
+        with pytest.raises(LedgerUnavailable):
+            await store.hold("e9", ACME, 1, "v1", 2)
+        assert store.trouble == "ledger_unavailable"
+
+    with_store(path, scenario)
+
+
+def test_charges_in_the_spool_are_booked_once_by_the_next_start(path):
+    spooled(path)
+    spool = path.with_name(path.name + ".spool")
+    frames = spool.read_bytes()
+
+    async def scenario(store):
+        assert await store.accounts() == [("acme", 1000 - 61, 0)]
+        assert store.orphans == 2  # those that were not settled
+        assert (await store.settle(record("e0", 30))).remaining_pusd == 939
+        assert await store.audit() == 3
+
+    with_store(path, scenario)
+    spool.write_bytes(frames)  # a crash before it was emptied
+    with_store(path, scenario_again := (lambda store: store.audit()))
+    assert with_store(path, scenario_again) == 3
+    assert with_store(path, lambda store: store.accounts()) == [("acme", 939, 0)]
+
+
+def test_a_torn_frame_of_the_spool_is_none(path):
+    spooled(path)
+    spool = path.with_name(path.name + ".spool")
+    frames = bytearray(spool.read_bytes())
+    second = 12 + int.from_bytes(frames[4:8], "big")
+    frames[second + 20] ^= 1
+    spool.write_bytes(frames)
+    assert with_store(path, lambda store: store.accounts()) == [("acme", 970, 0)]
+
+
+def test_charges_in_the_spool_are_booked_when_the_disk_writes_again(path, monkeypatch):
+    monkeypatch.setattr(journal, "PROBE_S", 0.005)
+
+    def broken(self, ops):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async def scenario(store):
+        await store.credit("acme", 1000, "r1", "", 1)
+        await store.hold("e1", ACME, 100, "v1", 2)
+        with monkeypatch.context() as patched:
+            patched.setattr(writer.Writer, "_commit", broken)
+            patched.setattr(writer.Writer, "_recovered", lambda self, ops: False)
+            assert (await store.settle(record("e1", 40))).remaining_pusd == 960
+        for _ in range(1000):
+            if store.trouble is None:
+                break
+            await asyncio.sleep(0.005)
+        assert (await store.settle(record("e1", 40))).remaining_pusd == 960
+        assert (await store.generation("acme", "e1")).cost_pusd == 40
+        assert await store.audit() == 2
+        assert path.with_name(path.name + ".spool").read_bytes()[:4] == bytes(4)
+
+    with_store(path, scenario)
+
+
+def test_a_full_spool_refuses_as_before(path, monkeypatch):
+    monkeypatch.setattr("llm_router.adapters.sqlite.spool.SPOOL_BYTES", 100)
+
+    def broken(self, ops):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async def scenario(store):
+        await store.credit("acme", 1000, "r1", "", 1)
+        await store.hold("e1", ACME, 100, "v1", 2)
+        monkeypatch.setattr(writer.Writer, "_commit", broken)
+        with pytest.raises(LedgerUnavailable):
+            await store.settle(record("e1", 40))
+        assert await store.accounts() == [("acme", 1000, 100)]
+
+    with_store(path, scenario)
 
 
 SYNC_FAILS = """

@@ -37,6 +37,8 @@ from llm_router.adapters.sqlite.rows import (
     StatementOp,
 )
 from llm_router.adapters.sqlite.schema import StoreError, connect, create_file, prepare, proof_of
+from llm_router.adapters.sqlite.spool import SPOOL_SUFFIX, Spool
+from llm_router.adapters.sqlite.spooling import replay
 from llm_router.adapters.sqlite.writer import Writer
 from llm_router.billing.budgets import Spend
 from llm_router.billing.ledger import Entry, Ledger, Settlement, booked, same_credit
@@ -81,14 +83,19 @@ class SqliteStore:
         self.path = path
         self._lock = lock
         self._loop = loop
-        connection = connect(path)
+        connection, spool = connect(path), None
         try:
             self.created = prepare(connection, path)
+            spool = Spool(path.with_name(path.name + SPOOL_SUFFIX))
+            replay(connection, spool)  # before the holds of what is in it would be voided
             begin = boot(connection, clock.now_ms())
             self._prices = KnownPrices(connection)
         except BaseException:
             connection.close()
+            if spool is not None:
+                spool.close()
             raise
+        self._spool = spool
         self.orphans = begin.orphans
         self._limits = limit_rows.load(connection)
         self._ledger = Ledger(begin.balances, begin.budgets)
@@ -105,6 +112,7 @@ class SqliteStore:
                 epoch=begin.epoch,
                 chain=Chain(seq=begin.seq, head=begin.head),
                 deliver=self._journal.deliver,
+                spool=self._spool,
             )
         )
 
@@ -128,7 +136,7 @@ class SqliteStore:
             raise StoreError(f"The data file {path} cannot be opened ({error}).") from error
         try:
             return cls(path, clock, lock, loop)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             lock.release()
             raise StoreError(f"The data file {path} cannot be used ({error}).") from error
         except BaseException:
@@ -146,6 +154,7 @@ class SqliteStore:
         self._reader.shutdown()
         for connection in self._connections:
             connection.close()
+        self._spool.close()
         self._lock.release()
 
     @property
@@ -196,7 +205,9 @@ class SqliteStore:
                 return settled
             if record.id in self._journal.settling:  # by another caller, since then
                 return await self.settle(record)
-        self._journal.check_usable()
+        if record.cost_pusd <= 0 or not self._ledger.is_open(record.id):
+            self._journal.check_usable()
+        self._journal.check_open()  # a charge whose hold is safe may wait in the spool
         op = self._settlement(record)
         try:
             await asyncio.shield(self._journal.submit(op))

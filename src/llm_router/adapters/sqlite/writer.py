@@ -12,7 +12,9 @@ import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-from llm_router.adapters.sqlite.rows import BudgetOp, Chain, Op, ProbeOp, RowRefused, Rows
+from llm_router.adapters.sqlite.rows import BudgetOp, Chain, HoldOp, Op, ProbeOp, RowRefused, Rows, SettleOp
+from llm_router.adapters.sqlite.spool import Spool
+from llm_router.adapters.sqlite.spooling import book, spooled_of
 
 BATCH_MAX = 1024
 """Operations in one transaction: bounds how long one commit takes."""
@@ -35,7 +37,7 @@ EXIT_DISK = 74
 """Exit status after a failed sync: EX_IOERR of sysexits.h."""
 
 
-def die(error: sqlite3.Error) -> None:
+def die(error: Exception) -> None:
     """End the process at once, as a crash would: the next start reads what is on the disk."""
     print(
         f"the disk of the ledger failed ({error}): this process ends, since nobody knows what was written; "
@@ -61,7 +63,8 @@ class Writer:
         epoch: int,
         chain: Chain,
         deliver: Deliver,
-        die: Callable[[sqlite3.Error], object] = die,
+        die: Callable[[Exception], object] = die,
+        spool: Spool | None = None,
     ) -> None:
         self._connection = connection
         self._checkpoints = checkpoints
@@ -69,6 +72,8 @@ class Writer:
         self._chain = chain
         self._deliver = deliver
         self._die = die
+        self._spool = spool
+        self._spooled: list[SettleOp] = []
         self._queue: SimpleQueue[Op | None] = SimpleQueue()
         self._failure: BaseException | None = None
         self._log_pages = 0
@@ -133,7 +138,7 @@ class Writer:
 
     def _handle(self, ops: list[Op]) -> None:
         if self._failure is not None and not self._recovered(ops):
-            self._deliver(ops, self._failure)
+            self._refuse(ops, self._failure)
             return
         try:
             self._commit(ops)
@@ -187,7 +192,27 @@ class Writer:
         if getattr(error, "sqlite_errorcode", None) in _SYNC:
             self._die(error)
         self._rollback()
-        self._deliver(ops, error)
+        self._refuse(ops, error)
+
+    def _refuse(self, ops: list[Op], error: BaseException) -> None:
+        """None of it is saved, but for charges whose hold is safe: they wait in the spool, as durable."""
+        new = {op.hold.exchange_id for op in ops if isinstance(op, HoldOp)}
+        kept: list[Op] = []
+        if self._spool is not None and not _is_fatal(error):
+            charges = [op for op in ops if isinstance(op, SettleOp) and _can_wait(op, new)]
+            if charges and self._append(self._spool, charges):
+                self._spooled += charges
+                kept = list(charges)
+                self._deliver(kept, None)
+        waiting = {id(op) for op in kept}
+        self._deliver([op for op in ops if id(op) not in waiting], error)
+
+    def _append(self, spool: Spool, charges: list[SettleOp]) -> bool:
+        try:
+            return spool.append([spooled_of(op) for op in charges])
+        except OSError as error:
+            self._die(error)
+            return False
 
     def _rollback(self) -> None:
         if self._connection.in_transaction:
@@ -202,9 +227,15 @@ class Writer:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute("UPDATE meta SET value = value WHERE name = 'epoch'")
             self._connection.execute("COMMIT")
+            if self._spool is not None and self._spooled:
+                self._chain = book(self._connection, self._spooled, self._epoch, self._chain)
+                self._spooled = []
+                self._spool.clear()
         except sqlite3.Error as error:
             self._failure = error
             return False
+        except OSError as error:
+            self._die(error)
         self._failure = None
         return True
 
@@ -226,6 +257,11 @@ class Writer:
                 return
             _checkpoint(self._checkpoints)
             self._checkpoint_made.set()
+
+
+def _can_wait(op: SettleOp, new: set[str]) -> bool:
+    hold = op.settlement.hold
+    return hold is not None and op.settlement.charged_pusd > 0 and hold.exchange_id not in new
 
 
 def _checkpoint(connection: sqlite3.Connection) -> None:
