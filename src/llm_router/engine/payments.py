@@ -27,10 +27,9 @@ from llm_router.domain.errors import (
     PaymentUnavailable,
 )
 from llm_router.domain.money import MAX_PUSD, format_usd
-from llm_router.engine.moments import iso_time
+from llm_router.engine.orders import KIND, ORDERS, block, describe, document_of
 from llm_router.ports import Clock, Document, PaymentApi, TreasuryBooks
 
-KIND = "order"
 BY_PAYMENT = "payment"
 """Documents that lead from Stripe's payment to our order."""
 
@@ -39,8 +38,6 @@ CARD = "card"
 
 WRITE_TRIES = 5
 """Of one document, while others write it too."""
-
-_orders = msgspec.json.Decoder(Order)
 
 
 class PaymentRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,7 +188,7 @@ class Payments:
             via=via,
             created_ms=self._clock.now_ms(),
         )
-        if not await self._books.put_document(_document(order, 1)):
+        if not await self._books.put_document(document_of(order, 1)):
             raise AssertionError("two orders of one id")
         return order
 
@@ -292,7 +289,7 @@ class Payments:
             after = ""
             while page := await self._books.documents(KIND, open_only=True, after=after):
                 for document in page:
-                    await self._book(_orders.decode(document.body))
+                    await self._book(ORDERS.decode(document.body))
                 after = page[-1].id
 
     async def _collect(self, account: str) -> None:
@@ -300,7 +297,7 @@ class Payments:
         after = ""
         while page := await self._books.documents(KIND, account=account, open_only=True, after=after):
             for document in page:
-                await self._book(_orders.decode(document.body))
+                await self._book(ORDERS.decode(document.body))
             after = page[-1].id
 
     async def _book(self, order: Order) -> Order:
@@ -314,7 +311,7 @@ class Payments:
             order, booked = await self._book_pending(order)
             if not booked:
                 break
-        await _block(self._books, order.account)
+        await block(self._books, order.account)
         return order
 
     async def _book_pending(self, order: Order) -> tuple[Order, bool]:
@@ -338,7 +335,7 @@ class Payments:
         document = await self._books.document(KIND, order_id)
         if document is None:
             raise NotFound(f"there is no order '{order_id[:100]}'")
-        return document, _orders.decode(document.body)
+        return document, ORDERS.decode(document.body)
 
     async def _change(self, order_id: str, change: Callable[[Order], Order]) -> Order:
         """Write what ``change`` makes of the order that is stored.
@@ -349,7 +346,7 @@ class Payments:
         for _ in range(WRITE_TRIES):
             document, held = await self._load(order_id)
             order = change(held)
-            if order == held or await self._books.put_document(_document(order, document.version + 1)):
+            if order == held or await self._books.put_document(document_of(order, document.version + 1)):
                 return order
         raise LedgerUnavailable("The order is being changed by others. Try again shortly.", retry_after_s=1)
 
@@ -378,67 +375,3 @@ class Payments:
             body=msgspec.json.encode(card),
         )
         await self._books.put_document(document)
-
-
-async def block_debtors(books: TreasuryBooks) -> None:
-    """Block every account that owes: debts stay when payments are switched off."""
-    accounts: set[str] = set()
-    after = ""
-    while page := await books.documents(KIND, open_only=True, after=after):
-        accounts |= {document.account for document in page}
-        after = page[-1].id
-    for account in sorted(accounts):
-        await _block(books, account)
-
-
-async def _block(books: TreasuryBooks, account: str) -> None:
-    """Block an account as long as any order of it owes: by the store, since other processes of the
-    gateway book too."""
-    owed_pusd, after = 0, ""
-    while page := await books.documents(KIND, account=account, open_only=True, after=after):
-        owed_pusd += sum(_orders.decode(document.body).owed_pusd for document in page)
-        after = page[-1].id
-    books.owe(account, owed_pusd)
-
-
-async def all_orders(books: TreasuryBooks, account: str | None = None) -> list[Order]:
-    """The orders of one account or of all, the oldest first."""
-    found: list[Order] = []
-    after = ""
-    while page := await books.documents(KIND, account=account, after=after):
-        found += (_orders.decode(document.body) for document in page)
-        after = page[-1].id
-    return sorted(found, key=lambda order: (order.created_ms, order.id))
-
-
-def describe(order: Order) -> dict[str, object]:
-    """An order as its account sees it."""
-    return {
-        "id": order.id,
-        "object": "credit.order",
-        "account": order.account,
-        "via": order.via,
-        "status": order.status,
-        "amount": msgspec.Raw(format_usd(order.amount_cents * PUSD_PER_CENT).encode()),
-        "currency": CURRENCY,
-        "booked": msgspec.Raw(format_usd(order.booked_pusd).encode()),
-        "owed": msgspec.Raw(format_usd(order.owed_pusd).encode()),
-        "refused": order.refused,
-        "payment": order.payment,
-        "session": order.session,
-        "livemode": order.livemode,
-        "created": iso_time(order.created_ms),
-    }
-
-
-def _document(order: Order, version: int) -> Document:
-    unfinished = order.pending is not None or order.net_pusd != order.booked_pusd
-    return Document(
-        kind=KIND,
-        id=order.id,
-        account=order.account,
-        version=version,
-        open=unfinished,
-        created_ms=order.created_ms,
-        body=msgspec.json.encode(order),
-    )

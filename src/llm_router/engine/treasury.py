@@ -16,8 +16,9 @@ from llm_router.domain.money import format_usd
 from llm_router.engine.auto_topup import AutoTopups
 from llm_router.engine.moments import iso_time
 from llm_router.engine.notices import Notices
+from llm_router.engine.orders import block_debtors
 from llm_router.engine.own_keys import OwnKeyVault
-from llm_router.engine.payments import Payments, block_debtors
+from llm_router.engine.payments import Payments
 from llm_router.engine.vouchers import Vouchers
 from llm_router.ports import Clock, NoticeChannel, TreasuryBooks
 

@@ -18,8 +18,8 @@ from llm_router.engine.operator import (
     ref_of,
     remaining,
 )
-from llm_router.engine.payments import all_orders
-from llm_router.engine.payments import describe as describe_order
+from llm_router.engine.orders import all_orders
+from llm_router.engine.orders import describe as describe_order
 from llm_router.engine.treasury import Treasury
 from llm_router.engine.vouchers import Vouchers, describe
 
