@@ -156,9 +156,11 @@ LIMITS = st.lists(
     max_size=4,
     unique_by=lambda one: one.id,
 )
+SLICES_MS = (1_000, 60_000, 1_440_000)
+PAUSES = st.builds(lambda size, count: size * count, st.sampled_from(SLICES_MS), st.integers(0, 61))
 STEPS = st.lists(
     st.tuples(
-        st.integers(0, 30_000) | st.integers(0, 40_000_000),
+        st.integers(0, 30_000) | PAUSES,
         st.integers(0, 9),
         st.none() | st.integers(0, 50),
         st.integers(0, 14),
@@ -220,7 +222,7 @@ class Scripts:
 
 
 @given(LIMITS, STEPS)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_scripts_decide_as_memory_does(shared: Server, limits: list[Limit], steps: list[Any]) -> None:
     scripts, tally, now_ms = Scripts(shared.url), Tally(), 1_800_000_000_123
     try:
@@ -255,6 +257,9 @@ def test_a_servers_clock_that_runs_backwards_lets_nothing_in_early(
             now_ms += pause_ms - (jumps[number] if number < len(jumps) and jumps[number] % 3 == 0 else 0)
             expected = tally.admit(str(number), limits, tokens, now_ms).refused
             assert scripts.admit(str(number), limits, tokens, now_ms)[0] == expected
+            now_ms += 61_000  # until the minute is over, and the hour is not
+            expected = tally.admit(f"{number}-later", limits, tokens, now_ms).refused
+            assert scripts.admit(f"{number}-later", limits, tokens, now_ms)[0] == expected
     finally:
         scripts.close()
 
@@ -374,9 +379,13 @@ def test_a_server_killed_under_load_and_back(server: Server) -> None:
         alone = [await counters.admit(f"alone-{n}", [hourly], 0, 0) for n in range(300)]
         assert sum(answer.refused is None for answer in alone) == 250 - 210  # a quarter, less what it had
         assert "by itself" in counters.problem()
-        await counters.release("early-0", 0, 0)
-        assert (await counters.admit("held", [places], 0, 0)).refused is None  # 9 are open, 10 its share
+        for number in range(3):
+            await counters.release(f"early-{number}", 0, 0)
+        for number in range(3):  # 7 are open, 10 its share
+            assert (await counters.admit(f"held-{number}", [places], 0, 0)).refused is None
         assert (await counters.admit("more", [places], 0, 0)).refused is not None
+        for number in range(2):
+            await counters.release(f"held-{number}", 0, 0)
         server.start()
         await until(lambda: counters.problem() is None and len(said_by_other) == 2)
         assert len(said) == 2
@@ -384,8 +393,8 @@ def test_a_server_killed_under_load_and_back(server: Server) -> None:
         assert "answers again" in said[1]
         # The new server was told of the places that are open.
         taken = [await other.admit(f"other-{n}", [places], 0, 0) for n in range(40)]
-        assert sum(answer.refused is None for answer in taken) == 40 - 10
-        await counters.release("early-1", 0, 0)
+        assert sum(answer.refused is None for answer in taken) == 40 - 8
+        await counters.release("early-4", 0, 0)
         await counters.admit("after", [hourly], 0, 0)
         assert (await other.admit("one more", [places], 0, 0)).refused is None
         await counters.close()
