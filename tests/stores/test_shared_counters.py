@@ -245,6 +245,16 @@ def test_the_scripts_decide_as_memory_does(shared: Server, limits: list[Limit], 
         scripts.close()
 
 
+def test_the_edge_of_a_window(shared: Server) -> None:
+    scripts, one, start_ms = Scripts(shared.url), [limit("requests", 1, "day")], 1_440_000 * 1_250_000
+    try:
+        assert scripts.admit("1", one, 0, start_ms)[0] is None
+        assert scripts.admit("2", one, 0, start_ms + 61 * 1_440_000 - 1)[0] == one[0]
+        assert scripts.admit("3", one, 0, start_ms + 61 * 1_440_000)[0] is None
+    finally:
+        scripts.close()
+
+
 @given(STEPS, st.lists(st.integers(0, 10**10), min_size=1, max_size=30))
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_servers_clock_that_runs_backwards_lets_nothing_in_early(
