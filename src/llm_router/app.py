@@ -16,6 +16,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 import uvicorn
@@ -34,7 +35,7 @@ from llm_router.adapters.notices import MailChannel, MailSettings, WebhookChanne
 from llm_router.adapters.sealing import OWN_KEYS, Sealer
 from llm_router.adapters.sqlite.responses import SqliteResponses
 from llm_router.adapters.sqlite.side_car import SqliteSideCar
-from llm_router.adapters.sqlite.store import SqliteStore
+from llm_router.adapters.stores import open_store
 from llm_router.adapters.stripe import StripeApi
 from llm_router.adapters.telemetry import AccessLog, NoTelemetry
 from llm_router.adapters.upstream.client import LeanUpstream
@@ -85,6 +86,9 @@ from llm_router.settings.announcement import Announcement
 from llm_router.settings.announcement import LocalModel as LocalNote
 from llm_router.settings.result import AlertSettings
 from llm_router.wire.operations import SPOKEN
+
+if TYPE_CHECKING:
+    from llm_router.adapters.stores import Store
 
 DAY_MS = 86_400_000
 
@@ -292,9 +296,13 @@ class Server:
             await gateway.responses.idle()
         await gateway.stop()
 
-    async def _open_store(self, stack: contextlib.AsyncExitStack) -> SqliteStore:
+    async def _open_store(self, stack: contextlib.AsyncExitStack) -> Store:
         path = prepare_data_dir(self._settings.server.data_dir)
-        store = await SqliteStore.open(path, clock=self._clock)
+        shared = self._settings.store
+        password = None if shared is None or shared.password is None else shared.password.reveal()
+        store = await open_store(
+            path, clock=self._clock, url=None if shared is None else shared.url, password=password
+        )
         stack.push_async_callback(store.close)
         return store
 
@@ -433,7 +441,7 @@ class Server:
         api = StripeApi(upstream=upstream, key=stripe.key.reveal(), base_url=stripe.base_url)
         return Payments(books=store, api=api, clock=self._clock, new_id=new_id, rules=rules)
 
-    def _operations(self, store: SqliteStore, side_car: SqliteSideCar | None, treasury: Treasury) -> Context:
+    def _operations(self, store: Store, side_car: SqliteSideCar | None, treasury: Treasury) -> Context:
         return Context(
             keyring=store,
             books=store,
@@ -561,7 +569,7 @@ class Server:
             await self._reload()
 
     async def _announcement(
-        self, listener: socket.socket, store: SqliteStore, first: FirstKey | None
+        self, listener: socket.socket, store: Store, first: FirstKey | None
     ) -> Announcement:
         settings, state = self._settings, self._live()
         now_ms = self._clock.now_ms()

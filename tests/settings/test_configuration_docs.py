@@ -16,6 +16,7 @@ from llm_router.settings import schema as tables
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[server]": tables.ServerTable,
+    "[store]": tables.StoreTable,
     "[timeouts]": tables.TimeoutsTable,
     "[credits]": tables.CreditsTable,
     "[settlement]": tables.SettlementTable,

@@ -10,6 +10,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
+import postgres_server
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -247,6 +248,47 @@ class SqliteBooks(Books):
         shutil.rmtree(self.folder)
 
 
+class PostgresBooks(Books):
+    """The same in PostgreSQL: with restarts and nodes that die between the steps."""
+
+    def __init__(self):
+        self.database = postgres_server.new_database()
+        super().__init__()
+
+    def open(self):
+        return self.wait(postgres_server.open_store(self.database))
+
+    def void_holds(self):
+        self.orphans.update(self.holds)
+        self.holds.clear()
+
+    @rule()
+    def restart(self):
+        self.wait(self.store.close())
+        self.void_holds()
+        self.store = self.open()
+
+    @rule()
+    def die(self):
+        """The node is closed by another one, and does not know it yet."""
+        server, number = postgres_server.server(), self.store.node
+        server.sql(
+            self.database, f"UPDATE llm_router.nodes SET expires = now() - interval '1 s' WHERE id = {number}"
+        )
+        other = self.open()
+        assert other.orphans == len(self.holds)
+        self.wait(other.close())
+        self.void_holds()
+
+    @rule()
+    def check(self):
+        assert self.wait(self.store.audit()) == len(self.entries)
+
+    def teardown(self):
+        super().teardown()
+        postgres_server.server().sql("postgres", f"DROP DATABASE {self.database} WITH (FORCE)")
+
+
 def _examples(ci: int) -> int:
     """``BOOKS_MODEL_SCALE`` multiplies the number of runs."""
     return ci * int(os.environ.get("BOOKS_MODEL_SCALE", "1"))
@@ -255,5 +297,7 @@ def _examples(ci: int) -> int:
 _COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 TestMemoryBooks = Books.TestCase
 TestMemoryBooks.settings = settings(max_examples=_examples(40), stateful_step_count=50, **_COMMON)
+TestPostgresBooks = PostgresBooks.TestCase
+TestPostgresBooks.settings = settings(max_examples=_examples(8), stateful_step_count=30, **_COMMON)
 TestSqliteBooks = SqliteBooks.TestCase
 TestSqliteBooks.settings = settings(max_examples=_examples(25), stateful_step_count=40, **_COMMON)

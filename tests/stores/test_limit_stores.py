@@ -32,7 +32,7 @@ AT_ONCE = Limit(
 RED = Payer(account="acme", key="k", team="red")
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def open_store(request, tmp_path) -> Open:
     return openers(tmp_path)[request.param]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sqlite3
 
 import msgspec
 
 from llm_router.cli.output import print_json
 from llm_router.domain.errors import InvalidRequest, NotFound, ServerError
+from llm_router.settings.result import StoreSettings
 
 
 def verify_ledger(arguments: argparse.Namespace) -> int:
@@ -27,7 +29,10 @@ def verify_ledger(arguments: argparse.Namespace) -> int:
 
     path = arguments.file
     if path is None:
-        path = find_place(arguments).server.data_dir / STORE_NAME
+        place = find_place(arguments)
+        if place.store is not None:
+            return _verify_database(place.store, arguments)
+        path = place.server.data_dir / STORE_NAME
     if not path.is_file():
         raise NotFound(f"there is no ledger at {path}", code="no_data")
     try:
@@ -48,6 +53,33 @@ def verify_ledger(arguments: argparse.Namespace) -> int:
         if verdict.unproven:
             print(f"{verdict.unproven} exchanges are older than stored prices: their lines were added up.")
         print(f"Head: {verdict.seq}:{verdict.head}")
+    return 0 if doubt is None else 1
+
+
+def _verify_database(store: StoreSettings, arguments: argparse.Namespace) -> int:
+    """Check the books of a database that nodes may be using.
+
+    Raises:
+        InvalidRequest: an expected head was named: each node has one of its own there.
+        ServerError: it cannot be read.
+    """
+    from llm_router.adapters.store_errors import StoreCorrupt, StoreError
+    from llm_router.adapters.stores import audit_database
+
+    if arguments.head is not None:
+        raise InvalidRequest("--head is for a ledger in one file", param="head")
+    password = None if store.password is None else store.password.reveal()
+    place, doubt, entries = store.url.partition("?")[0], None, 0
+    try:
+        entries = asyncio.run(audit_database(store.url, password))
+    except StoreCorrupt as error:
+        doubt = str(error)
+    except StoreError as error:
+        raise ServerError(str(error), code="store_unusable") from None
+    if arguments.json:
+        print_json({"database": place, "ok": doubt is None, "entries": entries, "doubt": doubt})
+    else:
+        print(f"{place}: every figure agrees. {entries} entries." if doubt is None else f"DOUBT: {doubt}")
     return 0 if doubt is None else 1
 
 

@@ -17,7 +17,7 @@ def serve(arguments: argparse.Namespace) -> int:
         RouterError: it cannot start; the message says what to change.
     """
     from llm_router.adapters.data_dir import prepare_data_dir
-    from llm_router.adapters.sqlite.schema import StoreError
+    from llm_router.adapters.store_errors import StoreError
     from llm_router.cli.announce import announce
     from llm_router.cli.world import find_place, options_of
 

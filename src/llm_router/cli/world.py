@@ -76,12 +76,12 @@ async def _run_here(
     if command == "models":  # needs no store
         active = offer.active()  # reads credentials too, so that it knows of every problem
         return models_page(offer.snapshot(), active)
-    from llm_router.adapters.sqlite.schema import StoreError
     from llm_router.adapters.sqlite.side_car import SqliteSideCar
-    from llm_router.adapters.sqlite.store import SqliteStore
+    from llm_router.adapters.store_errors import StoreError
+    from llm_router.adapters.stores import open_store
 
-    data_dir = place.server.data_dir
-    if command not in _MAKES_STORE and not (data_dir / STORE_NAME).exists():
+    data_dir, shared = place.server.data_dir, place.store
+    if shared is None and command not in _MAKES_STORE and not (data_dir / STORE_NAME).exists():
         apart = data_dir / SANDBOX_FOLDER / STORE_NAME
         hint = "; add --sandbox for the keys and credits of the sandbox" if apart.exists() else ""
         raise NotFound(
@@ -90,7 +90,10 @@ async def _run_here(
         )
     path = prepare_data_dir(data_dir)
     try:
-        store = await SqliteStore.open(path, clock=clock)
+        password = None if shared is None or shared.password is None else shared.password.reveal()
+        store = await open_store(
+            path, clock=clock, url=None if shared is None else shared.url, password=password
+        )
     except StoreError as error:
         raise ServerError(str(error), code="store_unusable") from None
     except (OSError, sqlite3.Error) as error:

@@ -30,6 +30,7 @@ from llm_router.settings.result import (
     ServerSettings,
     Settings,
     SideCarSettings,
+    StoreSettings,
 )
 from llm_router.settings.schema import (
     CreditsTable,
@@ -38,10 +39,12 @@ from llm_router.settings.schema import (
     ResponsesTable,
     ServerTable,
     SessionTable,
+    StoreTable,
     TimeoutsTable,
 )
 from llm_router.settings.secrets import expand_home, is_literal, open_to_others
 from llm_router.settings.signing import Signer
+from llm_router.settings.store import store_settings
 
 FILE_BYTES_MAX = 16 * 1024 * 1024
 """A configuration file beyond this is not one."""
@@ -80,6 +83,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     path: Path | None
     server: ServerSettings
     credits: CreditSettings
+    store: StoreSettings | None
 
 
 def load(
@@ -118,6 +122,8 @@ def load(
         signer.sign(provider, table.providers.get(id_))
     own = SecretReader(environ, folder, problems, read=secrets)
     stripe = stripe_settings(table.stripe, own, problems)
+    # What the sandbox simulates is not to be paid with real credit.
+    store = None if options.sandbox else store_settings(table.store, own, problems)
     own_keys = own_key_fee(table.byok, problems)
     counters = counter_settings(table.counters, own, problems)
     alerts = alert_settings(table.alerts, own, problems)
@@ -145,6 +151,7 @@ def load(
             bytes_max=table.side_car.bytes_max,
         ),
         stripe=stripe,
+        store=store,
         own_keys=own_keys,
         alerts=alerts,
         providers=tuple(signer.providers.values()),
@@ -164,12 +171,12 @@ def load(
 def load_place(
     path: Path | None, environ: Mapping[str, str], *, options: ServeOptions = _NO_OPTIONS
 ) -> Place:
-    """Read only what finds and opens a gateway's data: ``[server]`` and ``[credits]``.
+    """Read only what finds and opens a gateway's data: ``[server]``, ``[store]`` and ``[credits]``.
 
     A mistake elsewhere in the file does not keep an operator from making a key.
 
     Raises:
-        ConfigError: these two tables have problems, or the file is no TOML.
+        ConfigError: these tables have problems, or the file is no TOML.
     """
     problems = Problems()
     document = {} if path is None else _parse(path)
@@ -177,10 +184,13 @@ def load_place(
     credits_table = read_table(CreditsTable, document.get("credits", {}), ("credits",), problems)
     folder = path.absolute().parent if path is not None else Path.cwd()
     server = _server(server_table or ServerTable(), environ, options, folder, problems)
+    store_table = read_table(StoreTable, document.get("store", {}), ("store",), problems)
+    secrets = SecretReader(environ, folder, problems, read=True)
+    store = None if options.sandbox else store_settings(store_table or StoreTable(), secrets, problems)
     credits = _credits(credits_table or CreditsTable(), problems)
     if problems:
         raise ConfigError(problems.lines(str(path) if path is not None else "environment"))
-    return Place(path=path, server=server, credits=credits)
+    return Place(path=path, server=server, credits=credits, store=store)
 
 
 def find_config(flag: Path | None, environ: Mapping[str, str]) -> Path | None:

@@ -41,6 +41,8 @@ def _changed(old: Settings, new: Settings) -> Iterator[str]:
         yield "byok.enabled"
     if old.alerts != new.alerts:
         yield "alerts"
+    if old.store != new.store:
+        yield "store"
     if old.stripe != new.stripe:
         yield "stripe"
     if old.credits.starting_pusd != new.credits.starting_pusd:

@@ -59,6 +59,13 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
 
 
+class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A database that several gateways share; ``url`` holds no password."""
+
+    url: str
+    password: Secret | None
+
+
 class CreditSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How the balance begins and is used.
 
@@ -175,6 +182,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: the configuration file; None if there is none.
         own_keys: what requests with an account's own provider key cost; None where there are none.
+        store: the shared database; None for the file in the data folder.
         stripe: None where no key of Stripe is named.
         providers: all of them: the catalogue's with the file's changes, then the file's own.
         sessions, sessions_by_key: ceilings of a session, and those of the sessions of some keys.
@@ -206,6 +214,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     inactive: Mapping[str, str]
     models: tuple[Model, ...]
     warnings: tuple[str, ...] = ()
+    store: StoreSettings | None = None
     disabled: frozenset[str] = frozenset()
 
     @property

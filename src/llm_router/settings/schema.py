@@ -52,6 +52,11 @@ class ServerTable(Table, frozen=True, kw_only=True):
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
 
 
+class StoreTable(Table, frozen=True, kw_only=True):
+    url: str | None = None
+    password: str | None = None
+
+
 class TimeoutsTable(Table, frozen=True, kw_only=True):
     connect_s: Seconds = Decimal(5)
     first_byte_s: Seconds = Decimal(60)
@@ -260,6 +265,7 @@ class FileTable(Table, frozen=True, kw_only=True):
     """The whole file."""
 
     server: ServerTable = ServerTable()
+    store: StoreTable = StoreTable()
     timeouts: TimeoutsTable = TimeoutsTable()
     credits: CreditsTable = CreditsTable()
     settlement: SettlementTable = SettlementTable()

@@ -15,19 +15,36 @@ import asyncpg
 import msgspec
 
 from llm_router.adapters.postgres.known import Known, read_known
-from llm_router.adapters.postgres.ops import CreditOp, Fenced, HoldOp, Op, ReleaseOp, SettleOp
+from llm_router.adapters.postgres.ops import (
+    CreditOp,
+    Fenced,
+    HoldOp,
+    Op,
+    OweOp,
+    PublishOp,
+    ReleaseOp,
+    SettleOp,
+)
 from llm_router.adapters.postgres.schema import entry_hash
 from llm_router.adapters.postgres.write import COUNT_COLUMNS, FORGET_SPENDS, WRITE, WRITE_SPENDS, columns
 from llm_router.billing.budgets import Share
 from llm_router.billing.ledger import Entry, Settlement, booked, credit_kind, same_credit
 from llm_router.billing.rollups import RollupKey, add_counts, rollup_counts, rollup_key
-from llm_router.domain.budget import Payer
 from llm_router.domain.errors import ClientError
 from llm_router.domain.record import ExchangeRecord
 from llm_router.ports import Settled
 
 _CLAIM = "SELECT number, head FROM nodes WHERE id = $1 AND NOT closed FOR UPDATE"
 _OPEN_ACCOUNTS = "INSERT INTO accounts (id, posted, held) SELECT id, 0, 0 FROM unnest($1::text[]) a(id) ON CONFLICT DO NOTHING"
+
+_PUBLISH = "INSERT INTO price_versions SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]) ON CONFLICT DO NOTHING"
+_ORPHANED = (
+    "UPDATE holds h SET voided_ms = o.voided_ms FROM unnest($1::text[], $2::bigint[]) o(id, voided_ms) "
+    "WHERE h.exchange_id = o.id"
+)
+_OWE = (
+    "UPDATE accounts a SET owed = o.owed FROM unnest($1::text[], $2::bigint[]) o(id, owed) WHERE a.id = o.id"
+)
 
 _records = msgspec.json.Decoder(ExchangeRecord)
 
@@ -40,7 +57,7 @@ async def commit(connection: asyncpg.Connection, node: int, ops: list[Op]) -> in
         Fenced: the node is closed; nothing was written.
         one of link.FAILURES: nothing was written, or (of a connection that broke) perhaps all of it.
     """
-    credited = sorted({op.account for op in ops if isinstance(op, CreditOp)})
+    credited = sorted({op.account for op in ops if isinstance(op, CreditOp | OweOp)})
     if credited:
         await connection.execute(_OPEN_ACCOUNTS, credited)
     await connection.execute("BEGIN")
@@ -71,6 +88,9 @@ class Batch:
         self._entries: list[tuple[Any, ...]] = []
         self._rollups: dict[RollupKey, tuple[int, ...]] = {}
         self._spends: dict[Share, int] = {}  # when last seen
+        self._owed: dict[str, int] = {}
+        self._orphans: list[tuple[str, int]] = []
+        self._published: dict[str, tuple[str, str, int]] = {}
         self.fenced = 0
 
     def decide(self, op: Op) -> None:
@@ -82,9 +102,14 @@ class Batch:
                 case SettleOp():
                     op.result = self._settle(op)
                 case ReleaseOp():
-                    self._release(op)
+                    op.result = self._release(op)
                 case CreditOp():
                     op.result = self._credit(op)
+                case OweOp():
+                    self._ledger.owe(op.account, op.owed_pusd)
+                    self._owed[op.account] = max(0, op.owed_pusd)
+                case PublishOp():
+                    self._published[op.version] = (op.version, op.body, op.now_ms)
         except (ClientError, ValueError) as error:  # this one is refused; nothing of it was done
             op.error = error
 
@@ -155,12 +180,17 @@ class Batch:
         sums = self._rollups.get(key)
         self._rollups[key] = counts if sums is None else add_counts(sums, counts)
 
-    def _release(self, op: ReleaseOp) -> None:
+    def _release(self, op: ReleaseOp) -> int:
         hold = self._ledger.open_hold(op.exchange_id)
-        if hold is not None:
-            self._ledger.settle(op.exchange_id, Payer(account=hold.account), 0, hold.admitted_ms)
+        if hold is None:
+            return 0
+        self._ledger.settle(op.exchange_id, hold.payer, 0, hold.admitted_ms)
+        self._touch(hold.shares, hold.admitted_ms)
+        if op.orphaned_ms is None:
             self._resolve(op.exchange_id)
-            self._touch(hold.shares, hold.admitted_ms)
+        else:
+            self._orphans.append((op.exchange_id, op.orphaned_ms))
+        return 1
 
     def _resolve(self, id_: str) -> None:
         if self._holds.pop(id_, None) is None:  # else it is of this very batch: never written
@@ -218,6 +248,12 @@ class Batch:
         )
         if self._spends:
             await self._write_spends(connection)
+        if self._published:
+            await connection.execute(_PUBLISH, *columns(list(self._published.values()), 3))
+        if self._orphans:
+            await connection.execute(_ORPHANED, *columns(self._orphans, 2))
+        if self._owed:
+            await connection.execute(_OWE, *columns(list(self._owed.items()), 2))
 
     async def _write_spends(self, connection: asyncpg.Connection) -> None:
         rows: list[tuple[Any, ...]] = []

@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterable
 import asyncpg
 import msgspec
 
-from llm_router.adapters.postgres.ops import CreditOp, HoldOp, Op, ReleaseOp, SettleOp
+from llm_router.adapters.postgres.ops import CreditOp, HoldOp, Op, OweOp, ReleaseOp, SettleOp
 from llm_router.billing.budgets import SESSION_IDLE_MS, Budgets, Share
 from llm_router.billing.ledger import Entry, Hold, Ledger
 from llm_router.domain.budget import Budget, Payer
 
-_LOCK = "SELECT id, posted, held, budgets FROM accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE"
+_LOCK = "SELECT id, posted, held, budgets, owed FROM accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE"
 _EXCHANGES = (
     "SELECT q.id, h.account, h.amount, h.payer, h.shares, h.created_ms, h.voided_ms, x.cost "
     "FROM unnest($1::text[]) q(id) "
@@ -60,9 +60,10 @@ async def read_known(connection: asyncpg.Connection, ops: Collection[Op]) -> Kno
     budgets = Budgets()
     known = Known(ledger=Ledger(budgets=budgets), voided=set(), costs={}, credits={}, stored={})
     budgeted = []
-    for account, posted, held, count in await connection.fetch(_LOCK, sorted(accounts)):
+    for account, posted, held, count, owed in await connection.fetch(_LOCK, sorted(accounts)):
         known.ledger.recall(account, posted, held)
         known.stored[account] = (posted, held)
+        known.ledger.owe(account, owed)
         if count:
             budgeted.append(account)
     if exchanges:
@@ -102,6 +103,8 @@ async def _concerned(
             case CreditOp():
                 accounts.add(op.account)
                 refs.add(op.ref)
+            case OweOp():
+                accounts.add(op.account)
     if released:  # their accounts are to be locked too
         accounts.update(account for (account,) in await connection.fetch(_OWNERS, released))
     return accounts, exchanges, sessions, refs

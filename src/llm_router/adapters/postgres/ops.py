@@ -43,9 +43,14 @@ class SettleOp(Op, kw_only=True, eq=False):
 
 
 class ReleaseOp(Op, kw_only=True, eq=False):
-    """Void a hold of which nobody knows whether it was made, without a record."""
+    """Void a hold without a record, if it is there. Its result is how many there were: 0 or 1.
+
+    Attributes:
+        orphaned_ms: when its process was found dead: then it stays listed. None: no trace of it stays.
+    """
 
     exchange_id: str
+    orphaned_ms: int | None = None
 
 
 class CreditOp(Op, kw_only=True, eq=False):
@@ -55,6 +60,21 @@ class CreditOp(Op, kw_only=True, eq=False):
     amount_pusd: int
     ref: str
     reason: str
+    now_ms: int
+
+
+class OweOp(Op, kw_only=True, eq=False):
+    """Refuse holds of an account, on all nodes, as long as it owes more than 0."""
+
+    account: str
+    owed_pusd: int
+
+
+class PublishOp(Op, kw_only=True, eq=False):
+    """Keep a price under its version, unless it is kept."""
+
+    version: str
+    body: str
     now_ms: int
 
 

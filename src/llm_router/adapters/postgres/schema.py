@@ -49,6 +49,7 @@ CREATE TABLE accounts (
     posted bigint NOT NULL CHECK (posted BETWEEN -4600000000000000000 AND 4600000000000000000),
     held bigint NOT NULL CHECK (held >= 0),
     budgets integer NOT NULL DEFAULT 0, -- how many there are
+    owed bigint NOT NULL DEFAULT 0, -- of payments that were taken back; nothing is held while it is more than 0
     CHECK (posted - held >= 0)
 ) WITH (fillfactor = 50);
 
@@ -82,11 +83,47 @@ CREATE TABLE entries (
 );
 CREATE INDEX entries_account ON entries (account, seq);
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
-    $$ BEGIN RAISE EXCEPTION 'entries are never changed or deleted'; END $$;
+    $$ BEGIN RAISE EXCEPTION 'rows of % are never changed or deleted', TG_TABLE_NAME; END $$;
 CREATE TRIGGER entries_only_added BEFORE UPDATE OR DELETE ON entries
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER entries_kept BEFORE TRUNCATE ON entries
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- Every price that something was charged by, so that it can be calculated again, and what the operator sells at.
+CREATE TABLE price_versions (
+    version text PRIMARY KEY,
+    body text NOT NULL, -- JSON of the price
+    first_ms bigint NOT NULL
+);
+CREATE TABLE price_rules (
+    number bigint PRIMARY KEY,
+    id text NOT NULL UNIQUE,
+    body text NOT NULL -- JSON of the rule
+);
+CREATE TRIGGER price_versions_only_added BEFORE UPDATE OR DELETE ON price_versions
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER price_rules_only_added BEFORE UPDATE OR DELETE ON price_rules
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+-- Orders, vouchers and settings of accounts, see ports.Document.
+CREATE TABLE documents (
+    kind text NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    account text NOT NULL,
+    version bigint NOT NULL CHECK (version > 0),
+    open boolean NOT NULL,
+    created_ms bigint NOT NULL,
+    body bytea NOT NULL, -- JSON
+    PRIMARY KEY (kind, id)
+);
+CREATE INDEX documents_account ON documents (kind, account, id);
+CREATE INDEX documents_open ON documents (kind, id) WHERE open;
+CREATE INDEX entries_credits ON entries (account, seq) WHERE kind <> 'use';
+
+CREATE TABLE limits (
+    id text PRIMARY KEY,
+    body text NOT NULL -- JSON of the limit
+);
 
 CREATE TABLE exchanges (
     id text PRIMARY KEY,

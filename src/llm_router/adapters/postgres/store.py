@@ -13,29 +13,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import platform
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import asyncpg
 import msgspec
 
 from llm_router.adapters.postgres import budgets as budget_rows
-from llm_router.adapters.postgres import keys
+from llm_router.adapters.postgres import documents, keys, prices
+from llm_router.adapters.postgres import limits as limit_rows
 from llm_router.adapters.postgres.audit import audit
-from llm_router.adapters.postgres.known import entry_of
+from llm_router.adapters.postgres.known import entry_of, read_budgets
 from llm_router.adapters.postgres.link import FAILURES, Link, Links, Target, connect, unavailable
 from llm_router.adapters.postgres.nodes import retire
-from llm_router.adapters.postgres.ops import CreditOp, HoldOp, SettleOp
+from llm_router.adapters.postgres.ops import CreditOp, HoldOp, Op, OweOp, PublishOp, ReleaseOp, SettleOp
 from llm_router.adapters.postgres.schema import prepare
 from llm_router.adapters.postgres.upkeep import ROUND_S, Upkeep
 from llm_router.adapters.postgres.writer import HOLD_S, SETTLE_S, Writer, check_usable
+from llm_router.adapters.sqlite.prices import KnownPrices
 from llm_router.adapters.store_errors import StoreError
-from llm_router.billing.budgets import Spend, room_left
-from llm_router.billing.ledger import Entry
+from llm_router.billing.budgets import Spend
+from llm_router.billing.ledger import Entry, Ledger
 from llm_router.domain.budget import Budget, Payer
 from llm_router.domain.errors import LedgerUnavailable
 from llm_router.domain.key import Key
+from llm_router.domain.limit import Limit, check_limit
+from llm_router.domain.price import Price
+from llm_router.domain.price_rule import PriceRule
 from llm_router.domain.record import ExchangeRecord
-from llm_router.ports import Clock, Settled
+from llm_router.limits.rules import LimitBook
+from llm_router.ports import Clock, Document, Settled, Standing
 
 NODE_TTL_S = 60.0
 """A node that has not been heard of for so long is dead: its holds are voided."""
@@ -45,6 +52,7 @@ READ_LINKS = 3
 AUDIT_S = 3600.0
 
 _BALANCE = "SELECT posted - held FROM accounts WHERE id = $1"
+_STATE = "SELECT posted, held, owed FROM accounts WHERE id = $1"
 _EXCHANGE = "SELECT record FROM exchanges WHERE id = $1 AND account = $2"
 _REPLY = "SELECT record FROM exchanges WHERE reply_id = $1 AND account = $2 ORDER BY created_ms DESC, id DESC LIMIT 1"
 _CREDITED = "SELECT 1 FROM entries WHERE ref = $1"
@@ -52,6 +60,10 @@ _ACCOUNTS = "SELECT id, posted, held FROM accounts"
 _LAST = (
     "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries "
     "WHERE account = $1 ORDER BY seq DESC LIMIT $2"
+)
+_EARLIER = (
+    "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries WHERE account = $1 "
+    "AND seq < (SELECT seq FROM entries WHERE ref = $3 AND account = $1) ORDER BY seq DESC LIMIT $2"
 )
 
 _records = msgspec.json.Decoder(ExchangeRecord)
@@ -64,7 +76,9 @@ class PostgresStore:
         created: the tables were made by this opening.
     """
 
-    def __init__(self, target: Target, clock: Clock, *, created: bool, ttl_s: float) -> None:
+    def __init__(
+        self, target: Target, clock: Clock, *, created: bool, ttl_s: float, known_prices: KnownPrices
+    ) -> None:
         self.created = created
         self._reads = Links(target, READ_LINKS, READ_S)
         self._changes = Link(target)  # of budgets and keys
@@ -72,6 +86,9 @@ class PostgresStore:
         self._keys = keys.KeyCache()
         self._writer = Writer(self._links[0], platform.node(), ttl_s)
         self._upkeep = Upkeep(self._links[1], self._writer, self._keys, clock, ttl_s)
+        self._prices = known_prices
+        self._limit_book: LimitBook | None = None
+        self._limits_until_s = 0.0
         self._loop = asyncio.get_running_loop()
 
     @classmethod
@@ -85,9 +102,10 @@ class PostgresStore:
             connection = await connect(target)
             try:
                 created = await prepare(connection, target.place)
+                known = KnownPrices(await prices.read_prices(connection))
             finally:
                 connection.terminate()
-            store = cls(target, clock, created=created, ttl_s=ttl_s)
+            store = cls(target, clock, created=created, ttl_s=ttl_s, known_prices=known)
             try:
                 await store._writer.start()
                 await store._upkeep.start()
@@ -119,6 +137,11 @@ class PostgresStore:
         return self._upkeep.orphans
 
     @property
+    def trouble(self) -> str | None:
+        """Why no request can be served now, in a word; None if it can."""
+        return None if self._writer.failure is None else "ledger"
+
+    @property
     def fenced(self) -> int:
         """Settlements whose hold had been voided by another node."""
         return self._writer.fenced
@@ -142,9 +165,39 @@ class PostgresStore:
         return 0 if value is None else int(value)
 
     async def affordable(self, payer: Payer, now_ms: int) -> int:
-        available = await self.balance(payer.account)
-        room = room_left(await self.budgets(payer.account, now_ms), payer)
-        return max(0, available if room is None else min(available, room))
+        """The largest hold that would be granted to a payer now: the account's credit within all budgets."""
+
+        async def read(connection: asyncpg.Connection) -> int:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                row = await connection.fetchrow(_STATE, payer.account)
+                ledger = Ledger()
+                if row is not None:
+                    ledger.recall(payer.account, row["posted"], row["held"])
+                    sessions = {"", payer.session or ""}
+                    await read_budgets(connection, ledger.budgets, [payer.account], sessions, now_ms)
+            return 0 if row is None or row["owed"] > 0 else ledger.affordable(payer, now_ms)
+
+        return max(0, await self._reads.read(read))
+
+    async def release(self, exchange_ids: Sequence[str], now_ms: int, *, orphaned: bool) -> int:
+        """Void the open holds among those of some exchanges; return how many there were.
+
+        Raises:
+            LedgerUnavailable: not all of them were released.
+        """
+        check_usable(self._writer)
+        until_s = self._loop.time() + SETTLE_S
+        ops = [
+            ReleaseOp(
+                future=self._loop.create_future(),
+                until_s=until_s,
+                exchange_id=id_,
+                orphaned_ms=now_ms if orphaned else None,
+            )
+            for id_ in exchange_ids
+        ]
+        futures = [self._writer.submit(op) for op in ops]
+        return sum(await asyncio.gather(*futures)) if futures else 0
 
     async def hold(
         self, exchange_id: str, payer: Payer, amount_pusd: int, price_version: str, now_ms: int
@@ -257,9 +310,10 @@ class PostgresStore:
         """(account, posted, held) of every account, by name."""
         return sorted(tuple(row) for row in await self._reads.read(lambda c: c.fetch(_ACCOUNTS)))
 
-    async def entries(self, account: str, limit: int) -> list[Entry]:
-        """The account's last entries, the newest first."""
-        rows = await self._reads.read(lambda c: c.fetch(_LAST, account, limit))
+    async def entries(self, account: str, limit: int, before: str | None = None) -> list[Entry]:
+        """The account's last entries, the newest first; those before that with the ref ``before``."""
+        query, values = (_LAST, (account, limit)) if before is None else (_EARLIER, (account, limit, before))
+        rows = await self._reads.read(lambda c: c.fetch(query, *values))
         return [entry_of(row) for row in rows]
 
     async def audit(self) -> int:
@@ -272,6 +326,104 @@ class PostgresStore:
             return await self._changes.run(audit, AUDIT_S)
         except FAILURES as error:
             raise unavailable(error) from error
+
+    # Limits
+
+    async def limits_of(self, payer: Payer) -> Sequence[Limit]:
+        return (await self._limits()).of_payer(payer)
+
+    async def limits(self, account: str) -> list[Limit]:
+        """The limits of an account, in the order in which they were made."""
+        return (await self._limits()).of_account(account)
+
+    async def set_limit(self, limit: Limit) -> None:
+        """Make a limit, or replace the one of that id; on other nodes it holds within a second.
+
+        Raises:
+            ValueError: it cannot be, see :func:`llm_router.domain.limit.check_limit`.
+            LedgerUnavailable: the database did not confirm it.
+        """
+        check_limit(limit)
+        await self._change(lambda c: limit_rows.put(c, limit))
+        self._limits_until_s = 0.0
+
+    async def remove_limit(self, limit_id: str) -> Limit | None:
+        """Remove a limit; None if there is none of that id.
+
+        Raises:
+            LedgerUnavailable: the database did not confirm it.
+        """
+        removed: Limit | None = await self._change(lambda c: limit_rows.remove(c, limit_id))
+        self._limits_until_s = 0.0
+        return removed
+
+    async def _limits(self) -> LimitBook:
+        """All limits, as they were a moment ago; while the database fails, as they were before."""
+        book, now_s = self._limit_book, self._loop.time()
+        if book is not None and now_s < self._limits_until_s:
+            return book
+        self._limits_until_s = now_s + limit_rows.FRESH_S  # one of those who ask reads for all
+        try:
+            book = self._limit_book = await self._reads.read(limit_rows.load)
+        except LedgerUnavailable:
+            if book is None:
+                self._limits_until_s = 0.0
+                raise
+        return book
+
+    # Prices
+
+    def publish(self, price: Price, now_ms: int) -> None:
+        """As the port PriceBook says: what is submitted later is written with it or after it."""
+        text = self._prices.add(price)
+        if text is not None:
+            self._submit(PublishOp, version=price.version, body=text, now_ms=now_ms).add_done_callback(
+                lambda done: self._prices.forget(price.version) if done.exception() is not None else None
+            )
+
+    async def price_rules(self) -> list[PriceRule]:
+        """The published price rules, in their order."""
+        return await self._reads.read(prices.read_rules)
+
+    async def add_price_rule(self, rule: PriceRule, published: Iterable[Price]) -> None:
+        """As the port PriceRules says."""
+        check_usable(self._writer)
+        for price in published:
+            self.publish(price, rule.published_ms)
+        await self._change(lambda c: prices.add_rule(c, rule))
+
+    # Treasury
+
+    async def standing(self, account: str) -> Standing:
+        return await self._reads.read(lambda c: documents.standing(c, account))
+
+    def owe(self, account: str, owed_pusd: int) -> None:
+        """Refuse holds of an account, from the next batch on and on all nodes, while it owes more than 0."""
+        self._submit(OweOp, account=account, owed_pusd=owed_pusd)
+
+    async def document(self, kind: str, id_: str) -> Document | None:
+        return await self._reads.read(lambda c: documents.read(c, kind, id_))
+
+    async def put_document(self, document: Document) -> bool:
+        return bool(await self._change(lambda c: documents.put(c, document)))
+
+    async def remove_document(self, kind: str, id_: str) -> bool:
+        return bool(await self._change(lambda c: documents.remove(c, kind, id_)))
+
+    async def documents(
+        self,
+        kind: str,
+        *,
+        account: str | None = None,
+        open_only: bool = False,
+        after: str = "",
+        limit: int = 1000,
+    ) -> list[Document]:
+        return await self._reads.read(lambda c: documents.read_all(c, kind, account, open_only, after, limit))
+
+    def _submit(self, kind: type[Op], **fields: Any) -> asyncio.Future[Any]:
+        """Queue what lasts until it is done."""
+        return self._writer.submit(kind(future=self._loop.create_future(), until_s=float("inf"), **fields))
 
     # Keyring
 

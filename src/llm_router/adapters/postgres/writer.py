@@ -14,7 +14,7 @@ import asyncpg
 from llm_router.adapters.postgres.batch import commit
 from llm_router.adapters.postgres.link import FAILURES, Link, unavailable
 from llm_router.adapters.postgres.nodes import register
-from llm_router.adapters.postgres.ops import Fenced, HoldOp, Op, ReleaseOp, SettleOp
+from llm_router.adapters.postgres.ops import Fenced, HoldOp, Op, OweOp, PublishOp, ReleaseOp, SettleOp
 from llm_router.domain.errors import LedgerUnavailable
 
 BATCH_MAX = 512
@@ -40,6 +40,10 @@ _REFUSALS = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError)
 
 _BUSY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 """Another node is changing a row for too long; the next try may do."""
+
+
+_LASTING = (SettleOp, ReleaseOp, OweOp, PublishOp)
+"""What is tried again when the database failed; others are refused."""
 
 
 class Writer:
@@ -130,7 +134,7 @@ class Writer:
             self._put_back(ops, ops, error)
         except FAILURES as error:
             self.failure = error
-            self._put_back(ops, [op for op in ops if isinstance(op, SettleOp | ReleaseOp)], error)
+            self._put_back(ops, [op for op in ops if isinstance(op, _LASTING)], error)
         except asyncio.CancelledError:
             self._fail(ops, ConnectionError("the writer has ended"))
             raise

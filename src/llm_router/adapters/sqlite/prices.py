@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 
 import msgspec
 
@@ -10,6 +11,7 @@ from llm_router.domain.price import Price
 from llm_router.domain.price_rule import PriceRule
 from llm_router.domain.record import ExchangeRecord
 
+PUBLISHED = "SELECT version, body FROM price_versions"
 PUBLISH = "INSERT OR IGNORE INTO price_versions VALUES (?, ?, ?)"
 
 ADD_RULE = "INSERT INTO price_rules VALUES (?, ?, ?)"
@@ -21,9 +23,9 @@ _decoder = msgspec.json.Decoder(Price)
 class KnownPrices:
     """The published prices of a store, in memory."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        rows = connection.execute("SELECT version, body FROM price_versions")
-        self._texts: dict[str, str] = dict(rows.fetchall())
+    def __init__(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Begin with the (version, JSON) of what is published."""
+        self._texts = dict(rows)
         self._seen: dict[str, Price] = {}
 
     def add(self, price: Price) -> str | None:

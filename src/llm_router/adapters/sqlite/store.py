@@ -26,7 +26,7 @@ from llm_router.adapters.sqlite import limits as limit_rows
 from llm_router.adapters.sqlite.boot import audit, boot
 from llm_router.adapters.sqlite.journal import Journal, OpRefused
 from llm_router.adapters.sqlite.lock import StoreLock
-from llm_router.adapters.sqlite.prices import ADD_RULE, PUBLISH, KnownPrices, read_rules
+from llm_router.adapters.sqlite.prices import ADD_RULE, PUBLISH, PUBLISHED, KnownPrices, read_rules
 from llm_router.adapters.sqlite.rows import (
     BudgetOp,
     Chain,
@@ -89,7 +89,7 @@ class SqliteStore:
             spool = Spool(path.with_name(path.name + SPOOL_SUFFIX))
             replay(connection, spool)  # before the holds of what is in it would be voided
             begin = boot(connection, clock.now_ms())
-            self._prices = KnownPrices(connection)
+            self._prices = KnownPrices(connection.execute(PUBLISHED))
         except BaseException:
             connection.close()
             if spool is not None:
