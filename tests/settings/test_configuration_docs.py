@@ -108,7 +108,7 @@ def test_every_example_loads(tmp_path: Path) -> None:
     assert len(examples) == len(SECTIONS) + 4  # Azure has two of its own, Vertex AI and Bedrock one each
     (tmp_path / "acme").write_text("key")
     (tmp_path / "aws").write_text("AKIAEXAMPLEEXAMPLE00:secret")
-    for name in ("azure", "entra-token", "stripe", "stripe-webhook", "alerts"):
+    for name in ("azure", "entra-token", "stripe", "stripe-webhook", "alerts", "database"):
         (tmp_path / name).write_text("key")
     (tmp_path / "service-account.json").write_text(ACCOUNT)
     for example in examples:
