@@ -210,7 +210,10 @@ def test_the_server_may_crash_and_come_back_under_load() -> None:
             clients = [asyncio.create_task(client(number)) for number in range(8)]
             await until(lambda: len(charged) >= 200)
             await loop.run_in_executor(None, own.stop, signal.SIGQUIT)
-            await until(lambda: bool(refused))
+            begin_s = loop.time()
+            with pytest.raises(LedgerUnavailable):
+                await store.hold("down", ACME, 100, "v1", 1)
+            refused.append(loop.time() - begin_s)
             await loop.run_in_executor(None, own.start)
             before = len(charged)
             await until(lambda: len(charged) >= before + 200)
