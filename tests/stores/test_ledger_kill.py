@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
+from ledger_victim import MARKS
 from store_cases import FixedClock, run
 
 from llm_router.adapters.sqlite.store import SqliteStore
 
 KILLS = int(os.environ.get("LEDGER_KILLS", "10"))
+MARKED_KILLS = int(os.environ.get("LEDGER_KILLS_MARKED", "12"))
 VICTIM = Path(__file__).with_name("ledger_victim.py")
 
 
@@ -32,6 +35,28 @@ def killed_run(path: Path, number: int, clients: int, acks: int) -> dict[str, in
         lines += victim.stdout.read().splitlines(keepends=True)
     told = [line.split() for line in lines if line.endswith(b"\n")]
     return {id_.decode(): int(cost) for id_, cost in told}
+
+
+def marked_run(path: Path, number: int, mark: int, after: int) -> dict[str, int]:
+    """Let a victim run until it kills itself at a mark; return all it told."""
+    done = subprocess.run(
+        [sys.executable, str(VICTIM), str(path), f"mark{number}", "8", str(mark), str(after)],
+        capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    told = [line.split() for line in done.stdout.splitlines(keepends=True)[1:] if line.endswith(b"\n")]
+    return {id_.decode(): int(cost) for id_, cost in told}
+
+
+def test_kill_9_at_marked_points_loses_nothing_that_was_acknowledged(tmp_path):
+    path, dice = tmp_path / "books.db", random.Random(11)
+    acknowledged: dict[str, int] = {}
+    orphans = 0
+    for number in range(MARKED_KILLS):
+        acknowledged |= marked_run(path, number, number % (2 * len(MARKS)), dice.randrange(2, 60))
+        orphans += run(check(path, acknowledged))
+    assert acknowledged
+    assert orphans > 0
 
 
 def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path):
