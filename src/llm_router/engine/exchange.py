@@ -379,8 +379,6 @@ class Engine:
     async def _conclude(self, track: Track) -> None:
         """Settle, then send the last bytes: the rest of the answer with its bill, or the error."""
         client, error = track.client, track.error
-        if track.delivery is not None:
-            track.note_losses(track.delivery.losses())
         try:
             bill = await self._settle(track)
         except RouterError as failure:
@@ -424,6 +422,8 @@ class Engine:
         if track.settled:
             return None
         track.settled = True
+        if track.delivery is not None:  # what the answer lost stands in the record too
+            track.note_losses(track.delivery.losses())
         metered = settle.metered(track)
         for _, price in () if metered is None else metered.others:
             with contextlib.suppress(ServerError):  # the hold must be resolved all the same

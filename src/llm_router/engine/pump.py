@@ -105,7 +105,22 @@ def _may_lose(reply: events.Reply | EmbedReply, front: Spoken) -> bool:
         return False
     if not isinstance(front, Dialect):  # made for clients alone, and poorer than any provider's
         return True
-    return bool(reply.opaque) or any(isinstance(p, chat.Opaque) for c in reply.choices for p in c.parts)
+    if reply.opaque or len(reply.choices) != 1 or reply.choices[0].logprobs is not None:
+        return True
+    parts = reply.choices[0].parts
+    calls = sum(isinstance(part, chat.ToolCall) for part in parts)
+    return calls > 1 or not all(map(_is_plain, parts)) or (calls > 0 and _is_cut(reply))
+
+
+def _is_plain(part: chat.Part) -> bool:
+    """Whether every dialect can say the part."""
+    return isinstance(part, chat.Thinking | chat.ToolCall) or (
+        isinstance(part, chat.Text) and not part.citations
+    )
+
+
+def _is_cut(reply: events.Reply) -> bool:
+    return reply.choices[0].finish is events.Finish.LENGTH
 
 
 def _tools_back(track: Track) -> ToolsBack:

@@ -158,7 +158,7 @@ class Track(msgspec.Struct, kw_only=True):
         return prefix + self.id.removeprefix("gen-")
 
     def note_losses(self, losses: Iterable[Loss]) -> None:
-        self.losses.extend(losses)
+        self.losses += (loss for loss in losses if loss not in self.losses)
 
 
 def price_of(track: Track, upstream_model: str) -> Price | None:

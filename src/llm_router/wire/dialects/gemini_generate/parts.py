@@ -33,7 +33,9 @@ class PartWriter:
         self.losses: list[Loss] = []
 
     def lose(self, field: str, why: str) -> None:
-        self.losses.append(Loss(field=field, why=why))
+        loss = Loss(field=field, why=why)
+        if loss not in self.losses:
+            self.losses.append(loss)
 
     def write(self, part: chat.Part) -> dict[str, Any] | Raw | None:
         """One part; None if it cannot be said (the loss is noted)."""

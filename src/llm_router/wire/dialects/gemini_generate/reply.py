@@ -93,6 +93,8 @@ def encode_choice(choice: Choice) -> tuple[dict[str, Any], list[Loss]]:
         if written is not None:
             if isinstance(part, chat.Text) and part.citations:
                 cited.append((len(parts), part))
+                for citation in part.citations:
+                    lose_source(citation, writer)
             parts.append(written)
     candidate: dict[str, Any] = {
         "content": {"parts": parts, "role": "model"},
@@ -105,6 +107,12 @@ def encode_choice(choice: Choice) -> tuple[dict[str, Any], list[Loss]]:
     if choice.logprobs is not None:
         candidate["logprobsResult"] = encode_logprobs(choice.logprobs)
     return candidate, writer.losses
+
+
+def lose_source(citation: chat.Citation, writer: PartWriter) -> None:
+    """Declare a source that grounding metadata has no word for."""
+    if citation.url is None:
+        writer.lose("groundingMetadata", "a source without a URL has no form here")
 
 
 def finish_members(reason: Finish, native: str | None, message: str | None) -> dict[str, Any]:

@@ -16,9 +16,14 @@ from llm_router.wire.dialects.gemini_generate.chunks import ChunkReader
 from llm_router.wire.dialects.gemini_generate.errors import error_value
 from llm_router.wire.dialects.gemini_generate.grounding import grounding_of
 from llm_router.wire.dialects.gemini_generate.logprobs import encode_logprobs
-from llm_router.wire.dialects.gemini_generate.members import compact, object_of
+from llm_router.wire.dialects.gemini_generate.members import NAME, compact, object_of
 from llm_router.wire.dialects.gemini_generate.parts import PartWriter
-from llm_router.wire.dialects.gemini_generate.reply import add_opaque, finish_members, usage_metadata
+from llm_router.wire.dialects.gemini_generate.reply import (
+    add_opaque,
+    finish_members,
+    lose_source,
+    usage_metadata,
+)
 from llm_router.wire.events import Event
 from llm_router.wire.framing.jsonarray import ElementTooLarge, JSONArrayReader, NotAnArray
 from llm_router.wire.framing.sse import EVENT_BYTES_MAX, EventTooLarge, SSEReader
@@ -208,6 +213,10 @@ class Encoder:
                 self._finished[event.choice] = event
             case events.UsageSeen():
                 self._usage = event
+            case events.OpaqueSeen() if (
+                event.dialect != NAME
+            ):  # told now, since the record is written at the end
+                self._parts.lose(event.name, f"only {event.dialect} has this member")
             case events.OpaqueSeen():
                 self._opaque[event.name] = event
             case _:
@@ -220,7 +229,7 @@ class Encoder:
         )
         candidates = [self._last(index) for index in sorted(self._finished)]
         body: dict[str, Any] = {"candidates": candidates}
-        self.losses += add_opaque(body, self._opaque.values())
+        add_opaque(body, self._opaque.values())
         if bill.usage is None and self._usage is not None:
             bill = msgspec.structs.replace(bill, usage=self._usage.usage)
         body["usageMetadata"] = usage_metadata(bill)
@@ -250,6 +259,7 @@ class Encoder:
             return b""
         if event.citation is not None:
             written.citations.append(event.citation)
+            lose_source(event.citation, self._parts)
         if not event.text:
             return b""
         form = written.opened.form
