@@ -169,6 +169,18 @@ def _simulated(provider: Provider, sandbox_url: Callable[[str, str], str | None]
     base_url = sandbox_url(provider.dialect, provider.id)
     if base_url is None:
         return provider
+    ways = [
+        msgspec.structs.replace(
+            way,
+            base_url=url,
+            auth="bearer" if way.auth == "google" else way.auth,
+            headers=None,
+            query=None,
+            placement=None,
+        )
+        for way in provider.also
+        if (url := sandbox_url(way.dialect, provider.id)) is not None
+    ]
     return msgspec.structs.replace(
         provider,
         base_url=base_url,
@@ -176,7 +188,7 @@ def _simulated(provider: Provider, sandbox_url: Callable[[str, str], str | None]
         headers={},
         query={},
         placement=None,
-        also=(),
+        also=tuple(ways),
         simulated=True,
     )
 

@@ -37,6 +37,10 @@ FORMS: Mapping[str, Form] = {
 """All simulated providers by the first segment of their path."""
 
 
+_PROVIDERS = frozenset({"openai", "anthropic", "bedrock", "cohere", "ollama"})
+"""Forms that are named like their provider."""
+
+
 class Refused(Exception):
     """The request is answered with an error."""
 
@@ -96,7 +100,7 @@ class Sandbox:
             sent = await connection.read(BODY_BYTES_MAX)
             if sent is None:
                 raise Refused(Trouble(status=413, message=f"The request exceeds {BODY_BYTES_MAX} bytes."))
-            names = frozenset({form.name, form.dialect.name, *([provider] if provider else [])})
+            names = _names(form, provider)
             exchange = Exchange(form=form, call=call, request_id=request_id, names=names)
             await self._answer(exchange, sent, query, connection)
         except Refused as refused:
@@ -149,6 +153,7 @@ class Sandbox:
             json_array=inspected.json_array,
             prompt_tokens_estimate=usage.prompt_tokens if usage is not None else 0,
             custom_tools=inspected.custom_tools,
+            echo=inspected.echo,
         )
         head = _headers(form, exchange.request_id)
         if inspected.stream:
@@ -206,6 +211,16 @@ def _place(path: str) -> tuple[Form | None, str | None, str]:
     if rest and rest[0] in form.versions:
         rest = rest[1:]
     return form, provider, "/".join(rest)
+
+
+def _names(form: Form, provider: str | None) -> frozenset[str]:
+    """What an order may call the place: its own name, its form's, and its dialect's.
+
+    Where a provider is named like the form that others speak too (Bedrock speaks Anthropic's), the word
+    is the provider's, so that an order can strike it and spare those behind it.
+    """
+    own = {form.dialect.name, form.name} if provider is None else {form.dialect.name, provider}
+    return frozenset(own if form.name in _PROVIDERS else own | {form.name})
 
 
 def _decode(
