@@ -9,6 +9,7 @@ from typing import Any
 
 from llm_router.wire.dialect import Bill, Relay, ReplyContext
 from llm_router.wire.dialects.openai_chat import DIALECT
+from llm_router.wire.mintedids import MINTED
 from llm_router.wire.relay import BridgeRelay
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "openai_chat"
@@ -65,3 +66,8 @@ def run(relay: Relay, pieces: Iterable[bytes]) -> bytes:
 
 def cut(data: bytes, size: int) -> list[bytes]:
     return [data[i : i + size] for i in range(0, len(data), size)]
+
+
+def known_id(id_: str) -> str:
+    """A call's id; of one that was made here, only the number that it has in its reply."""
+    return "MINTED_" + id_.rpartition("_")[2] if id_.startswith(MINTED) else id_

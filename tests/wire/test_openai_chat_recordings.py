@@ -266,7 +266,7 @@ def test_streams_bridge_to_themselves(path: Path) -> None:
 def _bridged(expected: Expected) -> Expected:
     """The canonical form knows tool calls only; a legacy call becomes one."""
     for index, function in expected.functions.items():
-        expected.calls[index] = [{"id": "call_reply_" + str(index * 1000), **function}]
+        expected.calls[index] = [{"id": "call_gw_reply_" + str(index * 1000), **function}]
         expected.native[index] = "tool_calls"
     expected.functions = {}
     return expected

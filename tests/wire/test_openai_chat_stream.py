@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from chat_kit import bridge, corpus, cut, pass_relay, run, sse
+from chat_kit import bridge, corpus, cut, known_id, pass_relay, run, sse
 from chat_reader import Read, frames, parsed, read_stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,7 +40,7 @@ def _check(read: Read, expect: dict[str, Any], *, passed: bool) -> None:
         return
     else:
         for number, calls in enumerate(expect.get("calls", [[]] * count)):
-            shown = [[c["id"], c["name"], parsed(c["arguments"])] for c in read.calls[number]]
+            shown = [[known_id(c["id"]), c["name"], parsed(c["arguments"])] for c in read.calls[number]]
             assert shown == calls
     assert read.finish == dict(enumerate(expect["finish"]))
     assert read.usage is not None

@@ -125,7 +125,7 @@ def _is_cut(reply: events.Reply) -> bool:
 
 def _tools_back(track: Track) -> ToolsBack:
     """What puts the reply's calls in the terms of the client's request."""
-    return ToolsBack(track.tool_names, track.context().custom_tools)
+    return ToolsBack(track.tool_names, track.context().custom_tools, track.id.removeprefix("gen-"))
 
 
 class _WholeAsStream:

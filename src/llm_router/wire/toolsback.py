@@ -14,20 +14,26 @@ import msgspec
 from llm_router.wire import chat, events
 from llm_router.wire.encoding import CUSTOM_INPUT
 from llm_router.wire.lenient import load_object
+from llm_router.wire.mintedids import marked
 from llm_router.wire.toolnames import named_back, reply_named_back
 
 
 class ToolsBack:
-    """Puts the calls of one reply back. ``names``: the client's by the provider's."""
+    """Puts the calls of one reply back. ``names``: the client's by the provider's; ``mark``: what only this
+    exchange has, for the ids of calls that came without one."""
 
-    def __init__(self, names: Mapping[str, str], custom: Collection[str] = ()) -> None:
+    def __init__(self, names: Mapping[str, str], custom: Collection[str] = (), mark: str = "") -> None:
         self._names = names
         self._custom = custom
+        self._mark = mark
+        self._calls = 0
         self._held: dict[tuple[int, int], tuple[events.PartOpened, list[str]]] = {}
 
     def take(self, event: events.Event) -> list[events.Event]:
         """The events to tell in place of this one."""
         event = named_back(event, self._names)
+        if isinstance(event, events.PartOpened) and event.form == "tool_call":
+            event = msgspec.structs.replace(event, id=self._own(event.id))
         match event:
             case events.PartOpened() if self._is_function(event):
                 self._held[event.choice, event.part] = (event, [])
@@ -44,8 +50,6 @@ class ToolsBack:
     def reply(self, reply: events.Reply) -> events.Reply:
         """The same for a whole reply."""
         reply = reply_named_back(reply, self._names)
-        if not self._custom:
-            return reply
         choices = tuple(
             msgspec.structs.replace(choice, parts=tuple(self._part(part) for part in choice.parts))
             for choice in reply.choices
@@ -61,8 +65,16 @@ class ToolsBack:
         delta = events.PartDelta(choice=opened.choice, part=opened.part, text=text)
         return [msgspec.structs.replace(opened, custom=True), delta]
 
+    def _own(self, id_: str) -> str:
+        """The id, of this exchange alone if it was minted."""
+        self._calls += 1
+        return marked(id_, self._mark, self._calls - 1) if self._mark else id_
+
     def _part(self, part: chat.Part) -> chat.Part:
-        if not isinstance(part, chat.ToolCall) or part.custom or part.name not in self._custom:
+        if not isinstance(part, chat.ToolCall):
+            return part
+        part = msgspec.structs.replace(part, id=self._own(part.id))
+        if part.custom or part.name not in self._custom:
             return part
         return msgspec.structs.replace(part, custom=True, arguments=free_text(part.arguments))
 

@@ -8,7 +8,6 @@ Text pieces of one path are appended to each other.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Any
 
@@ -120,23 +119,3 @@ def _put(args: dict[str, Any], steps: list[str | int], value: object) -> None:
         if there is None:
             there = holder[step] = [] if isinstance(following, int) else {}
         holder = there
-
-
-class CallIds:
-    """Ids for calls that come without one: the same for the same reply, different within it."""
-
-    def __init__(self) -> None:
-        self._seed = ""
-        self._count = 0
-        self._given: set[str] = set()
-
-    def seed(self, text: str, data: bytes) -> None:
-        """Fix the reply's own part: its id, or else a digest of its first message."""
-        self._seed = hashlib.sha256(text.encode() if text else data).hexdigest()[:20]
-
-    def take(self, id_: str | None) -> str:
-        self._count += 1
-        if not id_ or id_ in self._given:
-            id_ = f"call_{self._seed}_{self._count - 1}"
-        self._given.add(id_)
-        return id_

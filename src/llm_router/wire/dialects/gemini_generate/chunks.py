@@ -17,7 +17,7 @@ from llm_router.domain.errors import UpstreamError, UpstreamKind
 from llm_router.wire import events
 from llm_router.wire.chat import Raw
 from llm_router.wire.classify import scrub
-from llm_router.wire.dialects.gemini_generate.calls import CallIds, PartialCall, arguments_of, is_whole
+from llm_router.wire.dialects.gemini_generate.calls import PartialCall, arguments_of, is_whole
 from llm_router.wire.dialects.gemini_generate.errors import decode_reported
 from llm_router.wire.dialects.gemini_generate.finish import failure_of, finish_name, finish_of
 from llm_router.wire.dialects.gemini_generate.grounding import Spoken, citations_of, searches_of
@@ -26,6 +26,7 @@ from llm_router.wire.dialects.gemini_generate.members import NAME, list_of, obje
 from llm_router.wire.dialects.gemini_generate.signatures import Carried, unwrap
 from llm_router.wire.dialects.gemini_generate.usage import decode_usage, reports_usage
 from llm_router.wire.events import Event, Failed, PartClosed, PartDelta, PartOpened
+from llm_router.wire.mintedids import MintedIds
 
 CHOICES_MAX = 128
 """How many candidates are told apart; far above what Google offers."""
@@ -66,7 +67,7 @@ class ChunkReader:
     def __init__(self, *, native: bool = False, whole: bool = False) -> None:
         self._native = native
         self._whole = whole
-        self._ids = CallIds()
+        self._ids = MintedIds()
         self._started = False
         self._model = ""
         self._candidates: dict[int, _Candidate] = {}
@@ -141,7 +142,7 @@ class ChunkReader:
         self._started = True
         id_ = text_of(message.get("responseId")) or ""
         self._model = text_of(message.get("modelVersion")) or ""
-        self._ids.seed(id_, data)
+        self._ids.seed(id_.encode() or data)
         created = _seconds(text_of(message.get("createTime")))
         return events.Started(id=id_, model=self._model, created_s=created)
 

@@ -60,7 +60,7 @@ def mend_body(data: bytes, *, reply_id: str = "", model: str = "", created_s: in
     upstream_id, upstream_model = text_of(body.get("id")), text_of(body.get("model"))
     members = _members(body, upstream_id, upstream_model, (reply_id, model, created_s))
     mended = MendedBody(members=members, choices=[], upstream_id=upstream_id, upstream_model=upstream_model)
-    seed = upstream_id or reply_id
+    seed = reply_id or upstream_id
     for number, choice in enumerate(choices):
         if isinstance(choice, dict):
             _choice(mended, choice, number, seed)

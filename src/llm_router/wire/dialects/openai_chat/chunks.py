@@ -200,7 +200,7 @@ class ChunkMender:
         state = self._choices.get(index)
         if state is None:
             state = self._choices[index] = _Choice(
-                CallTracker(self.head.id or self.head.upstream_id, index * 1000)
+                CallTracker(self.head.reply_id or self.head.upstream_id, index * 1000)
             )
         delta = choice.get("delta")
         if delta.__class__ is not dict or "message" in choice:

@@ -14,6 +14,7 @@ class StreamHead:
     """One id, model and created time for a whole stream, chosen at its first chunk with choices.
 
     Attributes:
+        reply_id: the exchange's own; "" where none is known.
         upstream_id, upstream_model: the provider's own; "" while it has not said.
         service_tier: the tier that the provider says it served.
         extras: members of chunks without choices that still wait for a chunk to travel on.
@@ -21,6 +22,7 @@ class StreamHead:
 
     def __init__(self, reply_id: str, model: str, created_s: int) -> None:
         self._fallback = (reply_id, model, created_s)
+        self.reply_id = reply_id
         self.id: str | None = None
         self.model = ""
         self.created = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llm_router.wire.mintedids import MINTED
 from llm_router.wire.verbatim import encode
 
 PADDING = ("obfuscation", "p", "padding")
@@ -158,7 +159,7 @@ def minted_id(seed: str, number: int) -> str:
     OpenAI refuses longer ids when they come back (https://platform.openai.com/docs/api-reference/chat).
     """
     name = "".join(c for c in seed.removeprefix("chatcmpl-") if c.isascii() and c.isalnum())
-    return f"call_{name[-24:] or 'reply'}_{number}"
+    return f"{MINTED}{name[-24:] or 'reply'}_{number}"
 
 
 def mend_calls(calls: object, seed: str, *, cut: bool, first: int = 0) -> tuple[list[dict[str, Any]], bool]:

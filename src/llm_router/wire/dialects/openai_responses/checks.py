@@ -53,6 +53,8 @@ def _check_input(members: dict[str, Any]) -> None:
         return
     if not isinstance(given, list):
         raise bad("input", "must be a string or a list of items")
+    if not given:
+        raise bad("input", "holds nothing: send a text, or at least one item")
     check_items(given, "input")
 
 
