@@ -19,6 +19,7 @@ from llm_router.wire.dialects.gemini_generate import encode as gemini
 from llm_router.wire.dialects.gemini_generate import thinking as gemini_thinking
 from llm_router.wire.dialects.openai_chat import request as openai_chat
 from llm_router.wire.dialects.openai_chat import thinking as openai_thinking
+from llm_router.wire.dialects.registry import DIALECTS
 from llm_router.wire.jsonschema import GEMINI_SCHEMA
 from llm_router.wire.jsonschema import strict as strict_mode
 from llm_router.wire.toolnames import NAME_RULES
@@ -123,6 +124,7 @@ def _names() -> str:
     for dialect, rule in NAME_RULES.items():
         first = "any of them" if rule.digit_first else "a letter or `_`"
         rows.append(f"| `{dialect}` | `{rule.letters}` | {rule.most} | {first} |")
+    rows += [f"| `{name}` | any | any number | any of them |" for name in DIALECTS if name not in NAME_RULES]
     return "\n".join(rows) + "\n"
 
 

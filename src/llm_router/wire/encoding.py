@@ -11,6 +11,7 @@ from llm_router.domain.errors import UnsupportedContent
 from llm_router.wire import chat, media
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Target
+from llm_router.wire.jsonschema.closed import unenforced
 from llm_router.wire.jsonschema.root import object_root
 from llm_router.wire.lenient import load_object
 from llm_router.wire.loss import Losses
@@ -69,6 +70,13 @@ def parameters_of(tool: chat.Tool, losses: Losses) -> Raw:
     for loss in lost:
         losses.add(f"tools[].function.parameters.{loss.field}", loss.why)
     return parameters
+
+
+def lose_words(schema: Raw, field: str, losses: Losses) -> None:
+    """Declare the words of a schema that a guarantee was asked for, and that are only told to the model."""
+    words = unenforced(schema)
+    if words:
+        losses.add(field, f"told to the model, not enforced: {words}")
 
 
 def knows_custom(target: Target) -> bool:

@@ -16,7 +16,7 @@ from llm_router.wire.dialects.anthropic_messages.facts import JSON_TOOL, NAME, c
 from llm_router.wire.dialects.anthropic_messages.request import TOOL_MEMBER
 from llm_router.wire.dialects.anthropic_messages.thinking import Thought, plan_thinking
 from llm_router.wire.dialects.anthropic_messages.turns import Turns, Wire
-from llm_router.wire.encoding import parameters_of
+from llm_router.wire.encoding import lose_words, parameters_of
 from llm_router.wire.jsonschema.closed import closed_schema, is_object_schema, object_schema
 from llm_router.wire.loss import Loss, Losses
 from llm_router.wire.quirks import apply_quirks
@@ -139,6 +139,7 @@ def _strict(out: dict[str, object], tool: Tool, target: Target, losses: Losses) 
     if closed is None:
         losses.add("tools[].function.strict", "the model does not guarantee that arguments match this schema")
         return
+    lose_words(parameters_of(tool, losses), "tools[].function.parameters", losses)
     out["input_schema"], out["strict"] = closed, True
 
 
@@ -181,6 +182,8 @@ def _response_format(
         return choice
     closed = schema if _own(request) else closed_schema(schema)
     if closed is not None and (target.capabilities.json_schema or _own(request)):
+        if wanted.strict and not _own(request):
+            lose_words(schema, "response_format.json_schema.schema", losses)
         output["format"] = {"type": "json_schema", "schema": closed}
         return choice
     if not tools and request.reasoning is None and is_object_schema(schema):

@@ -18,7 +18,7 @@ from llm_router.wire.dialects.bedrock_converse.facts import AMAZON, ANTHROPIC, N
 from llm_router.wire.dialects.bedrock_converse.thinking import Thought, plan_thinking
 from llm_router.wire.dialects.bedrock_converse.tools import is_forced, json_tool, single_call, tool_config
 from llm_router.wire.dialects.bedrock_converse.turns import Turns
-from llm_router.wire.encoding import JSON_ONLY, JSON_SCHEMA, lose_options, output_limit
+from llm_router.wire.encoding import JSON_ONLY, JSON_SCHEMA, lose_options, lose_words, output_limit
 from llm_router.wire.jsonschema.closed import closed_schema, is_object_schema
 from llm_router.wire.loss import Loss, Losses
 from llm_router.wire.quirks import apply_quirks
@@ -93,6 +93,8 @@ def _response_format(
         return {}, tools
     closed = closed_schema(wanted.schema) if target.capabilities.json_schema else None
     if closed is not None:
+        if wanted.strict:
+            lose_words(wanted.schema, "response_format.json_schema.schema", losses)
         told = {"name": wanted.name, "description": wanted.description}
         schema = {"schema": bytes(closed).decode(), **{name: text for name, text in told.items() if text}}
         return {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": schema}}}, tools

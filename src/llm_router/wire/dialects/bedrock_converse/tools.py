@@ -13,7 +13,7 @@ from llm_router.wire.chat import ChatRequest, Raw, Tool, ToolChoice
 from llm_router.wire.dialect import Target
 from llm_router.wire.dialects.bedrock_converse.facts import ANTHROPIC, JSON_TOOL
 from llm_router.wire.dialects.bedrock_converse.turns import Block, Turns
-from llm_router.wire.encoding import parameters_of
+from llm_router.wire.encoding import lose_words, parameters_of
 from llm_router.wire.jsonschema.closed import closed_schema, object_schema
 from llm_router.wire.loss import Losses
 
@@ -100,6 +100,7 @@ def _tool(tool: Tool, target: Target, losses: Losses) -> dict[str, object]:
                 "tools[].function.strict", "the model does not guarantee that arguments match this schema"
             )
         else:
+            lose_words(schema, "tools[].function.parameters", losses)
             schema, spec["strict"] = closed, True
     spec["inputSchema"] = {"json": schema}
     return {"toolSpec": spec}
