@@ -33,6 +33,7 @@ def ask(gateway: Gateway, path: str, model: str, text: str) -> httpx.Response:
         ("/v1/messages", "bedrock/claude-haiku-4-5", "anthropic_messages"),
         ("/v1/chat/completions", "bedrock/claude-haiku-4-5", "bedrock_converse"),
         ("/v1/messages", "deepseek/deepseek-v4-pro", "anthropic_messages"),
+        ("/v1/chat/completions", "vertex/claude-haiku-5-5", "anthropic_messages"),
     ],
 )
 def test_a_provider_is_played_in_the_dialect_that_it_would_be_spoken_to(

@@ -48,7 +48,9 @@ def fill(
             ways.append(way)
             continue
         url, lacking = _filled(provider, way.base_url, values, environ)
-        if not lacking:
+        if (
+            not lacking or missing
+        ):  # without its own address the provider is called nowhere but in the sandbox
             ways.append(msgspec.structs.replace(way, base_url=url))
     return msgspec.structs.replace(provider, base_url=base_url, also=tuple(ways)), missing
 
