@@ -360,7 +360,10 @@ class Server:
         try:
             from llm_router.adapters.redis.counters import RedisCounters
         except ImportError:
-            problem = "counters.url: needs the extra [redis]: pip install 'llm-router[redis]'"
+            problem = (
+                "counters.url: needs the extra [redis]: run  pip install '.[redis]'  in the checkout of LLM Router, "
+                "or  pip install 'redis[hiredis]'  elsewhere"
+            )
             raise ConfigError((f"{self._path}: {problem}",)) from None
         counters = await RedisCounters.open(
             settings.url.reveal(),

@@ -77,4 +77,7 @@ async def audit_database(url: str, password: str | None) -> int:
 
 
 def _not_installed() -> StoreError:
-    return StoreError('A store in PostgreSQL needs more: pip install "llm-router[postgres]"')
+    return StoreError(
+        "A store in PostgreSQL needs more: run  pip install '.[postgres]'  in the checkout of LLM Router, or  "
+        "pip install asyncpg  elsewhere"
+    )
