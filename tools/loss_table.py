@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/losses.md: what each provider dialect cannot express of an OpenAI chat request.
+"""Write docs/losses.md: what each provider dialect cannot express of a request of each client API.
 
     python tools/loss_table.py           print it
     python tools/loss_table.py --write   write docs/losses.md
@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from llm_router.domain.errors import ClientError
-from llm_router.domain.model import Capabilities
+from llm_router.domain.model import Capabilities, Knowledge
+from llm_router.wire.bridge import crossed
 from llm_router.wire.completions import FRONT as COMPLETIONS
-from llm_router.wire.dialect import Behind, Dialect, Target
+from llm_router.wire.dialect import Behind, Dialect, Spoken, Target
 from llm_router.wire.dialects.registry import DIALECTS
 from llm_router.wire.loss import Loss
 from llm_router.wire.operations import SPOKEN
 
 PAGE = Path(__file__).parent.parent / "docs" / "losses.md"
-FRONT = "openai_chat"
 BEHIND = {
+    "openai_chat": ("openai", "gpt-5.2"),
     "openai_responses": ("openai", "gpt-5.2"),
     "anthropic_messages": ("anthropic", "claude-sonnet-4-5"),
     "gemini_generate": ("google", "gemini-2.5-flash"),
@@ -34,8 +35,20 @@ BEHIND = {
     "cohere_chat": ("cohere", "command-a-plus-05-2026"),
     "ollama_chat": ("ollama", "qwen3.6"),
 }
+KNOWS: dict[str, tuple[Knowledge, ...]] = {"openai_chat": ("developer",), "openai_responses": ("developer",)}
+LEVELS = {
+    "openai_chat": ("none", "low", "medium", "high"),
+    "openai_responses": ("none", "low", "medium", "high"),
+}
+"""What the provider and the model of the row above take beyond what all do; the others take budgets."""
+
 PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
-FUNCTION = {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "string"}}}}
+SCHEMA = {
+    "type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False,
+}  # fmt: skip
+BOUNDED = {**SCHEMA, "properties": {"a": {"type": "integer", "minimum": 1}}}
+RECURSIVE = {**SCHEMA, "properties": {"a": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}}
+FUNCTION = {"name": "f", "parameters": SCHEMA}
 TOOL = {"type": "function", "function": FUNCTION}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": "b"}'}}
 ASKED: dict[str, Any] = {"role": "user", "content": "Hi"}
@@ -73,7 +86,25 @@ PROBES: tuple[tuple[str, dict[str, Any]], ...] = (
         {
             "response_format": {
                 "type": "json_schema",
-                "json_schema": {"name": "s", "strict": True, "schema": FUNCTION["parameters"]},
+                "json_schema": {"name": "s", "strict": True, "schema": SCHEMA},
+            }
+        },
+    ),
+    (
+        "`response_format` json_schema, strict, with bounds of numbers",
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "s", "strict": True, "schema": BOUNDED},
+            }
+        },
+    ),
+    (
+        "`response_format` json_schema, strict, recursive",
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "s", "strict": True, "schema": RECURSIVE},
             }
         },
     ),
@@ -128,8 +159,169 @@ PROBES: tuple[tuple[str, dict[str, Any]], ...] = (
             ]
         },
     ),
-    ("a message member that no API knows", {"a_new_member": 1}),
+    (
+        "`annotations` of an earlier answer",
+        {
+            "messages": [
+                ASKED,
+                {
+                    "role": "assistant",
+                    "content": "Hello",
+                    "annotations": [
+                        {"type": "url_citation", "url_citation": {"url": "https://example.org", "start_index": 0, "end_index": 5}}
+                    ],
+                },
+                ASKED,
+            ]
+        },
+    ),
+    ("a content part of an unknown kind", said({"type": "vid"})),
+    ("a member that no API knows", {"a_new_member": 1}),
 )  # fmt: skip
+
+USED = {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {"a": "b"}}]}
+OFFERED = {"name": "f", "input_schema": SCHEMA}
+
+
+def blocks(*parts: dict[str, Any]) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": [{"type": "text", "text": "Look:"}, *parts]}]}
+
+
+def document(**members: Any) -> dict[str, Any]:
+    source = {"type": "text", "media_type": "text/plain", "data": "D"}
+    return blocks({"type": "document", "source": source, **members})
+
+
+MESSAGES_PROBES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("`temperature`", {"temperature": 0.5}),
+    ("`top_p`", {"top_p": 0.9}),
+    ("`top_k`", {"top_k": 5}),
+    ("`stop_sequences`", {"stop_sequences": ["a"]}),
+    ("`metadata.user_id`", {"metadata": {"user_id": "u"}}),
+    ("`service_tier` standard_only", {"service_tier": "standard_only"}),
+    ("`thinking` enabled with a budget", {"thinking": {"type": "enabled", "budget_tokens": 2000}}),
+    ("`thinking` adaptive", {"thinking": {"type": "adaptive"}}),
+    ("`thinking` disabled", {"thinking": {"type": "disabled"}}),
+    ("`output_config.effort`", {"output_config": {"effort": "high"}}),
+    ("`output_config.format`", {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}}),
+    ("`tools`", {"tools": [OFFERED]}),
+    ("`tools` with `strict`", {"tools": [{**OFFERED, "strict": True}]}),
+    ("a tool that the provider runs", {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
+    ("`tool_choice` any", {"tools": [OFFERED], "tool_choice": {"type": "any"}}),
+    ("`tool_choice.disable_parallel_tool_use`",
+     {"tools": [OFFERED], "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}),
+    ("`cache_control` on a block", blocks({"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}})),
+    ("a plain text document", document()),
+    ("`title` of a document", document(title="T")),
+    ("`context` of a document", document(context="C")),
+    ("`citations` of a document", document(citations={"enabled": True})),
+    ("a search result", blocks({"type": "search_result", "source": "s", "title": "T", "content": [{"type": "text", "text": "x"}]})),
+    ("a file stored at Anthropic", blocks({"type": "document", "source": {"type": "file", "file_id": "file_1"}})),
+    ("`is_error` of a tool result",
+     {"tools": [OFFERED], "messages": [ASKED, USED, {"role": "user", "content": [
+         {"type": "tool_result", "tool_use_id": "t", "is_error": True, "content": "bad"}]}]}),
+    ("signed thinking of an earlier turn",
+     {"messages": [ASKED, {"role": "assistant", "content": [
+         {"type": "thinking", "thinking": "hm", "signature": "c2ln"}, {"type": "text", "text": "a"}]}, ASKED]}),
+    ("blocks of a tool that the provider ran",
+     {"messages": [ASKED, {"role": "assistant", "content": [
+         {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}, {"type": "text", "text": "a"}]}, ASKED]}),
+    ("a block of an unknown kind", blocks({"type": "video", "x": 1})),
+)  # fmt: skip
+
+CALLED = {"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"a": "b"}'}
+ITEM = {"type": "function", "name": "f", "parameters": SCHEMA}
+RESPONSES_PROBES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("`instructions`", {"instructions": "Be brief."}),
+    ("`max_output_tokens`", {"max_output_tokens": 100}),
+    ("`temperature`, `top_p`", {"temperature": 0.5, "top_p": 0.9}),
+    ("`top_logprobs`", {"top_logprobs": 2}),
+    ("`text.verbosity`", {"text": {"verbosity": "low"}}),
+    ("`text.format` json_object", {"text": {"format": {"type": "json_object"}}}),
+    ("`text.format` json_schema, strict",
+     {"text": {"format": {"type": "json_schema", "name": "s", "strict": True, "schema": SCHEMA}}}),
+    ("`reasoning.effort`", {"reasoning": {"effort": "low"}, "max_output_tokens": 4000}),
+    ("`reasoning.summary`", {"reasoning": {"summary": "detailed"}}),
+    ("`include` reasoning.encrypted_content", {"include": ["reasoning.encrypted_content"]}),
+    ("another `include`", {"include": ["file_search_call.results"]}),
+    ("`user`", {"user": "u"}),
+    ("`metadata`", {"metadata": {"a": "b"}}),
+    ("`service_tier`", {"service_tier": "flex"}),
+    ("`prompt_cache_key`", {"prompt_cache_key": "k"}),
+    ("`truncation` auto", {"truncation": "auto"}),
+    ("`max_tool_calls`", {"max_tool_calls": 3}),
+    ("`tools` with `strict`", {"tools": [{**ITEM, "strict": True}]}),
+    ("free-text tools", {"tools": [{"type": "custom", "name": "c", "description": "free text"}]}),
+    ("a tool that the provider runs", {"tools": [{"type": "web_search"}]}),
+    ("`tool_choice` by name", {"tools": [ITEM], "tool_choice": {"type": "function", "name": "f"}}),
+    ("`parallel_tool_calls: false`", {"tools": [ITEM], "parallel_tool_calls": False}),
+    ("tool results", {"tools": [ITEM], "input": [ASKED, CALLED, {"type": "function_call_output", "call_id": "c", "output": "x"}]}),
+    ("`detail` of an image", {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": PIXEL, "detail": "low"}]}]}),
+    ("`phase` commentary of an earlier answer", {"input": [ASKED, {"role": "assistant", "phase": "commentary", "content": "a"}, ASKED]}),
+    ("encrypted reasoning of an earlier turn",
+     {"input": [ASKED, {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"},
+                {"role": "assistant", "content": "a"}, ASKED]}),
+    ("items of a tool that the provider ran", {"input": [ASKED, {"type": "web_search_call", "id": "ws_1", "status": "completed"}, ASKED]}),
+    ("an item of an unknown kind", {"input": [ASKED, {"type": "wat"}]}),
+)  # fmt: skip
+
+DECLARED = {"functionDeclarations": [{"name": "f", "parametersJsonSchema": SCHEMA}]}
+SPOKE = {"parts": [{"text": "Hi"}]}
+
+
+def configured(**members: Any) -> dict[str, Any]:
+    return {"generationConfig": members}
+
+
+def parts(*found: dict[str, Any]) -> dict[str, Any]:
+    return {"contents": [{"parts": [{"text": "Look:"}, *found]}]}
+
+
+GEMINI_PROBES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("`systemInstruction`", {"systemInstruction": {"parts": [{"text": "Be brief."}]}}),
+    ("`temperature`", configured(temperature=0.5)),
+    ("`topK`", configured(topK=5)),
+    ("`maxOutputTokens`", configured(maxOutputTokens=100)),
+    ("`candidateCount` above 1", configured(candidateCount=2)),
+    ("`stopSequences`", configured(stopSequences=["a"])),
+    ("`seed`", configured(seed=7)),
+    ("`presencePenalty`, `frequencyPenalty`", configured(presencePenalty=0.5, frequencyPenalty=0.5)),
+    ("`responseLogprobs`", configured(responseLogprobs=True)),
+    ("`responseMimeType` JSON", configured(responseMimeType="application/json")),
+    ("`responseJsonSchema`", configured(responseMimeType="application/json", responseJsonSchema=SCHEMA)),
+    ("`thinkingBudget`", configured(thinkingConfig={"thinkingBudget": 2000}, maxOutputTokens=9000)),
+    ("`thinkingLevel`", configured(thinkingConfig={"thinkingLevel": "low"}, maxOutputTokens=9000)),
+    ("`includeThoughts`", configured(thinkingConfig={"includeThoughts": True})),
+    ("`responseModalities` image", configured(responseModalities=["TEXT", "IMAGE"])),
+    ("`mediaResolution` of all", configured(mediaResolution="MEDIA_RESOLUTION_LOW")),
+    ("`safetySettings`", {"safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}]}),
+    ("`cachedContent`", {"cachedContent": "cachedContents/x"}),
+    ("`labels`", {"labels": {"a": "b"}}),
+    ("functions", {"tools": [DECLARED]}),
+    ("functions, mode ANY", {"tools": [DECLARED], "toolConfig": {"functionCallingConfig": {"mode": "ANY"}}}),
+    ("a tool that Google runs", {"tools": [{"googleSearch": {}}]}),
+    ("`videoMetadata`, `mediaResolution` of a part", parts({"text": "x", "videoMetadata": {"fps": 1}, "mediaResolution": {"level": "HIGH"}})),
+    ("`thoughtSignature` of a call",
+     {"tools": [DECLARED], "contents": [
+         SPOKE, {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {"a": "b"}}, "thoughtSignature": "U0lH"}]},
+         {"parts": [{"functionResponse": {"name": "f", "response": {"result": "x"}}}]}]}),
+    ("code that Google ran",
+     {"contents": [SPOKE, {"role": "model", "parts": [{"executableCode": {"language": "PYTHON", "code": "1"}}, {"text": "a"}]}, SPOKE]}),
+    ("audio", parts({"inlineData": {"mimeType": "audio/wav", "data": "UklGRiQAAABXQVZF"}})),
+    ("a video", parts({"inlineData": {"mimeType": "video/mp4", "data": "AAAAGGZ0eXBtcDQy"}})),
+    ("a file stored at Google", parts({"fileData": {"fileUri": "https://generativelanguage.googleapis.com/v1beta/files/x", "mimeType": "application/pdf"}})),
+    ("a part of an unknown kind", parts({"weird": {"x": 1}})),
+)  # fmt: skip
+
+ASKS: dict[str, tuple[str, dict[str, Any], tuple[tuple[str, dict[str, Any]], ...]]] = {
+    "openai_chat": ("of a chat completion", {"model": "m", "messages": [ASKED]}, PROBES),
+    "anthropic_messages": (
+        "of a message", {"model": "m", "max_tokens": 4000, "messages": [ASKED]}, MESSAGES_PROBES,
+    ),
+    "openai_responses": ("of a response", {"model": "m", "input": "Hi"}, RESPONSES_PROBES),
+    "gemini_generate": ("of generateContent", {"contents": [SPOKE]}, GEMINI_PROBES),
+}  # fmt: skip
+"""By client API: what the table is called, the least request, and what is added to it."""
 
 
 EMBEDDED: dict[str, tuple[str, str]] = {
@@ -186,17 +378,6 @@ def embedding_losses(behind: str, front: str, members: dict[str, Any]) -> str:
     return _told(lost)
 
 
-def completion_losses(members: dict[str, Any]) -> str:
-    """What is lost of a legacy completion before any provider is asked."""
-    try:
-        inspected = COMPLETIONS.inspect(
-            json.dumps({"model": "m", "prompt": "a", **members}).encode(), None, None
-        )
-    except ClientError as error:
-        return f"refused: {error.message}"
-    return _told(inspected.losses)
-
-
 def _told(lost: Iterable[Loss]) -> str:
     return "; ".join(dict.fromkeys(f"lost `{loss.field}`: {loss.why}" for loss in lost)) or "kept"
 
@@ -216,11 +397,11 @@ def other_tables() -> list[str]:
         "",
         "## Legacy completions",
         "",
-        "A completion becomes a chat request, and loses what such a one does (see the first table). Before that:",
+        "A completion becomes a chat request: what it has in common with one is kept or lost as the first table says.",
         "",
-        "| of a completion | |",
-        "|---|---|",
-        *(f"| {name} | {completion_losses(members)} |" for name, members in COMPLETION_PROBES),
+        *table(
+            "of a completion", COMPLETIONS, {"model": "m", "prompt": "a"}, COMPLETION_PROBES, tuple(BEHIND)
+        ),
         "",
         "Of the answer, reasoning and anything else that is not text is lost.",
         "",
@@ -228,11 +409,9 @@ def other_tables() -> list[str]:
     return lines
 
 
-def losses(behind: str, members: dict[str, Any]) -> str:
+def losses(front: Spoken, behind: str, body: dict[str, Any]) -> str:
     """What the translation declares of that request: "kept", the lost fields with why, or refused."""
     provider, model = BEHIND[behind]
-    body = {"model": "m", "messages": [ASKED], **members}
-    front = DIALECTS[FRONT]
     target = Target(
         provider=provider,
         model=model,
@@ -244,22 +423,48 @@ def losses(behind: str, members: dict[str, Any]) -> str:
             json_object=True,
             json_schema=True,
             reasoning=True,
+            reasoning_levels=LEVELS.get(behind, ()),
         ),
-        output_tokens_max=8192,
+        output_tokens_max=16_384,
+        knows=KNOWS.get(behind, ()),
     )
     try:
-        inspected = front.inspect(json.dumps(body).encode(), None, None)
-        _, lost = DIALECTS[behind].encode_request(front.decode_request(inspected), target)
+        inspected = front.inspect(json.dumps(body).encode(), "m", None)
+        _, lost = crossed(front.decode_request(inspected), DIALECTS[behind], target, front.words)
     except ClientError as error:
         return f"refused: {error.message}"
-    if not lost:
-        return "kept"
-    return "; ".join(dict.fromkeys(f"lost `{loss.field}`: {loss.why}" for loss in lost))
+    return _told((*inspected.losses, *lost))
+
+
+def table(
+    name: str,
+    front: Spoken,
+    least: dict[str, Any],
+    probes: Iterable[tuple[str, dict[str, Any]]],
+    behind: tuple[str, ...],
+) -> list[str]:
+    """The lines of one table: a row for each probe, a column for each dialect behind."""
+    lines = [f"| {name} | {' | '.join(f'`{n}`' for n in behind)} |", f"|---|{'---|' * len(behind)}"]
+    for probe, members in probes:
+        cells = [losses(front, n, least | members).replace("|", "\\|") for n in behind]
+        lines.append(f"| {probe} | {' | '.join(cells)} |")
+    return lines
+
+
+RULES = (
+    "* *Options and members* that the other side has no word for are declared, in the words of the client's own API:",
+    "  `generationConfig.seed` to a client of Gemini's, `seed` to one of OpenAI's.",
+    "* *State* that another maker's model gave (signatures, encrypted reasoning) is dropped, and declared.",
+    "* *Content* of a kind that the model cannot be given is refused with 400 `unsupported_content`, whose `param` is its path, if",
+    "  no deployment of the model takes it. To a provider of the client's own dialect it goes as it is.",
+    "* What a request *asks* of the model is a loss where it cannot be said. What it merely *permits* is none: adaptive thinking,",
+    "  encrypted reasoning in `include`, a summary of reasoning. The reply holds such things if the model gives them.",
+)
 
 
 def page() -> str:
     """The whole page."""
-    names = list(BEHIND)
+    models = ", ".join(f"`{name}`: {model}" for name, (_, model) in BEHIND.items())
     lines = [
         "# What a translation cannot express",
         "",
@@ -268,20 +473,24 @@ def page() -> str:
         "field stands in the header `x-llm-router-losses` and in the record of the exchange. With the header",
         "`x-llm-router-strict: true`, or a key made with `--strict`, such a request is refused with 400 `lossy_translation`.",
         "",
-        "This page is generated (`python tools/loss_table.py --write`) by translating one small request a row; a test",
-        "keeps it true. The target is a model that can do everything; a model that lacks something may lose more.",
+        *RULES,
         "",
-        f"| of a chat completion | {' | '.join(f'`{n}`' for n in names)} |",
-        f"|---|{'---|' * len(names)}",
+        "This page is generated (`python tools/loss_table.py --write`) by translating one small request a row; a test keeps it true.",
+        f"A model that can do all that its API has stands for each dialect ({models});",
+        "one that lacks something may lose more.",
+        "",
     ]
-    for name, members in PROBES:
-        cells = [losses(behind, members).replace("|", "\\|") for behind in names]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+    for front, (name, least, probes) in ASKS.items():
+        spoken = DIALECTS[front]
+        assert isinstance(spoken, Dialect)
+        behind = tuple(n for n in BEHIND if n != front)
+        lines += [f"## `{front}` in front", "", *table(name, spoken, least, probes, behind), ""]
     lines += [
+        "## Replies",
         "",
         "On the way back, what only the provider's dialect has a word for (server-side tool blocks and their results, compaction,",
-        "executed code) is never shown as a call of the client's tools. It is a loss too, named in the record of the exchange;",
-        "in a stream it comes too late for the header.",
+        "executed code, citations that name no page) is never shown as a call of the client's tools. It is a loss too, named in the",
+        "record of the exchange; in a stream it comes too late for the header.",
         "",
     ]
     lines += other_tables()

@@ -90,7 +90,7 @@ DOCUMENT = {
 }
 
 
-@pytest.mark.parametrize("behind", [n for n in others("anthropic_messages") if n != "gemini_generate"])
+@pytest.mark.parametrize("behind", others("anthropic_messages"))
 def test_members_of_a_document_are_declared(behind: str) -> None:
     def asked(**members: Any) -> list[dict[str, Any]]:
         return [{"role": "user", "content": [{"type": "text", "text": "q"}, DOCUMENT | members]}]
@@ -183,3 +183,16 @@ def test_the_longest_known_beginning_is_replaced() -> None:
     assert told("messages.thinking", words) == "input[].thinking"
     assert told("messages[].name", words) == "input[].name"
     assert told("a_new_member", words) == "a_new_member"
+
+
+def test_each_member_of_an_unknown_option_is_told() -> None:
+    config = {"mediaResolution": "MEDIA_RESOLUTION_LOW", "speechConfig": {}}
+    assert lost("gemini_generate", "anthropic_messages", generationConfig=config) == [
+        "generationConfig.mediaResolution",
+        "generationConfig.speechConfig",
+    ]
+
+
+def test_a_tool_of_another_provider_is_told_alike_by_all() -> None:
+    for behind in others("openai_responses"):
+        assert lost("openai_responses", behind, tools=[{"type": "web_search"}]) == ["tools[web_search]"]

@@ -367,7 +367,7 @@ def test_own_signatures_go_back_on_their_parts_and_foreign_ones_do_not() -> None
     sent = body["contents"][1]["parts"]
     assert [part.get("thoughtSignature") for part in sent] == ["own", "s1", "s2", "s3", None]
     assert sent[0]["thought"] is True
-    assert losses == ["reasoning", "signature"]
+    assert losses == ["messages[].reasoning", "messages[].content[].signature"]
 
 
 def test_media_in_results_goes_inside_or_behind() -> None:

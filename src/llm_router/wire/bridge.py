@@ -16,6 +16,7 @@ from llm_router.domain.errors import UnsupportedContent
 from llm_router.wire.chat import ChatRequest, Opaque, Part, Text, ToolCall, ToolResult
 from llm_router.wire.dialect import Behind, Target
 from llm_router.wire.loss import Loss, Losses
+from llm_router.wire.verbatim import members
 
 _TELL_CITATIONS = (
     "anthropic_messages", "bedrock_converse", "cohere_chat", "gemini_generate", "ollama_chat",
@@ -25,6 +26,13 @@ _TELL_CITATIONS = (
 _TELL_SIGNATURES = ("gemini_generate",)
 """Dialects whose encoders declare the signatures that they cannot send back."""
 
+_TELL_BESIDE = ("anthropic_messages", "openai_responses")
+"""Dialects whose decoders tell what they keep of themselves in signatures (``ChatRequest.beside``)."""
+
+_HOLDERS = ("generationConfig", "toolConfig", "output_config")
+"""Extras that hold several members, each of which is lost."""
+
+_SIGNED = "messages[].content[].signature"
 _GEMINI = "gemini_generate"
 _CHAT = "openai_chat"
 _RESPONSES = "openai_responses"
@@ -45,16 +53,26 @@ def crossed(
             raise _refused(*request.unread[0])
         found.found += request.beside
     body, lost = behind.encode_request(request, target)
+    lost = tuple(loss for loss in lost if loss.field != _SIGNED or request.dialect not in _TELL_BESIDE)
     opaque = _opaque(request)
     for loss in (*lost, *_state(request, behind.name, target)):
-        found.add(told(opaque.get(loss.field, loss.field), words), loss.why)
+        for field in _parted(opaque.get(loss.field, loss.field), request):
+            found.add(told(field, words), loss.why)
     return body, tuple(found.found)
+
+
+def _parted(field: str, request: ChatRequest) -> tuple[str, ...]:
+    """The members of an extra that holds several; else the field itself."""
+    held = members(request.extras.get(field)) if field in _HOLDERS else None
+    return tuple(f"{field}.{name}" for name in held) if held else (field,)
 
 
 def told(field: str, words: Mapping[str, str]) -> str:
     """The path of a canonical field in the client's own API: by its longest beginning that has a word."""
     if field.startswith("messages."):
         field = "messages[]." + field.removeprefix("messages.")
+    if field.startswith("tools."):
+        field = f"tools[{field.removeprefix('tools.')}]"
     at = field
     while at:
         if at in words:
@@ -94,7 +112,7 @@ def _state(request: ChatRequest, behind: str, target: Target) -> list[Loss]:
         for part in message.parts:
             if _is_lost_state(part, request.dialect, behind, target):
                 call = isinstance(part, ToolCall)
-                field = "messages[].tool_calls[].signature" if call else "messages[].content[].signature"
+                field = "messages[].tool_calls[].signature" if call else _SIGNED
                 losses.add(field, "it is state of another provider's model")
             if isinstance(part, Text) and part.citations and behind not in _TELL_CITATIONS:
                 losses.add("messages[].annotations", "citations of earlier answers are not sent back")

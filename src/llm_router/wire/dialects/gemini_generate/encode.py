@@ -194,7 +194,7 @@ class _Encoder:
                 if tool.dialect == NAME:
                     others.append(tool.raw)
                 else:
-                    self._lose(f"tools[].{tool.name}", f"only {tool.dialect} has this tool")
+                    self._lose(f"tools[{tool.name}]", f"only {tool.dialect} has this tool")
                 continue
             declarations.append(self._declaration(tool))
         tools: list[Any] = [{"functionDeclarations": declarations}] if declarations else []

@@ -68,7 +68,9 @@ class PartWriter:
     def _thinking(self, part: chat.Thinking) -> dict[str, Any] | None:
         if (part.origin or NAME) != NAME and not self._foreign:
             if part.signature is not None or part.redacted is not None:  # plain text is never wanted back
-                self.lose("reasoning", "reasoning of another provider's model is not sent to Gemini")
+                self.lose(
+                    "messages[].reasoning", "reasoning of another provider's model is not sent to Gemini"
+                )
             return None
         carried = Carried(
             origin=part.origin or NAME, signature=part.signature, redacted=part.redacted, id=part.id
@@ -107,7 +109,7 @@ class PartWriter:
             return None
         if (origin or NAME) == NAME or self._foreign:
             return wrap(Carried(origin=origin or NAME, signature=signature))
-        self.lose("signature", "the signature belongs to another provider's model")
+        self.lose("messages[].content[].signature", "the signature belongs to another provider's model")
         return None
 
     def media(self, part: chat.Media) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import Final
 WORDS: Final[Mapping[str, str]] = {
     "reasoning.effort": "reasoning_effort",
     "image_url": "messages[].content[].image_url",
+    "response_format.schema": "response_format.json_schema.schema",
     "tool_calls": "messages[].tool_calls",
     "tool_result": "messages[]",
     "messages[].thinking": "messages[].reasoning",
