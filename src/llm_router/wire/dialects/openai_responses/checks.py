@@ -162,6 +162,28 @@ def _said(part: dict[str, Any], name: str) -> bool:
 # -- members ---------------------------------------------------------------------------------------
 
 
+METADATA_MAX = 16
+"""Pairs; names have at most 64 characters and values 512:
+https://platform.openai.com/docs/api-reference/responses/create#responses-create-metadata"""
+
+
+def check_metadata(name: str, value: Any) -> None:
+    """Check a member like ``metadata``.
+
+    Raises:
+        InvalidRequest: it is no object of at most 16 short texts.
+    """
+    if not isinstance(value, dict):
+        raise bad(name, "must be an object of texts")
+    if len(value) > METADATA_MAX:
+        raise bad(name, f"must not hold more than {METADATA_MAX} pairs")
+    for key, text in value.items():
+        if len(key) > 64:
+            raise bad(name, f"holds a name of more than 64 characters: {key[:64]!r}...")
+        if not isinstance(text, str) or len(text) > 512:
+            raise bad(f"{name}.{key}", "must be a text of at most 512 characters")
+
+
 def _include(name: str, value: Any) -> None:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise bad(name, "must be a list of strings")
@@ -231,7 +253,7 @@ _CHECKS: Final[dict[str, Callable[[str, Any], None]]] = {
     "instructions": _TEXT,
     "max_output_tokens": whole_within(1, TOKENS_MAX),
     "max_tool_calls": whole_within(0, TOKENS_MAX),
-    "metadata": _OBJECT,
+    "metadata": check_metadata,
     "parallel_tool_calls": _BOOLEAN,
     "previous_response_id": _TEXT,
     "prompt": _OBJECT,

@@ -16,7 +16,7 @@ from llm_router.domain.errors import InvalidRequest, RouterError
 from llm_router.wire.asked import Tree, parse
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Bill, ReplyContext
-from llm_router.wire.dialects.openai_responses.checks import check_items, check_members
+from llm_router.wire.dialects.openai_responses.checks import check_items, check_members, check_metadata
 from llm_router.wire.dialects.openai_responses.errors import failed_members
 from llm_router.wire.dialects.openai_responses.inspect import EXAMPLE
 from llm_router.wire.dialects.openai_responses.partial import items_of
@@ -166,8 +166,8 @@ def conversation_members(body: bytes) -> ConversationMembers:
             raise InvalidRequest(
                 f"'items' holds {len(items)} items: send at most {ITEMS_MAX}.", param="items"
             )
-    if metadata is not None and not isinstance(metadata, dict):
-        raise InvalidRequest("'metadata' must be an object.", param="metadata")
+    if metadata is not None:
+        check_metadata("metadata", metadata)
     return ConversationMembers(
         items=() if items is None else tuple(_items(tree.raw["items"])),
         metadata=None if metadata is None else tree.raw["metadata"],
