@@ -161,6 +161,7 @@ given_schemas = schemas | st.sampled_from(ODD) | strictish
 
 @settings(max_examples=300)
 @given(schema=given_schemas, drawn=values)
+@example(schema={"type": "object", "allOf": [{"type": "string"}]}, drawn=[{}])
 def test_the_root_of_a_functions_schema(schema: Any, drawn: list[Any]) -> None:
     found, losses = object_root(raw(schema))
     rooted = json.loads(bytes(found))

@@ -94,6 +94,8 @@ class _Root:
         if "additionalProperties" in out and a.get("additionalProperties") != b.get("additionalProperties"):
             del out["additionalProperties"]  # it closes a part, which knows not all of the properties
             self.lose("additionalProperties", "it cannot be kept for a part of the object")
+        if not (_is_object(a) and _is_object(b)):
+            self.lose("type", "arguments are always an object")
         for word in a.keys() & b.keys() - {"properties", "required", "additionalProperties", *_NOTES}:
             if a[word] != b[word]:
                 self.lose("allOf", f"two {word} at once cannot be said at the root")
@@ -132,6 +134,12 @@ _NOTES = ("title", "description", "default", "examples", "type", "$schema", "$id
 
 def _objects(values: Any) -> Iterable[Schema]:
     return (part for part in values if isinstance(part, dict)) if isinstance(values, list) else ()
+
+
+def _is_object(node: Schema) -> bool:
+    """Whether the node's type, if it has one, takes objects."""
+    kind = node.get("type", "object")
+    return kind == "object" or (isinstance(kind, list) and "object" in kind)
 
 
 def _properties(node: Schema) -> Schema:
