@@ -108,9 +108,9 @@ def test_more_output_than_was_asked_for_never_overdraws(
 ) -> None:
     """The hold covers max_tokens; what is above it and the balance is absorbed, not owed."""
     account = f"small-{streamed}"
-    hostile.command("credits.add", amount="0.002", account=account)
+    hostile.command("credits.add", amount="0.001", account=account)
     key = hostile.new_key(account, account=account)
-    counted = usage("openai_chat", 10, 10_000)  # $0.02
+    counted = usage("openai_chat", 10, 900)  # $0.00181
     script = (
         answers(head(200), *frames("openai_chat", counted=counted))
         if streamed
@@ -121,11 +121,11 @@ def test_more_output_than_was_asked_for_never_overdraws(
     assert answer.status == 200
     told = answer.usage if streamed else answer.json["usage"]
     record = hostile.generation(answer.id, key=key)
-    assert record["cost_pusd"] == 2 * 10**9
-    assert record["absorbed_pusd"] == 20_010_000_000 - 2 * 10**9
+    assert record["cost_pusd"] == 10**9
+    assert record["absorbed_pusd"] == 1_810_000_000 - 10**9
     assert hostile.credits(account) == 0
     assert told["credits_remaining"] == 0
-    assert told["cost"] == Decimal("0.002")
+    assert told["cost"] == Decimal("0.001")
 
 
 # What must not get through.
