@@ -110,10 +110,11 @@ def test_an_intent_that_is_paid_arrives_by_a_signed_event(stripe: LocalStripe, t
 
 
 def _until_paid(gateway: Gateway) -> None:
-    """Until the event has come: localstripe sends it a second after the payment."""
+    """Until the event has come and is booked: localstripe sends it a second after the payment."""
     due = time.monotonic() + WAIT_S
     while time.monotonic() < due:
-        if gateway.get("/v1/credits").json["data"]["credits_remaining"]:
+        [shown] = gateway.command("payments.list")["payments"]
+        if shown["booked"]:
             return
     raise AssertionError("no event came")
 

@@ -100,6 +100,7 @@ class SqliteStore:
         self._limits = limit_rows.load(connection)
         self._ledger = Ledger(begin.balances, begin.budgets)
         self._keys = keys.KeyCache()
+        self._unheld: dict[str, asyncio.Future[Any]] = {}  # settlements of exchanges that hold nothing
         self._crediting: dict[str, asyncio.Future[Any]] = {}
         self._reads = connect(path, read_only=True)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="ledger-reader")
@@ -198,13 +199,20 @@ class SqliteStore:
             LedgerUnavailable: nothing was charged or written; the hold is still open.
             ValueError: the cost cannot be booked, or the hold belongs to another account.
         """
-        while (other := self._journal.settling.get(record.id)) is not None:
+        while (other := self._journal.settling.get(record.id) or self._unheld.get(record.id)) is not None:
             await asyncio.wait((other,))
-        if not self._ledger.is_open(record.id):
-            if (settled := await self._settled(record)) is not None:
-                return settled
-            if record.id in self._journal.settling:  # by another caller, since then
-                return await self.settle(record)
+        if self._ledger.is_open(record.id):
+            return await self._settle(record)
+        # One at a time: two that both find nothing settled would both move the balance for a moment.
+        done = self._unheld[record.id] = self._journal.future()
+        try:
+            settled = await self._settled(record)
+            return await self._settle(record) if settled is None else settled
+        finally:
+            del self._unheld[record.id]
+            done.set_result(None)
+
+    async def _settle(self, record: ExchangeRecord) -> Settled:
         if record.cost_pusd <= 0 or not self._ledger.is_open(record.id):
             self._journal.check_usable()
         self._journal.check_open()  # a charge whose hold is safe may wait in the spool
