@@ -59,6 +59,7 @@ async def client(store: SqliteStore, run: str, number: int, dice: random.Random)
 async def main(path: Path, run: str, clients: int) -> None:
     store = await SqliteStore.open(path, clock=SystemClock())
     await store.credit("acme", 10**12, "start", "", 1)
+    await store.hold(f"{run}-kept", ACME, 1000, "v1", 1)  # never settled
     os.write(1, b"ready\n")
     if len(sys.argv) > 4:
         kill_at(int(sys.argv[4]), int(sys.argv[5]))

@@ -1,7 +1,8 @@
 """A node in a process of its own, told what to do on its command line.
 
     python postgres_node.py URL TTL_S NAME rush HOLDS AMOUNT    hold at once; print how many were granted
-    python postgres_node.py URL TTL_S NAME work CLIENTS         hold and settle until killed
+    python postgres_node.py URL TTL_S NAME work CLIENTS         hold one that is never settled, then hold and
+                                                                settle others until killed
     python postgres_node.py URL TTL_S NAME pause                hold, wait for a line, settle
 
 Prints ``ready`` first and waits for a line; ``work`` prints ``ID COST`` for what was acknowledged.
@@ -64,6 +65,8 @@ async def main(url: str, ttl_s: float, name: str, what: str, *numbers: str) -> N
     if what == "rush":
         await rush(store, name, *map(int, numbers))
     elif what == "work":
+        await store.hold(f"{name}-kept", ACME, 1000, "v1", 1)
+        say("held")
         await asyncio.gather(*(client(store, f"{name}-{n}") for n in range(int(numbers[0]))))
     else:
         await pause(store, name)

@@ -56,7 +56,7 @@ def test_kill_9_at_marked_points_loses_nothing_that_was_acknowledged(tmp_path):
         acknowledged |= marked_run(path, number, number % (2 * len(MARKS)), dice.randrange(2, 60))
         orphans += run(check(path, acknowledged))
     assert acknowledged
-    assert orphans > 0
+    assert orphans >= MARKED_KILLS  # each had one that it never settled
 
 
 def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path):
@@ -67,7 +67,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path):
         acknowledged |= killed_run(path, number, dice.choice((1, 8, 64)), dice.randrange(1, 400))
         orphans += run(check(path, acknowledged))
     assert len(acknowledged) > 10 * KILLS
-    assert orphans > 0  # or the kills came between the requests, and proved little
+    assert orphans >= KILLS  # each had one that it never settled; how many more is up to chance
 
 
 async def check(path: Path, acknowledged: dict[str, int]) -> int:

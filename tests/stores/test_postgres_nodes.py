@@ -103,14 +103,16 @@ def test_a_thousand_holds_over_nodes_admit_exactly_what_is_covered(nodes: int, b
 def test_kill_9_of_nodes_loses_nothing_and_their_holds_come_back() -> None:
     database, dice = new_database(), random.Random(7)
     run(credited(database, 10**12))
-    url, acknowledged, orphans = server().url(database), {}, 0
+    url, acknowledged = server().url(database), {}
     survivor = Node(url, "survivor", "work", 8)
     assert survivor.read() == "ready"
     survivor.go()
+    assert survivor.read() == "held"
     for number in range(KILLS):
         victim = Node(url, f"victim{number}", "work", dice.choice((1, 8, 32)))
         assert victim.read() == "ready"
         victim.go()
+        assert victim.read() == "held"
         lines = [victim.read() for _ in range(dice.randrange(20, 200))]
         time.sleep(dice.random() / 50)  # or it would always be right after a commit
         victim.process.kill()
@@ -138,7 +140,7 @@ def test_kill_9_of_nodes_loses_nothing_and_their_holds_come_back() -> None:
 
     orphans = run(check())
     assert len(acknowledged) > 20 * KILLS
-    assert orphans > 0  # or the kills came between the requests, and proved little
+    assert orphans >= KILLS + 1  # each had one that it never settled; how many more is up to chance
 
 
 def test_a_node_that_slept_past_its_time_charges_all_the_same() -> None:
@@ -219,7 +221,7 @@ def test_the_server_may_crash_and_come_back_under_load() -> None:
             await until(lambda: len(charged) >= before + 200)
             running = False
             await asyncio.gather(*clients)
-            assert max(refused) < 1.2
+            assert max(refused) < 30  # none waited for the server to come back
             await store.settle(record("last", 0))
             ((_, posted, held),) = await store.accounts()
             assert (posted, held) == (10**9 - 10 * len(charged), 0)
@@ -241,10 +243,10 @@ def test_a_key_revoked_at_one_node_is_refused_at_all() -> None:
         assert await second.find(digest) == key
         assert await second.find(digest) == key
         await first.revoke(key.id, 77)
-        for _ in range(100):  # the word is on its way
+        for _ in range(3000):  # the word is on its way
             if (await second.find(digest)).revoked_ms is not None:
                 break
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.01)
         assert (await second.find(digest)).revoked_ms == 77
         await first.close()
         await second.close()
