@@ -24,7 +24,7 @@ from engine_kit import (
 from llm_router.domain.errors import InvalidApiKey, UpstreamError, UpstreamKind
 from llm_router.domain.key import Key, Limits, key_digest
 from llm_router.engine import pump, upkeep
-from llm_router.routing.plan import ATTEMPTS_MAX
+from llm_router.routing.advance import ATTEMPTS_MAX
 from llm_router.wire.dialects.registry import DIALECTS
 
 both_ways = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from llm_router.domain.errors import UpstreamError, UpstreamKind
 from llm_router.domain.model import Capabilities, Deployment, Model, Provider
 from llm_router.domain.price import Price, Rates
-from llm_router.routing.plan import ATTEMPTS_MAX, Candidate, Plan, advance, make_plan
+from llm_router.routing.advance import ATTEMPTS_MAX, advance
+from llm_router.routing.plan import Candidate, Plan, make_plan
 
 DIALECTS = ("openai_chat", "anthropic_messages", "gemini_generate")
 NEEDS = ("image", "audio", "video", "file", "tools", "json_object", "json_schema", "stream", "something new")

@@ -1,7 +1,8 @@
 """The journey of one request: admit > attempt* > settle > answer. Read this file first.
 
     serve ── admit ───────── key, limits, model, plan, hold        engine/admit.py
-         ├── attempt_all ─── one deployment after the other        engine/attempt.py
+         ├── deliver ─────── one deployment after the other        engine/trying.py
+         │     ├── attempt ─ the request written and sent          engine/attempt.py
          │     └── pump ──── bytes from the provider to the client engine/pump.py
          ├── settle ──────── meter, charge, record: one commit     engine/settle.py
          └── answer ──────── the last bytes, with the bill in them
@@ -26,15 +27,12 @@ from llm_router.billing.sessions import Sessions
 from llm_router.catalog.snapshot import Resolved
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import (
-    ClientError,
     LedgerUnavailable,
     MaxCostExceeded,
     Overloaded,
-    ProviderNotConfigured,
     RateLimitExceeded,
     RouterError,
     ServerError,
-    UpstreamError,
 )
 from llm_router.domain.key import Key
 from llm_router.domain.limit import UNLIMITED, Admission
@@ -43,7 +41,7 @@ from llm_router.domain.own_key import OwnKey
 from llm_router.domain.price import Price
 from llm_router.domain.record import ExchangeRecord
 from llm_router.domain.session import SessionLimits
-from llm_router.engine import admit, pump, settle
+from llm_router.engine import admit, settle
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import Attempts
 from llm_router.engine.braking import Brake, limits_of, session_refusal, tighter
@@ -53,6 +51,7 @@ from llm_router.engine.limits import admit_to_limits, limits_for
 from llm_router.engine.recall import Recall
 from llm_router.engine.state import State
 from llm_router.engine.tracks import Track, reply_headers
+from llm_router.engine.trying import Trying
 from llm_router.engine.upkeep import Upkeep
 from llm_router.ports import (
     Books,
@@ -69,7 +68,6 @@ from llm_router.ports import (
     Tokens,
     Upstream,
 )
-from llm_router.routing.plan import advance
 from llm_router.wire.dialect import Behind, Bill, Front, Inspected
 
 REFUSALS_NOT_RECORDED = (401, 429)
@@ -118,7 +116,7 @@ class Engine:
         self._prices = prices
         self._own_keys = own_keys
         self._recall = None if side_car is None else Recall(side_car, behind, clock)
-        self._attempts = Attempts(behind, upstream, fetcher, clock, tokens, self._recall)
+        self._trying = Trying(Attempts(behind, upstream, fetcher, clock, tokens, self._recall))
         self.price_list = PriceList()
         self._upkeep = Upkeep(books)
         self._drains = Drains()
@@ -187,7 +185,7 @@ class Engine:
                 await self._admit(track)
                 if admitted is not None:
                     await admitted(track)
-                await self._attempt_all(track)
+                await self._trying.deliver(track)
             except RouterError as error:
                 track.error = error
             await self._conclude(track)
@@ -346,35 +344,6 @@ class Engine:
         except RateLimitExceeded:
             track.counted = False
             raise
-
-    async def _attempt_all(self, track: Track) -> None:
-        """Try the plan's deployments in order until one delivers.
-
-        Raises:
-            RouterError: the last attempt's error; nothing more can be tried.
-        """
-        assert track.admitted is not None
-        plan = track.admitted.plan
-        tried = 0
-        candidate = plan.candidates[0]
-        with pump.heartbeat(track):
-            while True:
-                try:
-                    await self._attempts.run(track, candidate)
-                    return
-                except UpstreamError as error:
-                    tried += 1
-                    following = None if track.content_sent else advance(plan, tried, error)
-                    if following is None:
-                        raise
-                    candidate = following
-                except (ClientError, ProviderNotConfigured):
-                    # This deployment cannot take the request (a loss in strict mode, content it has no
-                    # form for), or its provider cannot be signed in to. Another one of the plan may.
-                    tried += 1
-                    if tried >= len(plan.candidates):
-                        raise
-                    candidate = plan.candidates[tried]
 
     async def _conclude(self, track: Track) -> None:
         """Settle, then send the last bytes: the rest of the answer with its bill, or the error."""

@@ -1,4 +1,4 @@
-"""The plan of an exchange: the deployments to try, in order, and the rule for moving on."""
+"""The plan of an exchange: the deployments to try, in order."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from llm_router.domain.errors import UpstreamError, UpstreamKind
 from llm_router.domain.model import Deployment, Model, Provider
 from llm_router.routing.speaking import speak
-
-ATTEMPTS_MAX = 3
-"""At most this many calls go upstream for one exchange, whatever the plan holds."""
-
 
 NOT_CONFIGURED = "provider not configured"
 UNPRICED = "unpriced"
@@ -123,24 +118,3 @@ def _missing(model: Model, deployment: Deployment, needs: frozenset[str]) -> int
             case "json_object":
                 missing += not (can.json_object or can.json_schema)
     return missing
-
-
-_MOVE_ON = {
-    UpstreamKind.AUTHENTICATION,
-    UpstreamKind.PERMISSION,
-    UpstreamKind.PAYMENT,
-    UpstreamKind.NOT_FOUND,
-}
-"""Not worth a retry at the same place, but another provider may well serve the request."""
-
-
-def advance(plan: Plan, tried: int, error: UpstreamError) -> Candidate | None:
-    """The next candidate after ``tried`` attempts of which the last ended in ``error``, or None.
-
-    Errors that are the request's own (invalid, too long, refused by policy) stop the plan.
-    """
-    if tried >= min(len(plan.candidates), ATTEMPTS_MAX):
-        return None
-    if error.retryable or error.kind in _MOVE_ON:
-        return plan.candidates[tried]
-    return None
