@@ -1,0 +1,152 @@
+"""The decision: which of the models that may be asked is worth its price for this prompt.
+
+What a model is worth is its expected quality less its price, at the exchange rate that the dial and the
+operator's traffic give. At 0 only the price counts, at 10 only the quality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isinf
+from typing import Protocol
+
+import msgspec
+
+from llm_router.routing.auto.scoring import Score
+from llm_router.routing.auto.traffic import DIAL_MAX, Sample, Traffic
+
+DIAL = 5.0
+"""The middle, where nobody set it."""
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment that passed the filters, and what this very request is expected to cost there.
+
+    Attributes:
+        id: of the deployment; model: its model's id.
+        cost_pusd: counted input, what is warm in its cache at the cache's rate, learned output.
+        quality_tier: 1..5, None where nobody said.
+        fits: strengths of the model that the request asks for; they decide between equals.
+    """
+
+    id: str
+    model: str
+    cost_pusd: int
+    quality_tier: int | None
+    fits: int = 0
+
+
+class Scored(msgspec.Struct, frozen=True, kw_only=True):
+    """An offer as it was judged.
+
+    Attributes:
+        quality: how likely it answers well, 0..1.
+        worth: quality less price in units of quality; None at dial 0, where only the price counts.
+    """
+
+    id: str
+    model: str
+    quality: float
+    cost_pusd: int
+    worth: float | None
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """The offers in the order in which they are to be tried, with all that they were judged by.
+
+    Attributes:
+        ranked: the chosen one first. None is added, lost or doubled.
+        rank: the share of the operator's requests that gain less from a better model.
+        worth_min: quality that a picodollar had to buy; None at dial 0.
+        sample: what the request teaches of the operator's traffic; give it to :meth:`Traffic.add` if the
+            request is really made.
+        reason: the decision in one line, for people.
+    """
+
+    ranked: tuple[Scored, ...]
+    score: Score
+    dial: float
+    rank: float
+    worth_min: float | None
+    sample: Sample | None
+    reason: str
+
+
+class Learned(Protocol):
+    """What was learned from the operator's own outcomes."""
+
+    def quality(self, model: str, shipped: float) -> float:
+        """The quality of that model for the prompt at hand, given what the shipped router expects."""
+        ...
+
+
+def choose(
+    score: Score,
+    offers: Sequence[Offer],
+    *,
+    dial: float,
+    traffic: Traffic,
+    learned: Learned | None = None,
+) -> Choice:
+    """Order the offers of one request. Pure: the same arguments give the same choice.
+
+    ``dial``: 0 (cheapest) to 10 (best).
+    """
+    dial = min(max(dial, 0.0), DIAL_MAX)
+    known = [(offer, _quality(score, offer, learned)) for offer in offers]
+    sample = _sample(score, known)
+    if sample is None:
+        worth_min = traffic.worth_min(dial, 1, 0.0, score.gain)
+    else:
+        worth_min = traffic.worth_min(dial, sample.extra_pusd, sample.gain, score.gain)
+    if isinf(worth_min):
+        known.sort(key=lambda pair: (pair[0].cost_pusd, -pair[1], -pair[0].fits))
+    else:
+        known.sort(key=lambda p: (worth_min * p[0].cost_pusd - p[1], -p[0].fits, p[0].cost_pusd))
+    ranked = tuple(
+        Scored(
+            id=offer.id,
+            model=offer.model,
+            quality=quality,
+            cost_pusd=offer.cost_pusd,
+            worth=None if isinf(worth_min) else quality - worth_min * offer.cost_pusd,
+        )
+        for offer, quality in known
+    )
+    rank = traffic.rank(score.gain)
+    return Choice(
+        ranked=ranked,
+        score=score,
+        dial=dial,
+        rank=rank,
+        worth_min=None if isinf(worth_min) else worth_min,
+        sample=sample,
+        reason=_reason(ranked, dial, rank),
+    )
+
+
+def _quality(score: Score, offer: Offer, learned: Learned | None) -> float:
+    shipped = score.quality(offer.quality_tier)
+    return shipped if learned is None else learned.quality(offer.model, shipped)
+
+
+def _sample(score: Score, known: Sequence[tuple[Offer, float]]) -> Sample | None:
+    """What lies between the cheapest and the best; None if they are the same."""
+    if len(known) < 2:
+        return None
+    cheap, low = min(known, key=lambda pair: (pair[0].cost_pusd, -pair[1]))
+    best, high = max(known, key=lambda pair: (pair[1], -pair[0].cost_pusd))
+    extra_pusd = best.cost_pusd - cheap.cost_pusd
+    if extra_pusd <= 0 or high <= low:
+        return None
+    return Sample(estimate=score.gain, gain=high - low, extra_pusd=extra_pusd)
+
+
+def _reason(ranked: tuple[Scored, ...], dial: float, rank: float) -> str:
+    if not ranked:
+        return "nothing to choose from"
+    first = ranked[0]
+    return (
+        f"{first.model}: expected quality {first.quality:.2f} for {first.cost_pusd} pUSD at dial {dial:g}; "
+        f"a better model gains more on {1 - rank:.0%} of requests"
+    )

@@ -1,0 +1,91 @@
+"""Heads that learn from the operator's own outcomes how good a model is on the operator's own prompts.
+
+A head learns, by model, what the shipped router gets wrong: a correction in log-odds, linear in hashed
+words. Nothing but numbers of buckets and weights is kept. A head says nothing before it has seen
+:data:`LABELS_MIN` outcomes, and then counts for more with each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+
+import msgspec
+
+from llm_router.routing.auto.scoring import chance, log_odds
+
+LABELS_MIN = 300
+
+BITS = 12
+
+KEPT_MAX = 160
+"""Buckets kept of a prompt, for its outcome to be learned later."""
+
+MODELS_MAX = 64
+"""Heads; of the model that was learned least recently the head goes."""
+
+RATE = 0.5
+"""Of the first steps; it falls with the root of what was seen."""
+
+DECAY = 1e-4
+"""Of what a bucket weighs, with each step that touches it."""
+
+ODDS_MAX = 4.0
+
+
+class Head(msgspec.Struct, kw_only=True):
+    """What was learned of one model. ``weights``: log-odds by bucket."""
+
+    labels: int = 0
+    base: float = 0.0
+    weights: dict[int, float] = {}
+
+    def correction(self, buckets: Sequence[int]) -> float:
+        if not buckets:
+            return self.base
+        return self.base + sum(self.weights.get(b, 0.0) for b in buckets) / sqrt(len(buckets))
+
+
+def local_buckets(buckets: Sequence[int]) -> tuple[int, ...]:
+    """What of a prompt is kept for its outcome: fewer, coarser buckets, in rising order."""
+    return tuple(sorted({b & ((1 << BITS) - 1) for b in buckets})[:KEPT_MAX])
+
+
+class LocalHeads:
+    """All heads, in memory. The same outcomes in the same order give the same heads."""
+
+    def __init__(self, heads: dict[str, Head] | None = None) -> None:
+        self.heads: dict[str, Head] = {} if heads is None else heads
+
+    def observe(self, buckets: Sequence[int], model: str, label: float, shipped: float) -> None:
+        """Learn one outcome.
+
+        Args:
+            buckets: of :func:`local_buckets`.
+            label: 1 good .. 0 bad.
+            shipped: the quality that the shipped router expected of the model for it.
+        """
+        head = self.heads.pop(model, None) or Head(weights={})
+        self.heads[model] = head
+        odds = log_odds(_inside(shipped)) + head.correction(buckets)
+        head.labels += 1
+        step = RATE / sqrt(1 + head.labels / 100) * (min(max(label, 0.0), 1.0) - chance(odds))
+        head.base += step * 0.2
+        part = step / sqrt(max(len(buckets), 1))
+        for bucket in buckets:
+            head.weights[bucket] = head.weights.get(bucket, 0.0) * (1 - DECAY) + part
+        while len(self.heads) > MODELS_MAX:
+            del self.heads[next(iter(self.heads))]
+
+    def quality(self, buckets: Sequence[int], model: str, shipped: float) -> float:
+        """What the shipped router expects, corrected as far as enough was learned."""
+        head = self.heads.get(model)
+        if head is None or head.labels < LABELS_MIN:
+            return shipped
+        trust = head.labels / (head.labels + LABELS_MIN)
+        correction = min(max(head.correction(buckets), -ODDS_MAX), ODDS_MAX)
+        return chance(log_odds(_inside(shipped)) + trust * correction)
+
+
+def _inside(share: float) -> float:
+    return min(max(share, 0.01), 0.99)
