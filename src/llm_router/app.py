@@ -35,6 +35,7 @@ from llm_router.adapters.notices import MailChannel, MailSettings, WebhookChanne
 from llm_router.adapters.sealing import OWN_KEYS, Sealer
 from llm_router.adapters.sqlite.responses import SqliteResponses
 from llm_router.adapters.sqlite.side_car import SqliteSideCar
+from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.adapters.stores import open_store
 from llm_router.adapters.stripe import StripeApi
 from llm_router.adapters.telemetry import AccessLog, NoTelemetry
@@ -45,7 +46,7 @@ from llm_router.billing.own_keys import OwnKeyFee
 from llm_router.billing.pricing import PriceList
 from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import compile_snapshot, load_builtin
-from llm_router.domain.errors import InvalidRequest
+from llm_router.domain.errors import InvalidRequest, LedgerUnavailable
 from llm_router.domain.model import Model, Provider
 from llm_router.edge.gateway import STOP_S, Gateway
 from llm_router.edge.handlers import ROUTES
@@ -55,6 +56,7 @@ from llm_router.engine.exchange import Engine
 from llm_router.engine.keys import FirstKey, first_run
 from llm_router.engine.operations import dispatch
 from llm_router.engine.operator import Context
+from llm_router.engine.own_keys import KIND as OWN_KEYS_KIND
 from llm_router.engine.own_keys import OwnKeyVault
 from llm_router.engine.payments import PaymentRules, Payments
 from llm_router.engine.responses import Keeping, Responses
@@ -94,6 +96,9 @@ DAY_MS = 86_400_000
 
 DAY_CHECK_S = 60.0
 """How often the date is looked at, for prices and statuses that change with it."""
+
+NODES_CHECK_S = 1.0
+"""How often a gateway looks at what others on its database changed."""
 
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
@@ -265,6 +270,7 @@ class Server:
             )
             await gateway.responses.begin()
             treasury.start()
+            stack.callback(asyncio.create_task(self._follow_nodes(store)).cancel)
             announce(await self._announcement(listener, store, first))
             await self._run(server, gateway, listener)
         return 0
@@ -541,6 +547,25 @@ class Server:
                 ),
             ],
         }
+
+    async def _follow_nodes(self, store: Store) -> None:
+        """Take over what other gateways on the same database change of prices and customers' own keys."""
+        if isinstance(store, SqliteStore):
+            return
+        known: tuple[int, int] | None = None
+        while True:
+            with contextlib.suppress(LedgerUnavailable):  # the next look tells
+                changes = await store.changes(OWN_KEYS_KIND)
+                if known is None or changes[0] != known[0]:
+                    await self._own_keys_changed()
+                if known is None or changes[1] != known[1]:
+                    self._reprice(PriceList(await store.price_rules()))
+                known = changes
+            await asyncio.sleep(NODES_CHECK_S)
+
+    async def _own_keys_changed(self) -> None:
+        if self._own_keys is not None:
+            await self._own_keys.load()
 
     async def _follow_days(self) -> None:
         """Compile the catalogue anew when a new day (UTC) brings other prices or statuses."""

@@ -72,6 +72,9 @@ TROUBLE_CHECK_S = 0.25
 FORGET_S = 5.0
 """How long a worker may take to forget what it knows of keys and limits; one that takes longer is ended."""
 
+FRESH_S = 1.0
+"""How long a worker believes what it knows of keys and limits where other gateways may change them."""
+
 SETTINGS_S = 10.0
 """How long a worker may take to work with other settings; one that takes longer is ended."""
 
@@ -164,6 +167,7 @@ class Parent(Server):
             stack.push_async_callback(control.close)
             for work in (
                 self._follow_days(),
+                self._follow_nodes(store),
                 self._purge(responses),
                 self._tell_trouble(lambda: store.trouble),
             ):
@@ -199,6 +203,10 @@ class Parent(Server):
             trouble=trouble,
         )
         return _pack(welcome)
+
+    async def _own_keys_changed(self) -> None:
+        await super()._own_keys_changed()
+        self._hub.tell("own_keys")
 
     def _reprice(self, price_list: PriceList) -> None:
         """All workers hear of it before the command that published the rule returns."""
@@ -375,8 +383,9 @@ class Worker(Server):
         self._link = link
         self._trouble = welcome.trouble
         self._responses: Background | None = None
-        self._keyring = RemoteKeyring(link)
-        self._rules = RemoteRules(link)
+        fresh_s = None if welcome.settings.store is None else FRESH_S
+        self._keyring = RemoteKeyring(link, fresh_s)
+        self._rules = RemoteRules(link, fresh_s)
         self._prices = RemotePrices(link)
         overlay = Overlay() if welcome.sandbox_url is None else sandbox_overlay(welcome.sandbox_url)
         self._overlay = msgspec.structs.replace(overlay, local=welcome.local, local_key=welcome.local_key)
@@ -436,6 +445,8 @@ class Worker(Server):
                 self._rules.forget()
                 if self._own_keys is not None:
                     await self._own_keys.load()
+            case "own_keys", [] if self._own_keys is not None:
+                await self._own_keys.load()
             case "trouble", [trouble]:
                 self._trouble = trouble
                 self._prices.forget()

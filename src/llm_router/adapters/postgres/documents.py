@@ -6,12 +6,18 @@ import asyncpg
 
 from llm_router.ports import Document, Standing
 
-_INSERT = "INSERT INTO documents VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING 1"
-_UPDATE = (
-    "UPDATE documents SET account = $3, version = $4, open = $5, created_ms = $6, body = $7 "
-    "WHERE kind = $1 AND id = $2 AND version = $4 - 1 RETURNING 1"
+# Each change of a document counts one up for its kind: nodes that keep some in memory look there.
+_COUNTED = (
+    "WITH done AS ({} RETURNING 1) INSERT INTO meta AS m SELECT 'changes:' || $1::text, 1 FROM done "
+    "ON CONFLICT (name) DO UPDATE SET value = m.value + 1 RETURNING 1"
 )
-_REMOVE = "DELETE FROM documents WHERE kind = $1 AND id = $2 RETURNING 1"
+_INSERT = _COUNTED.format("INSERT INTO documents VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING")
+_UPDATE = _COUNTED.format(
+    "UPDATE documents SET account = $3, version = $4, open = $5, created_ms = $6, body = $7 "
+    "WHERE kind = $1 AND id = $2 AND version = $4 - 1"
+)
+_REMOVE = _COUNTED.format("DELETE FROM documents WHERE kind = $1 AND id = $2")
+_CHANGED = "SELECT value FROM meta WHERE name = 'changes:' || $1::text"
 _COLUMNS = "SELECT kind, id, account, version, open, created_ms, body FROM documents "
 _ONE = _COLUMNS + "WHERE kind = $1 AND id = $2"
 _ALL = _COLUMNS + (
@@ -33,6 +39,12 @@ async def put(connection: asyncpg.Connection, document: Document) -> bool:
 
 async def remove(connection: asyncpg.Connection, kind: str, id_: str) -> bool:
     return await connection.fetchval(_REMOVE, kind, id_) is not None
+
+
+async def changes(connection: asyncpg.Connection, kind: str) -> int:
+    """How often documents of a kind were changed."""
+    count = await connection.fetchval(_CHANGED, kind)
+    return 0 if count is None else int(count)
 
 
 async def read(connection: asyncpg.Connection, kind: str, id_: str) -> Document | None:

@@ -26,6 +26,11 @@ async def read_rules(connection: asyncpg.Connection) -> list[PriceRule]:
     return [_rules.decode(body) for (body,) in rows]
 
 
+async def last_rule(connection: asyncpg.Connection) -> int:
+    """The number of the newest rule; 0 if there is none."""
+    return int(await connection.fetchval("SELECT coalesce(max(number), 0) FROM price_rules"))
+
+
 async def add_rule(connection: asyncpg.Connection, rule: PriceRule) -> None:
     """
     Raises:

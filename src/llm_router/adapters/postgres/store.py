@@ -421,6 +421,15 @@ class PostgresStore:
     ) -> list[Document]:
         return await self._reads.read(lambda c: documents.read_all(c, kind, account, open_only, after, limit))
 
+    async def changes(self, kind: str) -> tuple[int, int]:
+        """Two numbers, of which one grows with each change of documents of a kind and the other with each
+        price rule, whichever node made it."""
+
+        async def read(connection: asyncpg.Connection) -> tuple[int, int]:
+            return await documents.changes(connection, kind), await prices.last_rule(connection)
+
+        return await self._reads.read(read)
+
     def _submit(self, kind: type[Op], **fields: Any) -> asyncio.Future[Any]:
         """Queue what lasts until it is done."""
         return self._writer.submit(kind(future=self._loop.create_future(), until_s=float("inf"), **fields))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -76,14 +77,40 @@ class RemoteRuns:
         await EXTRA["cancel_run"].ask(self._link, (account, id_))
 
 
-class RemoteKeyring(Remote):
-    """The port Keyring, with the keys used last in memory until they are told to be forgotten."""
+class Fresh:
+    """Says when what is in memory has to be asked for again, because other gateways may have changed it.
 
-    def __init__(self, link: Link) -> None:
+    Args:
+        pause_s: how long it is believed; None: until this gateway says otherwise.
+    """
+
+    def __init__(self, pause_s: float | None) -> None:
+        self._pause_s = pause_s
+        self._until_s = 0.0
+
+    def over(self) -> bool:
+        """Whether the time is over; a new one begins then."""
+        if self._pause_s is None:
+            return False
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._until_s:
+            return False
+        self._until_s = now_s + self._pause_s
+        return True
+
+
+class RemoteKeyring(Remote):
+    """The port Keyring, with the keys used last in memory until they are told to be forgotten, for
+    ``fresh_s`` at most."""
+
+    def __init__(self, link: Link, fresh_s: float | None = None) -> None:
         super().__init__(link, "keyring", Keyring)
         self._cache = KeyCache()
+        self._fresh = Fresh(fresh_s)
 
     async def find(self, digest: bytes) -> Key | None:
+        if self._fresh.over():
+            self._cache.clear()
         while (key := self._cache.get(digest)) is None:
             version = self._cache.version
             key = cast("Key | None", await self.calls["find"].ask(self.link, (digest,), HOLD_S))
@@ -100,15 +127,19 @@ class RemoteKeyring(Remote):
 
 
 class RemoteRules(Remote):
-    """The port LimitRules, with the answers in memory until they are told to be forgotten."""
+    """The port LimitRules, with the answers in memory until they are told to be forgotten, for
+    ``fresh_s`` at most."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, fresh_s: float | None = None) -> None:
         super().__init__(link, "rules", LimitRules)
+        self._fresh = Fresh(fresh_s)
         self._known: OrderedDict[Payer, Sequence[Limit]] = OrderedDict()
         self._version = 0
 
     async def limits_of(self, payer: Payer) -> Sequence[Limit]:
         payer = msgspec.structs.replace(payer, session=None)  # no limit is for a session
+        if self._fresh.over():
+            self.forget()
         while (limits := self._known.get(payer)) is None:
             version = self._version
             limits = cast("Sequence[Limit]", await self.calls["limits_of"].ask(self.link, (payer,), HOLD_S))
