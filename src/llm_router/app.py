@@ -26,6 +26,7 @@ from llm_router import __version__
 from llm_router.adapters.clock import SystemClock
 from llm_router.adapters.control import serve_control
 from llm_router.adapters.data_dir import RESPONSES_NAME, prepare_data_dir
+from llm_router.adapters.dice import throw
 from llm_router.adapters.google_tokens import GoogleTokens
 from llm_router.adapters.ids import new_exchange_id
 from llm_router.adapters.installation import installation_secret
@@ -421,6 +422,7 @@ class Server:
             clock=self._clock,
             telemetry=AccessLog() if self._settings.server.access_log else NoTelemetry(),
             new_id=new_exchange_id,
+            dice=throw,
             tokens=tokens,
             side_car=stores.side_car,
             prices=stores.prices,

@@ -30,6 +30,7 @@ from llm_router.engine.admit import Call
 from llm_router.engine.exchange import Engine
 from llm_router.engine.state import State
 from llm_router.ports import Deadlines, Settled, UpstreamRequest
+from llm_router.routing.retry import RetryRules
 from llm_router.wire.dialect import Fetched
 from llm_router.wire.dialects.registry import DIALECTS
 from llm_router.wire.operations import SPOKEN
@@ -342,6 +343,7 @@ class World:
 
     Attributes:
         steps: the awaits of the exchange so far, by name.
+        dice: what every throw comes to; pauses: the seconds that were waited between attempts.
         strike: called with (number of the await, task) at each of them.
     """
 
@@ -364,7 +366,9 @@ class World:
             providers=known,
             models=models or MODELS,
         )
-        options = {"heartbeat_s": 0.0, **state}
+        options = {"heartbeat_s": 0.0, "retries": RetryRules(repeats_max=0), **state}
+        self.dice = 0.5
+        self.pauses: list[float] = []
         self._ids = iter(range(10**6))
         self.engine = Engine(
             state=State(
@@ -383,6 +387,8 @@ class World:
             clock=FakeClock(),
             telemetry=self.telemetry,
             new_id=lambda: f"gen-{next(self._ids):04}",
+            dice=lambda: self.dice,
+            pause=self._pause,
             side_car=self.side_car,
         )
 
@@ -393,6 +399,10 @@ class World:
             self.steps.append(name)
             self.strike(len(self.steps), task)
         await asyncio.sleep(0)
+
+    async def _pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        await self.step("pause")
 
     async def serve(self, body: dict[str, Any] | bytes | None = None, **call: Any) -> None:
         """Run one exchange to its end, cancelled or not."""
@@ -419,7 +429,7 @@ class World:
         raw = body if isinstance(body, bytes) else json.dumps(ask("m1") if body is None else body).encode()
         defaults: dict[str, Any] = {
             "operation": "chat", "dialect": DIALECTS["openai_chat"], "body": raw, "credential": KEY,
-            "headers": {}, "started_us": 0,
+            "headers": {}, "started_us": 1_700_000_000_000_000,
         }  # fmt: skip
         return Call(**(defaults | members))
 

@@ -33,7 +33,7 @@ class _NoTokens:
 def test_the_next_provider_answers_when_one_cannot_be_signed_in_to(error: Exception) -> None:
     async def main() -> None:
         world = World(model("m", "p1", "p2"), providers=(provider("p1", auth="google"), provider("p2")))
-        world.engine._attempts._tokens = _NoTokens(error)
+        world.engine.trying._attempts._tokens = _NoTokens(error)
         world.upstream.scripts["p2"] = [answer(whole())]
         await world.serve(ask("m"))
         world.check()

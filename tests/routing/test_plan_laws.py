@@ -9,10 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_router.domain.errors import UpstreamError, UpstreamKind
 from llm_router.domain.model import Capabilities, Deployment, Model, Provider
 from llm_router.domain.price import Price, Rates
-from llm_router.routing.advance import ATTEMPTS_MAX, advance
 from llm_router.routing.plan import Candidate, Plan, make_plan
 
 DIALECTS = ("openai_chat", "anthropic_messages", "gemini_generate")
@@ -148,36 +146,6 @@ def test_only_what_a_deployment_says_of_itself_excludes_it(given_: dict[str, Any
         assert (deployment.id in rejected) == (not callable_ or inputs_lacking or tools_lacking)
 
 
-# Moving on.
-
-
-GOES_ON = {
-    UpstreamKind.AUTHENTICATION, UpstreamKind.PERMISSION, UpstreamKind.PAYMENT, UpstreamKind.NOT_FOUND,
-    UpstreamKind.RATE_LIMIT, UpstreamKind.OVERLOADED, UpstreamKind.SERVER, UpstreamKind.UNAVAILABLE,
-    UpstreamKind.TIMEOUT, UpstreamKind.TRUNCATED, UpstreamKind.MALFORMED,
-}  # fmt: skip
-
-
-@given(inputs(), st.lists(st.sampled_from(list(UpstreamKind)), min_size=20, max_size=20))
-def test_attempts_are_few_and_never_the_same_twice(given_: dict[str, Any], kinds: list[UpstreamKind]) -> None:
-    plan = plan_of(given_)
-    if not plan.candidates:
-        return
-    candidate, tried = plan.candidates[0], [plan.candidates[0].deployment.id]
-    for kind in kinds:
-        following = advance(plan, len(tried), UpstreamError("x", kind=kind))
-        if following is None:
-            assert kind not in GOES_ON or len(tried) in (ATTEMPTS_MAX, len(plan.candidates))
-            break
-        assert kind in GOES_ON
-        candidate = following
-        tried.append(candidate.deployment.id)
-    else:
-        raise AssertionError("the attempts never ended")
-    assert len(tried) <= ATTEMPTS_MAX
-    assert tried == [c.deployment.id for c in plan.candidates][: len(tried)]
-
-
 def two(second: Capabilities | None = None, needs: str = "") -> Plan:
     """The plan of a model that can do nothing, at two providers; the second may be able to do more."""
     providers = {n: Provider(id=n, name=n, base_url="http://x") for n in ("a", "b")}
@@ -226,10 +194,3 @@ def two(second: Capabilities | None = None, needs: str = "") -> Plan:
 def test_who_can_do_it_comes_first(need: str, can: Capabilities) -> None:
     assert [c.provider.id for c in two(can).candidates] == ["a", "b"]
     assert [c.provider.id for c in two(can, need).candidates] == ["b", "a"]
-
-
-@pytest.mark.parametrize("kind", UpstreamKind)
-def test_which_errors_go_to_the_next_one(kind: UpstreamKind) -> None:
-    plan = two()
-    following = advance(plan, 1, UpstreamError("x", kind=kind))
-    assert following == (plan.candidates[1] if kind in GOES_ON else None)

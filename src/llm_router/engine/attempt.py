@@ -24,6 +24,7 @@ from llm_router.domain.record import AttemptRecord
 from llm_router.domain.usage import Usage
 from llm_router.engine import pump
 from llm_router.engine.credentials import addressed, credential_headers, credential_of, sent_secret, signed
+from llm_router.engine.deadlines import deadlines_of
 from llm_router.engine.intake import redact_error
 from llm_router.engine.recall import Recall, may_give_state
 from llm_router.engine.tracks import Track, price_of
@@ -31,6 +32,7 @@ from llm_router.ports import Clock, Deadlines, Fetcher, Tokens, Upstream, Upstre
 from llm_router.routing.plan import Candidate
 from llm_router.wire.bridge import crossed
 from llm_router.wire.chat import ChatRequest
+from llm_router.wire.classify import header_retry_after_s
 from llm_router.wire.dialect import Behind, Dialect, Fetched, Target
 from llm_router.wire.inline import inline_media
 from llm_router.wire.placement import placed
@@ -45,9 +47,6 @@ _OURS_TO_MEND = {
     UpstreamKind.PAYMENT: "account for lack of payment",
 }
 """What a provider holds against the operator, not against the client."""
-
-REASONING_SILENCE_S = 300.0
-"""How long a reasoning model may be silent in a stream: hidden thinking takes minutes."""
 
 
 class _Attempt(msgspec.Struct, kw_only=True):
@@ -217,7 +216,7 @@ class Attempts:
         behind = self._behind(attempt.candidate)
         began_us = self._clock.monotonic_us()
         try:
-            reply = await self._upstream.send(request, _deadlines(track))
+            reply = await self._upstream.send(request, _deadlines(track, attempt.candidate, began_us))
         finally:
             now_us = self._clock.monotonic_us()
             track.upstream_us += now_us - began_us
@@ -231,7 +230,10 @@ class Attempts:
                     kind=UpstreamKind.MALFORMED,
                 )
             if not 200 <= reply.status < 300:
-                raise behind.decode_error(reply.status, reply.headers, await _error_body(reply))
+                error = behind.decode_error(reply.status, reply.headers, await _error_body(reply))
+                if error.retry_after_s is None:  # a date may need our own clock to be read
+                    error.retry_after_s = header_retry_after_s(reply.headers, self._clock.now_ms() / 1000)
+                raise error
             if track.inspected is not None and track.inspected.stream:
                 await pump.stream(track, behind, reply, self._clock)
             else:
@@ -240,19 +242,18 @@ class Attempts:
             await reply.close()
 
 
-def _deadlines(track: Track) -> Deadlines:
-    """The deadlines of the call. A whole reply comes at its end, and a model that reasons is silent
-    for minutes, so there the gaps are bounded by the total alone, or by REASONING_SILENCE_S."""
-    deadlines = track.state.deadlines
-    if track.inspected is None or not track.inspected.stream:
-        return msgspec.structs.replace(deadlines, first_byte_s=deadlines.total_s, idle_s=deadlines.total_s)
-    if track.model is not None and track.model.capabilities.reasoning:
-        return msgspec.structs.replace(
-            deadlines,
-            first_byte_s=max(deadlines.first_byte_s, REASONING_SILENCE_S),
-            idle_s=max(deadlines.idle_s, REASONING_SILENCE_S),
-        )
-    return deadlines
+def _deadlines(track: Track, candidate: Candidate, now_us: int) -> Deadlines:
+    """The deadlines of the call."""
+    base = track.state.deadlines_for(candidate.deployment.model)
+    left_s = base.total_s if track.due_us is None else (track.due_us - now_us) / 1_000_000
+    can = candidate.deployment.capabilities or (track.model.capabilities if track.model is not None else None)
+    return deadlines_of(
+        base,
+        track.wish,
+        left_s,
+        stream=track.inspected is not None and track.inspected.stream,
+        reasons=can is not None and can.reasoning,
+    )
 
 
 async def _error_body(reply: UpstreamReply) -> bytes:

@@ -45,13 +45,14 @@ from llm_router.engine import admit, settle
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import Attempts
 from llm_router.engine.braking import Brake, limits_of, session_refusal, tighter
+from llm_router.engine.deadlines import total_of, wish_of
 from llm_router.engine.drain import Audience, Drains
 from llm_router.engine.holding import Asking, Ceiling, Holding, max_cost
 from llm_router.engine.limits import admit_to_limits, limits_for
 from llm_router.engine.recall import Recall
 from llm_router.engine.state import State
 from llm_router.engine.tracks import Track, reply_headers
-from llm_router.engine.trying import Trying
+from llm_router.engine.trying import Dice, Pause, Trying
 from llm_router.engine.upkeep import Upkeep
 from llm_router.ports import (
     Books,
@@ -96,6 +97,8 @@ class Engine:
         clock: Clock,
         telemetry: Telemetry,
         new_id: Callable[[], str],
+        dice: Dice,
+        pause: Pause = asyncio.sleep,
         tokens: Tokens | None = None,
         side_car: SideCar | None = None,
         prices: PriceBook | None = None,
@@ -116,7 +119,9 @@ class Engine:
         self._prices = prices
         self._own_keys = own_keys
         self._recall = None if side_car is None else Recall(side_car, behind, clock)
-        self._trying = Trying(Attempts(behind, upstream, fetcher, clock, tokens, self._recall))
+        self.trying = Trying(
+            Attempts(behind, upstream, fetcher, clock, tokens, self._recall), clock, pause, dice
+        )
         self.price_list = PriceList()
         self._upkeep = Upkeep(books)
         self._drains = Drains()
@@ -185,7 +190,7 @@ class Engine:
                 await self._admit(track)
                 if admitted is not None:
                     await admitted(track)
-                await self._trying.deliver(track)
+                await self.trying.deliver(track)
             except RouterError as error:
                 track.error = error
             await self._conclude(track)
@@ -216,6 +221,9 @@ class Engine:
         track.model = resolved.model
         admit.check_model_allowed(key, resolved)
         admit.check_operation(call, resolved)
+        track.wish = wish_of(call.headers)
+        total_s = total_of(state.deadlines_for(resolved.model.id), track.wish)
+        track.due_us = call.started_us + round(total_s * 1_000_000)
         plan = admit.plan_for(call, state, inspected, resolved, track.own_keys)
         for candidate in plan.candidates:
             self._publish(candidate.deployment.price, now_ms)

@@ -13,6 +13,8 @@ from llm_router.catalog.snapshot import Snapshot
 from llm_router.domain.key import Limits
 from llm_router.domain.session import SessionLimits
 from llm_router.ports import Deadlines
+from llm_router.routing.health import HealthRules
+from llm_router.routing.retry import RetryRules
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +23,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         provider_keys: secret by provider id; never logged, removed from every upstream text.
         active: ids of providers that can be called: they have a key, or need none.
+        deadlines_by_model: those of models that have their own.
+        retries: how hard an exchange is tried; health: when a deployment is passed over.
         hold_output_tokens: output reserved for a request that names no limit.
         hold_wait_s: how long a request waits for credit that others hold.
         sessions, sessions_by_key: ceilings of a session, and those of the sessions of some keys.
@@ -34,6 +38,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     provider_keys: Mapping[str, str]
     active: frozenset[str]
     deadlines: Deadlines = Deadlines()
+    deadlines_by_model: Mapping[str, Deadlines] = MappingProxyType({})
+    retries: RetryRules = RetryRules()
+    health: HealthRules = HealthRules()
     default_limits: Limits = Limits()
     hold_output_tokens: int = 16384
     hold_wait_s: float = 5.0
@@ -44,3 +51,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     reply_bytes_max: int = 64 * 1024 * 1024
     fetch_media: bool = True
     own_key_fee: OwnKeyFee = OwnKeyFee()
+
+    def deadlines_for(self, model: str) -> Deadlines:
+        """The deadlines of a model's calls."""
+        return (
+            self.deadlines_by_model.get(model, self.deadlines) if self.deadlines_by_model else self.deadlines
+        )

@@ -18,6 +18,7 @@ from llm_router.domain.own_key import OwnKey
 from llm_router.domain.price import Price
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.engine.admit import Admitted, Call, payer_of
+from llm_router.engine.deadlines import NO_WISH, Wish
 from llm_router.engine.state import State
 from llm_router.ports import Client, Clock
 from llm_router.routing.plan import Candidate
@@ -63,6 +64,7 @@ class Track(msgspec.Struct, kw_only=True):
         upstream_us: time spent waiting for providers, which is not our overhead.
         counted: the counters may hold a place of it, under its id.
         sent_secret: what of a credential went to the provider of the attempt, and so may come back.
+        wish: what its client says of the time it has; due_us: monotonic time at which it stops waiting.
         heard: the provider's answer so far, where it may hold state to remember; found: what is known
             of earlier turns, by the maker that is asked now (see engine/recall.py).
     """
@@ -107,6 +109,8 @@ class Track(msgspec.Struct, kw_only=True):
     heard_bytes: int = 0
     found: dict[str, object] = msgspec.field(default_factory=dict)
     own_keys: Mapping[str, OwnKey] = msgspec.field(default_factory=dict)
+    wish: Wish = NO_WISH
+    due_us: int | None = None
 
     def hear(self, data: bytes, bytes_max: int) -> None:
         """Note what the provider said, as far as it may be remembered."""

@@ -6,44 +6,151 @@ this module waits, calls and reports how each deployment fared.
 
 from __future__ import annotations
 
-from llm_router.domain.errors import ClientError, ProviderNotConfigured, UpstreamError
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
 from llm_router.engine import pump
 from llm_router.engine.attempt import Attempts
+from llm_router.engine.deadlines import tighter
 from llm_router.engine.tracks import Track
-from llm_router.routing.advance import advance
+from llm_router.ports import Clock
+from llm_router.routing.advance import Step, Stop, Tried, fared, following, moves_on, telling
+from llm_router.routing.health import Fared, Health, HealthView, spread
+from llm_router.routing.plan import Candidate
+from llm_router.routing.retry import RetryBudget
+
+Pause = Callable[[float], Awaitable[None]]
+"""Wait for so many seconds."""
+
+Dice = Callable[[], float]
+"""A number from 0 to 1."""
 
 
 class Trying:
-    """Tries plans. One per process."""
+    """Tries plans. One per process.
 
-    def __init__(self, attempts: Attempts) -> None:
+    Attributes:
+        health: how the deployments fare that this process calls.
+        budget: the repeats that it may still make.
+    """
+
+    def __init__(self, attempts: Attempts, clock: Clock, pause: Pause, dice: Dice) -> None:
         self._attempts = attempts
+        self._clock = clock
+        self._pause = pause
+        self._dice = dice
+        self.health = Health()
+        self.budget = RetryBudget()
 
     async def deliver(self, track: Track) -> None:
         """Try the plan's deployments in order until one delivers.
 
         Raises:
-            RouterError: the last attempt's error; nothing more can be tried.
+            RouterError: nothing more can be tried; the error that says most.
         """
         assert track.admitted is not None
-        plan = track.admitted.plan
-        tried = 0
-        candidate = plan.candidates[0]
+        self.health.rules, self.budget.rules = track.state.health, track.state.retries
+        self.budget.earn()
+        candidates = self._ordered(track, track.admitted.plan.candidates)
+        candidate, tried = candidates[0], list[Tried]()
         with pump.heartbeat(track):
             while True:
                 try:
-                    await self._attempts.run(track, candidate)
+                    await self._one(track, candidate)
                     return
-                except UpstreamError as error:
-                    tried += 1
-                    following = None if track.content_sent else advance(plan, tried, error)
-                    if following is None:
+                except RouterError as error:
+                    if track.content_sent or not moves_on(error):
                         raise
-                    candidate = following
-                except (ClientError, ProviderNotConfigured):
-                    # This deployment cannot take the request (a loss in strict mode, content it has no
-                    # form for), or its provider cannot be signed in to. Another one of the plan may.
-                    tried += 1
-                    if tried >= len(plan.candidates):
-                        raise
-                    candidate = plan.candidates[tried]
+                    tried.append(_tried(candidate, error))
+                step = self._next(track, candidates, tried)
+                if isinstance(step, Stop):
+                    raise telling(tried)
+                if step.wait_ms:
+                    await self._pause(step.wait_ms / 1000)
+                candidate = step.candidate
+
+    def _ordered(self, track: Track, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+        """The plan's candidates, those last that are not to be called now."""
+        if self.health.quiet or len(candidates) == 1:
+            return candidates
+        views = self.health.views([each.deployment.id for each in candidates], self._clock.now_ms())
+        return [candidates[at] for at in spread(views, iter(self._dice, None))]
+
+    def _next(self, track: Track, candidates: Sequence[Candidate], tried: Sequence[Tried]) -> Step | Stop:
+        now_ms = self._clock.now_ms()
+        return following(
+            track.state.retries,
+            candidates,
+            tried,
+            now_ms=now_ms,
+            due_ms=_due_ms(track, now_ms, self._clock),
+            budget=self.budget,
+            dice=self._dice(),
+            views=None if self.health.quiet else partial(self._views, now_ms=now_ms),
+        )
+
+    def _views(self, deployments: Sequence[str], now_ms: int) -> Sequence[HealthView]:
+        return self.health.views(deployments, now_ms)
+
+    async def _one(self, track: Track, candidate: Candidate) -> None:
+        """One attempt; however it ends, the deployment's health hears of it once."""
+        began_us = self._clock.monotonic_us()
+        call = self.health.began(candidate.deployment.id, self._clock.now_ms())
+        how, why, cooldown_ms = Fared.NEITHER, "", None
+        try:
+            await self._attempts.run(track, candidate)
+            how = Fared.WELL
+        except RouterError as error:
+            how = self._blame(track, candidate, error)
+            why = error.kind.value if isinstance(error, UpstreamError) else error.code
+            if how in (Fared.LIMITED, Fared.BADLY) and error.retry_after_s is not None:
+                cooldown_ms = round(error.retry_after_s * 1000)
+            raise
+        finally:
+            ttft_ms, speed = _times(track, began_us, self._clock.monotonic_us())
+            expected = track.admitted.input_tokens_expected if track.admitted is not None else 0
+            self.health.ended(
+                call,
+                self._clock.now_ms(),
+                how,
+                why=why,
+                cooldown_ms=cooldown_ms,
+                input_tokens=expected,
+                ttft_ms=ttft_ms,
+                tokens_per_s=speed,
+            )
+
+    def _blame(self, track: Track, candidate: Candidate, error: RouterError) -> Fared:
+        """How a failure counts for its deployment. A client that waits for less long than others would is
+        told of a timeout, but nobody is blamed for it."""
+        if isinstance(error, UpstreamError) and error.kind is UpstreamKind.TIMEOUT:
+            base = track.state.deadlines_for(candidate.deployment.model)
+            if tighter(base, track.wish):
+                return Fared.NEITHER
+        return fared(error, own_key=candidate.own_key)
+
+
+def _tried(candidate: Candidate, error: RouterError) -> Tried:
+    return Tried(candidate=candidate, error=error, called=isinstance(error, UpstreamError))
+
+
+def _due_ms(track: Track, now_ms: int, clock: Clock) -> int | None:
+    """When the client stops waiting, in Unix time."""
+    if track.due_us is None:
+        return None
+    return now_ms + (track.due_us - clock.monotonic_us()) // 1000
+
+
+def _times(track: Track, began_us: int, now_us: int) -> tuple[float | None, float | None]:
+    """Milliseconds to the first token of this attempt, and output tokens a second after it, of a stream."""
+    inspected, seen = track.inspected, track.delivery.observed if track.delivery is not None else None
+    if inspected is None or not inspected.stream or track.first_token_ms is None or seen is None:
+        return None, None
+    first_us = track.call.started_us + track.first_token_ms * 1000
+    if first_us < began_us:
+        return None, None
+    tokens = seen.usage.completion_tokens if seen.usage is not None else None
+    went_us = now_us - first_us
+    speed = tokens * 1_000_000 / went_us if tokens is not None and tokens > 1 and went_us > 0 else None
+    return (first_us - began_us) / 1000, speed

@@ -343,7 +343,7 @@ class Health:
 
     def _open(self, standing: _Standing, now_ms: int, why: str) -> None:
         rules = self.rules
-        open_s = min(rules.open_s * 2 ** min(standing.opened, 30), rules.open_s_max)
+        open_s = min(rules.open_s * (1 << min(standing.opened, 30)), rules.open_s_max)
         standing.opened += 1
         standing.back_ms = now_ms + round(open_s * 1000)
         standing.closed_ms = None
