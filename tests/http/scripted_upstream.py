@@ -373,7 +373,9 @@ def config_for(upstream: ScriptedUpstream, timeouts: dict[str, float], more: str
     Models: ``mX`` is at the place ``X1``, ``fX`` at ``X1`` then ``X2``, ``dX`` at one that refuses
     connections then ``X2``; X is the letter of a dialect (o, a, g). A token costs $1 a million in, $2 out.
     """
-    lines = ["[server]", "heartbeat_s = 0", "[credits]", "starting = 1000", "hold_wait_s = 0", "[timeouts]"]
+    lines = ["[server]", "heartbeat_s = 0", "[credits]", "starting = 1000", "hold_wait_s = 0"]
+    # A script says what each call gets: none is to be repeated, and none to be spared.
+    lines += ["[retries]", "repeats_max = 0", "[health]", "enabled = false", "[timeouts]"]
     lines += [f"{name} = {value}" for name, value in timeouts.items()]
     for place in PLACES:
         lines += [f"[providers.{place.id}]", *_provider(place, upstream.port, place.id)]

@@ -95,7 +95,7 @@ def faults(dialect: str) -> dict[str, Fault]:
         "504": _status(dialect, 504, "timeout"),
         "529": _status(dialect, 529, "provider_overloaded"),
         "400": _status(dialect, 400, "invalid_request", falls_back=False),
-        "413": _status(dialect, 413, "payload_too_large", falls_back=False),
+        "413": _status(dialect, 413, "payload_too_large"),
         "422": _status(dialect, 422, "invalid_request", falls_back=False),
         "500 without a body": Fault(answers(http(500, b"")), "server", 500, 500),
         "503 in html": Fault(answers(http(503, HTML, type_="text/html")), "provider_overloaded", 503, 503),

@@ -18,6 +18,8 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[server]": tables.ServerTable,
     "[store]": tables.StoreTable,
     "[timeouts]": tables.TimeoutsTable,
+    "[retries]": tables.RetriesTable,
+    "[health]": tables.HealthTable,
     "[credits]": tables.CreditsTable,
     "[settlement]": tables.SettlementTable,
     "[sessions]": tables.SessionsTable,
@@ -36,6 +38,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     '[models."ID"]': tables.ModelTable,
     '[models."ID".capabilities]': tables.CapabilitiesTable,
     '[models."ID".price]': tables.PriceTable,
+    '[models."ID".timeouts]': tables.ModelTimeoutsTable,
     '[[models."ID".deployments]]': tables.DeploymentTable,
 }
 _HEADING = re.compile(r"^##+ `(\[.+\])`$")

@@ -58,7 +58,8 @@ class HealthRules(msgspec.Struct, frozen=True, kw_only=True):
     """When a deployment is taken out, and how it comes back.
 
     Attributes:
-        failures_max: in a row, then its circuit opens; 0 never.
+        enabled: False: none is ever passed over; how they fare is still measured.
+        failures_max: in a row, then its circuit opens.
         error_rate_max: of at least ``calls_min`` calls in the last ``window_s``, then too.
         open_s: for so long, doubled with each failed trial up to ``open_s_max``.
         slow_start_s: how long it takes from the trial back to its usual share.
@@ -66,6 +67,7 @@ class HealthRules(msgspec.Struct, frozen=True, kw_only=True):
             used as if it were well, so that the last one always is.
     """
 
+    enabled: bool = True
     failures_max: int = 5
     error_rate_max: float = 0.5
     calls_min: int = 20
@@ -250,7 +252,7 @@ class Health:
             if cooldown_ms is None:
                 cooldown_ms = COOLDOWN_MS << min(standing.limited - 1, COOLDOWN_DOUBLINGS_MAX)
             standing.why = why
-        if cooldown_ms is not None:
+        if cooldown_ms is not None and self.rules.enabled:
             standing.cool_ms = max(standing.cool_ms, now_ms + min(max(0, cooldown_ms), COOLDOWN_MS_MAX))
         self._note(call.deployment, standing, now_ms)
 
@@ -338,7 +340,7 @@ class Health:
         rules = self.rules
         calls, bad = standing.window.counts(slot)
         often = calls >= rules.calls_min and bad >= rules.error_rate_max * calls
-        if often or (rules.failures_max and standing.failures >= rules.failures_max):
+        if rules.enabled and (often or standing.failures >= rules.failures_max):
             self._open(standing, now_ms, why)
 
     def _open(self, standing: _Standing, now_ms: int, why: str) -> None:

@@ -15,13 +15,14 @@ from llm_router.domain.key import Limits
 from llm_router.domain.model import Model, Provider
 from llm_router.domain.money import PUSD_PER_USD
 from llm_router.domain.session import SessionLimits
-from llm_router.ports import MACHINE_CREDENTIALS, Deadlines
+from llm_router.ports import MACHINE_CREDENTIALS
 from llm_router.settings.check import read_table
 from llm_router.settings.counters import counter_settings
 from llm_router.settings.models import merge_models
 from llm_router.settings.payments import SecretReader, alert_settings, own_key_fee, stripe_settings
 from llm_router.settings.problems import ConfigError, Problems
 from llm_router.settings.providers import merge_providers
+from llm_router.settings.reliability import deadlines, deadlines_by_model, health_rules, retry_rules
 from llm_router.settings.result import (
     CreditSettings,
     FetchSettings,
@@ -40,7 +41,6 @@ from llm_router.settings.schema import (
     ServerTable,
     SessionTable,
     StoreTable,
-    TimeoutsTable,
 )
 from llm_router.settings.secrets import expand_home, is_literal, open_to_others
 from llm_router.settings.signing import Signer
@@ -132,7 +132,10 @@ def load(
     return Settings(
         path=path,
         server=server,
-        timeouts=_deadlines(table.timeouts),
+        timeouts=(usual := deadlines(table.timeouts)),
+        timeouts_by_model=deadlines_by_model(table.models, usual),
+        retries=retry_rules(table.retries),
+        health=health_rules(table.health),
         credits=credits,
         settlement=settlement,
         sessions=_session(table.sessions),
@@ -343,15 +346,6 @@ def _session(table: SessionTable) -> SessionLimits:
         steps=table.max_steps,
         tokens=table.max_tokens,
         repeats=table.repeats,
-    )
-
-
-def _deadlines(table: TimeoutsTable) -> Deadlines:
-    return Deadlines(
-        connect_s=float(table.connect_s),
-        first_byte_s=float(table.first_byte_s),
-        idle_s=float(table.idle_s),
-        total_s=float(table.total_s),
     )
 
 

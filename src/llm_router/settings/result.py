@@ -13,6 +13,8 @@ from llm_router.domain.key import Limits
 from llm_router.domain.model import Model, Provider
 from llm_router.domain.session import SessionLimits
 from llm_router.ports import Deadlines
+from llm_router.routing.health import HealthRules
+from llm_router.routing.retry import RetryRules
 from llm_router.settings.secrets import Secret
 
 
@@ -186,6 +188,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         stripe: None where no key of Stripe is named.
         providers: all of them: the catalogue's with the file's changes, then the file's own.
         sessions, sessions_by_key: ceilings of a session, and those of the sessions of some keys.
+        timeouts_by_model: deadlines of the models that have their own.
         settlement: who pays in which case.
         provider_keys: credentials by provider id.
         inactive: why a provider cannot be called, by id; all others are active.
@@ -197,6 +200,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     path: Path | None
     server: ServerSettings
     timeouts: Deadlines
+    timeouts_by_model: Mapping[str, Deadlines]
+    retries: RetryRules
+    health: HealthRules
     credits: CreditSettings
     settlement: SettlementPolicy
     sessions: SessionLimits

@@ -64,6 +64,35 @@ class TimeoutsTable(Table, frozen=True, kw_only=True):
     total_s: Seconds = Decimal(600)
 
 
+class RetriesTable(Table, frozen=True, kw_only=True):
+    attempts_max: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
+    repeats_max: Annotated[int, msgspec.Meta(ge=0, le=10)] = 2
+    budget_percent: Annotated[Decimal, msgspec.Meta(extra={"min": 0, "max": 100})] = Decimal(20)
+    reserve: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 10
+    backoff_s: Seconds = Decimal("0.5")
+    backoff_max_s: Seconds = Decimal(8)
+    wait_max_s: Pause = Decimal(10)
+
+
+class HealthTable(Table, frozen=True, kw_only=True):
+    enabled: bool = True
+    failures_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5
+    error_percent_max: Annotated[Decimal, msgspec.Meta(extra={"above": 0, "max": 100})] = Decimal(50)
+    calls_min: Count = 20
+    window_s: Seconds = Decimal(60)
+    open_s: Seconds = Decimal(10)
+    open_max_s: Seconds = Decimal(300)
+    slow_start_s: Pause = Decimal(30)
+    ejected_percent_max: Annotated[Decimal, msgspec.Meta(extra={"min": 0, "max": 100})] = Decimal(50)
+
+
+class ModelTimeoutsTable(Table, frozen=True, kw_only=True):
+    connect_s: Seconds | None = None
+    first_byte_s: Seconds | None = None
+    idle_s: Seconds | None = None
+    total_s: Seconds | None = None
+
+
 class CreditsTable(Table, frozen=True, kw_only=True):
     starting: Amount = Decimal(5)
     hold_output_tokens: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 16_384
@@ -258,6 +287,7 @@ class ModelTable(Table, frozen=True, kw_only=True):
     operations: tuple[Literal["chat", "embed"], ...] | None = None
     capabilities: CapabilitiesTable | None = None
     price: PriceTable | Decimal | None = None
+    timeouts: ModelTimeoutsTable | None = None
     deployments: tuple[DeploymentTable, ...] = ()
 
 
@@ -267,6 +297,8 @@ class FileTable(Table, frozen=True, kw_only=True):
     server: ServerTable = ServerTable()
     store: StoreTable = StoreTable()
     timeouts: TimeoutsTable = TimeoutsTable()
+    retries: RetriesTable = RetriesTable()
+    health: HealthTable = HealthTable()
     credits: CreditsTable = CreditsTable()
     settlement: SettlementTable = SettlementTable()
     sessions: SessionsTable = SessionsTable()

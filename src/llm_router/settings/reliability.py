@@ -1,0 +1,58 @@
+"""How hard requests are tried, when deployments are passed over, how long each model may take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from llm_router.ports import Deadlines
+from llm_router.routing.health import HealthRules
+from llm_router.routing.retry import RetryRules
+from llm_router.settings.schema import HealthTable, ModelTable, RetriesTable, TimeoutsTable
+
+
+def retry_rules(table: RetriesTable) -> RetryRules:
+    return RetryRules(
+        attempts_max=table.attempts_max,
+        repeats_max=table.repeats_max,
+        budget=float(table.budget_percent) / 100,
+        reserve=table.reserve,
+        backoff_s=float(table.backoff_s),
+        backoff_s_max=float(table.backoff_max_s),
+        wait_s_max=float(table.wait_max_s),
+    )
+
+
+def health_rules(table: HealthTable) -> HealthRules:
+    return HealthRules(
+        enabled=table.enabled,
+        failures_max=table.failures_max,
+        error_rate_max=float(table.error_percent_max) / 100,
+        calls_min=table.calls_min,
+        window_s=float(table.window_s),
+        open_s=float(table.open_s),
+        open_s_max=float(table.open_max_s),
+        slow_start_s=float(table.slow_start_s),
+        ejected_share_max=float(table.ejected_percent_max) / 100,
+    )
+
+
+def deadlines(table: TimeoutsTable) -> Deadlines:
+    """Those of all models that have none of their own."""
+    return Deadlines(
+        connect_s=float(table.connect_s),
+        first_byte_s=float(table.first_byte_s),
+        idle_s=float(table.idle_s),
+        total_s=float(table.total_s),
+    )
+
+
+def deadlines_by_model(tables: Mapping[str, ModelTable], usual: Deadlines) -> dict[str, Deadlines]:
+    """Those of the models that have their own; what they leave out is as usual."""
+    found: dict[str, Deadlines] = {}
+    for id_, table in tables.items():
+        if table.timeouts is not None:
+            own = {n: float(v) for n, v in msgspec.structs.asdict(table.timeouts).items() if v is not None}
+            found[id_] = msgspec.structs.replace(usual, **own)
+    return found
