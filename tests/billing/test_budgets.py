@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from llm_router.billing.budgets import SESSION_IDLE_MS, Budgets, Spend, room_left
+from llm_router.billing.budgets import SESSION_IDLE_MS, Budgets, Spend, kept_buckets, room_left
 from llm_router.billing.ledger import Ledger
 from llm_router.billing.spans import calendar_span
 from llm_router.domain.budget import Budget, Payer, Scope, Window
@@ -77,6 +77,35 @@ def test_an_amount_belongs_to_the_window_of_its_admission() -> None:
     assert books.affordable(ACME, HOUR_MS) == 0
     books.settle("e2", ACME, 30, HOUR_MS)
     assert books.affordable(ACME, HOUR_MS) == 70
+
+
+@pytest.mark.parametrize("rolling", [False, True])
+@pytest.mark.parametrize("by_ms", [24 * HOUR_MS, -24 * HOUR_MS, 400 * 24 * HOUR_MS])
+def test_a_clock_that_jumps_and_is_set_back_begins_no_window_anew(rolling: bool, by_ms: int) -> None:
+    books = ledger(budget(Scope.TEAM, "red", 100, Window.HOUR, rolling=rolling))
+    now_ms = 500 * 24 * HOUR_MS
+
+    def spend(id_: str, pusd: int, at_ms: int) -> None:
+        books.hold(id_, ACME, pusd, at_ms)
+        books.settle(id_, ACME, pusd, at_ms)
+
+    spend("e1", 60, now_ms)
+    for minute in range(50):
+        spend(f"j{minute}", 1, now_ms + by_ms + minute * 60_000)
+    with pytest.raises(InsufficientCredits):
+        books.hold("e2", ACME, 41, now_ms + 51 * 60_000)
+    books.hold("e3", ACME, 40, now_ms + 51 * 60_000)
+
+
+def test_what_no_window_can_hold_is_forgotten() -> None:
+    for rolling in (False, True):
+        bound = budget(Scope.TEAM, "red", 10**6, Window.MINUTE, rolling=rolling)
+        books = ledger(bound)
+        for second in range(1000):
+            books.hold(f"e{second}", ACME, 1, second * 1000 * (1 if rolling else 60))
+            books.settle(f"e{second}", ACME, 1, 0)
+        (meter,) = books.budgets._meters.values()
+        assert len(meter.cells) <= kept_buckets(bound) + 1
 
 
 def test_a_cost_above_the_hold_stays_within_the_budget() -> None:

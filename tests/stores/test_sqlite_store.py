@@ -389,6 +389,38 @@ def test_after_a_failed_sync_only_a_restart_helps(path, monkeypatch):
     assert with_store(path, lambda store: store.accounts()) == [("acme", 1000, 0)]
 
 
+def test_a_failed_sync_of_the_try_to_go_on_ends_the_process_too(path, monkeypatch):
+    died = []
+
+    def full(self, ops):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    class Failing:
+        in_transaction = False
+
+        def execute(self, sql, values=()):
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+            raise error
+
+    async def scenario(store):
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        written_by = store._journal._writer
+        written_by._die = lambda error: (died.append(error), loop.call_soon_threadsafe(ended.set))
+        with monkeypatch.context() as patched:
+            patched.setattr(writer.Writer, "_commit", full)
+            with pytest.raises(LedgerUnavailable):
+                await store.credit("acme", 1000, "r1", "", 1)
+        real, written_by._connection = written_by._connection, Failing()
+        async with asyncio.timeout(30):
+            await ended.wait()
+        written_by._connection = real
+
+    with_store(path, scenario)
+    assert [error.sqlite_errorcode for error in died] == [sqlite3.SQLITE_IOERR_FSYNC]
+
+
 def spooled(path):
     """A store whose disk failed when two charges were made, and which was closed so: one waits in each
     of two frames."""

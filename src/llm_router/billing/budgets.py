@@ -21,6 +21,15 @@ SESSION_IDLE_MS = 24 * 3_600_000
 """A session that has spent nothing for so long is over; its budget begins anew."""
 
 
+def kept_buckets(budget: Budget) -> int:
+    """How many buckets of a budget are kept before the oldest are forgotten.
+
+    A clock that jumps and is set back within a window has used so few others meanwhile that what was
+    spent in that window is still there: it does not begin anew.
+    """
+    return 2 * SLICES + 4 if budget.rolling else 4
+
+
 class Share(msgspec.Struct, frozen=True):
     """Where an amount is counted: a budget, the session it is for ("" if none), a bucket of time."""
 
@@ -100,9 +109,13 @@ class _Meter:
         cell.open += opened
 
     def prune(self, bucket: int) -> None:
-        """Forget what no window from now on can hold."""
+        """Forget what no window from now on can hold, unless the clock was set meanwhile and is set back."""
+        excess = len(self.cells) - kept_buckets(self.budget)
+        if excess <= 0:
+            return
         oldest = bucket - 2 * SLICES if self._slice_ms else bucket
-        for old in [b for b, cell in self.cells.items() if b < oldest and not cell.open]:
+        over = sorted(b for b, cell in self.cells.items() if b < oldest and not cell.open)
+        for old in over[:excess]:
             del self.cells[old]
 
     def ends_ms(self, bucket: int) -> int | None:

@@ -7,7 +7,7 @@ import msgspec
 
 from llm_router.adapters.postgres.known import budget_of, hold_of, read_budgets
 from llm_router.adapters.postgres.write import WRITE_SPENDS, columns
-from llm_router.billing.budgets import SESSION_IDLE_MS, Budgets, Share, Spend
+from llm_router.billing.budgets import SESSION_IDLE_MS, Budgets, Share, Spend, kept_buckets
 from llm_router.billing.history import spent_before
 from llm_router.billing.spans import SLICES
 from llm_router.domain.budget import Budget, Scope, Window
@@ -126,7 +126,11 @@ async def purge(connection: asyncpg.Connection, now_ms: int) -> None:
         bucket = budgets.bucket_of(budget, now_ms)
         oldest = bucket - 2 * SLICES if budget.rolling else bucket
         await connection.execute(
-            "DELETE FROM spends WHERE budget = $1 AND bucket < $2 AND opened = 0", budget.id, oldest
+            "DELETE FROM spends s WHERE budget = $1 AND bucket < $2 AND opened = 0 AND (SELECT count(*) "
+            "FROM spends n WHERE n.budget = s.budget AND n.session = s.session AND n.bucket > s.bucket) >= $3",
+            budget.id,
+            oldest,
+            kept_buckets(budget),
         )
     await connection.execute(
         "DELETE FROM spends s WHERE session <> '' AND NOT EXISTS (SELECT 1 FROM spends o "

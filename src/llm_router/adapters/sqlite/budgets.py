@@ -6,7 +6,7 @@ import sqlite3
 
 import msgspec
 
-from llm_router.billing.budgets import SESSION_IDLE_MS, Budgets
+from llm_router.billing.budgets import SESSION_IDLE_MS, Budgets, kept_buckets
 from llm_router.billing.history import spent_before
 from llm_router.billing.spans import SLICES
 from llm_router.domain.budget import Budget, Scope, Window
@@ -14,6 +14,11 @@ from llm_router.domain.budget import Budget, Scope, Window
 SET = "UPDATE budgets SET body = ? WHERE id = ?"
 REMOVE = "DELETE FROM budgets WHERE id = ?"
 FORGET = "DELETE FROM spends WHERE budget = ?"
+
+_PRUNE = """
+DELETE FROM spends WHERE budget = ?1 AND bucket < ?2 AND (SELECT count(*) FROM spends n
+    WHERE n.budget = spends.budget AND n.session = spends.session AND n.bucket > spends.bucket) >= ?3
+"""
 
 _SPENT = {
     Scope.ACCOUNT: "SELECT hour, sum(cost) FROM rollups WHERE account = ?1 AND account = ?2 GROUP BY hour",
@@ -35,7 +40,7 @@ def load(connection: sqlite3.Connection, budgets: Budgets, now_ms: int) -> None:
     for budget in budgets.all():
         bucket = budgets.bucket_of(budget, now_ms)
         oldest = bucket - 2 * SLICES if budget.rolling else bucket
-        connection.execute("DELETE FROM spends WHERE budget = ? AND bucket < ?", (budget.id, oldest))
+        connection.execute(_PRUNE, (budget.id, oldest, kept_buckets(budget)))
     connection.execute(
         "DELETE FROM spends WHERE budget NOT IN (SELECT id FROM budgets) OR session <> '' AND seen_ms < ?",
         (now_ms - SESSION_IDLE_MS,),

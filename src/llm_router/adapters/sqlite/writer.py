@@ -233,6 +233,8 @@ class Writer:
                 self._spool.clear()
         except sqlite3.Error as error:
             self._failure = error
+            if getattr(error, "sqlite_errorcode", None) in _SYNC:
+                self._die(error)
             return False
         except OSError as error:
             self._die(error)
