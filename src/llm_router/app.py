@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -125,13 +125,15 @@ class Overlay(msgspec.Struct, frozen=True, kw_only=True):
     local_key: str | None = None
 
 
-def sandbox_overlay(base_url: str) -> Overlay:
-    """The overlay of a sandbox that answers there."""
+def sandbox_overlay(base_url: str, doors: Mapping[str, str]) -> Overlay:
+    """The overlay of a sandbox that answers there; ``doors``: providers with an address of their own."""
     from llm_router.sandbox.server import DIALECTS, provider_base_url
 
     return Overlay(
         sandbox_url=lambda dialect, provider: (
-            provider_base_url(base_url, dialect, provider=provider) if dialect in DIALECTS else None
+            provider_base_url(base_url, dialect, provider=provider, doors=doors)
+            if dialect in DIALECTS
+            else None
         )
     )
 
@@ -231,6 +233,7 @@ class Server:
         self._now: State | None = None
         self._price_list = PriceList()
         self._sandbox_url: str | None = None
+        self._sandbox_doors: Mapping[str, str] = {}
         self._stop: Callable[[], None] = lambda: None
         self._stack = contextlib.AsyncExitStack()
         self._stopping = False
@@ -390,12 +393,15 @@ class Server:
         """Start the sandbox and the local model as asked. Neither is imported when it is not."""
         overlay = self._overlay
         if self._options.sandbox:
+            from llm_router.sandbox.faults.load import load_faults
             from llm_router.sandbox.server import start_sandbox
 
-            sandbox = await start_sandbox()
+            named = self._options.faults
+            faults = None if named is None else load_faults(named).begin(self._deployments_of)
+            sandbox = await start_sandbox(faults=faults)
             stack.push_async_callback(sandbox.close)
-            self._sandbox_url = sandbox.base_url
-            overlay = sandbox_overlay(sandbox.base_url)
+            self._sandbox_url, self._sandbox_doors = sandbox.base_url, sandbox.doors
+            overlay = sandbox_overlay(sandbox.base_url, sandbox.doors)
         if self._options.local or self._options.local_gguf is not None:
             from llm_router.local import start_local
 
@@ -403,6 +409,13 @@ class Server:
             stack.push_async_callback(local.close)
             overlay = msgspec.structs.replace(overlay, local=local.catalog_entries(), local_key=local.key)
         self._overlay = overlay
+
+    def _deployments_of(self, provider: str, upstream_model: str) -> Iterator[tuple[str, str]]:
+        """Models and deployments that a provider knows by that name. Asked by the sandbox alone."""
+        for model in self._live().snapshot.models.values():
+            for deployment in model.deployments:
+                if deployment.provider == provider and upstream_model in deployment.names:
+                    yield model.id, deployment.id
 
     def _build_engine(
         self,

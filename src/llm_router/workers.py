@@ -88,6 +88,7 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     price_rules: tuple[PriceRule, ...]
     sandbox_url: str | None
+    sandbox_doors: Mapping[str, str]
     local: tuple[Provider, Model] | None
     local_key: str | None
     trouble: str | None
@@ -198,6 +199,7 @@ class Parent(Server):
             settings=_share(self._settings, self._started_with.server.workers),
             price_rules=self._price_list.rules,
             sandbox_url=self._sandbox_url,
+            sandbox_doors=self._sandbox_doors,
             local=self._overlay.local,
             local_key=self._overlay.local_key,
             trouble=trouble,
@@ -387,7 +389,11 @@ class Worker(Server):
         self._keyring = RemoteKeyring(link, fresh_s)
         self._rules = RemoteRules(link, fresh_s)
         self._prices = RemotePrices(link)
-        overlay = Overlay() if welcome.sandbox_url is None else sandbox_overlay(welcome.sandbox_url)
+        overlay = (
+            Overlay()
+            if welcome.sandbox_url is None
+            else sandbox_overlay(welcome.sandbox_url, welcome.sandbox_doors)
+        )
         self._overlay = msgspec.structs.replace(overlay, local=welcome.local, local_key=welcome.local_key)
 
     async def serve_on(self, listener: socket.socket) -> int:

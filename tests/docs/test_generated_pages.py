@@ -26,7 +26,12 @@ def loaded(tool: str) -> Any:
 
 @pytest.mark.parametrize(
     ("tool", "page"),
-    [("loss_table", "losses.md"), ("provider_page", "providers.md"), ("mapping_page", "mapping.md")],
+    [
+        ("loss_table", "losses.md"),
+        ("provider_page", "providers.md"),
+        ("mapping_page", "mapping.md"),
+        ("fault_lab_page", "fault-lab.md"),
+    ],
 )
 def test_the_page_is_what_the_tool_writes(tool: str, page: str) -> None:
     module = loaded(tool)

@@ -103,7 +103,7 @@ def test_base_urls() -> None:
 
 
 def test_standalone_ends_on_interrupt() -> None:
-    code = "from llm_router.sandbox.server import run_standalone; run_standalone(port=0, ready=lambda u: print(u, flush=True))"
+    code = "from llm_router.sandbox.server import run_standalone; run_standalone(port=0, ready=lambda u, _: print(u, flush=True))"
     default = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - a background job ignores it
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, preexec_fn=default

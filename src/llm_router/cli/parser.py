@@ -20,6 +20,9 @@ WORKERS_MAX = 256
 EPILOG = "Documentation: docs/cli.md and docs/configuration.md"
 
 
+FAULTS = "faults that the simulated providers commit: a TOML file, or a preset such as outage:openai"
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are JSON where the caller asked for JSON."""
 
@@ -76,6 +79,7 @@ def build_parser() -> Parser:
     sandbox = commands.add_parser("sandbox", help="run only the simulated providers")
     sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     sandbox.add_argument("--port", type=_port, default=4041, help="port to listen on (4041; 0 = any)")
+    sandbox.add_argument("--faults", metavar="FILE", help=FAULTS)
     commands.add_parser("version", parents=[output], help="print the version")
     return parser
 
@@ -104,6 +108,7 @@ def _add_serve(commands: _Commands[Parser], where: Parser) -> None:
     serve.add_argument("--host", help="address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=_port, help="port to listen on (4040; 0 = any)")
     serve.add_argument("--workers", type=_workers, metavar="N", help="processes that serve requests (1)")
+    serve.add_argument("--faults", metavar="FILE", help=FAULTS)
     serve.add_argument(
         "--local",
         action="store_true",

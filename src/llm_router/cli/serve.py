@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import errno
 import socket
+from collections.abc import Mapping
 
 from llm_router.cli.output import note, print_json
-from llm_router.domain.errors import RouterError, ServerError
+from llm_router.domain.errors import InvalidRequest, RouterError, ServerError
 
 
 def serve(arguments: argparse.Namespace) -> int:
@@ -21,6 +22,8 @@ def serve(arguments: argparse.Namespace) -> int:
     from llm_router.cli.announce import announce
     from llm_router.cli.world import find_place, options_of
 
+    if arguments.faults is not None and not arguments.sandbox:
+        raise InvalidRequest("--faults is for simulated providers: add --sandbox", code="usage")
     place = find_place(arguments)
     prepare_data_dir(place.server.data_dir)
     from llm_router import app, workers  # the whole gateway: after the quick checks
@@ -36,13 +39,18 @@ def serve(arguments: argparse.Namespace) -> int:
 
 def sandbox(arguments: argparse.Namespace) -> int:
     """Run the simulated providers alone until interrupted."""
+    from llm_router.sandbox.faults.load import load_faults
     from llm_router.sandbox.server import run_standalone
 
-    def ready(url: str) -> None:
-        print(f"The simulated providers answer at {url} (Ctrl-C stops them)", flush=True)
+    def ready(url: str, doors: Mapping[str, str]) -> None:
+        print(f"The simulated providers answer at {url} (Ctrl-C stops them)")
+        for provider, own in doors.items():
+            print(f"{provider}, which is refused at times, has an address of its own: {own}/at/{provider}")
+        print(end="", flush=True)
 
+    faults = None if arguments.faults is None else load_faults(arguments.faults).begin()
     try:
-        run_standalone(arguments.host, arguments.port, ready=ready)
+        run_standalone(arguments.host, arguments.port, faults=faults, ready=ready)
     except OSError as error:
         raise _explain(error, arguments.host, arguments.port) from None
     return 0

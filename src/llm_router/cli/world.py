@@ -204,6 +204,7 @@ def options_of(arguments: argparse.Namespace) -> ServeOptions:
         data_dir=arguments.data_dir,
         config=arguments.config,
         sandbox=getattr(arguments, "sandbox", False),
+        faults=getattr(arguments, "faults", None),
         local=getattr(arguments, "local", False) or gguf is not None,
         local_gguf=gguf,
     )

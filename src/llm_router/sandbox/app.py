@@ -79,7 +79,7 @@ class Sandbox:
 
     async def _serve(self, scope: Any, connection: Connection) -> None:
         request_id = f"req_{secrets.token_hex(12)}"
-        form, provider, path = _place(scope["path"])
+        form, provider, path = place(scope["path"])
         if form is None:
             note = "This is the sandbox of LLM Router. Its providers are below "
             note += ", ".join(f"/{form.name}{form.base_path}" for form in FORMS.values()) + "."
@@ -198,7 +198,7 @@ def _headers(form: Form, request_id: str) -> Headers:
     return (SIMULATED_HEADER, _JSON, *form.headers(request_id))
 
 
-def _place(path: str) -> tuple[Form | None, str | None, str]:
+def place(path: str) -> tuple[Form | None, str | None, str]:
     """``[/at/PROVIDER]/FORM[/VERSION]/...`` as form, provider and the path below the version."""
     steps = path.strip("/").split("/")
     provider = None

@@ -23,6 +23,7 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         sandbox: answer from simulated upstreams, with keys and credits of their own.
+        faults: a file of faults that the simulated upstreams commit, or the name of a preset.
         local: serve the small model of this machine; local_gguf: from that file.
     """
 
@@ -31,6 +32,7 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path | None = None
     config: Path | None = None
     sandbox: bool = False
+    faults: str | None = None
     local: bool = False
     local_gguf: Path | None = None
     workers: int | None = None

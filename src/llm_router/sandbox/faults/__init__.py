@@ -1,0 +1,1 @@
+"""The fault lab: faults from a file, that the simulated providers commit over real HTTP."""
