@@ -75,6 +75,7 @@ from llm_router.ports import (
     SideCar,
     TreasuryBooks,
 )
+from llm_router.routing.key_ring import pool_of
 from llm_router.settings import (
     ConfigError,
     ServeOptions,
@@ -141,13 +142,17 @@ def sandbox_overlay(base_url: str, doors: Mapping[str, str]) -> Overlay:
 def build_state(settings: Settings, data: CatalogData, overlay: Overlay, today: str) -> State:
     """Compile settings, catalogue and overlay into what exchanges work with."""
     keys = {id_: secret.reveal() for id_, secret in settings.provider_keys.items()}
+    pools = {
+        id_: pool_of([secret.reveal() for secret in secrets], settings.key_weights.get(id_, ()))
+        for id_, secrets in settings.key_pools.items()
+    }
     active = set(settings.active)
     providers = list(settings.providers)
     models = list(settings.models)
     if overlay.sandbox_url is not None:
         providers = [_simulated(p, overlay.sandbox_url) for p in providers]
         active = {p.id for p in providers if p.simulated} - settings.disabled
-        keys = dict.fromkeys(active, "sandbox")
+        keys, pools = dict.fromkeys(active, "sandbox"), {}
     if overlay.local is not None:
         provider, model = overlay.local
         providers.append(provider)
@@ -158,6 +163,7 @@ def build_state(settings: Settings, data: CatalogData, overlay: Overlay, today: 
     return State(
         snapshot=compile_snapshot(data, providers=providers, models=models, today=today),
         provider_keys=keys,
+        key_pools=pools,
         active=frozenset(active),
         deadlines=settings.timeouts,
         deadlines_by_model=settings.timeouts_by_model,

@@ -21,6 +21,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         error_kind: of :class:`~llm_router.domain.errors.UpstreamKind`, when it failed.
         first_byte_ms: from sending to the first byte of the reply's body.
         byok: it was called with the account's own key.
+        key: number and fingerprint of the key, where its provider has several.
         operator_cost_pusd: what this try costs the operator at the provider's own price, by the usage
             that was reported, or else charged; None is unknown.
     """
@@ -39,6 +40,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     usage: Usage | None = None
     operator_cost_pusd: int | None = None
     byok: bool = False
+    key: str | None = None
 
 
 class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -29,6 +29,7 @@ from llm_router.engine.intake import redact_error
 from llm_router.engine.recall import Recall, may_give_state
 from llm_router.engine.tracks import Track, price_of
 from llm_router.ports import Clock, Deadlines, Fetcher, Tokens, Upstream, UpstreamReply, UpstreamRequest
+from llm_router.routing.key_ring import KeyRing
 from llm_router.routing.plan import Candidate
 from llm_router.wire.bridge import crossed
 from llm_router.wire.chat import ChatRequest
@@ -62,7 +63,11 @@ class _Attempt(msgspec.Struct, kw_only=True):
 
 
 class Attempts:
-    """Runs attempts. Holds no state of its own."""
+    """Runs attempts.
+
+    Attributes:
+        ring: whose turn it is of the keys of providers that have several.
+    """
 
     def __init__(
         self,
@@ -73,6 +78,7 @@ class Attempts:
         tokens: Tokens | None = None,
         recall: Recall | None = None,
     ) -> None:
+        self.ring = KeyRing()
         self._recall = recall
         self._dialects = dialects
         self._upstream = upstream
@@ -90,7 +96,7 @@ class Attempts:
         track.candidate = candidate
         track.delivery = None
         track.losses.clear()
-        track.sent_secret = None
+        track.sent_secret = track.pool_key = None
         track.heard = [] if self._recall is not None and may_give_state(track, candidate) else None
         track.heard_bytes = 0
         attempt = _Attempt(
@@ -101,7 +107,7 @@ class Attempts:
             await self._call(track, attempt, request)
             attempt.outcome = "delivered"
         except UpstreamError as error:
-            _redact(error, candidate, track.sent_secret)
+            _redact(error, candidate, track)
             attempt.error = error
             raise
         except RouterError as error:
@@ -159,7 +165,7 @@ class Attempts:
         assert track.inspected is not None
         provider, behind, stream = candidate.provider, self._behind(candidate), track.inspected.stream
         own = track.own_keys[provider.id] if candidate.own_key else None
-        kept = track.state.provider_keys.get(provider.id) if own is None else own.secret
+        kept = self._key_of(track, provider.id) if own is None else own.secret
         secret = await credential_of(provider, kept, self._tokens)
         track.sent_secret = sent_secret(provider, secret)
         model = candidate.deployment.upstream_model
@@ -179,6 +185,14 @@ class Attempts:
             method="POST", url=addressed(url, provider, secret), headers=tuple(headers.items()), body=body
         )
         return signed(request, provider, secret, self._clock.now_ms())
+
+    def _key_of(self, track: Track, provider: str) -> str | None:
+        """The gateway's key at a provider; of several the one whose turn it is."""
+        pool = track.state.key_pools.get(provider)
+        if pool is None:
+            return track.state.provider_keys.get(provider)
+        key = track.pool_key = self.ring.pick(provider, pool, self._clock.now_ms(), track.keys_tried)
+        return key.secret
 
     def _behind(self, candidate: Candidate) -> Behind[Any, Any]:
         return placed(self._dialects[candidate.dialect], candidate.provider.placement)
@@ -289,11 +303,13 @@ def _forwarded(track: Track, behind: Behind[Any, Any]) -> dict[str, str]:
     return {name: given[name] for name in behind.forwards if name in given}
 
 
-def _redact(error: UpstreamError, candidate: Candidate, sent: str | None) -> None:
-    """Name the provider, and take its credential out of everything it said."""
+def _redact(error: UpstreamError, candidate: Candidate, track: Track) -> None:
+    """Name the provider, and take its credentials out of everything it said."""
     provider = candidate.provider
     error.provider = provider.id
-    redact_error(error, sent)
+    redact_error(error, track.sent_secret)
+    for key in track.state.key_pools.get(provider.id, ()):
+        redact_error(error, key.secret)
     netloc = urlsplit(provider.base_url).netloc
     if netloc:  # where an operator's own provider lives is not the client's business
         error.message = error.message.replace(netloc, provider.name)
@@ -324,6 +340,7 @@ def _record(track: Track, attempt: _Attempt, now_us: int) -> AttemptRecord:
         usage=seen.usage if seen is not None else None,
         operator_cost_pusd=_operator_cost(track, attempt, seen.usage if seen is not None else None),
         byok=attempt.candidate.own_key,
+        key=None if track.pool_key is None else track.pool_key.mark,
     )
 
 

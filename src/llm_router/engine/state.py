@@ -14,6 +14,7 @@ from llm_router.domain.key import Limits
 from llm_router.domain.session import SessionLimits
 from llm_router.ports import Deadlines
 from llm_router.routing.health import HealthRules
+from llm_router.routing.key_ring import PoolKey
 from llm_router.routing.retry import RetryRules
 
 
@@ -22,6 +23,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         provider_keys: secret by provider id; never logged, removed from every upstream text.
+        key_pools: of providers with several keys, all of them.
         active: ids of providers that can be called: they have a key, or need none.
         deadlines_by_model: those of models that have their own.
         retries: how hard an exchange is tried; health: when a deployment is passed over.
@@ -37,6 +39,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: Snapshot
     provider_keys: Mapping[str, str]
     active: frozenset[str]
+    key_pools: Mapping[str, tuple[PoolKey, ...]] = MappingProxyType({})
     deadlines: Deadlines = Deadlines()
     deadlines_by_model: Mapping[str, Deadlines] = MappingProxyType({})
     retries: RetryRules = RetryRules()

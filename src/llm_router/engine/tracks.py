@@ -21,6 +21,7 @@ from llm_router.engine.admit import Admitted, Call, payer_of
 from llm_router.engine.deadlines import NO_WISH, Wish
 from llm_router.engine.state import State
 from llm_router.ports import Client, Clock
+from llm_router.routing.key_ring import PoolKey
 from llm_router.routing.plan import Candidate
 from llm_router.wire.dialect import Bill, Fetched, Inspected, Observed, ReplyContext
 from llm_router.wire.heads import Head
@@ -64,6 +65,8 @@ class Track(msgspec.Struct, kw_only=True):
         upstream_us: time spent waiting for providers, which is not our overhead.
         counted: the counters may hold a place of it, under its id.
         sent_secret: what of a credential went to the provider of the attempt, and so may come back.
+        pool_key: which of several keys of its provider the attempt was made with; keys_tried: those that
+            were refused; other_key: another one may be used at once.
         wish: what its client says of the time it has; due_us: monotonic time at which it stops waiting.
         heard: the provider's answer so far, where it may hold state to remember; found: what is known
             of earlier turns, by the maker that is asked now (see engine/recall.py).
@@ -109,6 +112,9 @@ class Track(msgspec.Struct, kw_only=True):
     heard_bytes: int = 0
     found: dict[str, object] = msgspec.field(default_factory=dict)
     own_keys: Mapping[str, OwnKey] = msgspec.field(default_factory=dict)
+    pool_key: PoolKey | None = None
+    keys_tried: set[str] = msgspec.field(default_factory=set)
+    other_key: bool = False
     wish: Wish = NO_WISH
     due_us: int | None = None
 

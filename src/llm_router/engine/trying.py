@@ -15,7 +15,7 @@ from llm_router.engine.attempt import Attempts
 from llm_router.engine.deadlines import tighter
 from llm_router.engine.tracks import Track
 from llm_router.ports import Clock
-from llm_router.routing.advance import Step, Stop, Tried, fared, following, moves_on, telling
+from llm_router.routing.advance import KEYS_FAULT, Step, Stop, Tried, fared, following, moves_on, telling
 from llm_router.routing.health import Fared, Health, HealthView, spread
 from llm_router.routing.plan import Candidate
 from llm_router.routing.retry import RetryBudget
@@ -62,7 +62,7 @@ class Trying:
                 except RouterError as error:
                     if track.content_sent or not moves_on(error):
                         raise
-                    tried.append(_tried(candidate, error))
+                    tried.append(self._tried(track, candidate, error))
                 step = self._next(track, candidates, tried)
                 if isinstance(step, Stop):
                     raise telling(tried)
@@ -100,8 +100,10 @@ class Trying:
         how, why, cooldown_ms = Fared.NEITHER, "", None
         try:
             await self._attempts.run(track, candidate)
+            self._turn_key(track, candidate, None)
             how = Fared.WELL
         except RouterError as error:
+            self._turn_key(track, candidate, error)
             how = self._blame(track, candidate, error)
             why = error.kind.value if isinstance(error, UpstreamError) else error.code
             if how in (Fared.LIMITED, Fared.BADLY) and error.retry_after_s is not None:
@@ -121,6 +123,28 @@ class Trying:
                 tokens_per_s=speed,
             )
 
+    def _tried(self, track: Track, candidate: Candidate, error: RouterError) -> Tried:
+        called = isinstance(error, UpstreamError)
+        return Tried(candidate=candidate, error=error, called=called, other_key=track.other_key)
+
+    def _turn_key(self, track: Track, candidate: Candidate, error: RouterError | None) -> None:
+        """Tell the ring what became of the key, where the provider has several; and note whether another
+        one may be used at once."""
+        track.other_key = False
+        key, provider = track.pool_key, candidate.provider.id
+        if key is None:
+            return
+        ring, pool = self._attempts.ring, track.state.key_pools[provider]
+        if isinstance(error, UpstreamError) and error.kind in KEYS_FAULT:
+            track.keys_tried.add(key.mark)
+            pause_s = error.retry_after_s
+            cooldown_ms = None if pause_s is None else round(pause_s * 1000)
+            track.other_key = ring.refused(
+                provider, pool, key, error.kind, self._clock.now_ms(), cooldown_ms, track.keys_tried
+            )
+        elif error is None:
+            ring.took(provider, key)
+
     def _blame(self, track: Track, candidate: Candidate, error: RouterError) -> Fared:
         """How a failure counts for its deployment. A client that waits for less long than others would is
         told of a timeout, but nobody is blamed for it."""
@@ -128,11 +152,7 @@ class Trying:
             base = track.state.deadlines_for(candidate.deployment.model)
             if tighter(base, track.wish):
                 return Fared.NEITHER
-        return fared(error, own_key=candidate.own_key)
-
-
-def _tried(candidate: Candidate, error: RouterError) -> Tried:
-    return Tried(candidate=candidate, error=error, called=isinstance(error, UpstreamError))
+        return fared(error, own_key=candidate.own_key or track.other_key)
 
 
 def _due_ms(track: Track, now_ms: int, clock: Clock) -> int | None:

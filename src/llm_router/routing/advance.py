@@ -82,7 +82,7 @@ _UNFIT = Verdict(again=False, reach=Reach.ANY, fared=Fared.NEITHER)
 
 _UNSIGNED = Verdict(again=False, reach=Reach.ANY, fared=Fared.NEITHER, operators=True)
 
-_KEYS_FAULT = {_K.AUTHENTICATION, _K.PERMISSION, _K.PAYMENT, _K.RATE_LIMIT}
+KEYS_FAULT = {_K.AUTHENTICATION, _K.PERMISSION, _K.PAYMENT, _K.RATE_LIMIT}
 """What is held against a key, not against the deployment."""
 
 CHAINED = {Reach.ABLE, Reach.MODEL}
@@ -129,8 +129,9 @@ def verdict_of(error: RouterError) -> Verdict:
 
 
 def fared(error: RouterError, *, own_key: bool) -> Fared:
-    """How a failed attempt counts for its deployment. A customer's own key says nothing of it."""
-    if own_key and isinstance(error, UpstreamError) and error.kind in _KEYS_FAULT:
+    """How a failed attempt counts for its deployment. A customer's own key says nothing of it, nor does one
+    of several (``own_key`` for both)."""
+    if own_key and isinstance(error, UpstreamError) and error.kind in KEYS_FAULT:
         return Fared.NEITHER
     return verdict_of(error).fared
 

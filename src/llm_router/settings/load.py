@@ -159,6 +159,8 @@ def load(
         alerts=alerts,
         providers=tuple(signer.providers.values()),
         provider_keys=signer.keys,
+        key_pools=signer.pools,
+        key_weights={id_: provider.key_weights for id_, provider in table.providers.items()},
         inactive=signer.inactive,
         models=models,
         warnings=(
@@ -383,11 +385,12 @@ def _file_warnings(path: Path | None, table: FileTable, providers: Mapping[str, 
     literal = [
         id_
         for id_, provider in table.providers.items()
-        if provider.key and is_literal(provider.key) and not _is_machines(provider.key, providers.get(id_))
+        for key in (provider.key or "", *provider.keys)
+        if key and is_literal(key) and not _is_machines(key, providers.get(id_))
     ]
     warnings += [
         f'providers.{id_}.key: stands in the file in clear; better "env:NAME" or "file:PATH"'
-        for id_ in literal
+        for id_ in dict.fromkeys(literal)
     ]
     if literal and path is not None and open_to_others(path):
         warnings.append(f"{path}: holds a key and can be read by other users; run: chmod 600 {path}")

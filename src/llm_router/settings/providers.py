@@ -281,8 +281,20 @@ def _check_auth(provider: Provider, table: ProviderTable, path: KeyPath, problem
         problems.add((*path, "auth_name"), 'is not a region such as "us-east-1"')
     if provider.auth == "none" and table.key is not None:
         problems.add((*path, "key"), 'has no meaning with auth = "none"')
+    _check_keys(provider, table, path, problems)
     if provider.auth == "none" and table.key_required:
         problems.add((*path, "key_required"), 'cannot be true with auth = "none"')
+
+
+def _check_keys(provider: Provider, table: ProviderTable, path: KeyPath, problems: Problems) -> None:
+    if table.keys and provider.auth == "none":
+        problems.add((*path, "keys"), 'has no meaning with auth = "none"')
+    if table.keys and table.key is not None:
+        problems.add((*path, "keys"), "stands beside key; write all of them in keys")
+    if len(set(table.keys)) < len(table.keys):
+        problems.add((*path, "keys"), "names a key twice")
+    if table.key_weights and len(table.key_weights) != len(table.keys):
+        problems.add((*path, "key_weights"), f"must have as many numbers as keys ({len(table.keys)})")
 
 
 def read_quirk(table: QuirkTable, path: KeyPath, problems: Problems) -> Quirk:

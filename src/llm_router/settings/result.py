@@ -192,7 +192,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         sessions, sessions_by_key: ceilings of a session, and those of the sessions of some keys.
         timeouts_by_model: deadlines of the models that have their own.
         settlement: who pays in which case.
-        provider_keys: credentials by provider id.
+        provider_keys: credentials by provider id; key_pools: of providers with several, all of them, and
+            how often each is used beside the others.
         inactive: why a provider cannot be called, by id; all others are active.
         disabled: ids of the providers that the file switches off; all of them are inactive too.
         models: those that the file changes or adds, whole.
@@ -219,6 +220,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alerts: AlertSettings
     providers: tuple[Provider, ...]
     provider_keys: Mapping[str, Secret]
+    key_pools: Mapping[str, tuple[Secret, ...]]
+    key_weights: Mapping[str, tuple[int, ...]]
     inactive: Mapping[str, str]
     models: tuple[Model, ...]
     warnings: tuple[str, ...] = ()

@@ -229,6 +229,8 @@ class ProviderTable(Table, frozen=True, kw_only=True):
     auth: AuthScheme | None = None
     auth_name: str | None = None
     key: str | None = None
+    keys: tuple[str, ...] = ()
+    key_weights: tuple[Annotated[int, msgspec.Meta(ge=1, le=1000)], ...] = ()
     key_required: bool | None = None
     headers: dict[str, str] | None = None
     takes_urls: tuple[Literal["image", "audio", "video", "file"], ...] | None = None

@@ -10,7 +10,7 @@ from llm_router.ports import MACHINE_CREDENTIALS
 from llm_router.settings.addresses import fill
 from llm_router.settings.aws import PAIR, aws_key, environment_key, lacks_region
 from llm_router.settings.google import google_key, library_lacking, named_credentials, usual_credentials
-from llm_router.settings.problems import Problems
+from llm_router.settings.problems import KeyPath, Problems
 from llm_router.settings.providers import in_the_open, wrong_base_url
 from llm_router.settings.schema import ProviderTable
 from llm_router.settings.secrets import Secret, SecretError, read_reference, usable
@@ -20,6 +20,9 @@ NO_LIBRARY = (
     "or  pip install google-auth requests  elsewhere"
 )
 """Why a provider with Google credentials is not active."""
+
+KEYS_MAX = 100
+"""Keys of one provider."""
 
 
 class Signer:
@@ -49,6 +52,7 @@ class Signer:
         self._google_lacking = google_lacking
         self.providers: dict[str, Provider] = {}
         self.keys: dict[str, Secret] = {}
+        self.pools: dict[str, tuple[Secret, ...]] = {}
         self.inactive: dict[str, str] = {}
         self.warnings: list[str] = []
 
@@ -64,6 +68,9 @@ class Signer:
         key = self._key(provider, table, wanted=wanted)
         if key is not None:
             self.keys[provider.id] = key
+            others = self._others(provider, table, key)
+            if others:
+                self.pools[provider.id] = (key, *others)
         reason = self._lacks(provider, key, missing, wanted=wanted)
         if reason is None and url != provider.base_url and (wrong := wrong_base_url(url)):
             reason = f"its address {wrong}"
@@ -103,15 +110,10 @@ class Signer:
     def _key(self, provider: Provider, table: ProviderTable | None, *, wanted: bool) -> Secret | None:
         if not self._read or provider.auth == "none":
             return None
+        if table is not None and table.keys:
+            return self._named(provider, table.keys[0], ("providers", provider.id, "keys[0]"))
         if table is not None and table.key is not None:
-            try:
-                if provider.auth == "google":
-                    return google_key(table.key, self._environ, self._folder)
-                key = read_reference(table.key, self._environ, self._folder)
-                return aws_key(key) if provider.auth == "sigv4" else key
-            except SecretError as error:
-                self._problems.add(("providers", provider.id, "key"), str(error))
-                return None
+            return self._named(provider, table.key, ("providers", provider.id, "key"))
         if provider.auth == "google":
             return self._google_key(provider, wanted=wanted)
         for name in provider.env:
@@ -128,6 +130,44 @@ class Signer:
             except SecretError as error:
                 self.warnings.append(f"{provider.id}: {error}")
         return None
+
+    def _named(self, provider: Provider, reference: str, path: KeyPath) -> Secret | None:
+        """The key that the file names."""
+        try:
+            if provider.auth == "google":
+                return google_key(reference, self._environ, self._folder)
+            key = read_reference(reference, self._environ, self._folder)
+            return aws_key(key) if provider.auth == "sigv4" else key
+        except SecretError as error:
+            self._problems.add(path, str(error))
+            return None
+
+    def _others(self, provider: Provider, table: ProviderTable | None, first: Secret) -> list[Secret]:
+        """Further keys of a provider: those of the file; else of the variables ``NAME_2``, ``NAME_3`` and so
+        on, beside the one that holds the first."""
+        if table is not None and (table.keys or table.key is not None):
+            path = ("providers", provider.id)
+            named = [
+                self._named(provider, reference, (*path, f"keys[{at}]"))
+                for at, reference in enumerate(table.keys[1:], start=1)
+            ]
+            return [key for key in named if key is not None]
+        if provider.auth in ("google", "sigv4", "none"):
+            return []
+        return [key for key in self._numbered(provider) if key != first]
+
+    def _numbered(self, provider: Provider) -> list[Secret]:
+        name = next((n for n in provider.env if self._environ.get(n, "").strip()), None)
+        found: list[Secret] = []
+        for number in range(2, KEYS_MAX + 1):
+            text = self._environ.get(f"{name}_{number}", "") if name is not None else ""
+            if not text.strip():
+                break
+            try:
+                found.append(usable(text, f"the environment variable {name}_{number}"))
+            except SecretError as error:
+                self.warnings.append(f"{provider.id}: {error}")
+        return found
 
     def _google_key(self, provider: Provider, *, wanted: bool) -> Secret | None:
         """Application default credentials: of the variable; with a word of the operator, gcloud's too."""
