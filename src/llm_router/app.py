@@ -33,6 +33,7 @@ from llm_router.adapters.installation import installation_secret
 from llm_router.adapters.keymaker import new_code, new_id, new_key_text
 from llm_router.adapters.memory.counters import MemoryCounters
 from llm_router.adapters.notices import MailChannel, MailSettings, WebhookChannel
+from llm_router.adapters.receipt_keys import receipt_keys
 from llm_router.adapters.sealing import OWN_KEYS, Sealer
 from llm_router.adapters.sqlite.responses import SqliteResponses
 from llm_router.adapters.sqlite.side_car import SqliteSideCar
@@ -59,6 +60,7 @@ from llm_router.engine.operations import dispatch
 from llm_router.engine.operator import Context
 from llm_router.engine.own_keys import KIND as OWN_KEYS_KIND
 from llm_router.engine.own_keys import OwnKeyVault
+from llm_router.engine.papers import Papers
 from llm_router.engine.payments import PaymentRules, Payments
 from llm_router.engine.responses import Keeping, Responses
 from llm_router.engine.state import State
@@ -70,6 +72,7 @@ from llm_router.ports import (
     LimitRules,
     NoticeChannel,
     OtherRuns,
+    PaperBooks,
     PriceBook,
     ResponseStore,
     SideCar,
@@ -220,6 +223,7 @@ class Stores(msgspec.Struct, frozen=True, kw_only=True):
     prices: PriceBook
     responses: ResponseStore
     side_car: SideCar | None
+    papers: PaperBooks
 
 
 class Server:
@@ -277,6 +281,7 @@ class Server:
                 prices=store,
                 responses=await self._open_responses(stack),
                 side_car=side_car,
+                papers=store,
             )
             server, gateway = await self._open_gateway(
                 stack, stores, upstream, treasury, lambda: store.trouble
@@ -313,6 +318,7 @@ class Server:
             exchanges_max=settings.concurrency_max,
             ready=lambda: "stopping" if self._stopping else trouble(),
             treasury=treasury,
+            papers=self._build_papers(stores.papers),
         )
         server = http_server(gateway, settings.drain_s)
         self._handle_signals(server, gateway, settings.drain_s)
@@ -463,6 +469,11 @@ class Server:
             low_pusd=self._settings.alerts.low_pusd,
         )
 
+    def _build_papers(self, store: PaperBooks) -> Papers:
+        settings = self._settings
+        signer = receipt_keys(settings.papers.receipt_keys, settings.server.data_dir)
+        return Papers(books=store, signer=signer, clock=self._clock, issuer=settings.papers.issuer)
+
     def _build_own_keys(self, store: TreasuryBooks) -> OwnKeyVault | None:
         if self._settings.own_keys is None:
             return None
@@ -499,6 +510,7 @@ class Server:
             reload=self._reload,
             side_car=side_car,
             treasury=treasury,
+            papers=self._build_papers(store),
             price_rules=store,
             reprice=self._reprice,
         )

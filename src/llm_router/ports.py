@@ -188,6 +188,97 @@ class TreasuryBooks(Books, Protocol):
         ...
 
 
+class Paper(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was issued, and stays as it was: a receipt, a statement, an invoice.
+
+    Attributes:
+        series: what it is numbered in, such as ``receipts/ACCOUNT``.
+        number: 1, 2, 3 and so on without a gap in its series.
+        id: what it is about; there is one of it in a series.
+        body: JSON.
+    """
+
+    series: str
+    number: int
+    id: str
+    account: str
+    created_ms: int
+    body: str
+
+
+class Booked(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of the books with its hash there, and the exchange that it charges, if it does."""
+
+    entry: Entry
+    hash: bytes
+    record: ExchangeRecord | None = None
+
+
+Sums = tuple[tuple[str, ...], tuple[int, ...]]
+"""What is summed up, and its sums in the order of :data:`llm_router.billing.rollups.COUNTS`."""
+
+
+class MonthBooks(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of an account's books, all of one moment.
+
+    Attributes:
+        credited_pusd: what was credited in all before it; used_pusd: what was used in all before it.
+        earlier_credited_pusd, earlier_used_pusd: the same before another, earlier point in time.
+        credits: its entries that are no use, in their order.
+        models: its use by model.
+    """
+
+    credited_pusd: int
+    used_pusd: int
+    earlier_credited_pusd: int
+    earlier_used_pusd: int
+    credits: tuple[Entry, ...]
+    models: tuple[Sums, ...]
+
+
+class PaperBooks(Protocol):
+    """What papers are made from, and where they are kept.
+
+    All methods raise LedgerUnavailable when the store cannot be read or written.
+    """
+
+    async def booked(self, account: str, after: str | None, limit: int) -> list[Booked]:
+        """The account's entries in the order in which they were booked, behind the one with that ref."""
+        ...
+
+    async def exchanges(
+        self, account: str, from_ms: int, to_ms: int, after: tuple[int, str] | None, limit: int
+    ) -> list[ExchangeRecord]:
+        """The account's exchanges that were admitted in [from_ms, to_ms), by (created_ms, id), behind ``after``."""
+        ...
+
+    async def sums(
+        self, by: tuple[str, ...], from_hour: int, to_hour: int, account: str | None
+    ) -> list[Sums]:
+        """The sums of the hours [from_hour, to_hour), by ``account``, ``key``, ``team``, ``user``, ``model``,
+        ``provider``, ``hour`` and ``day`` (Unix time in hours, days), in the order of what they are of."""
+        ...
+
+    async def month(self, account: str, from_ms: int, to_ms: int, earlier_ms: int) -> MonthBooks:
+        """What was booked in [from_ms, to_ms), by admission; all of them full hours."""
+        ...
+
+    async def add_papers(self, papers: list[Paper]) -> bool:
+        """Issue papers, all or none, for good. False, and nothing is written, if the first is not the next
+        of its series, or there is one of that id."""
+        ...
+
+    async def paper(self, series: str, id_: str) -> Paper | None: ...
+
+    async def last_paper(self, series: str) -> Paper | None:
+        """The one with the highest number."""
+        ...
+
+    async def papers(self, series: str, after: int, limit: int) -> list[Paper]:
+        """Those of a series by number, behind that one."""
+        ...
+
+
 class PaymentApi(Protocol):
     """Stripe's API, or what plays it."""
 

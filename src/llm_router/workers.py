@@ -34,6 +34,7 @@ from llm_router.adapters.shared.remote import (
     RemoteBooks,
     RemoteCounters,
     RemoteKeyring,
+    RemotePapers,
     RemotePrices,
     RemoteResponses,
     RemoteRules,
@@ -151,6 +152,7 @@ class Parent(Server):
                     prices=store,
                     responses=responses,
                     side_car=side_car,
+                    papers=store,
                     clock=self._clock,
                     failed=broken_off,
                 )
@@ -409,6 +411,7 @@ class Worker(Server):
                 prices=self._prices,
                 responses=self._port(RemoteResponses(self._link)),
                 side_car=self._port(RemoteSideCar(self._link)) if self._settings.side_car.enabled else None,
+                papers=self._port(RemotePapers(self._link)),
             )
             upstream = self._open_upstream(stack)
             self._own_keys = self._build_own_keys(stores.books)

@@ -12,7 +12,7 @@ from llm_router.adapters.memory.counters import MemoryCounters
 from llm_router.adapters.memory.responses import MemoryResponses
 from llm_router.adapters.shared.hub import Hub, Session, Shared
 from llm_router.adapters.shared.link import Link
-from llm_router.adapters.shared.remote import RemoteBooks, RemoteKeyring, RemoteRules
+from llm_router.adapters.shared.remote import RemoteBooks, RemoteKeyring, RemotePapers, RemoteRules
 from llm_router.engine.background import broken_off
 
 
@@ -23,7 +23,7 @@ async def nothing_to_hear(name: str, body: object) -> bytes:
 def hub_of(store: Any, **others: Any) -> Hub:
     values = {
         "counters": MemoryCounters(), "responses": MemoryResponses(), "side_car": None,
-        "clock": FixedClock(), "failed": broken_off, "prices": store, **others,
+        "clock": FixedClock(), "failed": broken_off, "prices": store, "papers": store, **others,
     }  # fmt: skip
     return Hub(Shared(books=store, keyring=store, rules=store, **values))
 
@@ -72,6 +72,9 @@ class RemoteStore:
         self.limits_of = RemoteRules(link).limits_of
         self.standing, self.credited, self.entries = books.standing, books.credited, books.entries  # type: ignore[attr-defined]
         self._keyring = keyring
+        papers = RemotePapers(link)
+        for name in papers.calls:
+            setattr(self, name, getattr(papers, name))
 
     async def revoke(self, key_id: str, now_ms: int) -> Any:
         key = await self._keyring.revoke(key_id, now_ms)  # type: ignore[attr-defined]

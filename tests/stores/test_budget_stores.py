@@ -168,7 +168,7 @@ def old_file(path: Path) -> None:
     run(main())
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(
-            "DROP TABLE budgets; DROP TABLE spends; DROP TABLE rollups; DROP TABLE price_versions; "
+            "DROP TABLE papers; DROP INDEX exchanges_time; DROP TABLE budgets; DROP TABLE spends; DROP TABLE rollups; DROP TABLE price_versions; "
             "DROP TABLE documents; DROP INDEX entries_credits; "
             "DROP TABLE limits; DROP TABLE price_rules; "
             "ALTER TABLE entries DROP COLUMN proof; DELETE FROM meta WHERE name = 'proofs_from'; "

@@ -325,15 +325,17 @@ def test_schemas_of_other_versions_are_refused_and_migrated(monkeypatch: pytest.
 
     assert run(opened())
     assert not run(opened())
+    step = max(schema.MIGRATIONS) + 1
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "MIGRATIONS", {**schema.MIGRATIONS, 2: "CREATE TABLE more (a int); SELECT 1/0"})
+        broken = "CREATE TABLE more (a int); SELECT 1/0"
+        patch.setattr(schema, "MIGRATIONS", {**schema.MIGRATIONS, step: broken})
         with pytest.raises(StoreTooOld, match="llm-router migrate"):
             run(opened())
         with suppress(asyncpg.PostgresError), pytest.raises(Exception, match="division"):
             run(migrate_database(url, None))
         assert server().sql(database, "SELECT to_regclass('llm_router.more')") == ""
-        patch.setattr(schema, "MIGRATIONS", {**schema.MIGRATIONS, 2: "CREATE TABLE more (a int)"})
-        assert run(migrate_database(url, None)) == (2, [2])
-        assert run(migrate_database(url, None)) == (2, [])
+        patch.setattr(schema, "MIGRATIONS", {**schema.MIGRATIONS, step: "CREATE TABLE more (a int)"})
+        assert run(migrate_database(url, None)) == (step, [step])
+        assert run(migrate_database(url, None)) == (step, [])
     with pytest.raises(StoreTooNew, match="later version"):
         run(opened())

@@ -76,6 +76,12 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             from llm_router.cli.orphans import list_orphans
 
             return list_orphans
+        case ("receipts", action):
+            from llm_router.cli import receipts
+
+            return {"export": receipts.export, "keys": receipts.show_keys, "rotate": receipts.rotate}[
+                str(action)
+            ]
         case ("migrate", _):
             from llm_router.cli.migrate import migrate
 

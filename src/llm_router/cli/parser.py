@@ -73,6 +73,7 @@ def build_parser() -> Parser:
     )
     _add_prices(commands, where, output)
     _add_ledger(commands, where, output)
+    _add_receipts(commands, where, output)
     _add_local(commands, _where(), output)
     _add_conformance(commands, output)
     _add_print_config(commands, where)
@@ -290,6 +291,16 @@ def _add_ledger(commands: _Commands[Parser], where: Parser, output: Parser) -> N
     orphans.add_argument("--limit", type=int, default=100, metavar="N", help="how many, the newest (100)")
 
 
+def _add_receipts(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
+    receipts = commands.add_parser("receipts", help="signed receipts of what was booked")
+    actions = receipts.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    export = actions.add_parser("export", parents=[where], help="write an account's receipts, one a line")
+    export.add_argument("--account", default="default", help="whose (default)")
+    export.add_argument("--after", type=_count, default=0, metavar="N", help="begin behind that number (0)")
+    actions.add_parser("keys", parents=[where, output], help="print the public keys that verify them")
+    actions.add_parser("rotate", parents=[where, output], help="sign with a new key from now on")
+
+
 def _add_config(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
     config = commands.add_parser("config", help="check the configuration, or have it read again")
     actions = config.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
@@ -332,6 +343,12 @@ def _add_print_config(commands: _Commands[Parser], where: Parser) -> None:
     secret.add_argument("--key", help="the key itself")
     secret.add_argument("--key-env", metavar="NAME", help="variable that holds it (LLM_ROUTER_API_KEY)")
     printed.add_argument("--model", metavar="NAME", help="a model, in place of a current one")
+
+
+def _count(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) < 16:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
 
 
 def _few(text: str) -> int:

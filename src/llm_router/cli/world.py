@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sqlite3
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,7 @@ from llm_router.adapters.control import call_control
 from llm_router.adapters.data_dir import STORE_NAME, prepare_data_dir
 from llm_router.adapters.installation import installation_secret
 from llm_router.adapters.keymaker import new_code, new_id, new_key_text
+from llm_router.adapters.receipt_keys import receipt_keys
 from llm_router.adapters.sealing import OWN_KEYS, Sealer
 from llm_router.catalog.listing import models_page
 from llm_router.catalog.schema import CatalogData
@@ -26,6 +28,7 @@ from llm_router.engine.moments import iso_time
 from llm_router.engine.operations import dispatch
 from llm_router.engine.operator import Context
 from llm_router.engine.own_keys import OwnKeyVault
+from llm_router.engine.papers import Papers
 from llm_router.engine.treasury import Treasury
 from llm_router.settings import (
     SANDBOX_FOLDER,
@@ -39,6 +42,7 @@ from llm_router.settings import (
 )
 
 Result = dict[str, object]
+Ask = Callable[[str, Mapping[str, object]], Awaitable[Result]]
 
 _MAKES_STORE = frozenset({"keys.create", "credits.add"})
 """Commands that make sense before the first start."""
@@ -52,6 +56,51 @@ def run_command(arguments: argparse.Namespace, command: str, values: Mapping[str
         ConfigError: the configuration cannot be used.
     """
     return asyncio.run(_run(arguments, command, values))
+
+
+def run_pages(
+    arguments: argparse.Namespace,
+    command: str,
+    values: Mapping[str, object],
+    each: Callable[[Result], object],
+) -> None:
+    """Run a command by pages: ``each`` takes one and says the ``after`` of the next, None at the end."""
+
+    async def run(ask: Ask) -> None:
+        after = each(await ask(command, values))
+        while after is not None:
+            after = each(await ask(command, {**values, "after": after}))
+
+    asyncio.run(_with_gateway(arguments, command, run))
+
+
+async def _with_gateway(
+    arguments: argparse.Namespace, command: str, work: Callable[[Ask], Awaitable[None]]
+) -> None:
+    """Ask several times, of the running gateway, or here of a store that is opened once."""
+    place = find_place(arguments)
+
+    answered = False
+
+    async def there(command: str, values: Mapping[str, object]) -> Result:
+        nonlocal answered
+        answer = await call_control(place.server.data_dir, command, values)
+        if answer is None and answered:
+            raise ServerError("the gateway stopped meanwhile; run the command again", code="not_running")
+        if answer is None:
+            raise _Nobody
+        answered = True
+        return answer
+
+    try:
+        await work(there)
+    except _Nobody:
+        async with _opened(arguments, place, command) as context:
+            await work(lambda command, values: dispatch(command, values, context))
+
+
+class _Nobody(Exception):
+    """No gateway runs on the data folder."""
 
 
 async def _run(arguments: argparse.Namespace, command: str, values: Mapping[str, object]) -> Result:
@@ -71,15 +120,38 @@ async def _run(arguments: argparse.Namespace, command: str, values: Mapping[str,
 async def _run_here(
     arguments: argparse.Namespace, place: Place, command: str, values: Mapping[str, object]
 ) -> Result:
-    clock = SystemClock()
-    offer = Offer(arguments, clock.now_ms())
     if command == "models":  # needs no store
+        offer = Offer(arguments, SystemClock().now_ms())
         active = offer.active()  # reads credentials too, so that it knows of every problem
         return models_page(offer.snapshot(), active)
-    from llm_router.adapters.sqlite.side_car import SqliteSideCar
+    async with _opened(arguments, place, command) as context:
+        if command != "forget":
+            return await dispatch(command, values, context)
+        from llm_router.adapters.sqlite.side_car import SqliteSideCar
+
+        data_dir = place.server.data_dir
+        side_car = await SqliteSideCar.of_folder(
+            data_dir, bytes_max=sys.maxsize, ttl_s=1, clock=context.clock
+        )
+        try:
+            return await dispatch(command, values, msgspec.structs.replace(context, side_car=side_car))
+        finally:
+            await side_car.close()
+
+
+@contextlib.asynccontextmanager
+async def _opened(arguments: argparse.Namespace, place: Place, command: str) -> AsyncIterator[Context]:
+    """What commands work on, where no gateway runs.
+
+    Raises:
+        NotFound: there is no data yet.
+        ServerError: it cannot be used.
+    """
     from llm_router.adapters.store_errors import StoreError
     from llm_router.adapters.stores import open_store
 
+    clock = SystemClock()
+    offer = Offer(arguments, clock.now_ms())
     data_dir, shared = place.server.data_dir, place.store
     if shared is None and command not in _MAKES_STORE and not (data_dir / STORE_NAME).exists():
         apart = data_dir / SANDBOX_FOLDER / STORE_NAME
@@ -99,7 +171,7 @@ async def _run_here(
     except (OSError, sqlite3.Error) as error:
         raise ServerError(f"the store {path} cannot be opened: {error}", code="store_unusable") from None
     try:
-        context = Context(
+        yield Context(
             keyring=store,
             books=store,
             clock=clock,
@@ -109,6 +181,12 @@ async def _run_here(
             new_id=new_id,
             starting_pusd=place.credits.starting_pusd,
             price_rules=store,
+            papers=Papers(
+                books=store,
+                signer=receipt_keys(place.papers.receipt_keys, data_dir),
+                clock=clock,
+                issuer=place.papers.issuer,
+            ),
             treasury=Treasury(
                 books=store,
                 clock=clock,
@@ -121,13 +199,6 @@ async def _run_here(
                 ),
             ),
         )
-        if command != "forget":
-            return await dispatch(command, values, context)
-        side_car = await SqliteSideCar.of_folder(data_dir, bytes_max=sys.maxsize, ttl_s=1, clock=clock)
-        try:
-            return await dispatch(command, values, msgspec.structs.replace(context, side_car=side_car))
-        finally:
-            await side_car.close()
     finally:
         await store.close()
 

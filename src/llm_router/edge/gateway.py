@@ -25,6 +25,7 @@ from llm_router.edge.routes import Route, RouteTable
 from llm_router.engine.admit import Call, authenticate
 from llm_router.engine.background import Background
 from llm_router.engine.exchange import Engine, stopping
+from llm_router.engine.papers import Papers
 from llm_router.engine.tracks import error_headers
 from llm_router.engine.treasury import Treasury
 from llm_router.wire.bounds import check_objects
@@ -46,6 +47,7 @@ class Gateway:
         exchanges_max: inference requests served at the same time; more are refused at once.
         ready: answers whether requests can be served now; the reason if not.
         treasury: credits, vouchers, payments; None where the store has no room for them.
+        papers: receipts, reports, statements; None likewise.
     """
 
     def __init__(
@@ -58,11 +60,13 @@ class Gateway:
         exchanges_max: int,
         ready: Callable[[], str | None],
         treasury: Treasury | None = None,
+        papers: Papers | None = None,
     ) -> None:
         self.engine = engine
         self.responses = responses
         self.routes = routes
         self.treasury = treasury
+        self.papers = papers
         self.body_bytes_max = body_bytes_max
         self.exchanges_max = exchanges_max
         self.exchanges = 0

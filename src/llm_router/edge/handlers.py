@@ -22,6 +22,7 @@ from llm_router.edge.credits import CREDIT_ROUTES
 from llm_router.edge.estimates import ESTIMATE_ROUTES
 from llm_router.edge.gateway import GEMINI_KEY, Gateway, credential
 from llm_router.edge.http import Request, Send, answer_json
+from llm_router.edge.papers import PAPER_ROUTES
 from llm_router.edge.responses import RESPONSES_ROUTES
 from llm_router.edge.routes import Handler, Route, RouteTable
 from llm_router.engine.admit import authenticate
@@ -299,6 +300,7 @@ ROUTES = RouteTable(
             dialect="gemini_generate",
             summary="One model in Gemini's shape.",
         ),
+        *PAPER_ROUTES,  # before the generation, whose id may hold slashes
         Route(
             method="GET",
             path="/v1/generations/{id}",

@@ -11,7 +11,17 @@ from typing import Any
 
 from llm_router.catalog.listing import models_page
 from llm_router.domain.errors import InvalidRequest
-from llm_router.engine import budgeting, credits, keys, limiting, own_keying, pricing, topping, vouching
+from llm_router.engine import (
+    budgeting,
+    credits,
+    keys,
+    limiting,
+    own_keying,
+    pricing,
+    receipting,
+    topping,
+    vouching,
+)
 from llm_router.engine.operator import Arguments, Context, Nothing, Result, read
 
 
@@ -74,6 +84,9 @@ _COMMANDS: dict[str, tuple[type[Arguments], Callable[[Any, Context], Awaitable[R
     "prices.publish": (pricing.PublishPrices, pricing.publish_prices),
     "prices.list": (Nothing, pricing.list_prices),
     "prices.show": (pricing.ShowPrices, pricing.show_prices),
+    "receipts.export": (receipting.ExportReceipts, receipting.export_receipts),
+    "receipts.keys": (Nothing, receipting.receipt_keys),
+    "receipts.rotate": (Nothing, receipting.rotate_keys),
     "forget": (credits.Forget, credits.forget),
     "models": (Nothing, list_models),
     "config.reload": (Nothing, reload_config),

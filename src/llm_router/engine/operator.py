@@ -18,6 +18,7 @@ from llm_router.domain.budget import Budget
 from llm_router.domain.errors import InvalidRequest
 from llm_router.domain.limit import Limit
 from llm_router.domain.money import MAX_PUSD, format_usd, parse_usd
+from llm_router.engine.papers import Papers
 from llm_router.engine.treasury import Treasury
 from llm_router.ports import Books, Clock, Keyring, PriceRules, SideCar
 
@@ -85,6 +86,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         side_car: what is kept of conversations; None where that is switched off.
         treasury: vouchers, payments and what else concerns accounts; None where the store has no room
             for that.
+        papers: receipts, reports, statements; None where the store has no room for them.
         price_rules: what the operator sells at; reprice: tells the running gateway of a new list.
         reload: reads the configuration again and says what came of it; None where no gateway runs.
     """
@@ -100,6 +102,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     reload: Callable[[], Awaitable[Mapping[str, object]]] | None = None
     side_car: SideCar | None = None
     treasury: Treasury | None = None
+    papers: Papers | None = None
     price_rules: PriceRules | None = None
     reprice: Callable[[PriceList], None] | None = None
 

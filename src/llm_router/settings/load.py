@@ -19,6 +19,7 @@ from llm_router.ports import MACHINE_CREDENTIALS
 from llm_router.settings.check import read_table
 from llm_router.settings.counters import counter_settings
 from llm_router.settings.models import merge_models
+from llm_router.settings.papers import paper_settings
 from llm_router.settings.payments import SecretReader, alert_settings, own_key_fee, stripe_settings
 from llm_router.settings.problems import ConfigError, Problems
 from llm_router.settings.providers import merge_providers
@@ -26,6 +27,7 @@ from llm_router.settings.reliability import deadlines, deadlines_by_model, healt
 from llm_router.settings.result import (
     CreditSettings,
     FetchSettings,
+    PaperSettings,
     ResponseSettings,
     ServeOptions,
     ServerSettings,
@@ -37,6 +39,8 @@ from llm_router.settings.schema import (
     CreditsTable,
     FetchTable,
     FileTable,
+    InvoicesTable,
+    ReceiptsTable,
     ResponsesTable,
     ServerTable,
     SessionTable,
@@ -84,6 +88,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     server: ServerSettings
     credits: CreditSettings
     store: StoreSettings | None
+    papers: PaperSettings = PaperSettings()
 
 
 def load(
@@ -127,6 +132,7 @@ def load(
     own_keys = own_key_fee(table.byok, problems)
     counters = counter_settings(table.counters, own, problems)
     alerts = alert_settings(table.alerts, own, problems)
+    papers = paper_settings(table.receipts, table.invoices, folder, problems)
     if problems:
         raise ConfigError(problems.lines(file))
     return Settings(
@@ -157,6 +163,7 @@ def load(
         store=store,
         own_keys=own_keys,
         alerts=alerts,
+        papers=papers,
         providers=tuple(signer.providers.values()),
         provider_keys=signer.keys,
         key_pools=signer.pools,
@@ -176,7 +183,8 @@ def load(
 def load_place(
     path: Path | None, environ: Mapping[str, str], *, options: ServeOptions = _NO_OPTIONS
 ) -> Place:
-    """Read only what finds and opens a gateway's data: ``[server]``, ``[store]`` and ``[credits]``.
+    """Read only what finds and opens a gateway's data: ``[server]``, ``[store]``, ``[credits]``,
+    ``[receipts]`` and ``[invoices]``.
 
     A mistake elsewhere in the file does not keep an operator from making a key.
 
@@ -193,9 +201,12 @@ def load_place(
     secrets = SecretReader(environ, folder, problems, read=True)
     store = None if options.sandbox else store_settings(store_table or StoreTable(), secrets, problems)
     credits = _credits(credits_table or CreditsTable(), problems)
+    receipts = read_table(ReceiptsTable, document.get("receipts", {}), ("receipts",), problems)
+    invoices = read_table(InvoicesTable, document.get("invoices", {}), ("invoices",), problems)
+    papers = paper_settings(receipts or ReceiptsTable(), invoices or InvoicesTable(), folder, problems)
     if problems:
         raise ConfigError(problems.lines(str(path) if path is not None else "environment"))
-    return Place(path=path, server=server, credits=credits, store=store)
+    return Place(path=path, server=server, credits=credits, store=store, papers=papers)
 
 
 def find_config(flag: Path | None, environ: Mapping[str, str]) -> Path | None:

@@ -43,6 +43,10 @@ def _changed(old: Settings, new: Settings) -> Iterator[str]:
         yield "alerts"
     if old.store != new.store:
         yield "store"
+    if old.papers.receipt_keys != new.papers.receipt_keys:
+        yield "receipts.key_file"
+    if old.papers.issuer != new.papers.issuer:
+        yield "invoices"
     if old.stripe != new.stripe:
         yield "stripe"
     if old.credits.starting_pusd != new.credits.starting_pusd:

@@ -9,6 +9,7 @@ import msgspec
 
 from llm_router.billing.own_keys import OwnKeyFee
 from llm_router.billing.policy import SettlementPolicy
+from llm_router.billing.statements import Issuer
 from llm_router.domain.key import Limits
 from llm_router.domain.model import Model, Provider
 from llm_router.domain.session import SessionLimits
@@ -180,6 +181,17 @@ class AlertSettings(msgspec.Struct, frozen=True, kw_only=True):
     smtp_password: Secret | None
 
 
+class PaperSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How receipts are signed and invoices issued.
+
+    Attributes:
+        receipt_keys: the file of the keys; None for the one in the data folder.
+    """
+
+    receipt_keys: Path | None = None
+    issuer: Issuer = Issuer()
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that an operator configures, checked and resolved.
 
@@ -227,6 +239,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     store: StoreSettings | None = None
     disabled: frozenset[str] = frozenset()
+    papers: PaperSettings = PaperSettings()
 
     @property
     def active(self) -> tuple[str, ...]:

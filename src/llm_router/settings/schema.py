@@ -191,6 +191,32 @@ class AlertsTable(Table, frozen=True, kw_only=True):
     smtp_password: str | None = None
 
 
+class ReceiptsTable(Table, frozen=True, kw_only=True):
+    key_file: str | None = None
+
+
+class TaxTable(Table, frozen=True, kw_only=True):
+    name: str
+    percent: Decimal
+
+
+class CustomerTable(Table, frozen=True, kw_only=True):
+    address: tuple[str, ...] = ()
+    tax_id: str | None = None
+    note: str | None = None
+    taxes: tuple[TaxTable, ...] | None = None
+
+
+class InvoicesTable(Table, frozen=True, kw_only=True):
+    issuer: tuple[str, ...] = ()
+    tax_id: str | None = None
+    prefix: str = "INV-"
+    taxes_included: bool = False
+    note: str | None = None
+    taxes: tuple[TaxTable, ...] = ()
+    customers: dict[str, CustomerTable] = {}
+
+
 class QuirkTable(Table, frozen=True, kw_only=True):
     edit: EditKind
     field: str
@@ -312,5 +338,7 @@ class FileTable(Table, frozen=True, kw_only=True):
     stripe: StripeTable = StripeTable()
     byok: ByokTable = ByokTable()
     alerts: AlertsTable = AlertsTable()
+    receipts: ReceiptsTable = ReceiptsTable()
+    invoices: InvoicesTable = InvoicesTable()
     providers: dict[str, ProviderTable] = {}
     models: dict[str, ModelTable] = {}

@@ -197,7 +197,34 @@ _HAS_META = (
     "WHERE n.nspname = $1 AND c.relname = 'meta'"
 )
 
-MIGRATIONS = {1: _DDL}
+# What was issued, see ports.Paper; and what reports by account are read by.
+_PAPERS = """
+CREATE TABLE papers (
+    series text NOT NULL,
+    number bigint NOT NULL,
+    id text NOT NULL,
+    account text NOT NULL,
+    created_ms bigint NOT NULL,
+    body text NOT NULL, -- JSON
+    PRIMARY KEY (series, number),
+    UNIQUE (series, id)
+);
+CREATE FUNCTION refuse_gap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.number <> (SELECT coalesce(max(number), 0) + 1 FROM papers WHERE series = NEW.series) THEN
+        RAISE unique_violation USING MESSAGE = 'papers are numbered without a gap';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER papers_gapless BEFORE INSERT ON papers FOR EACH ROW EXECUTE FUNCTION refuse_gap();
+CREATE TRIGGER papers_only_added BEFORE UPDATE OR DELETE ON papers
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER papers_kept BEFORE TRUNCATE ON papers
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE INDEX exchanges_time ON exchanges (account, created_ms, id COLLATE "C");
+CREATE INDEX rollups_account ON rollups (account, hour);
+"""
+
+MIGRATIONS = {1: _DDL, 2: _PAPERS}
 """What leads from the version before to this one, in one transaction each. Of version 0 there is nothing."""
 
 

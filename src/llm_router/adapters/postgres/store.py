@@ -22,6 +22,7 @@ import msgspec
 from llm_router.adapters.postgres import budgets as budget_rows
 from llm_router.adapters.postgres import documents, keys, prices
 from llm_router.adapters.postgres import limits as limit_rows
+from llm_router.adapters.postgres import papers as paper_rows
 from llm_router.adapters.postgres.audit import audit
 from llm_router.adapters.postgres.known import entry_of, read_budgets
 from llm_router.adapters.postgres.link import FAILURES, Link, Links, Target, connect, unavailable
@@ -42,12 +43,15 @@ from llm_router.domain.price import Price
 from llm_router.domain.price_rule import PriceRule
 from llm_router.domain.record import ExchangeRecord
 from llm_router.limits.rules import LimitBook
-from llm_router.ports import Clock, Document, Settled, Standing
+from llm_router.ports import Booked, Clock, Document, MonthBooks, Paper, Settled, Standing, Sums
 
 NODE_TTL_S = 60.0
 """A node that has not been heard of for so long is dead: its holds are voided."""
 
 READ_S = 1.0
+REPORT_S = 60.0
+"""What is read for a report may take so long, on a connection of its own."""
+
 READ_LINKS = 3
 AUDIT_S = 3600.0
 
@@ -81,6 +85,7 @@ class PostgresStore:
     ) -> None:
         self.created = created
         self._reads = Links(target, READ_LINKS, READ_S)
+        self._reports = Links(target, 1, REPORT_S)
         self._changes = Link(target)  # of budgets and keys
         self._links = (Link(target), Link(target), self._changes)
         self._keys = keys.KeyCache()
@@ -130,6 +135,7 @@ class PostgresStore:
         for link in self._links:
             await link.close()
         await self._reads.close()
+        await self._reports.close()
 
     @property
     def orphans(self) -> int:
@@ -370,6 +376,38 @@ class PostgresStore:
                 self._limits_until_s = 0.0
                 raise
         return book
+
+    # Papers
+
+    async def booked(self, account: str, after: str | None, limit: int) -> list[Booked]:
+        return await self._reports.read(lambda c: paper_rows.booked(c, account, after, limit))
+
+    async def exchanges(
+        self, account: str, from_ms: int, to_ms: int, after: tuple[int, str] | None, limit: int
+    ) -> list[ExchangeRecord]:
+        return await self._reports.read(
+            lambda c: paper_rows.exchanges(c, account, from_ms, to_ms, after, limit)
+        )
+
+    async def sums(
+        self, by: tuple[str, ...], from_hour: int, to_hour: int, account: str | None
+    ) -> list[Sums]:
+        return await self._reports.read(lambda c: paper_rows.sums(c, by, from_hour, to_hour, account))
+
+    async def month(self, account: str, from_ms: int, to_ms: int, earlier_ms: int) -> MonthBooks:
+        return await self._reports.read(lambda c: paper_rows.month(c, account, from_ms, to_ms, earlier_ms))
+
+    async def add_papers(self, papers: list[Paper]) -> bool:
+        return bool(await self._change(lambda c: paper_rows.add(c, papers)))
+
+    async def paper(self, series: str, id_: str) -> Paper | None:
+        return await self._reads.read(lambda c: paper_rows.one(c, series, id_))
+
+    async def last_paper(self, series: str) -> Paper | None:
+        return await self._reads.read(lambda c: paper_rows.last(c, series))
+
+    async def papers(self, series: str, after: int, limit: int) -> list[Paper]:
+        return await self._reads.read(lambda c: paper_rows.page(c, series, after, limit))
 
     # Prices
 

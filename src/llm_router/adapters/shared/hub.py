@@ -25,6 +25,7 @@ from llm_router.ports import (
     Counters,
     Keyring,
     LimitRules,
+    PaperBooks,
     PriceBook,
     ResponseStore,
     SideCar,
@@ -119,6 +120,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     prices: PriceBook
     responses: ResponseStore
     side_car: SideCar | None
+    papers: PaperBooks
     clock: Clock
     failed: Callable[[StoredResponse], StoredResponse]
 
@@ -154,6 +156,7 @@ class Session:
         desk: dict[str, tuple[Call, Answer]] = {}
         ports: list[tuple[str, type, object]] = [
             ("books", TreasuryBooks, stores.books),
+            ("papers", PaperBooks, stores.papers),
             ("keyring", Keyring, stores.keyring),
             ("rules", LimitRules, stores.rules),
             ("counters", Counters, stores.counters),

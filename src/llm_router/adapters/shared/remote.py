@@ -19,7 +19,7 @@ from llm_router.domain.key import Key
 from llm_router.domain.limit import Limit
 from llm_router.domain.price import Price
 from llm_router.domain.stored import StoredConversation
-from llm_router.ports import Counters, Keyring, LimitRules, ResponseStore, SideCar, TreasuryBooks
+from llm_router.ports import Counters, Keyring, LimitRules, PaperBooks, ResponseStore, SideCar, TreasuryBooks
 
 HOLD_S = 10.0
 """How long a client waits to hear whether it has credit."""
@@ -48,6 +48,13 @@ class RemoteBooks(Remote):
 
     def owe(self, account: str, owed_pusd: int) -> None:
         self.link.tell(*_told(EXTRA["owe"], account, owed_pusd))
+
+
+class RemotePapers(Remote):
+    """The port PaperBooks."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(link, "papers", PaperBooks)
 
 
 class RemotePrices:

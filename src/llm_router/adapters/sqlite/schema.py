@@ -20,7 +20,7 @@ from llm_router.adapters.store_errors import StoreError as StoreError
 from llm_router.adapters.store_errors import StoreTooNew as StoreTooNew
 from llm_router.adapters.store_errors import StoreTooOld as StoreTooOld
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 APPLICATION_ID = 0x4C4C4D52  # "LLMR": marks the file as ours
 GENESIS = bytes(32)
 """What the first entry's hash is chained to."""
@@ -211,7 +211,30 @@ CREATE TRIGGER price_rules_delete BEFORE DELETE ON price_rules
     BEGIN SELECT raise(ABORT, 'published prices are never deleted'); END;
 """
 
-MIGRATIONS = {2: _BUDGETS + _FILL_ROLLUPS, 3: _PRICES, 4: _DOCUMENTS, 5: _LIMITS, 6: _PRICE_RULES}
+# What was issued, see ports.Paper; and what reports by account are read by.
+_PAPERS = """
+CREATE TABLE papers (
+    series TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    account TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    body TEXT NOT NULL, -- JSON
+    PRIMARY KEY (series, number)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX papers_id ON papers (series, id);
+CREATE TRIGGER papers_gapless BEFORE INSERT ON papers
+    WHEN new.number <> (SELECT coalesce(max(number), 0) + 1 FROM papers WHERE series = new.series)
+    BEGIN SELECT raise(ABORT, 'papers are numbered without a gap'); END;
+CREATE TRIGGER papers_update BEFORE UPDATE ON papers
+    BEGIN SELECT raise(ABORT, 'what was issued is never changed'); END;
+CREATE TRIGGER papers_delete BEFORE DELETE ON papers
+    BEGIN SELECT raise(ABORT, 'what was issued is never deleted'); END;
+CREATE INDEX exchanges_time ON exchanges (account, created_ms, id);
+CREATE INDEX rollups_account ON rollups (account, hour);
+"""
+
+MIGRATIONS = {2: _BUDGETS + _FILL_ROLLUPS, 3: _PRICES, 4: _DOCUMENTS, 5: _LIMITS, 6: _PRICE_RULES, 7: _PAPERS}
 """What leads from the version before to this one, in one transaction each."""
 
 

@@ -23,6 +23,7 @@ import msgspec
 from llm_router.adapters.sqlite import budgets as budget_rows
 from llm_router.adapters.sqlite import documents, keys
 from llm_router.adapters.sqlite import limits as limit_rows
+from llm_router.adapters.sqlite import papers as paper_rows
 from llm_router.adapters.sqlite.boot import audit, boot
 from llm_router.adapters.sqlite.journal import Journal, OpRefused
 from llm_router.adapters.sqlite.lock import StoreLock
@@ -50,7 +51,7 @@ from llm_router.domain.limit import Limit, check_limit
 from llm_router.domain.price import Price
 from llm_router.domain.price_rule import PriceRule
 from llm_router.domain.record import ExchangeRecord
-from llm_router.ports import Clock, Document, Settled, Standing
+from llm_router.ports import Booked, Clock, Document, MonthBooks, Paper, Settled, Standing, Sums
 
 _T = TypeVar("_T")
 
@@ -478,6 +479,41 @@ class SqliteStore:
         return await self._read(
             lambda reads: documents.read_all(reads, kind, account, open_only, after, limit)
         )
+
+    # Papers
+
+    async def booked(self, account: str, after: str | None, limit: int) -> list[Booked]:
+        return await self._read(lambda reads: paper_rows.booked(reads, account, after, limit))
+
+    async def exchanges(
+        self, account: str, from_ms: int, to_ms: int, after: tuple[int, str] | None, limit: int
+    ) -> list[ExchangeRecord]:
+        return await self._read(
+            lambda reads: paper_rows.exchanges(reads, account, from_ms, to_ms, after, limit)
+        )
+
+    async def sums(
+        self, by: tuple[str, ...], from_hour: int, to_hour: int, account: str | None
+    ) -> list[Sums]:
+        return await self._read(lambda reads: paper_rows.sums(reads, by, from_hour, to_hour, account))
+
+    async def month(self, account: str, from_ms: int, to_ms: int, earlier_ms: int) -> MonthBooks:
+        return await self._read(lambda reads: paper_rows.month(reads, account, from_ms, to_ms, earlier_ms))
+
+    async def add_papers(self, papers: list[Paper]) -> bool:
+        try:
+            return await self._change(*paper_rows.add(papers)) == len(papers)
+        except ValueError:  # there is one of that id
+            return False
+
+    async def paper(self, series: str, id_: str) -> Paper | None:
+        return await self._read(lambda reads: paper_rows.one(reads, series, id_))
+
+    async def last_paper(self, series: str) -> Paper | None:
+        return await self._read(lambda reads: paper_rows.last(reads, series))
+
+    async def papers(self, series: str, after: int, limit: int) -> list[Paper]:
+        return await self._read(lambda reads: paper_rows.page(reads, series, after, limit))
 
     async def audit(self) -> int:
         """Check all the books from the first entry on; return how many entries there are.

@@ -1,0 +1,130 @@
+"""Papers in the database, and what of the books they are made from."""
+
+from __future__ import annotations
+
+import asyncpg
+import msgspec
+
+from llm_router.adapters.postgres.known import entry_of
+from llm_router.billing.rollups import COUNTS, HOUR_MS, SUM_MAX
+from llm_router.domain.record import ExchangeRecord
+from llm_router.ports import Booked, MonthBooks, Paper, Sums
+
+_ADD = (
+    "INSERT INTO papers SELECT p.series, p.number, p.id, p.account, p.created_ms, p.body FROM unnest("
+    "$1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[]) WITH ORDINALITY "
+    "p(series, number, id, account, created_ms, body, place) ORDER BY p.place"
+)
+_PAPERS = "SELECT series, number, id, account, created_ms, body FROM papers WHERE series = $1 "
+_ONE = _PAPERS + "AND id = $2"
+_LAST = _PAPERS + "ORDER BY number DESC LIMIT 1"
+_PAGE = _PAPERS + "AND number > $2 ORDER BY number LIMIT $3"
+
+_ENTRIES = "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries "
+_BOOKED = (
+    "SELECT e.seq, e.ref, e.account, e.amount, e.kind, e.created_ms, e.note, e.hash, x.record FROM entries e "
+    "LEFT JOIN exchanges x ON e.kind = 'use' AND x.id = substr(e.ref, 5) "
+    "WHERE e.account = $1 AND e.seq > coalesce((SELECT seq FROM entries WHERE ref = $2 AND account = $1), 0) "
+    "ORDER BY e.seq LIMIT $3"
+)
+_EXCHANGES = (
+    "SELECT record FROM exchanges WHERE account = $1 AND created_ms < $2 "
+    'AND (created_ms, id COLLATE "C") > ($3, $4) ORDER BY created_ms, id COLLATE "C" LIMIT $5'
+)
+_CREDITED = (
+    "SELECT coalesce(sum(amount), 0) FROM entries WHERE account = $1 AND kind <> 'use' AND created_ms < $2"
+)
+_CREDITS = _ENTRIES + (
+    "WHERE account = $1 AND kind <> 'use' AND created_ms >= $2 AND created_ms < $3 ORDER BY created_ms, seq"
+)
+_USED = "SELECT coalesce(sum(cost), 0) FROM rollups WHERE account = $1 AND hour < $2"
+
+_TEXT = ("account", "key", "team", "user", "model", "provider")
+_GROUPS = {"day": "hour / 24", **{name: f'"{name}" COLLATE "C"' for name in _TEXT}}
+_SUMS = ", ".join(f"sum({name})" for name in COUNTS)
+
+_records = msgspec.json.Decoder(ExchangeRecord)
+
+
+async def add(connection: asyncpg.Connection, papers: list[Paper]) -> bool:
+    """Issue papers, all or none; False if they are not the next of their series."""
+    names = ("series", "number", "id", "account", "created_ms", "body")
+    try:
+        await connection.execute(_ADD, *([getattr(p, name) for p in papers] for name in names))
+    except asyncpg.UniqueViolationError:
+        return False
+    return True
+
+
+async def one(connection: asyncpg.Connection, series: str, id_: str) -> Paper | None:
+    if "\x00" in id_:  # no text of the database has one
+        return None
+    row = await connection.fetchrow(_ONE, series, id_)
+    return None if row is None else Paper(**row)
+
+
+async def last(connection: asyncpg.Connection, series: str) -> Paper | None:
+    row = await connection.fetchrow(_LAST, series)
+    return None if row is None else Paper(**row)
+
+
+async def page(connection: asyncpg.Connection, series: str, after: int, limit: int) -> list[Paper]:
+    return [Paper(**row) for row in await connection.fetch(_PAGE, series, after, limit)]
+
+
+async def booked(connection: asyncpg.Connection, account: str, after: str | None, limit: int) -> list[Booked]:
+    return [
+        Booked(
+            entry=entry_of(row),
+            hash=row["hash"],
+            record=None if row["record"] is None else _records.decode(row["record"]),
+        )
+        for row in await connection.fetch(_BOOKED, account, after, limit)
+    ]
+
+
+async def exchanges(
+    connection: asyncpg.Connection,
+    account: str,
+    from_ms: int,
+    to_ms: int,
+    after: tuple[int, str] | None,
+    limit: int,
+) -> list[ExchangeRecord]:
+    begin = (from_ms, "") if after is None else after
+    rows = await connection.fetch(_EXCHANGES, account, to_ms, *begin, limit)
+    return [_records.decode(row["record"]) for row in rows]
+
+
+async def sums(
+    connection: asyncpg.Connection, by: tuple[str, ...], from_hour: int, to_hour: int, account: str | None
+) -> list[Sums]:
+    """``by`` holds names of the port's list and no others."""
+    groups = ", ".join(_GROUPS.get(name, name) for name in by)
+    query = f"SELECT {', '.join([groups] * bool(by) + [_SUMS])} FROM rollups WHERE hour >= $1 AND hour < $2"  # noqa: S608 - names of ours
+    values: tuple[object, ...] = (from_hour, to_hour)
+    if account is not None:
+        query, values = query + " AND account = $3", (*values, account)
+    if by:
+        query += f" GROUP BY {groups} ORDER BY {groups}"
+    size = len(by)
+    return [
+        (tuple(str(name) for name in row[:size]), tuple(min(SUM_MAX, int(count)) for count in row[size:]))
+        for row in map(tuple, await connection.fetch(query, *values))
+        if row[-1] is not None
+    ]
+
+
+async def month(
+    connection: asyncpg.Connection, account: str, from_ms: int, to_ms: int, earlier_ms: int
+) -> MonthBooks:
+    """All of one moment."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        return MonthBooks(
+            credited_pusd=int(await connection.fetchval(_CREDITED, account, from_ms)),
+            used_pusd=int(await connection.fetchval(_USED, account, from_ms // HOUR_MS)),
+            earlier_credited_pusd=int(await connection.fetchval(_CREDITED, account, earlier_ms)),
+            earlier_used_pusd=int(await connection.fetchval(_USED, account, earlier_ms // HOUR_MS)),
+            credits=tuple(entry_of(row) for row in await connection.fetch(_CREDITS, account, from_ms, to_ms)),
+            models=tuple(await sums(connection, ("model",), from_ms // HOUR_MS, to_ms // HOUR_MS, account)),
+        )

@@ -1,0 +1,144 @@
+"""Papers in the SQLite store, and what of the books they are made from."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import msgspec
+
+from llm_router.billing.ledger import Entry
+from llm_router.billing.rollups import COUNTS, HOUR_MS, SUM_MAX
+from llm_router.domain.record import ExchangeRecord
+from llm_router.ports import Booked, MonthBooks, Paper, Sums
+
+# All or none: a condition that fails writes nothing, and costs the batch that it stands in nothing.
+ADD = (
+    "INSERT INTO papers SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 "
+    "FROM json_each(?1) WHERE ?3 = (SELECT coalesce(max(number), 0) + 1 FROM papers WHERE series = ?2) ORDER BY key"
+)
+_PAPERS = "SELECT series, number, id, account, created_ms, body FROM papers WHERE series = ? "
+_ONE = _PAPERS + "AND id = ?"
+_LAST = _PAPERS + "ORDER BY number DESC LIMIT 1"
+_PAGE = _PAPERS + "AND number > ? ORDER BY number LIMIT ?"
+
+_BOOKED = (
+    "SELECT e.seq, e.ref, e.account, e.amount, e.kind, e.created_ms, e.note, e.hash, x.record FROM entries e "
+    "LEFT JOIN exchanges x ON e.kind = 'use' AND x.id = substr(e.ref, 5) "
+    "WHERE e.account = ?1 AND e.seq > coalesce((SELECT seq FROM entries WHERE ref = ?2 AND account = ?1), 0) "
+    "ORDER BY e.seq LIMIT ?3"
+)
+_EXCHANGES = (
+    "SELECT record FROM exchanges WHERE account = ? AND created_ms < ? AND (created_ms, id) > (?, ?) "
+    "ORDER BY created_ms, id LIMIT ?"
+)
+# In two halves, since SQLite's own sum refuses to pass 63 bits on the way.
+_CREDITED = (
+    "SELECT coalesce(sum(amount >> 32), 0), coalesce(sum(amount & 4294967295), 0) FROM entries "
+    "WHERE account = ? AND kind <> 'use' AND created_ms < ?"
+)
+_CREDITS = (
+    "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries "
+    "WHERE account = ? AND kind <> 'use' AND created_ms >= ? AND created_ms < ? ORDER BY created_ms, seq"
+)
+_USED = (
+    "SELECT coalesce(sum(cost >> 32), 0), coalesce(sum(cost & 4294967295), 0) FROM rollups "
+    "WHERE account = ? AND hour < ?"
+)
+
+_GROUPS = {"day": "hour / 24", "user": '"user"'}
+_HALVES = ", ".join(f"sum({name} >> 32), sum({name} & 4294967295)" for name in COUNTS)
+
+_records = msgspec.json.Decoder(ExchangeRecord)
+
+
+def add(papers: list[Paper]) -> tuple[str, tuple[Any, ...]]:
+    """The statement that issues papers, and its values."""
+    rows = [(p.series, p.number, p.id, p.account, p.created_ms, p.body) for p in papers]
+    return ADD, (msgspec.json.encode(rows).decode(), papers[0].series, papers[0].number)
+
+
+def one(reads: sqlite3.Connection, series: str, id_: str) -> Paper | None:
+    row = reads.execute(_ONE, (series, id_)).fetchone()
+    return None if row is None else _paper(row)
+
+
+def last(reads: sqlite3.Connection, series: str) -> Paper | None:
+    row = reads.execute(_LAST, (series,)).fetchone()
+    return None if row is None else _paper(row)
+
+
+def page(reads: sqlite3.Connection, series: str, after: int, limit: int) -> list[Paper]:
+    return [_paper(row) for row in reads.execute(_PAGE, (series, after, limit))]
+
+
+def booked(reads: sqlite3.Connection, account: str, after: str | None, limit: int) -> list[Booked]:
+    return [
+        Booked(entry=_entry(row[:7]), hash=row[7], record=None if row[8] is None else _records.decode(row[8]))
+        for row in reads.execute(_BOOKED, (account, after, limit))
+    ]
+
+
+def exchanges(
+    reads: sqlite3.Connection,
+    account: str,
+    from_ms: int,
+    to_ms: int,
+    after: tuple[int, str] | None,
+    limit: int,
+) -> list[ExchangeRecord]:
+    begin = (from_ms, "") if after is None else after
+    rows = reads.execute(_EXCHANGES, (account, to_ms, *begin, limit))
+    return [_records.decode(text) for (text,) in rows]
+
+
+def sums(
+    reads: sqlite3.Connection, by: tuple[str, ...], from_hour: int, to_hour: int, account: str | None
+) -> list[Sums]:
+    """``by`` holds names of the port's list and no others."""
+    groups = ", ".join(_GROUPS.get(name, name) for name in by)
+    whose = "" if account is None else "account = ? AND "
+    query = f"SELECT {', '.join([groups] * bool(by) + [_HALVES])} FROM rollups WHERE {whose}hour >= ? AND hour < ?"  # noqa: S608 - names of ours
+    if by:
+        query += f" GROUP BY {groups} ORDER BY {groups}"
+    values = (from_hour, to_hour) if account is None else (account, from_hour, to_hour)
+    return [_sums(row, len(by)) for row in reads.execute(query, values) if row[-1] is not None]
+
+
+def month(reads: sqlite3.Connection, account: str, from_ms: int, to_ms: int, earlier_ms: int) -> MonthBooks:
+    """All of one moment."""
+    reads.execute("BEGIN")
+    try:
+        return MonthBooks(
+            credited_pusd=_total(reads, _CREDITED, account, from_ms),
+            used_pusd=_total(reads, _USED, account, from_ms // HOUR_MS),
+            earlier_credited_pusd=_total(reads, _CREDITED, account, earlier_ms),
+            earlier_used_pusd=_total(reads, _USED, account, earlier_ms // HOUR_MS),
+            credits=tuple(_entry(row) for row in reads.execute(_CREDITS, (account, from_ms, to_ms))),
+            models=tuple(sums(reads, ("model",), from_ms // HOUR_MS, to_ms // HOUR_MS, account)),
+        )
+    finally:
+        reads.execute("ROLLBACK")
+
+
+def _total(reads: sqlite3.Connection, query: str, account: str, until: int) -> int:
+    high, low = reads.execute(query, (account, until)).fetchone()
+    return int((high << 32) + low)
+
+
+def _sums(row: tuple[Any, ...], size: int) -> Sums:
+    halves = row[size:]
+    counts = [(high << 32) + low for high, low in zip(halves[::2], halves[1::2], strict=True)]
+    return tuple(str(name) for name in row[:size]), tuple(min(SUM_MAX, count) for count in counts)
+
+
+def _paper(row: tuple[Any, ...]) -> Paper:
+    series, number, id_, account, created_ms, body = row
+    return Paper(series=series, number=number, id=id_, account=account, created_ms=created_ms, body=body)
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    seq, ref, account, amount, kind, created_ms, note = row
+    return Entry(
+        seq=seq, ref=ref, account=account, amount_pusd=amount, kind=kind, created_ms=created_ms, note=note
+    )

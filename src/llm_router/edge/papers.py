@@ -1,0 +1,73 @@
+"""The endpoints of what an account gets in writing: receipts, and the keys that verify them."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+from llm_router.domain.errors import InvalidRequest, NotFound
+from llm_router.edge.gateway import Gateway
+from llm_router.edge.http import Request, Send, answer_json
+from llm_router.edge.responses import account_of
+from llm_router.edge.routes import Route
+from llm_router.engine.paging import PAGE_DEFAULT, PAGE_MAX
+from llm_router.engine.papers import Papers
+
+
+def papers_of(gateway: Gateway) -> Papers:
+    if gateway.papers is None:
+        raise NotFound("The store of this gateway issues no papers.")
+    return gateway.papers
+
+
+async def receipt(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
+    """GET /v1/generations/{id}/receipt."""
+    account = await account_of(gateway, request)
+    record = await gateway.engine.books.generation(account, unquote(parameters["id"]))
+    if record is None:
+        raise NotFound("There is no such generation for this API key. Use the x-generation-id of a reply.")
+    await answer_json(send, 200, await papers_of(gateway).receipts.of_exchange(account, record.id))
+
+
+async def receipts(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
+    """GET /v1/receipts."""
+    account = await account_of(gateway, request)
+    after = number(request, "after", 0, 10**15, 0)
+    limit = number(request, "limit", 1, PAGE_MAX, PAGE_DEFAULT)
+    await answer_json(send, 200, await papers_of(gateway).receipts.page(account, after, limit))
+
+
+async def receipt_keys(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
+    """GET /.well-known/llm-router-receipts.json."""
+    headers = [(b"cache-control", b"public, max-age=300")]
+    await answer_json(send, 200, papers_of(gateway).receipts.keys(), headers)
+
+
+def number(request: Request, name: str, low: int, high: int, default: int) -> int:
+    """A parameter of the query.
+
+    Raises:
+        InvalidRequest: it is no whole number within the bounds.
+    """
+    text = request.parameter(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 17 and low <= int(text) <= high):
+        raise InvalidRequest(f"'{name}' must be from {low} to {high}.", param=name)
+    return int(text)
+
+
+PAPER_ROUTES = (
+    Route(
+        method="GET",
+        path="/v1/generations/{id}/receipt",
+        handler=receipt,
+        summary="The signed receipt of an exchange.",
+    ),
+    Route(method="GET", path="/v1/receipts", handler=receipts, summary="The account's receipts, by pages."),
+    Route(
+        method="GET",
+        path="/.well-known/llm-router-receipts.json",
+        handler=receipt_keys,
+        summary="The keys that verify receipts.",
+    ),
+)

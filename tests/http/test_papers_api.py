@@ -1,0 +1,79 @@
+"""Receipts of a running gateway, by its API and its command line, verified offline."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gateway_kit import Gateway
+
+SCRIPT = Path(__file__).parents[2] / "tools" / "verify_receipts.py"
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "workers"])
+def gateway(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    config = f"[credits]\nstarting = 5\n[server]\nworkers = {request.param}\n"
+    gateway = Gateway(tmp_path_factory.mktemp("papers"), "--sandbox", config=config)
+    yield gateway
+    assert gateway.stop() == 0
+
+
+def ask(gateway: Gateway) -> Any:
+    body = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hello"}]}
+    return gateway.send("POST", "/v1/chat/completions", json.dumps(body).encode())
+
+
+def cli(gateway: Gateway, *words: str) -> str:
+    where = ["--data-dir", str(gateway.data_dir), "--config", str(gateway.config), "--sandbox"]
+    done = subprocess.run(
+        [sys.executable, "-m", "llm_router.cli", *words, *where], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_receipts_verify_offline(gateway: Gateway, tmp_path: Path) -> None:
+    replies = [ask(gateway) for _ in range(3)]
+    id_ = replies[1].json["id"]
+    receipt = gateway.get(f"/v1/generations/{id_}/receipt").json
+    shown = receipt["receipt"]["exchange"]
+    assert shown["reply_id"] == id_
+    assert Decimal(receipt["receipt"]["amount"]) == -replies[1].json["usage"]["cost"]
+    page = gateway.get("/v1/receipts?limit=2").json
+    assert (len(page["data"]), page["has_more"], page["last_number"]) == (2, True, 2)
+    rest = gateway.get("/v1/receipts?after=2").json
+    assert receipt in page["data"] + rest["data"]
+    written = cli(gateway, "receipts", "export")
+    assert [json.loads(line) for line in written.splitlines()] == page["data"] + rest["data"]
+    keys = gateway.get("/.well-known/llm-router-receipts.json", key="")
+    assert keys.json == json.loads(cli(gateway, "receipts", "keys"))
+    cli(gateway, "receipts", "rotate")
+    both = gateway.get("/.well-known/llm-router-receipts.json", key="").json["keys"]
+    assert both[1:] == keys.json["keys"]
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": both}))
+    (tmp_path / "receipts").write_text(written + cli(gateway, "receipts", "export", "--after", "4"))
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(tmp_path / "receipts"), "--keys", str(tmp_path / "keys.json")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "default: 4 receipts up to number 4, all signed and chained" in done.stdout
+
+
+def test_others_see_none_of_it(gateway: Gateway) -> None:
+    id_ = ask(gateway).json["id"]
+    other = gateway.command("keys.create", name="other", account="other")["key"]
+    assert gateway.get(f"/v1/generations/{id_}/receipt", key=other).status == 404
+    assert gateway.get("/v1/receipts", key=other).json["data"] == []
+    assert gateway.get("/v1/receipts", key="sk-lr-wrong").status == 401
+    assert gateway.get("/v1/receipts?limit=0").error["param"] == "limit"
+    assert gateway.get("/v1/receipts?after=x").error["param"] == "after"
+    assert gateway.get("/v1/generations/none/receipt").status == 404
