@@ -16,7 +16,10 @@ DEPTH_MAX = 128
 Check = Callable[[str, Any], None]
 """Refuses a member (its name, its value) with InvalidRequest."""
 
-_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@|,+-]{0,255}")
+MODEL_CHARS_MAX = 1024
+"""Of a model string, which may name several."""
+
+_MODEL = re.compile(r"[A-Za-z0-9@][A-Za-z0-9._:/@|,+-]{0,1023}")
 
 _decode = msgspec.json.Decoder().decode
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -63,7 +66,8 @@ def _too_deep(body: bytes) -> bool:
 
 
 def model_of(members: dict[str, Any], path_model: str | None) -> str:
-    """The model string; ``path_model`` stands in for a member that the body leaves out.
+    """The model string; ``path_model`` stands in for a member that the body leaves out, and the first of
+    ``models`` for both.
 
     Raises:
         InvalidRequest: there is none, or it cannot be one.
@@ -71,14 +75,16 @@ def model_of(members: dict[str, Any], path_model: str | None) -> str:
     model = members.get("model")
     if model is None:
         model = path_model
+    if model is None and isinstance(listed := members.get("models"), list) and listed:
+        model = listed[0]
     if model is None:
         raise InvalidRequest("You must name a model in 'model'. GET /v1/models lists them.", param="model")
     if not isinstance(model, str):
         raise InvalidRequest("'model' must be a string.", param="model")
     if not _MODEL.fullmatch(model):
         raise InvalidRequest(
-            "'model' must be a model id of 1 to 256 letters, digits and any of . _ : / @ | , + - "
-            "that begins with a letter or digit. GET /v1/models lists the ids.",
+            f"'model' must be a model id of 1 to {MODEL_CHARS_MAX} letters, digits and any of . _ : / @ | , + - "
+            "that begins with a letter, a digit or @. GET /v1/models lists the ids.",
             param="model",
         )
     return model

@@ -136,6 +136,7 @@ class Inspected(msgspec.Struct, kw_only=True):
         echo: for :attr:`ReplyContext.echo`.
         keeps_state: the gateway keeps what the request asks to be kept: the provider is asked for none.
         losses: what is lost whoever answers.
+        routing: what it says to the gateway (:mod:`wire.routed`), as plain values.
     """
 
     model: str
@@ -160,6 +161,7 @@ class Inspected(msgspec.Struct, kw_only=True):
     echo: dict[str, msgspec.Raw] = {}
     keeps_state: bool = False
     losses: tuple[Loss, ...] = ()
+    routing: Mapping[str, Any] = {}
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):

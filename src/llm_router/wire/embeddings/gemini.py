@@ -39,6 +39,7 @@ from llm_router.wire.embeddings.canonical import (
 from llm_router.wire.embeddings.vectors import check_numbers, read_vector
 from llm_router.wire.lenient import mapping
 from llm_router.wire.loss import Loss, Losses
+from llm_router.wire.routed import MEMBERS, routing_in, strip
 from llm_router.wire.verbatim import dump, items, members, value
 
 NAME = "gemini_embeddings"
@@ -85,7 +86,7 @@ def inspect_one(body: bytes, path_model: str | None, path_stream: bool | None) -
         UnsupportedContent: it holds something else than text.
     """
     found = read_object(body)
-    return _inspected(path_model, [found], [_item(found, "")], single=True)
+    return _inspected(path_model, [found], [_item(found, "")], routing_in(found), single=True)
 
 
 def inspect_batch(body: bytes, path_model: str | None, path_stream: bool | None) -> Inspected:
@@ -94,7 +95,8 @@ def inspect_batch(body: bytes, path_model: str | None, path_stream: bool | None)
     Raises:
         InvalidRequest, UnsupportedContent: as for one.
     """
-    listed = items(read_object(body).get("requests"))
+    whole_body = read_object(body)
+    listed = items(whole_body.get("requests"))
     if listed is None:
         raise InvalidRequest("requests must be an array of embedding requests.", param="requests")
     check_number(len(listed), "requests")
@@ -108,11 +110,16 @@ def inspect_batch(body: bytes, path_model: str | None, path_stream: bool | None)
         raise InvalidRequest(
             "outputDimensionality must be the same in all requests of a batch.", param="requests"
         )
-    return _inspected(path_model, known, found, single=False)
+    return _inspected(path_model, known, found, routing_in(whole_body), single=False)
 
 
 def _inspected(
-    path_model: str | None, verbatim: list[dict[str, Raw]], found: list[_Item], *, single: bool
+    path_model: str | None,
+    verbatim: list[dict[str, Raw]],
+    found: list[_Item],
+    routing: Mapping[str, Any],
+    *,
+    single: bool,
 ) -> Inspected:
     model = (path_model or "").removeprefix("models/")
     read_name(dump(model), "model")
@@ -136,12 +143,14 @@ def _inspected(
         tree=_Asked(items=verbatim, request=request),
         text_bytes=text_bytes,
         inputs=len(found),
+        routing=routing,
         echo={"single": _SINGLE} if single else {},
     )
 
 
 _OWN = (
     "model", "content", "taskType", "task_type", "title", "outputDimensionality", "output_dimensionality",
+    *MEMBERS,
 )  # fmt: skip
 
 
@@ -208,6 +217,7 @@ def edit_request(
     requests: list[dict[str, Any]] = []
     for item in inspected.tree.items:
         body: dict[str, Any] = {**item, "model": name}
+        strip(body)
         losses += edited(body, target)
         requests.append(body)
     return msgspec.json.encode({"requests": requests}), tuple(dict.fromkeys(losses))

@@ -44,6 +44,7 @@ from llm_router.wire.embeddings.canonical import (
 from llm_router.wire.embeddings.vectors import check_numbers, is_float32_base64, read_vector, to_base64
 from llm_router.wire.lenient import mapping
 from llm_router.wire.loss import Loss, Losses
+from llm_router.wire.routed import MEMBERS, routing_in, strip
 from llm_router.wire.verbatim import items, members, value
 
 NAME = "openai_embeddings"
@@ -75,7 +76,7 @@ INPUT_TYPES: dict[str, dict[Purpose, str]] = {
 https://docs.voyageai.com/reference/embeddings-api, https://docs.api.nvidia.com/nim/reference/nvidia-nv-embedqa-e5-v5-infer,
 https://openrouter.ai/docs/api/reference/embeddings"""
 
-_OWN = ("model", "input", "dimensions", "encoding_format", "user", "input_type")
+_OWN = ("model", "input", "dimensions", "encoding_format", "user", "input_type", *MEMBERS)
 
 
 class _Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +93,7 @@ def inspect(body: bytes, path_model: str | None, path_stream: bool | None) -> In
         InvalidRequest: with ``param`` set.
     """
     found = read_object(body)
+    routing = routing_in(found)
     model = read_name(found.get("model"))
     inputs = _inputs(found.get("input"))
     encoding = value(found.get("encoding_format"))
@@ -115,6 +117,7 @@ def inspect(body: bytes, path_model: str | None, path_stream: bool | None) -> In
         text_bytes=text_bytes,
         input_tokens=tokens,
         inputs=len(inputs),
+        routing=routing,
         echo={
             name: found[name]
             for name in ("encoding_format", "dimensions")
@@ -168,6 +171,7 @@ def edit_request(
     losses = Losses()
     body: dict[str, Any] = dict(inspected.tree.members)
     body["model"] = target.model
+    strip(body)
     request = inspected.tree.request
     if "input_type" in body:
         del body["input_type"]

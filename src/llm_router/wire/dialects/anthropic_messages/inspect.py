@@ -14,6 +14,7 @@ from llm_router.wire import media
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Inspected
 from llm_router.wire.dialects.anthropic_messages.usage import priced_tier
+from llm_router.wire.routed import routing_of
 from llm_router.wire.verbatim import NOT_JSON, members
 
 THINKING_BUDGET_MIN = 1024
@@ -79,6 +80,7 @@ def _inspect(
         media_urls=tuple(measure.urls),
         session=user,
         service_tier=priced_tier(body),
+        routing=routing_of(body),
     )
 
 

@@ -28,6 +28,7 @@ from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
 from llm_router.wire.loss import Loss
 from llm_router.wire.quirks import apply_quirks
 from llm_router.wire.relay import PREAMBLE_BYTES_MAX
+from llm_router.wire.routed import strip
 from llm_router.wire.verbatim import dump, items, members, string
 
 
@@ -42,6 +43,7 @@ def edit_request(
     tree = inspected.tree
     assert isinstance(tree, Tree)
     body: dict[str, object] = {**tree.raw, "model": target.model}
+    strip(body)
     losses: list[Loss] = []
     if "messages" in tree.raw:
         body["messages"], lost = strip_seals(tree.raw["messages"])

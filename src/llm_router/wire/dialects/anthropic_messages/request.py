@@ -12,6 +12,7 @@ from llm_router.wire.dialects.anthropic_messages.blocks import decode_block
 from llm_router.wire.dialects.anthropic_messages.facts import NAME, cache_mark
 from llm_router.wire.dialects.anthropic_messages.foreign import members_beside, unread_blocks
 from llm_router.wire.dialects.anthropic_messages.inspect import Tree
+from llm_router.wire.routed import MEMBERS
 from llm_router.wire.verbatim import dump, items, members, string, value
 
 TOOL_MEMBER = "tools[]."
@@ -20,7 +21,7 @@ TOOL_MEMBER = "tools[]."
 _KNOWN = frozenset(
     (
         "model", "messages", "system", "max_tokens", "stream", "temperature", "top_p", "top_k", "stop_sequences",
-        "tools", "tool_choice", "thinking", "output_config", "output_format", "metadata", "service_tier",
+        "tools", "tool_choice", "thinking", "output_config", "output_format", "metadata", "service_tier", *MEMBERS,
     )
 )  # fmt: skip
 _TOOL_KNOWN = frozenset(("type", "name", "description", "input_schema", "strict", "cache_control"))

@@ -21,9 +21,19 @@ from llm_router.wire.dialects.gemini_generate.members import NAME, camel, listed
 from llm_router.wire.dialects.gemini_generate.signatures import Carried, unwrap
 from llm_router.wire.jsonschema import from_openapi
 from llm_router.wire.media import clean_base64, media_form
+from llm_router.wire.routed import MEMBERS
 
 _KNOWN = frozenset(
-    {"contents", "systemInstruction", "generationConfig", "tools", "toolConfig", "model", "serviceTier"}
+    {
+        "contents",
+        "systemInstruction",
+        "generationConfig",
+        "tools",
+        "toolConfig",
+        "model",
+        "serviceTier",
+        *MEMBERS,
+    }
 )
 _CONFIG = frozenset(
     {

@@ -24,6 +24,7 @@ from llm_router.wire.dialects.gemini_generate.members import (
 )
 from llm_router.wire.loss import Loss
 from llm_router.wire.quirks import apply_quirks
+from llm_router.wire.routed import strip
 
 _ESCAPED = re.compile(rb"\\u00[4-7]")
 """An escaped letter: nobody needs it, and it may stand in the name of a member."""
@@ -38,6 +39,7 @@ def edit_request(
     before = object_of(tree.body) or {}
     wrapped = object_of(before.get("generateContentRequest")) if "contents" not in before else None
     body: dict[str, Any] = dict(wrapped if wrapped is not None else before)
+    strip(body)
     if "model" in body:
         body["model"] = raw_of(_model(target.model))
     if fetched:

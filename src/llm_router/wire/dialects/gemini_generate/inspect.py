@@ -14,6 +14,7 @@ from llm_router.domain.errors import InvalidRequest
 from llm_router.wire.dialect import Inspected
 from llm_router.wire.dialects.gemini_generate.members import camel, listed, member
 from llm_router.wire.media import is_http_url, media_form
+from llm_router.wire.routed import routing_of
 
 ROLES = ("user", "model", "function", "system", "tool")
 STOPS_MAX = 5
@@ -62,6 +63,7 @@ def inspect(body: bytes, path_model: str | None, path_stream: bool | None) -> In
         raise InvalidRequest("serviceTier must be a string.", param="serviceTier")
     inspected.service_tier = tier
     inspected.needs = frozenset(needs)
+    inspected.routing = routing_of(value)
     return inspected
 
 

@@ -27,9 +27,10 @@ from llm_router.wire.dialect import Inspected
 from llm_router.wire.dialects.openai_chat.mend import mend_calls, mend_fields
 from llm_router.wire.dialects.openai_chat.parts import NAME, image_part, message_parts
 from llm_router.wire.media import is_data_url, is_http_url, parse_data_url, sniff
+from llm_router.wire.routed import MEMBERS
 from llm_router.wire.verbatim import encode
 
-GATEWAY_ONLY: Final = ("models", "route", "provider", "session_id", "plugins", "transforms", "preset")
+GATEWAY_ONLY: Final = (*MEMBERS, "plugins", "transforms")
 """Members that speak to a router and not to a model (OpenRouter's names)."""
 
 _SAID: Final = frozenset(

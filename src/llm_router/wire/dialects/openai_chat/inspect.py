@@ -10,6 +10,7 @@ from llm_router.wire.asked import first_text, model_of, parse
 from llm_router.wire.dialect import Inspected
 from llm_router.wire.dialects.openai_chat.checks import check_members, token_limit
 from llm_router.wire.dialects.openai_chat.measure import measure
+from llm_router.wire.routed import routing_of
 
 EXAMPLE = '{"model": "...", "messages": [...]}'
 
@@ -47,4 +48,5 @@ def inspect(body: bytes, path_model: str | None = None, path_stream: bool | None
         media_urls=tuple(found.media_urls),
         session=first_text(members, "session_id", "prompt_cache_key", "user"),
         service_tier=members.get("service_tier"),
+        routing=routing_of(members),
     )

@@ -44,6 +44,7 @@ from llm_router.wire.dialects.openai_responses.words import (
     text_of,
 )
 from llm_router.wire.loss import Losses
+from llm_router.wire.routed import MEMBERS
 from llm_router.wire.verbatim import dump
 
 TOOL_MEMBER: Final = "tools[]."
@@ -53,7 +54,7 @@ _SAID: Final = frozenset(
     (
         "model", "input", "instructions", "stream", "stream_options", "tools", "tool_choice",
         "parallel_tool_calls", "max_output_tokens", "temperature", "top_p", "top_logprobs", "text",
-        "reasoning", "user", "metadata", "service_tier", "prompt_cache_key", "include",
+        "reasoning", "user", "metadata", "service_tier", "prompt_cache_key", "include", *MEMBERS,
     )
 )  # fmt: skip
 

@@ -13,6 +13,7 @@ from llm_router.wire.dialects.openai_responses.words import kind_of
 from llm_router.wire.loss import Loss
 from llm_router.wire.media import data_url
 from llm_router.wire.quirks import apply_quirks
+from llm_router.wire.routed import strip
 from llm_router.wire.verbatim import encode
 
 
@@ -26,6 +27,7 @@ def edit_request(
     """
     tree = cast(Tree, inspected.tree)
     body: dict[str, Any] = {**tree.raw, "model": target.model}
+    strip(body)
     if inspected.stream:
         body["stream"] = True
     losses: list[Loss] = []

@@ -13,6 +13,7 @@ from llm_router.wire.asked import first_text, model_of, parse
 from llm_router.wire.dialect import Inspected
 from llm_router.wire.dialects.openai_responses.checks import check_members
 from llm_router.wire.dialects.openai_responses.measure import measure
+from llm_router.wire.routed import routing_of
 
 ECHOED: Final = (
     "background", "conversation", "instructions", "max_output_tokens", "max_tool_calls", "metadata",
@@ -54,5 +55,6 @@ def inspect(body: bytes, path_model: str | None = None, path_stream: bool | None
         media_urls=tuple(found.media_urls),
         session=first_text(members, "prompt_cache_key", "safety_identifier", "user"),
         service_tier=members.get("service_tier"),
+        routing=routing_of(members),
         echo={name: tree.raw[name] for name in ECHOED if members.get(name) is not None},
     )
