@@ -48,7 +48,7 @@ BAD = [
     ({"model": "m\n"}, "model"),
     ({"model": "\uff4dodel"}, "model"),
     ({"model": "-m"}, "model"),
-    ({"model": "m" * 257}, "model"),
+    ({"model": "m" * 1025}, "model"),
     ({"messages": None}, "messages"),
     ({"messages": []}, "messages"),
     ({"messages": "Hi"}, "messages"),

@@ -94,6 +94,7 @@ class Attempts:
             ClientError: it cannot take this request.
         """
         track.candidate = candidate
+        track.model = candidate.model
         track.delivery = None
         track.losses.clear()
         track.sent_secret = track.pool_key = None
@@ -281,7 +282,7 @@ async def _error_body(reply: UpstreamReply) -> bytes:
 def _target(track: Track, candidate: Candidate) -> Target:
     """The deployment as the wire needs to know it."""
     assert track.admitted is not None
-    deployment, provider, model = candidate.deployment, candidate.provider, track.admitted.resolved.model
+    deployment, provider, model = candidate.deployment, candidate.provider, candidate.model
     most = deployment.output_tokens_max
     return Target(
         provider=provider.id,

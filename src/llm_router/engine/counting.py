@@ -14,6 +14,7 @@ from llm_router.engine import admit
 from llm_router.engine.credentials import addressed, credential_headers, credential_of, signed
 from llm_router.engine.exchange import Engine
 from llm_router.engine.limits import admit_to_limits, limits_for
+from llm_router.engine.planning import Occasion
 from llm_router.engine.state import State
 from llm_router.ports import UpstreamRequest
 from llm_router.routing.plan import Candidate
@@ -44,12 +45,20 @@ async def count_tokens(engine: Engine, call: admit.Call) -> Count:
     if inspect is None:
         raise InvalidRequest(f"{call.dialect.name} has no counting of tokens.")
     inspected = inspect(call.body, call.path_model, False)
-    resolved = state.snapshot.resolve(inspected.model, active=state.active)
-    admit.check_model_allowed(key, resolved)
-    admit.check_operation(call, resolved)
-    plan = admit.plan_for(call, state, inspected, resolved)
     payer = admit.payer_of(key, call)
-    limits = await limits_for(engine.rules, payer, key, state.default_limits, resolved.model.id)
+    plan = engine.planner.plan(
+        Occasion(
+            state=state,
+            call=call,
+            key=key,
+            payer=payer,
+            inspected=inspected,
+            own_keys={},
+            price_list=engine.price_list,
+            now_ms=now_ms,
+        )
+    )
+    limits = await limits_for(engine.rules, payer, key, state.default_limits, plan.models)
     ticket = engine.new_id()
     try:
         await admit_to_limits(engine.counters, ticket, limits, inspected, now_ms)

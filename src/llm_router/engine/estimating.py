@@ -15,6 +15,7 @@ from llm_router.domain.model import Model
 from llm_router.engine import admit
 from llm_router.engine.exchange import Engine
 from llm_router.engine.holding import max_cost
+from llm_router.engine.planning import Occasion
 from llm_router.routing.plan import Candidate, Rejection
 from llm_router.wire.dialect import Inspected
 
@@ -89,17 +90,26 @@ async def estimate_calls(
 async def _estimated(engine: Engine, call: admit.Call, key: Key, inspected: Inspected) -> Estimated:
     state, now_ms, payer = engine.state, engine.clock.now_ms(), admit.payer_of(key, call)
     own_keys = await engine.own_keys_of(key.account)
-    resolved = engine.offered(inspected.model, payer, own_keys, now_ms, state)
-    admit.check_model_allowed(key, resolved)
-    admit.check_operation(call, resolved)
-    plan = admit.plan_for(call, state, inspected, resolved, own_keys)
+    plan = engine.planner.plan(
+        Occasion(
+            state=state,
+            call=call,
+            key=key,
+            payer=payer,
+            inspected=inspected,
+            own_keys=own_keys,
+            price_list=engine.price_list,
+            now_ms=now_ms,
+        )
+    )
+    model = plan.candidates[0].model
     ceiling = max_cost(call)
-    deployments = [c.deployment for c in plan.candidates]
-    learned = engine.holding.outputs.expect(key.id, resolved.model.id)
+    deployments = plan.deployments
+    learned = engine.holding.outputs.expect(key.id, model.id)
     default = state.hold_output_tokens
     available = await engine.books.affordable(payer, now_ms)
     return Estimated(
-        model=resolved.model,
+        model=model,
         inspected=inspected,
         priced=tuple(
             Priced(

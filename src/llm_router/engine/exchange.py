@@ -16,15 +16,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
-
-import msgspec
 
 from llm_router.billing.estimate import estimate, expected_input
 from llm_router.billing.pricing import PriceList
 from llm_router.billing.sessions import Sessions
-from llm_router.catalog.snapshot import Resolved
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import (
     LedgerUnavailable,
@@ -49,6 +46,7 @@ from llm_router.engine.deadlines import total_of, wish_of
 from llm_router.engine.drain import Audience, Drains
 from llm_router.engine.holding import Asking, Ceiling, Holding, max_cost
 from llm_router.engine.limits import admit_to_limits, limits_for
+from llm_router.engine.planning import Occasion, Planner
 from llm_router.engine.recall import Recall
 from llm_router.engine.state import State
 from llm_router.engine.tracks import Track, reply_headers
@@ -123,6 +121,7 @@ class Engine:
             Attempts(behind, upstream, fetcher, clock, tokens, self._recall), clock, pause, dice
         )
         self.price_list = PriceList()
+        self.planner = Planner()
         self._upkeep = Upkeep(books)
         self._drains = Drains()
         self.holding = Holding(books)
@@ -217,20 +216,28 @@ class Engine:
         payer = track.payer()
         track.own_keys = await self.own_keys_of(key.account)
         track.price_list = self.price_list
-        resolved = self.offered(inspected.model, payer, track.own_keys, now_ms, state)
-        track.model = resolved.model
-        admit.check_model_allowed(key, resolved)
-        admit.check_operation(call, resolved)
+        plan = self.planner.plan(
+            Occasion(
+                state=state,
+                call=call,
+                key=key,
+                payer=payer,
+                inspected=inspected,
+                own_keys=track.own_keys,
+                price_list=self.price_list,
+                now_ms=now_ms,
+            )
+        )
+        track.model = plan.candidates[0].model
         track.wish = wish_of(call.headers)
-        total_s = total_of(state.deadlines_for(resolved.model.id), track.wish)
+        total_s = total_of(state.deadlines_for(plan.model), track.wish)
         track.due_us = call.started_us + round(total_s * 1_000_000)
-        plan = admit.plan_for(call, state, inspected, resolved, track.own_keys)
         for candidate in plan.candidates:
             self._publish(candidate.deployment.price, now_ms)
             self._publish(candidate.deployment.cost, now_ms)  # what the former was made from
-        deployments = tuple(c.deployment for c in plan.candidates)
+        deployments = plan.deployments
         ceiling, limits = self._begin_step(track, payer, inspected, deployments)
-        track.admission = admission = await self._admit_to_limits(track, key, resolved.model.id)
+        track.admission = admission = await self._admit_to_limits(track, key, plan.models)
         track.held = True  # before the await: a cancelled hold must be resolved too
         try:
             held = await self.holding.hold(
@@ -240,7 +247,7 @@ class Engine:
                     call=call,
                     inspected=inspected,
                     deployments=deployments,
-                    model=resolved.model.id,
+                    model=track.model.id,
                     output_tokens_default=state.hold_output_tokens,
                     wait_s=state.hold_wait_s,
                     now_ms=now_ms,
@@ -260,7 +267,6 @@ class Engine:
         track.admitted = Admitted(
             key=key,
             inspected=inspected,
-            resolved=resolved,
             plan=plan,
             estimate=held.estimate,
             admission=admission,
@@ -314,19 +320,6 @@ class Engine:
         """What an account has brought of its own."""
         return {} if self._own_keys is None else await self._own_keys.of(account)
 
-    def offered(
-        self, name: str, payer: Payer, own_keys: Mapping[str, OwnKey], now_ms: int, state: State
-    ) -> Resolved:
-        """A model with its deployments, at the prices that the payer has.
-
-        Raises:
-            ModelNotFound: there is none of that name.
-        """
-        active = state.active.union(own_keys) if own_keys else state.active
-        resolved = state.snapshot.resolve(name, active=active)
-        sold = self.price_list.sell(resolved.deployments, payer, now_ms)
-        return msgspec.structs.replace(resolved, deployments=sold)
-
     def _publish(self, price: Price | None, now_ms: int) -> None:
         """Keep a price that the exchange may be charged by.
 
@@ -340,10 +333,10 @@ class Engine:
         except ValueError as error:
             raise ServerError(f"This gateway's price list contradicts itself: {error}.") from None
 
-    async def _admit_to_limits(self, track: Track, key: Key, model: str) -> Admission:
+    async def _admit_to_limits(self, track: Track, key: Key, models: Sequence[str]) -> Admission:
         assert track.inspected is not None
         default = track.state.default_limits
-        limits = await limits_for(self.rules, track.payer(), key, default, model)
+        limits = await limits_for(self.rules, track.payer(), key, default, models)
         if not limits:
             return UNLIMITED
         track.counted = True  # before the await: what is cancelled there may be counted too

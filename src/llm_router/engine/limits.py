@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 
 from llm_router.billing.estimate import expected_input
@@ -14,11 +15,19 @@ from llm_router.ports import Counters, LimitRules
 from llm_router.wire.dialect import Inspected
 
 
-async def limits_for(rules: LimitRules, payer: Payer, key: Key, default: Limits, model: str) -> list[Limit]:
-    """The limits that a request for a model (its public id) counts against: the key's own, and those made
-    for its account, team, user and key."""
+async def limits_for(
+    rules: LimitRules, payer: Payer, key: Key, default: Limits, models: Sequence[str]
+) -> list[Limit]:
+    """The limits that a request counts against: the key's own, and those made for its account, team, user and
+    key that concern any of the models (public ids) that may answer it."""
     made = await rules.limits_of(payer)
-    return own_limits(payer, key.limits, default) + (concerning(made, model) if made else [])
+    return own_limits(payer, key.limits, default) + _concerning(made, models)
+
+
+def _concerning(made: Sequence[Limit], models: Sequence[str]) -> list[Limit]:
+    if not made or len(models) == 1:
+        return concerning(made, models[0]) if made else []
+    return list({limit.id: limit for model in models for limit in concerning(made, model)}.values())
 
 
 async def admit_to_limits(

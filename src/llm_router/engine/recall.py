@@ -177,7 +177,7 @@ class Recall:
 def may_give_state(track: Track, candidate: Candidate) -> bool:
     """Whether the reply may hold what must come back: the model reasons, or may call tools."""
     assert track.admitted is not None
-    able = candidate.deployment.capabilities or track.admitted.resolved.model.capabilities
+    able = candidate.deployment.capabilities or candidate.model.capabilities
     return able.reasoning or "tools" in track.admitted.inspected.needs
 
 

@@ -213,8 +213,8 @@ def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[
         headers += [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
     if track.model is not None:
         headers.append((b"x-llm-router-model", track.model.id.encode()))
-        if track.admitted is not None and track.admitted.resolved.via == "successor":
-            headers.append((b"x-llm-router-successor-of", _latin(track.asked_model)))
+        if track.candidate is not None and track.candidate.via == "successor":
+            headers.append((b"x-llm-router-successor-of", _latin(track.candidate.asked)))
     if track.candidate is not None:
         headers.append((b"x-llm-router-provider", track.candidate.provider.id.encode()))
         if track.candidate.provider.simulated:

@@ -17,14 +17,20 @@ NO_OPERATION = "not offered by the API that is spoken there"
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """A deployment with what it takes to call it. Of the provider's dialects one is chosen.
 
-    Attributes: own_key: it is called with the account's own key.
+    Attributes:
+        model: what it answers as; a plan may hold several models.
+        asked: the name that led to it, as the client wrote it; via: in which way (``Resolved.via``).
+        own_key: it is called with the account's own key.
     """
 
+    model: Model
     deployment: Deployment
     provider: Provider
     dialect: str
     same_dialect: bool
     own_key: bool = False
+    asked: str = ""
+    via: str = "id"
 
 
 class Rejection(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,8 +41,25 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """The deployments to try, in order, and why the others are none of them.
+
+    Attributes:
+        model: the public id of what was asked for first.
+    """
+
     candidates: tuple[Candidate, ...]
     rejections: tuple[Rejection, ...] = ()
+    model: str = ""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Public ids of the models, in the order of their first candidates."""
+        return tuple(dict.fromkeys(c.model.id for c in self.candidates))
+
+    @property
+    def deployments(self) -> tuple[Deployment, ...]:
+        """What may be called, in order."""
+        return tuple(c.deployment for c in self.candidates)
 
 
 def make_plan(
@@ -48,6 +71,8 @@ def make_plan(
     front: str,
     needs: frozenset[str],
     formats: Mapping[str, str] | None = None,
+    asked: str = "",
+    via: str = "id",
 ) -> Plan:
     """Order the deployments that can be called.
 
@@ -75,6 +100,9 @@ def make_plan(
         else:
             candidates.append(
                 Candidate(
+                    model=model,
+                    asked=asked,
+                    via=via,
                     deployment=way.deployment,
                     provider=way.provider,
                     dialect=way.format,
@@ -89,7 +117,7 @@ def make_plan(
                 not c.same_dialect,
             )
         )
-    return Plan(candidates=tuple(candidates), rejections=tuple(rejections))
+    return Plan(candidates=tuple(candidates), rejections=tuple(rejections), model=model.id)
 
 
 def _declared_lack(deployment: Deployment, needs: frozenset[str]) -> str | None:

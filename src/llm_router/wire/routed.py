@@ -17,6 +17,7 @@ from llm_router.wire.verbatim import value
 MEMBERS: Final = ("models", "route", "provider", "session_id", "preset")
 
 _NAMES = frozenset(MEMBERS)
+_LISTS = ("order", "only", "ignore")
 
 NONE: Mapping[str, Any] = MappingProxyType({})
 """Of a request that says nothing to the gateway, as most."""
@@ -36,8 +37,30 @@ def routing_in(members: Mapping[str, Raw]) -> Mapping[str, Any]:
     return routing_of({name: value(members[name]) for name in MEMBERS if name in members})
 
 
-def strip(body: MutableMapping[str, Any]) -> None:
-    """Take out of a body what no provider is told."""
-    if not _NAMES.isdisjoint(body):
-        for name in MEMBERS:
+def strip(body: MutableMapping[str, Any], *, router: str | None = None) -> None:
+    """Take out of a body what no provider is told.
+
+    ``router``: the id of a provider that is a router itself and knows these members. It gets its session, and
+    the wishes that it can meet, but no other models: it must not answer with one that has another price.
+    """
+    if _NAMES.isdisjoint(body):
+        return
+    wishes = value(body["provider"]) if router is not None and "provider" in body else None
+    for name in MEMBERS:
+        if name != "session_id" or router is None:
             body.pop(name, None)
+    if isinstance(wishes, dict) and (onward := _onward(wishes, router)):
+        body["provider"] = onward
+
+
+def _onward(wishes: dict[str, Any], router: str | None) -> dict[str, Any]:
+    """The wishes about providers as the next router is told them: lists of names without its own."""
+    told: dict[str, Any] = {}
+    for name, wish in wishes.items():
+        if name in _LISTS and isinstance(wish, list):
+            wish = [slug for slug in wish if not isinstance(slug, str) or slug.lower() != router]
+            if not wish:
+                continue
+        if name != "regions":  # the gateway's own
+            told[name] = wish
+    return told

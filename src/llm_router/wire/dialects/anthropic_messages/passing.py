@@ -43,7 +43,7 @@ def edit_request(
     tree = inspected.tree
     assert isinstance(tree, Tree)
     body: dict[str, object] = {**tree.raw, "model": target.model}
-    strip(body)
+    strip(body, router=target.provider if "routing" in target.knows else None)
     losses: list[Loss] = []
     if "messages" in tree.raw:
         body["messages"], lost = strip_seals(tree.raw["messages"])

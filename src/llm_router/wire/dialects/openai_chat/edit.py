@@ -15,11 +15,8 @@ from llm_router.wire.dialects.openai_chat.parts import DIALECT_NAMES, NAME
 from llm_router.wire.dialects.openai_chat.thinking import ALL_WORDS, foreign_words, thinking_members
 from llm_router.wire.loss import Loss
 from llm_router.wire.media import data_url
+from llm_router.wire.routed import strip
 from llm_router.wire.verbatim import encode
-
-OURS_ALONE = ("models", "route")
-"""Of the members of ``GATEWAY_ONLY``, those that no router behind us gets: it must not answer with another
-model than the one priced."""
 
 
 def edit_request(
@@ -34,7 +31,9 @@ def edit_request(
     tree = cast(Tree, inspected.tree)
     body: dict[str, Any] = dict(tree.raw)
     body["model"] = target.model
-    for name in OURS_ALONE if "routing" in target.knows else GATEWAY_ONLY:
+    routes = "routing" in target.knows
+    strip(body, router=target.provider if routes else None)
+    for name in () if routes else GATEWAY_ONLY:
         body.pop(name, None)
     if inspected.stream:
         body["stream"] = True

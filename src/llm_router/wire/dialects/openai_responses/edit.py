@@ -27,7 +27,7 @@ def edit_request(
     """
     tree = cast(Tree, inspected.tree)
     body: dict[str, Any] = {**tree.raw, "model": target.model}
-    strip(body)
+    strip(body, router=target.provider if "routing" in target.knows else None)
     if inspected.stream:
         body["stream"] = True
     losses: list[Loss] = []
