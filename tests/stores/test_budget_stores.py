@@ -170,7 +170,9 @@ def old_file(path: Path) -> None:
         connection.executescript(
             "DROP TABLE papers; DROP INDEX exchanges_time; DROP TABLE budgets; DROP TABLE spends; DROP TABLE rollups; DROP TABLE price_versions; "
             "DROP TABLE documents; DROP INDEX entries_credits; "
-            "DROP TABLE limits; DROP TABLE price_rules; "
+            "DROP TABLE limits; DROP TABLE price_rules; DROP TABLE replies; "
+            "CREATE INDEX exchanges_reply ON exchanges (reply_id) WHERE reply_id IS NOT NULL; "
+            "DELETE FROM meta WHERE name = 'replies_to'; "
             "ALTER TABLE entries DROP COLUMN proof; DELETE FROM meta WHERE name = 'proofs_from'; "
             "PRAGMA user_version = 1"
         )

@@ -6,6 +6,7 @@ that of admission, in UTC, so that a recount from the records comes to the same.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from llm_router.domain.record import ExchangeRecord
@@ -46,9 +47,14 @@ SUM_MAX = 9_000_000_000_000_000_000
 """Sums stop there: what is absorbed of absurd claims must not be what a store cannot hold."""
 
 
+def bounded(sums: Iterable[int]) -> tuple[int, ...]:
+    """Sums as a store can hold them."""
+    return tuple(min(SUM_MAX, count) for count in sums)
+
+
 def add_counts(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
     """The sums of two sets of exchanges."""
-    return tuple(min(SUM_MAX, a + b) for a, b in zip(left, right, strict=True))
+    return bounded(a + b for a, b in zip(left, right, strict=True))
 
 
 def rollup_key(record: ExchangeRecord) -> RollupKey:
@@ -66,7 +72,10 @@ def rollup_key(record: ExchangeRecord) -> RollupKey:
 def rollup_counts(record: ExchangeRecord) -> tuple[int, ...]:
     """What one exchange adds, in the order of COUNTS."""
     usage = record.usage
-    operator_pusd = sum(a.operator_cost_pusd for a in record.attempts if a.operator_cost_pusd is not None)
+    operator_pusd = 0
+    for attempt in record.attempts:
+        if attempt.operator_cost_pusd is not None:
+            operator_pusd += attempt.operator_cost_pusd
     return (
         1,
         0 if record.error_code is None else 1,

@@ -27,11 +27,7 @@ class OpRefused(ValueError):
 
 
 class Journal:
-    """Makes moves of the ledger durable. To be used in one event loop.
-
-    Attributes:
-        settling: settlements under way, by exchange id; each future ends when it is durable or undone.
-    """
+    """Makes moves of the ledger durable. To be used in one event loop."""
 
     def __init__(self, ledger: Ledger, loop: asyncio.AbstractEventLoop) -> None:
         self._ledger = ledger
@@ -41,7 +37,7 @@ class Journal:
         self._failure: BaseException | None = None
         self._closing = False
         self._probe_timer: asyncio.TimerHandle | None = None
-        self.settling: dict[str, asyncio.Future[Any]] = {}
+        self._settling: dict[str, list[asyncio.Future[None]]] = {}  # who else waits, by exchange
 
     def start(self, writer: Writer) -> None:
         self._writer = writer
@@ -99,12 +95,22 @@ class Journal:
     def future(self) -> asyncio.Future[Any]:
         return self._loop.create_future()
 
+    def is_settling(self, exchange_id: str) -> bool:
+        """Whether a settlement of an exchange is under way."""
+        return exchange_id in self._settling
+
+    def settled(self, exchange_id: str) -> asyncio.Future[None]:
+        """What ends when the settlement under way is durable or undone, whoever stopped waiting for it."""
+        waiting = self._loop.create_future()
+        self._settling[exchange_id].append(waiting)
+        return waiting
+
     def submit(self, op: Op) -> asyncio.Future[Any]:
         """Queue an operation; its future ends when it is durable."""
         assert self._writer is not None
         self._pending += 1
         if isinstance(op, SettleOp):
-            self.settling[op.row[0]] = op.future
+            self._settling[op.row[0]] = []
         self._writer.submit(op)
         return op.future
 
@@ -125,7 +131,9 @@ class Journal:
             self._probe_later()
         for op in ops:
             if isinstance(op, SettleOp):
-                del self.settling[op.row[0]]
+                for waiting in self._settling.pop(op.row[0]):
+                    if not waiting.done():
+                        waiting.set_result(None)
             elif isinstance(op, ProbeOp) and op.error is None:
                 self._failure = None
             _resolve(op)

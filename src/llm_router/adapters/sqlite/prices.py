@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from llm_router.adapters.sqlite.schema import digest_of
 from llm_router.domain.price import Price
 from llm_router.domain.price_rule import PriceRule
 from llm_router.domain.record import ExchangeRecord
@@ -26,6 +27,7 @@ class KnownPrices:
     def __init__(self, rows: Iterable[tuple[str, str]]) -> None:
         """Begin with the (version, JSON) of what is published."""
         self._texts = dict(rows)
+        self._digests: dict[str, bytes] = {}
         self._seen: dict[str, Price] = {}
 
     def add(self, price: Price) -> str | None:
@@ -49,11 +51,19 @@ class KnownPrices:
     def forget(self, version: str) -> None:
         """It could not be written."""
         self._texts.pop(version, None)
+        self._digests.pop(version, None)
         self._seen.pop(version, None)
 
-    def texts_of(self, record: ExchangeRecord) -> list[str]:
-        """The prices that a record names, in their order; "" for one that is not known."""
-        return [self._texts.get(version, "") for version in versions_of(record)]
+    def digests_of(self, record: ExchangeRecord) -> list[bytes]:
+        """Those of the prices that a record names, in their order; that of "" for one that is not known."""
+        return [self._digests.get(version) or self._digest(version) for version in versions_of(record)]
+
+    def _digest(self, version: str) -> bytes:
+        text = self._texts.get(version)
+        if text is None:
+            return digest_of("")
+        digest = self._digests[version] = digest_of(text)
+        return digest
 
 
 def read_rules(connection: sqlite3.Connection) -> list[PriceRule]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -15,18 +16,41 @@ import msgspec
 from llm_router.adapters.sqlite.schema import entry_hash
 from llm_router.billing.budgets import Share
 from llm_router.billing.ledger import Credit, Hold, Settlement, credit_kind
-from llm_router.billing.rollups import RollupKey, add_counts
+from llm_router.billing.rollups import RollupKey, bounded
 
-_HOLD = (
-    "INSERT INTO holds SELECT ?1, ?2, ?3, ?4, ?5, ?6, 'open', NULL "
-    "WHERE NOT EXISTS (SELECT 1 FROM exchanges WHERE id = ?1)"
+_SIZES = (64, 16, 4, 1)
+"""Rows in one statement. The interpreter's lock is let go and taken again around each statement: with a
+statement for each row, the writer and the event loop would take it from each other several times a request."""
+
+
+class _Insert:
+    """One statement for many rows, in pieces of a few sizes that stay prepared."""
+
+    def __init__(self, before: str, row: str, after: str = "") -> None:
+        self._sql = {size: before + ", ".join([row] * size) + after for size in _SIZES}
+
+    def execute(self, connection: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> int:
+        """Return how many rows were changed."""
+        changed, begin = 0, 0
+        for size, sql in self._sql.items():
+            while len(rows) - begin >= size:
+                values = tuple(chain.from_iterable(rows[begin : begin + size]))
+                changed += connection.execute(sql, values).rowcount
+                begin += size
+        return changed
+
+
+_HOLD = _Insert(
+    "INSERT INTO holds SELECT *, 'open', NULL FROM (VALUES ",
+    "(?, ?, ?, ?, ?, ?)",
+    ") WHERE NOT EXISTS (SELECT 1 FROM exchanges WHERE id = column1)",
 )
-_ENTRY = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ENTRY = _Insert("INSERT INTO entries VALUES ", "(?, ?, ?, ?, ?, ?, ?, ?, ?)")
 _EXCHANGE = (
     "INSERT INTO exchanges (id, account, key, reply_id, created_ms, model, status, hold, cost, record) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_RESOLVE = "DELETE FROM holds WHERE exchange_id = ?"
+_RESOLVE = _Insert("DELETE FROM holds WHERE exchange_id IN (", "?", ")")
 _ORPHAN = "UPDATE holds SET state = 'orphaned', voided_ms = ? WHERE exchange_id = ? AND state = 'open'"
 _OPEN_ACCOUNT = "INSERT OR IGNORE INTO accounts (id, posted, held) VALUES (?, 0, 0)"
 _SPEND = (
@@ -125,22 +149,28 @@ class Rows:
     """The rows of a batch, table by table. The order of the tables makes the order of ops immaterial:
     a hold is there before it is resolved, and balances move once, by the sum of all moves."""
 
-    def __init__(self, ops: list[Op], epoch: int, chain: Chain) -> None:
+    def __init__(self, ops: list[Op], epoch: int, end: Chain) -> None:
         self._epoch = epoch
-        self.chain = chain
+        self._seq = end.seq
+        self._head = end.head
         self._holds: list[tuple[Any, ...]] = []
         self._entries: list[tuple[Any, ...]] = []
         self._exchanges: list[tuple[Any, ...]] = []
-        self._resolved: list[tuple[str]] = []
+        self._resolved: list[tuple[Any, ...]] = []
         self._orphans: list[tuple[int, str]] = []
-        self._strays: list[tuple[str]] = []
+        self._strays: list[tuple[Any, ...]] = []
         self._new_accounts: list[tuple[str]] = []
         self._moves: dict[str, list[int]] = {}
         self._spends: dict[Share, tuple[int, int]] = {}  # spent, seen_ms
-        self._rollups: dict[RollupKey, tuple[int, ...]] = {}
+        self._rollups: dict[RollupKey, list[int]] = {}
         self._statements: list[StatementOp | BudgetOp] = []
         for op in ops:
             self._add(op)
+
+    @property
+    def chain(self) -> Chain:
+        """The end of the entries after these."""
+        return Chain(seq=self._seq, head=self._head)
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Execute everything, inside the caller's transaction.
@@ -149,28 +179,24 @@ class Rows:
             RowRefused, sqlite3.Error: the caller must roll back.
         """
         many = connection.executemany
-        if self._holds:
-            _all(many(_HOLD, self._holds), len(self._holds), "the exchange is settled already")
-        if self._entries:
-            many(_ENTRY, self._entries)
+        _all(_HOLD.execute(connection, self._holds), len(self._holds), "the exchange is settled already")
+        _ENTRY.execute(connection, self._entries)
         if self._exchanges:
             many(_EXCHANGE, self._exchanges)
-        if self._resolved:
-            _all(many(_RESOLVE, self._resolved), len(self._resolved), "the hold is not there")
+        _all(_RESOLVE.execute(connection, self._resolved), len(self._resolved), "the hold is not there")
         if self._orphans:
-            _all(many(_ORPHAN, self._orphans), len(self._orphans), "the hold is not there")
-        if self._strays:
-            many(_RESOLVE, self._strays)
+            _all(many(_ORPHAN, self._orphans).rowcount, len(self._orphans), "the hold is not there")
+        _RESOLVE.execute(connection, self._strays)
         if self._new_accounts:
             many(_OPEN_ACCOUNT, self._new_accounts)
         moves = [(posted, held, account) for account, (posted, held) in self._moves.items() if posted or held]
         if moves:
-            _all(many(_MOVE, moves), len(moves), "the account is not there")
+            _all(many(_MOVE, moves).rowcount, len(moves), "the account is not there")
         if self._spends:
             rows = [(s.budget, s.session, s.bucket, *spent) for s, spent in self._spends.items()]
             many(_SPEND, rows)
         if self._rollups:
-            many(_ROLLUP, [(*key, *sums) for key, sums in self._rollups.items()])
+            many(_ROLLUP, [(*key, *bounded(sums)) for key, sums in self._rollups.items()])
         for op in self._statements:
             if isinstance(op, BudgetOp):
                 _write_budget(connection, op)
@@ -178,17 +204,16 @@ class Rows:
                 op.result = connection.execute(op.sql, op.values).rowcount
 
     def _add(self, op: Op) -> None:
-        match op:
-            case HoldOp():
-                self._add_hold(op)
-            case SettleOp():
-                self._add_settlement(op)
-            case ReleaseOp():
-                self._add_release(op)
-            case CreditOp():
-                self._add_credit(op)
-            case StatementOp() | BudgetOp():
-                self._statements.append(op)
+        if type(op) is HoldOp:  # by far the most, and the next
+            self._add_hold(op)
+        elif type(op) is SettleOp:
+            self._add_settlement(op)
+        elif isinstance(op, ReleaseOp):
+            self._add_release(op)
+        elif isinstance(op, CreditOp):
+            self._add_credit(op)
+        elif isinstance(op, StatementOp | BudgetOp):
+            self._statements.append(op)
 
     def _add_hold(self, op: HoldOp) -> None:
         hold = op.hold
@@ -215,7 +240,12 @@ class Rows:
         held = 0 if settlement.hold is None else settlement.hold.amount_pusd
         self._move(settlement.account, -charged, -held)
         sums = self._rollups.get(op.rollup)
-        self._rollups[op.rollup] = op.sums if sums is None else add_counts(sums, op.sums)
+        if sums is None:
+            self._rollups[op.rollup] = list(op.sums)
+        else:
+            for place, count in enumerate(op.sums):
+                if count:
+                    sums[place] += count
 
     def _add_release(self, op: ReleaseOp) -> None:
         hold = op.settlement.hold
@@ -242,9 +272,9 @@ class Rows:
         note: str,
         proof: bytes | None = None,
     ) -> None:
-        row = (self.chain.seq + 1, ref, account, amount, kind, created_ms, note)
-        self.chain = Chain(seq=row[0], head=entry_hash(self.chain.head, *row, proof))
-        self._entries.append((*row, self.chain.head, proof))
+        self._seq = seq = self._seq + 1
+        self._head = head = entry_hash(self._head, seq, ref, account, amount, kind, created_ms, note, proof)
+        self._entries.append((seq, ref, account, amount, kind, created_ms, note, head, proof))
 
     def _move(self, account: str, posted: int, held: int) -> None:
         move = self._moves.get(account)
@@ -261,6 +291,6 @@ def _write_budget(connection: sqlite3.Connection, op: BudgetOp) -> None:
     connection.executemany(_SPEND, [(op.budget_id, *row, op.now_ms) for row in op.result])
 
 
-def _all(cursor: sqlite3.Cursor, expected: int, why: str) -> None:
-    if cursor.rowcount != expected:
+def _all(changed: int, expected: int, why: str) -> None:
+    if changed != expected:
         raise RowRefused(why)

@@ -20,7 +20,7 @@ from llm_router.adapters.store_errors import StoreError as StoreError
 from llm_router.adapters.store_errors import StoreTooNew as StoreTooNew
 from llm_router.adapters.store_errors import StoreTooOld as StoreTooOld
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 APPLICATION_ID = 0x4C4C4D52  # "LLMR": marks the file as ours
 GENESIS = bytes(32)
 """What the first entry's hash is chained to."""
@@ -234,7 +234,31 @@ CREATE INDEX exchanges_time ON exchanges (account, created_ms, id);
 CREATE INDEX rollups_account ON rollups (account, hour);
 """
 
-MIGRATIONS = {2: _BUDGETS + _FILL_ROLLUPS, 3: _PRICES, 4: _DOCUMENTS, 5: _LIMITS, 6: _PRICE_RULES, 7: _PAPERS}
+# The ids of replies, to find exchanges by. An index on the exchanges themselves would write a page anywhere
+# in it for each request, as such ids are random. Here they come by the thousand and in order, to a part
+# (adapters/sqlite/replies.py) that is small enough for its pages to be written full.
+_REPLIES = """
+DROP INDEX exchanges_reply;
+CREATE TABLE replies (
+    part INTEGER NOT NULL,
+    reply_id TEXT NOT NULL,
+    number INTEGER NOT NULL, -- of the exchange
+    PRIMARY KEY (part, reply_id, number)
+) STRICT, WITHOUT ROWID;
+INSERT INTO replies SELECT number >> 14, reply_id, number FROM exchanges WHERE reply_id IS NOT NULL
+    ORDER BY 1, 2, 3;
+INSERT INTO meta SELECT 'replies_to', coalesce(max(number), 0) FROM exchanges;
+"""
+
+MIGRATIONS = {
+    2: _BUDGETS + _FILL_ROLLUPS,
+    3: _PRICES,
+    4: _DOCUMENTS,
+    5: _LIMITS,
+    6: _PRICE_RULES,
+    7: _PAPERS,
+    8: _REPLIES,
+}
 """What leads from the version before to this one, in one transaction each."""
 
 
@@ -368,5 +392,13 @@ def entry_hash(
 def proof_of(record: str, prices: Iterable[str]) -> bytes:
     """The digest of what an amount was calculated from: the text of its record, and of its prices in the
     order in which the record names them ("" for one that is not known)."""
-    parts = [hashlib.sha256(text.encode()).digest() for text in (record, *prices)]
-    return hashlib.sha256(b"".join(parts)).digest()
+    return proof_with(record, map(digest_of, prices))
+
+
+def proof_with(record: str, prices: Iterable[bytes]) -> bytes:
+    """The same, of prices whose digests are known."""
+    return hashlib.sha256(digest_of(record) + b"".join(prices)).digest()
+
+
+def digest_of(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()

@@ -28,6 +28,7 @@ from llm_router.adapters.sqlite.boot import audit, boot
 from llm_router.adapters.sqlite.journal import Journal, OpRefused
 from llm_router.adapters.sqlite.lock import StoreLock
 from llm_router.adapters.sqlite.prices import ADD_RULE, PUBLISH, PUBLISHED, KnownPrices, read_rules
+from llm_router.adapters.sqlite.replies import find_reply
 from llm_router.adapters.sqlite.rows import (
     BudgetOp,
     Chain,
@@ -37,7 +38,7 @@ from llm_router.adapters.sqlite.rows import (
     SettleOp,
     StatementOp,
 )
-from llm_router.adapters.sqlite.schema import StoreError, connect, create_file, prepare, proof_of
+from llm_router.adapters.sqlite.schema import StoreError, connect, create_file, prepare, proof_with
 from llm_router.adapters.sqlite.spool import SPOOL_SUFFIX, Spool
 from llm_router.adapters.sqlite.spooling import replay
 from llm_router.adapters.sqlite.writer import Writer
@@ -57,7 +58,6 @@ _T = TypeVar("_T")
 
 _COST = "SELECT cost FROM exchanges WHERE id = ?"
 _EXCHANGE = "SELECT record FROM exchanges WHERE id = ? AND account = ?"
-_REPLY = "SELECT record FROM exchanges WHERE reply_id = ? AND account = ? ORDER BY number DESC LIMIT 1"
 _BY_REF = "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries WHERE ref = ?"
 _LAST = (
     "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries "
@@ -186,7 +186,7 @@ class SqliteStore:
         """
         self._journal.check_usable()
         self._journal.check_room()
-        if exchange_id in self._journal.settling:
+        if self._journal.is_settling(exchange_id):
             raise ValueError(f"exchange {exchange_id} is settled already")
         hold = self._ledger.hold(exchange_id, payer, amount_pusd, now_ms)
         op = HoldOp(future=self._journal.future(), hold=hold, price_version=price_version, now_ms=now_ms)
@@ -200,8 +200,8 @@ class SqliteStore:
             LedgerUnavailable: nothing was charged or written; the hold is still open.
             ValueError: the cost cannot be booked, or the hold belongs to another account.
         """
-        while (other := self._journal.settling.get(record.id) or self._unheld.get(record.id)) is not None:
-            await asyncio.wait((other,))
+        while (other := self._unheld.get(record.id)) is not None or self._journal.is_settling(record.id):
+            await asyncio.wait((self._journal.settled(record.id) if other is None else other,))
         if self._ledger.is_open(record.id):
             return await self._settle(record)
         # One at a time: two that both find nothing settled would both move the balance for a moment.
@@ -219,7 +219,7 @@ class SqliteStore:
         self._journal.check_open()  # a charge whose hold is safe may wait in the spool
         op = self._settlement(record)
         try:
-            await asyncio.shield(self._journal.submit(op))
+            await self._journal.submit(op)
         except OpRefused:
             if (settled := await self._settled(record)) is not None:
                 return settled
@@ -243,7 +243,7 @@ class SqliteStore:
             sums=rollup_counts(record),
             created_ms=record.created_ms,
             note="" if record.price_version is None else record.price_version,
-            proof=proof_of(row[-1], self._prices.texts_of(record)),
+            proof=proof_with(row[-1], self._prices.digests_of(record)),
         )
 
     async def price_rules(self) -> list[PriceRule]:
@@ -348,9 +348,8 @@ class SqliteStore:
     async def generation(self, account: str, id_: str) -> ExchangeRecord | None:
         def read(reads: sqlite3.Connection) -> ExchangeRecord | None:
             row = reads.execute(_EXCHANGE, (id_, account)).fetchone()
-            if row is None:
-                row = reads.execute(_REPLY, (id_, account)).fetchone()
-            return None if row is None else _records.decode(row[0])
+            text = find_reply(reads, id_, account) if row is None else row[0]
+            return None if text is None else _records.decode(text)
 
         return await self._read(read)
 

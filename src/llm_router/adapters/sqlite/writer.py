@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
+from llm_router.adapters.sqlite.replies import BATCH, file_replies
 from llm_router.adapters.sqlite.rows import BudgetOp, Chain, HoldOp, Op, ProbeOp, RowRefused, Rows, SettleOp
 from llm_router.adapters.sqlite.spool import Spool
 from llm_router.adapters.sqlite.spooling import book, spooled_of
@@ -77,6 +78,7 @@ class Writer:
         self._queue: SimpleQueue[Op | None] = SimpleQueue()
         self._failure: BaseException | None = None
         self._log_pages = 0
+        self._unfiled = BATCH  # nobody knows what the last process left
         self._checkpoint_due = threading.Semaphore(0)
         self._checkpoint_made = threading.Event()
         self._ending = False
@@ -242,6 +244,7 @@ class Writer:
         return True
 
     def _count(self, ops: int) -> None:
+        self._file_replies(ops)
         self._log_pages += COMMIT_PAGES + ops
         if self._log_pages >= CHECKPOINT_PAGES:
             self._log_pages = 0
@@ -251,6 +254,17 @@ class Writer:
             # nothing is written meanwhile, lets the log begin again at its start.
             self._checkpoint_made.clear()
             _checkpoint(self._connection)
+
+    def _file_replies(self, ops: int) -> None:
+        """File the ids of replies when enough have come. Nobody waits for it, and what fails comes next time."""
+        self._unfiled += ops
+        if self._unfiled < BATCH:
+            return
+        self._unfiled = 0
+        try:
+            file_replies(self._connection)
+        except sqlite3.Error as error:
+            self._fail([], error)
 
     def _run_checkpoints(self) -> None:
         while True:
