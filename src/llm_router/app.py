@@ -75,6 +75,7 @@ from llm_router.ports import (
     PaperBooks,
     PriceBook,
     ResponseStore,
+    SessionBook,
     SideCar,
     TreasuryBooks,
 )
@@ -220,6 +221,7 @@ class Stores(msgspec.Struct, frozen=True, kw_only=True):
     keyring: Keyring
     rules: LimitRules
     counters: Counters
+    sessions: SessionBook
     prices: PriceBook
     responses: ResponseStore
     side_car: SideCar | None
@@ -277,6 +279,7 @@ class Server:
                 books=store,
                 keyring=store,
                 counters=await self._open_counters(stack),
+                sessions=store.sessions,
                 rules=store,
                 prices=store,
                 responses=await self._open_responses(stack),
@@ -443,6 +446,7 @@ class Server:
             keyring=stores.keyring,
             rules=stores.rules,
             counters=stores.counters,
+            sessions=stores.sessions,
             upstream=upstream,
             fetcher=GuardedFetcher(
                 bytes_max=fetch.bytes_max, total_s=fetch.timeout_s, allow_hosts=fetch.allow_hosts

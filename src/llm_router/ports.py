@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from llm_router.billing.ledger import Entry
+from llm_router.billing.sessions import Calls, Granted
 from llm_router.domain.budget import Payer
 from llm_router.domain.key import Key
 from llm_router.domain.limit import Admission, Limit
@@ -15,6 +16,7 @@ from llm_router.domain.own_key import OwnKey
 from llm_router.domain.price import Price
 from llm_router.domain.price_rule import PriceRule
 from llm_router.domain.record import ExchangeRecord
+from llm_router.domain.session import SessionLimits
 from llm_router.domain.stored import StoredConversation, StoredResponse
 from llm_router.wire.dialect import Fetched
 
@@ -449,6 +451,37 @@ class Counters(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class SessionBook(Protocol):
+    """What sessions have used, of all processes that share it."""
+
+    async def begin(
+        self,
+        step: str,
+        account: str,
+        name: str,
+        limits: SessionLimits,
+        tokens: int,
+        calls: Calls | None,
+        worst_pusd: int,
+        now_ms: int,
+    ) -> Granted:
+        """Count a step under a name of its own, see :meth:`llm_router.billing.sessions.Session.begin`.
+
+        When the wait is cancelled or fails, whether it was counted is not known: end it then too. That
+        of a step that did not begin changes nothing.
+
+        Raises:
+            SessionBrake: it may not begin; nothing was counted.
+            LedgerUnavailable: nobody can say now.
+        """
+        ...
+
+    def end(self, step: str, account: str, name: str, counted: bool, tokens: int, cost_pusd: int) -> None:
+        """A step has ended. Known to every step that begins here later; what cannot be written now is
+        written as soon as it can be."""
+        ...
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ from llm_router.adapters.shared.remote import (
     RemoteResponses,
     RemoteRules,
     RemoteRuns,
+    RemoteSessions,
     RemoteSideCar,
 )
 from llm_router.adapters.sqlite.responses import SqliteResponses
@@ -149,6 +150,7 @@ class Parent(Server):
                     keyring=store,
                     rules=store,
                     counters=await self._open_counters(stack),
+                    sessions=store.sessions,
                     prices=store,
                     responses=responses,
                     side_car=side_car,
@@ -408,6 +410,7 @@ class Worker(Server):
                 keyring=self._port(self._keyring),
                 rules=self._rules,
                 counters=self._port(RemoteCounters(self._link)),
+                sessions=self._port(RemoteSessions(self._link)),
                 prices=self._prices,
                 responses=self._port(RemoteResponses(self._link)),
                 side_car=self._port(RemoteSideCar(self._link)) if self._settings.side_car.enabled else None,

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from llm_router.adapters.memory.counters import MemoryCounters
+from llm_router.adapters.memory.sessions import MemorySessions
 from llm_router.adapters.memory.side_car import MemorySideCar
 from llm_router.adapters.sealing import Sealer
 from llm_router.billing.ledger import Ledger, booked
@@ -382,6 +383,7 @@ class World:
             keyring=self.keyring,
             rules=self.rules,
             counters=self.counters,
+            sessions=MemorySessions(),
             upstream=self.upstream,
             fetcher=self.fetcher,
             clock=FakeClock(),

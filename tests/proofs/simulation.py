@@ -29,6 +29,7 @@ from virtual import VirtualLoop
 
 from llm_router.adapters.memory.counters import MemoryCounters
 from llm_router.adapters.memory.responses import MemoryResponses
+from llm_router.adapters.memory.sessions import MemorySessions
 from llm_router.adapters.sqlite import store as sqlite_store
 from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import compile_snapshot
@@ -215,6 +216,7 @@ class Life:
             keyring=store,
             rules=store,
             counters=self.counters,
+            sessions=MemorySessions(),
             upstream=simulation.upstream,
             fetcher=None,  # type: ignore[arg-type]  # no request has a URL
             clock=simulation.clock,

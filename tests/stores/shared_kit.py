@@ -10,6 +10,7 @@ from store_cases import FixedClock
 
 from llm_router.adapters.memory.counters import MemoryCounters
 from llm_router.adapters.memory.responses import MemoryResponses
+from llm_router.adapters.memory.sessions import MemorySessions
 from llm_router.adapters.shared.hub import Hub, Session, Shared
 from llm_router.adapters.shared.link import Link
 from llm_router.adapters.shared.remote import RemoteBooks, RemoteKeyring, RemotePapers, RemoteRules
@@ -22,7 +23,7 @@ async def nothing_to_hear(name: str, body: object) -> bytes:
 
 def hub_of(store: Any, **others: Any) -> Hub:
     values = {
-        "counters": MemoryCounters(), "responses": MemoryResponses(), "side_car": None,
+        "counters": MemoryCounters(), "sessions": MemorySessions(), "responses": MemoryResponses(), "side_car": None,
         "clock": FixedClock(), "failed": broken_off, "prices": store, "papers": store, **others,
     }  # fmt: skip
     return Hub(Shared(books=store, keyring=store, rules=store, **values))

@@ -1,7 +1,7 @@
 """The brake of sessions: what one session may use in all, and whether it repeats itself.
 
-A session is what its header names, of one account. Counts are in memory of this process, of at most
-SESSIONS_MAX sessions; one that has sent nothing for SESSION_IDLE_MS is over and begins anew.
+A session is what its header names, of one account. One that has sent nothing for SESSION_IDLE_MS is
+over and begins anew.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from llm_router.domain.money import format_usd
 from llm_router.domain.session import SessionLimits
 
 SESSIONS_MAX = 50_000
-"""Sessions counted; who sent nothing for the longest time is forgotten first."""
+"""Sessions counted in memory; who sent nothing for the longest time is forgotten first."""
 
 
 class Calls(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,84 +36,114 @@ class Calls(msgspec.Struct, frozen=True, kw_only=True):
     run: int
 
 
-class _Session:
-    __slots__ = ("held_pusd", "mark", "run", "spent_pusd", "steps", "tokens", "touched_ms", "turn")
+class Granted(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that may begin.
 
-    def __init__(self) -> None:
-        self.steps = self.tokens = self.spent_pusd = self.held_pusd = self.run = 0
-        self.touched_ms = 0
-        self.mark = self.turn = b""
+    Attributes:
+        room_pusd: what the session had left before it; None if that has no bound.
+        held_pusd: what the step may cost of it; others of the session may use the rest.
+    """
+
+    room_pusd: int | None
+    held_pusd: int
 
 
-class Sessions:
-    """What sessions have used. In memory, one step each."""
+class Session(msgspec.Struct, kw_only=True):
+    """What one session has used.
 
-    def __init__(self, sessions_max: int = SESSIONS_MAX) -> None:
-        self._max = sessions_max
-        self._sessions: OrderedDict[tuple[str, str], _Session] = OrderedDict()
+    Attributes:
+        held: of its running steps by their names: picodollars, and the node that runs it.
+        run, mark, turn: of the calls that were heard of last, see :class:`Calls`.
+    """
+
+    steps: int = 0
+    tokens: int = 0
+    spent_pusd: int = 0
+    held: dict[str, tuple[int, int]] = {}
+    run: int = 0
+    mark: bytes = b""
+    turn: bytes = b""
+    touched_ms: int = 0
+
+    def over(self, now_ms: int) -> bool:
+        """Whether it has sent nothing for so long that it begins anew."""
+        return now_ms - self.touched_ms >= SESSION_IDLE_MS
 
     def begin(
-        self, account: str, name: str, limits: SessionLimits, tokens: int, calls: Calls | None, now_ms: int
-    ) -> int | None:
-        """Count a step; return what the session may still hold in picodollars, None if that has no bound.
+        self,
+        step: str,
+        limits: SessionLimits,
+        tokens: int,
+        calls: Calls | None,
+        worst_pusd: int,
+        now_ms: int,
+        node: int = 0,
+    ) -> Granted:
+        """Count a step.
 
-        ``tokens``: the expected input of the step.
+        Args:
+            tokens: its expected input.
+            worst_pusd: the most that it may cost.
 
         Raises:
             SessionBrake: a ceiling is reached, or the session repeats itself; nothing is counted.
         """
-        session = self._session(account, name, now_ms)
+        self.touched_ms = now_ms
         if calls is not None:
-            self._heed(session, calls, limits)
+            self._heed(calls, limits)
         for kind, used, wanted, most in (
-            ("steps", session.steps, 1, limits.steps),
-            ("tokens", session.tokens, tokens, limits.tokens),
+            ("steps", self.steps, 1, limits.steps),
+            ("tokens", self.tokens, tokens, limits.tokens),
         ):
             if most is not None and used + wanted > most:
                 raise _reached(kind, str(used), str(most))
         room: int | None = None
         if limits.cost_pusd is not None:
-            room = limits.cost_pusd - session.spent_pusd - session.held_pusd
+            room = limits.cost_pusd - self.spent_pusd - sum(pusd for pusd, _ in self.held.values())
             if room <= 0:
                 raise cost_reached(limits.cost_pusd - max(0, room), limits.cost_pusd)
-        session.steps += 1
-        return room
+        held_pusd = 0 if room is None else min(room, worst_pusd)
+        self.steps += 1
+        self.held[step] = (held_pusd, node)
+        return Granted(room_pusd=room, held_pusd=held_pusd)
 
-    def hold(self, account: str, name: str, amount_pusd: int) -> None:
-        """A step of the session holds so much, of what it was told may be held."""
-        session = self._sessions.get((account, name))
-        if session is not None:
-            session.held_pusd = max(0, session.held_pusd + amount_pusd)
-
-    def end(
-        self, account: str, name: str, *, counted: bool, tokens: int, cost_pusd: int, held_pusd: int
-    ) -> None:
-        """A step has ended. One that was refused before it was sent does not count."""
-        session = self._sessions.get((account, name))
-        if session is None:
+    def end(self, step: str, *, counted: bool, tokens: int, cost_pusd: int) -> None:
+        """A step has ended. One that was refused before it was sent does not count; one that did not
+        begin, or has ended already, changes nothing."""
+        if self.held.pop(step, None) is None:
             return
-        session.held_pusd = max(0, session.held_pusd - held_pusd)
-        session.steps = max(0, session.steps - (0 if counted else 1))
-        session.tokens += tokens
-        session.spent_pusd += cost_pusd
+        self.steps = max(0, self.steps - (0 if counted else 1))
+        self.tokens += tokens
+        self.spent_pusd += cost_pusd
 
-    def _session(self, account: str, name: str, now_ms: int) -> _Session:
+    def _heed(self, calls: Calls, limits: SessionLimits) -> None:
+        """Count turns that repeat the one before, also where the client sends no history."""
+        if calls.turn != self.turn:
+            self.run = self.run + 1 if calls.mark == self.mark else 1
+            self.mark, self.turn = calls.mark, calls.turn
+        check_repeats(calls, max(calls.run, self.run), limits)
+
+
+class Sessions:
+    """Sessions in memory."""
+
+    def __init__(self, sessions_max: int = SESSIONS_MAX) -> None:
+        self._max = sessions_max
+        self._sessions: OrderedDict[tuple[str, str], Session] = OrderedDict()
+
+    def session(self, account: str, name: str, now_ms: int) -> Session:
+        """The session of that name, a new one if there is none or it is over."""
         place = (account, name)
         session = self._sessions.get(place)
-        if session is None or now_ms - session.touched_ms >= SESSION_IDLE_MS:
-            session = self._sessions[place] = _Session()
-        session.touched_ms = now_ms
+        if session is None or session.over(now_ms):
+            session = self._sessions[place] = Session()
         self._sessions.move_to_end(place)
         while len(self._sessions) > self._max:
             self._sessions.popitem(last=False)
         return session
 
-    def _heed(self, session: _Session, calls: Calls, limits: SessionLimits) -> None:
-        """Count turns that repeat the one before, also where the client sends no history."""
-        if calls.turn != session.turn:
-            session.run = session.run + 1 if calls.mark == session.mark else 1
-            session.mark, session.turn = calls.mark, calls.turn
-        check_repeats(calls, max(calls.run, session.run), limits)
+    def known(self, account: str, name: str) -> Session | None:
+        return self._sessions.get((account, name))
 
 
 def check_repeats(calls: Calls, run: int, limits: SessionLimits) -> None:

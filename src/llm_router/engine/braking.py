@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from llm_router.billing.sessions import Calls, Sessions, check_repeats, cost_reached, digest
+from llm_router.billing.sessions import Calls, cost_reached, digest
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import InvalidRequest, MaxCostExceeded, RouterError
 from llm_router.domain.session import SessionLimits, lower
@@ -21,26 +21,9 @@ _MARKS = (b'"tool_calls"', b'"tool_use"', b'"function_call"', b'"functionCall"',
 """What stands in the body of every conversation that holds a tool call, in one API or another."""
 
 
-class Brake:
-    """Watches the sessions of one process."""
-
-    def __init__(self, sessions: Sessions) -> None:
-        self.sessions = sessions
-
-    def begin(
-        self, call: Call, payer: Payer, inspected: Inspected, limits: SessionLimits, tokens: int, now_ms: int
-    ) -> int | None:
-        """Let a step begin; return what the session may still spend, None if that has no bound.
-
-        Raises:
-            SessionBrake: see :class:`llm_router.billing.sessions.Sessions`.
-        """
-        calls = calls_of(call, inspected) if limits.repeats and call.operation == "chat" else None
-        if payer.session is None:
-            if calls is not None:
-                check_repeats(calls, calls.run, limits)
-            return None
-        return self.sessions.begin(payer.account, payer.session, limits, tokens, calls, now_ms)
+def heard(call: Call, inspected: Inspected, limits: SessionLimits) -> Calls | None:
+    """The tool calls that a request is about, if they are counted."""
+    return calls_of(call, inspected) if limits.repeats and call.operation == "chat" else None
 
 
 def limits_of(

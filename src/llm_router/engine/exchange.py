@@ -21,7 +21,7 @@ from typing import Any
 
 from llm_router.billing.estimate import estimate, expected_input
 from llm_router.billing.pricing import PriceList
-from llm_router.billing.sessions import Sessions
+from llm_router.billing.sessions import check_repeats
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import (
     LedgerUnavailable,
@@ -41,7 +41,7 @@ from llm_router.domain.session import SessionLimits
 from llm_router.engine import admit, settle
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import Attempts
-from llm_router.engine.braking import Brake, limits_of, session_refusal, tighter
+from llm_router.engine.braking import heard, limits_of, session_refusal, tighter
 from llm_router.engine.deadlines import total_of, wish_of
 from llm_router.engine.drain import Audience, Drains
 from llm_router.engine.holding import Asking, Ceiling, Holding, max_cost
@@ -62,6 +62,7 @@ from llm_router.ports import (
     LimitRules,
     OwnKeys,
     PriceBook,
+    SessionBook,
     SideCar,
     Telemetry,
     Tokens,
@@ -90,6 +91,7 @@ class Engine:
         keyring: Keyring,
         rules: LimitRules,
         counters: Counters,
+        sessions: SessionBook,
         upstream: Upstream,
         fetcher: Fetcher,
         clock: Clock,
@@ -125,7 +127,7 @@ class Engine:
         self._upkeep = Upkeep(books)
         self._drains = Drains()
         self.holding = Holding(books)
-        self.brake = Brake(Sessions())
+        self.sessions = sessions
         self._running: dict[asyncio.Task[object], Track] = {}
 
     async def serve(
@@ -236,7 +238,7 @@ class Engine:
             self._publish(candidate.deployment.price, now_ms)
             self._publish(candidate.deployment.cost, now_ms)  # what the former was made from
         deployments = plan.deployments
-        ceiling, limits = self._begin_step(track, payer, inspected, deployments)
+        ceiling, limits = await self._begin_step(track, payer, inspected, deployments)
         track.admission = admission = await self._admit_to_limits(track, key, plan.models)
         track.held = True  # before the await: a cancelled hold must be resolved too
         try:
@@ -278,7 +280,7 @@ class Engine:
             usage_chunk=key.usage_chunk if wish is None else wish,
         )
 
-    def _begin_step(
+    async def _begin_step(
         self, track: Track, payer: Payer, inspected: Inspected, deployments: tuple[Deployment, ...]
     ) -> tuple[Ceiling | None, SessionLimits]:
         """Count the request as a step of its session; return what it may cost, by its own word and for
@@ -291,29 +293,44 @@ class Engine:
         call, state = track.call, track.state
         ceiling = max_cost(call)
         limits = limits_of(call, payer, state.sessions, state.sessions_by_key)
-        tokens = expected_input(inspected)
-        room_pusd = self.brake.begin(call, payer, inspected, limits, tokens, track.created_ms)
-        track.stepped = payer.session is not None
-        if room_pusd is None or payer.session is None:
+        calls = heard(call, inspected, limits)
+        if payer.session is None:
+            if calls is not None:
+                check_repeats(calls, calls.run, limits)
             return ceiling, limits
-        worst = estimate(inspected, deployments, output_tokens_default=state.hold_output_tokens)
-        track.session_held_pusd = min(room_pusd, worst.amount_pusd)
-        self.brake.sessions.hold(payer.account, payer.session, track.session_held_pusd)
-        return tighter(ceiling, room_pusd), limits
+        worst_pusd = 0
+        if limits.cost_pusd is not None:
+            worst = estimate(inspected, deployments, output_tokens_default=state.hold_output_tokens)
+            worst_pusd = worst.amount_pusd
+        track.stepped = True  # before the await: a step that was cancelled there may be counted too
+        granted = await self.sessions.begin(
+            track.id,
+            payer.account,
+            payer.session,
+            limits,
+            expected_input(inspected),
+            calls,
+            worst_pusd,
+            track.created_ms,
+        )
+        track.session_held_pusd = granted.held_pusd
+        return tighter(ceiling, granted.room_pusd), limits
 
     def _end_step(self, track: Track) -> None:
         """The step of a session is over; one that was refused does not count."""
-        session = track.payer().session
-        if session is None or not track.stepped or track.key is None:
+        if not track.stepped or track.key is None:
             return
+        track.stepped = False
+        session = track.payer().session
+        assert session is not None, "it has begun a step"
         record = track.record
-        self.brake.sessions.end(
+        self.sessions.end(
+            track.id,
             track.key.account,
             session,
-            counted=track.admitted is not None,
-            tokens=record.usage.total_tokens if record is not None else 0,
-            cost_pusd=record.cost_pusd if record is not None else 0,
-            held_pusd=track.session_held_pusd,
+            track.admitted is not None,
+            record.usage.total_tokens if record is not None else 0,
+            record.cost_pusd if record is not None else 0,
         )
 
     async def own_keys_of(self, account: str) -> Mapping[str, OwnKey]:
@@ -413,6 +430,7 @@ class Engine:
             raise
         track.record = settle.settled_record(track.record, settled.charged_pusd)
         self._learn(track, track.record)
+        self._end_step(track)  # before the end is told: the next step may come at once
         return Bill(
             usage=None if metered is None else metered.usage,
             cost_pusd=settled.charged_pusd,
@@ -441,8 +459,7 @@ class Engine:
         except RouterError:
             pass  # the store is down: the hold is voided later, and nobody was told of a cost
         finally:
-            if track.stepped:
-                self._end_step(track)
+            self._end_step(track)
             if track.held and track.key is not None:
                 self.holding.waiting.freed(track.key.account)
             if track.record is not None:

@@ -77,8 +77,9 @@ async def connect(target: Target, settings: Mapping[str, str] = _SETTINGS) -> as
 class Link:
     """One connection. Whatever goes wrong in a use of it, the next use begins with a new one."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, **settings: str) -> None:
         self._target = target
+        self._settings = _SETTINGS | settings
         self._lock = asyncio.Lock()
         self._connection: asyncpg.Connection | None = None
 
@@ -92,7 +93,7 @@ class Link:
             connection = self._connection
             try:
                 if connection is None or connection.is_closed():
-                    connection = self._connection = await connect(self._target)
+                    connection = self._connection = await connect(self._target, self._settings)
                 return await work(connection)
             except BaseException:
                 self.drop()

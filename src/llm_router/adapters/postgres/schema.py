@@ -224,7 +224,19 @@ CREATE INDEX exchanges_time ON exchanges (account, created_ms, id COLLATE "C");
 CREATE INDEX rollups_account ON rollups (account, hour);
 """
 
-MIGRATIONS = {1: _DDL, 2: _PAPERS}
+_SESSIONS = """
+-- What sessions have used, see adapters/postgres/sessions.py.
+CREATE TABLE sessions (
+    account text NOT NULL,
+    name text NOT NULL,
+    state bytea NOT NULL, -- JSON; empty while nothing is known
+    touched_ms bigint NOT NULL,
+    PRIMARY KEY (account, name)
+) WITH (fillfactor = 50);
+CREATE INDEX sessions_touched ON sessions (touched_ms);
+"""
+
+MIGRATIONS = {1: _DDL, 2: _PAPERS, 3: _SESSIONS}
 """What leads from the version before to this one, in one transaction each. Of version 0 there is nothing."""
 
 
@@ -239,7 +251,7 @@ async def prepare(connection: asyncpg.Connection, place: str) -> bool:
     newest = max(MIGRATIONS)
     version = await stored_version(connection)
     if version == 0:
-        return 1 in await migrate(connection, place)
+        return 1 in await migrate(connection, place)  # of others that start now, another one made them
     if version > newest:
         raise _too_new(place, version)
     if version < newest:

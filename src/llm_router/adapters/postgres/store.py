@@ -29,6 +29,7 @@ from llm_router.adapters.postgres.link import FAILURES, Link, Links, Target, con
 from llm_router.adapters.postgres.nodes import retire
 from llm_router.adapters.postgres.ops import CreditOp, HoldOp, Op, OweOp, PublishOp, ReleaseOp, SettleOp
 from llm_router.adapters.postgres.schema import prepare
+from llm_router.adapters.postgres.sessions import PostgresSessions
 from llm_router.adapters.postgres.upkeep import ROUND_S, Upkeep
 from llm_router.adapters.postgres.writer import HOLD_S, SETTLE_S, Writer, check_usable
 from llm_router.adapters.sqlite.prices import KnownPrices
@@ -78,6 +79,7 @@ class PostgresStore:
 
     Attributes:
         created: the tables were made by this opening.
+        sessions: what sessions have used, over all nodes.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class PostgresStore:
         self._keys = keys.KeyCache()
         self._writer = Writer(self._links[0], platform.node(), ttl_s)
         self._upkeep = Upkeep(self._links[1], self._writer, self._keys, clock, ttl_s)
+        self.sessions = PostgresSessions(target, lambda: self._writer.node)
         self._prices = known_prices
         self._limit_book: LimitBook | None = None
         self._limits_until_s = 0.0
@@ -127,6 +130,7 @@ class PostgresStore:
         """Write what is waiting, void what is still open, and let go of the database."""
         if self._writer.closing:
             return
+        await self.sessions.close()
         await self._upkeep.close()
         await self._writer.close()
         if self._writer.node:

@@ -7,7 +7,7 @@ import contextlib
 
 import asyncpg
 
-from llm_router.adapters.postgres import budgets
+from llm_router.adapters.postgres import budgets, sessions
 from llm_router.adapters.postgres.keys import CHANNEL, KeyCache
 from llm_router.adapters.postgres.link import FAILURES, Link
 from llm_router.adapters.postgres.nodes import reap, renew
@@ -91,6 +91,7 @@ class Upkeep:
         now_ms = self._clock.now_ms()
         if now_ms - self._purged_ms >= PURGE_MS:
             await budgets.purge(connection, now_ms)
+            await sessions.purge(connection, now_ms)
             self._purged_ms = now_ms
 
     async def _reap(self, connection: asyncpg.Connection) -> None:

@@ -14,11 +14,13 @@ import msgspec
 
 from llm_router.adapters.shared.calls import CALL_S, Call, calls_of
 from llm_router.adapters.shared.link import Link
+from llm_router.billing.sessions import Calls, Granted
 from llm_router.domain.budget import Payer
-from llm_router.domain.errors import LedgerUnavailable
+from llm_router.domain.errors import LedgerUnavailable, SessionBrake
 from llm_router.domain.limit import Admission, Limit
 from llm_router.domain.price import Price
 from llm_router.domain.record import ExchangeRecord
+from llm_router.domain.session import SessionLimits
 from llm_router.domain.stored import StoredConversation, StoredResponse
 from llm_router.ports import (
     Clock,
@@ -28,6 +30,7 @@ from llm_router.ports import (
     PaperBooks,
     PriceBook,
     ResponseStore,
+    SessionBook,
     SideCar,
     TreasuryBooks,
 )
@@ -82,6 +85,12 @@ class Extra(Protocol):
         """As of the port TreasuryBooks."""
         ...
 
+    async def end_step(
+        self, step: str, account: str, name: str, counted: bool, tokens: int, cost_pusd: int
+    ) -> None:
+        """As ``end`` of the port SessionBook."""
+        ...
+
     async def cancel_run(self, account: str, id_: str) -> None:
         """As of the port OtherRuns."""
         ...
@@ -117,6 +126,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     keyring: Keyring
     rules: LimitRules
     counters: Counters
+    sessions: SessionBook
     prices: PriceBook
     responses: ResponseStore
     side_car: SideCar | None
@@ -143,6 +153,7 @@ class Session:
         self._holding: dict[str, asyncio.Future[None]] = {}
         self._open: dict[str, None] = {}
         self._places: dict[str, int] = {}
+        self._steps: dict[str, tuple[str, str]] = {}
         self._unfinished: dict[tuple[str, str], None] = {}
         self._refused: dict[str, str] = {}
         self.ready: asyncio.Future[None] = loop.create_future()
@@ -160,6 +171,7 @@ class Session:
             ("keyring", Keyring, stores.keyring),
             ("rules", LimitRules, stores.rules),
             ("counters", Counters, stores.counters),
+            ("sessions", SessionBook, stores.sessions),
             ("responses", ResponseStore, stores.responses),
             ("extra", Extra, self),
         ]
@@ -173,6 +185,7 @@ class Session:
             ("books.settle", self._settle),
             ("counters.admit", self._admit),
             ("counters.release", self._release),
+            ("sessions.begin", self._begin_step),
             ("responses.put", self._put_response),
         ):
             desk[name] = (desk[name][0], answer)
@@ -218,6 +231,32 @@ class Session:
     async def _release(self, ticket: str, tokens_used: int, now_ms: int) -> None:
         self._places.pop(ticket, None)
         await self._stores.counters.release(ticket, tokens_used, now_ms)
+
+    async def _begin_step(
+        self,
+        step: str,
+        account: str,
+        name: str,
+        limits: SessionLimits,
+        tokens: int,
+        calls: Calls | None,
+        worst_pusd: int,
+        now_ms: int,
+    ) -> Granted:
+        self._steps[step] = (account, name)
+        try:
+            return await self._stores.sessions.begin(
+                step, account, name, limits, tokens, calls, worst_pusd, now_ms
+            )
+        except SessionBrake:
+            self._steps.pop(step, None)
+            raise
+
+    async def end_step(
+        self, step: str, account: str, name: str, counted: bool, tokens: int, cost_pusd: int
+    ) -> None:
+        self._steps.pop(step, None)
+        self._stores.sessions.end(step, account, name, counted, tokens, cost_pusd)
 
     async def _put_response(self, response: StoredResponse) -> None:
         place = (response.account, response.id)
@@ -283,6 +322,8 @@ class Session:
         """Resolve what the worker left open: its holds are voided, its places in the limits given back."""
         await self.link.answered()
         stores, now_ms = self._stores, self._stores.clock.now_ms()
+        for step, (account, name) in self._steps.items():
+            stores.sessions.end(step, account, name, True, 0, 0)
         for ticket, tokens in self._places.items():
             await stores.counters.release(ticket, tokens, now_ms)
         ids = list(self._open)

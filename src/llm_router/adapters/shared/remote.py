@@ -19,7 +19,16 @@ from llm_router.domain.key import Key
 from llm_router.domain.limit import Limit
 from llm_router.domain.price import Price
 from llm_router.domain.stored import StoredConversation
-from llm_router.ports import Counters, Keyring, LimitRules, PaperBooks, ResponseStore, SideCar, TreasuryBooks
+from llm_router.ports import (
+    Counters,
+    Keyring,
+    LimitRules,
+    PaperBooks,
+    ResponseStore,
+    SessionBook,
+    SideCar,
+    TreasuryBooks,
+)
 
 HOLD_S = 10.0
 """How long a client waits to hear whether it has credit."""
@@ -161,6 +170,16 @@ class RemoteRules(Remote):
         """A limit may have changed."""
         self._version += 1
         self._known.clear()
+
+
+class RemoteSessions(Remote):
+    """The port SessionBook."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(link, "sessions", SessionBook)
+
+    def end(self, step: str, account: str, name: str, counted: bool, tokens: int, cost_pusd: int) -> None:
+        self.link.tell(*_told(EXTRA["end_step"], step, account, name, counted, tokens, cost_pusd))
 
 
 class RemoteCounters(Remote):

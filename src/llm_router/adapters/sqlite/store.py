@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from llm_router.adapters.memory.sessions import MemorySessions
 from llm_router.adapters.sqlite import budgets as budget_rows
 from llm_router.adapters.sqlite import documents, keys
 from llm_router.adapters.sqlite import limits as limit_rows
@@ -98,6 +99,7 @@ class SqliteStore:
             raise
         self._spool = spool
         self.orphans = begin.orphans
+        self.sessions = MemorySessions()  # a restart forgets them
         self._limits = limit_rows.load(connection)
         self._ledger = Ledger(begin.balances, begin.budgets)
         self._keys = keys.KeyCache()
