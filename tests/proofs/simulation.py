@@ -222,6 +222,7 @@ class Life:
             clock=simulation.clock,
             telemetry=self.telemetry,
             new_id=lambda: f"gen-{_TAG.get():06}",
+            dice=random.Random(simulation.seed).random,
             prices=store,
         )
         self.background = Background(Responses(self.engine, responses, Keeping()))
