@@ -77,3 +77,31 @@ def test_others_see_none_of_it(gateway: Gateway) -> None:
     assert gateway.get("/v1/receipts?limit=0").error["param"] == "limit"
     assert gateway.get("/v1/receipts?after=x").error["param"] == "after"
     assert gateway.get("/v1/generations/none/receipt").status == 404
+
+
+def test_what_was_used_is_shown_and_exported(gateway: Gateway) -> None:
+    key = gateway.command("keys.create", name="used", account="used")["key"]
+    gateway.command("credits.add", amount="1", account="used", ref="used")
+    body = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hello"}]}
+    cost = gateway.send("POST", "/v1/chat/completions", json.dumps(body).encode(), key=key).json["usage"][
+        "cost"
+    ]
+    page = gateway.get("/v1/usage?by=model,provider", key=key).json
+    assert [(row["model"], row["cost"]) for row in page["data"]] == [("gpt-5-mini", cost)]
+    assert page["total"]["cost"] == cost
+    written = gateway.get("/v1/usage/export", key=key)
+    header, row, *rest = written.body.decode().splitlines()
+    assert header.startswith("id,created,account")
+    assert "operator_cost" not in header
+    assert (row.split(",")[2], rest) == ("used", [])
+    assert gateway.get("/v1/usage/export?format=xml", key=key).error["param"] == "format"
+    assert gateway.get("/v1/usage?from=yesterday", key=key).error["param"] == "from"
+    assert gateway.get("/v1/usage", key="sk-lr-wrong").status == 401
+    shown = cli(gateway, "usage", "--by", "account")
+    assert "used" in shown
+    assert "█" in shown
+    [found] = json.loads(cli(gateway, "usage", "show", "--account", "used", "--json"))["data"]
+    assert found["requests"] == 1
+    lines = [json.loads(line) for line in cli(gateway, "usage", "export", "--format", "jsonl").splitlines()]
+    [mine] = [line for line in lines if line["account"] == "used"]
+    assert Decimal(mine["cost"]) == cost

@@ -76,6 +76,10 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             from llm_router.cli.orphans import list_orphans
 
             return list_orphans
+        case ("usage", action):
+            from llm_router.cli import usage
+
+            return usage.export if action == "export" else usage.show
         case ("receipts", action):
             from llm_router.cli import receipts
 

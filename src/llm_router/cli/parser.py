@@ -73,6 +73,7 @@ def build_parser() -> Parser:
     )
     _add_prices(commands, where, output)
     _add_ledger(commands, where, output)
+    _add_usage(commands, where, output)
     _add_receipts(commands, where, output)
     _add_local(commands, _where(), output)
     _add_conformance(commands, output)
@@ -289,6 +290,29 @@ def _add_ledger(commands: _Commands[Parser], where: Parser, output: Parser) -> N
     )
     orphans.add_argument("--file", type=Path, metavar="FILE", help="a copy, in place of the gateway's own")
     orphans.add_argument("--limit", type=int, default=100, metavar="N", help="how many, the newest (100)")
+
+
+def _add_usage(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
+    span = Parser(add_help=False)
+    span.add_argument(
+        "--from", dest="start", metavar="WHEN", help="a time such as 2027-01-31 (this month's begin)"
+    )
+    span.add_argument("--to", dest="end", metavar="WHEN", help="a time that is no part of it any more (now)")
+    span.add_argument("--account", help="of one account (all)")
+    by = Parser(add_help=False)
+    by.add_argument(
+        "--by",
+        default="model",
+        metavar="A,B",
+        help="day, hour, account, key, team, user, model, provider (model)",
+    )
+    usage = commands.add_parser(
+        "usage", parents=[where, output, span, by], help="what was used, and what it cost"
+    )
+    actions = usage.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser)
+    actions.add_parser("show", parents=[where, output, span, by], help="sums (without a word the same)")
+    export = actions.add_parser("export", parents=[where, span], help="every request, as CSV or JSON lines")
+    export.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="csv or jsonl (csv)")
 
 
 def _add_receipts(commands: _Commands[Parser], where: Parser, output: Parser) -> None:

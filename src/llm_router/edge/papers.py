@@ -1,16 +1,17 @@
-"""The endpoints of what an account gets in writing: receipts, and the keys that verify them."""
+"""The endpoints of what an account gets in writing: receipts, the keys that verify them, and reports of use."""
 
 from __future__ import annotations
 
 from urllib.parse import unquote
 
-from llm_router.domain.errors import InvalidRequest, NotFound
+from llm_router.domain.errors import InvalidRequest, NotFound, RouterError
 from llm_router.edge.gateway import Gateway
-from llm_router.edge.http import Request, Send, answer_json
+from llm_router.edge.http import AsgiClient, Request, Send, answer_json
 from llm_router.edge.responses import account_of
 from llm_router.edge.routes import Route
 from llm_router.engine.paging import PAGE_DEFAULT, PAGE_MAX
 from llm_router.engine.papers import Papers
+from llm_router.engine.reports import FORMATS
 
 
 def papers_of(gateway: Gateway) -> Papers:
@@ -56,7 +57,53 @@ def number(request: Request, name: str, low: int, high: int, default: int) -> in
     return int(text)
 
 
+async def usage(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
+    """GET /v1/usage."""
+    account = await account_of(gateway, request)
+    reports = papers_of(gateway).reports
+    by = request.parameter("by")
+    names = ("model",) if by is None else tuple(name.strip() for name in by.split(",") if name.strip())
+    span = reports.span(request.parameter("from"), request.parameter("to"))
+    await answer_json(send, 200, await reports.summary(span, names, account, operator=False))
+
+
+async def export(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
+    """GET /v1/usage/export: in pieces, each read when the one before is sent. What breaks off is cut."""
+    account = await account_of(gateway, request)
+    reports = papers_of(gateway).reports
+    format_ = request.parameter("format") or "csv"
+    span = reports.span(request.parameter("from"), request.parameter("to"))
+    pieces = reports.export(span, account, format_, operator=False)
+    first = await anext(pieces)
+    client = AsgiClient(send)
+    headers = [
+        (b"content-type", FORMATS[format_].encode()),
+        (b"content-disposition", f'attachment; filename="usage.{format_}"'.encode()),
+        (b"cache-control", b"no-store"),
+    ]
+
+    async def work() -> None:
+        await client.start(200, headers)
+        if first:
+            await client.send(first)
+        try:
+            async for piece in pieces:
+                await client.send(piece)
+        except RouterError as error:
+            raise ConnectionError("the export broke off") from error
+        await client.finish()
+
+    await gateway.watched(request, work())
+
+
 PAPER_ROUTES = (
+    Route(method="GET", path="/v1/usage", handler=usage, summary="Sums of what the account used."),
+    Route(
+        method="GET",
+        path="/v1/usage/export",
+        handler=export,
+        summary="Every exchange of the account, as CSV or JSON lines.",
+    ),
     Route(
         method="GET",
         path="/v1/generations/{id}/receipt",

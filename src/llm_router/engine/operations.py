@@ -20,6 +20,7 @@ from llm_router.engine import (
     pricing,
     receipting,
     topping,
+    using,
     vouching,
 )
 from llm_router.engine.operator import Arguments, Context, Nothing, Result, read
@@ -87,6 +88,8 @@ _COMMANDS: dict[str, tuple[type[Arguments], Callable[[Any, Context], Awaitable[R
     "receipts.export": (receipting.ExportReceipts, receipting.export_receipts),
     "receipts.keys": (Nothing, receipting.receipt_keys),
     "receipts.rotate": (Nothing, receipting.rotate_keys),
+    "usage.show": (using.ShowUsage, using.show_usage),
+    "usage.export": (using.ExportUsage, using.export_usage),
     "forget": (credits.Forget, credits.forget),
     "models": (Nothing, list_models),
     "config.reload": (Nothing, reload_config),

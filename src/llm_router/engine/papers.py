@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llm_router.billing.statements import Issuer
 from llm_router.engine.receipts import Receipts, ReceiptSigner
+from llm_router.engine.reports import Reports
 from llm_router.ports import Clock, PaperBooks
 
 
@@ -15,3 +16,4 @@ class Papers:
         self.clock = clock
         self.issuer = issuer
         self.receipts = Receipts(books=books, signer=signer)
+        self.reports = Reports(books=books, clock=clock)
