@@ -512,6 +512,7 @@ class Server:
             new_id=new_id,
             starting_pusd=self._settings.credits.starting_pusd,
             reload=self._reload,
+            health=self._health,
             side_car=side_car,
             treasury=treasury,
             papers=self._build_papers(store),
@@ -524,6 +525,10 @@ class Server:
         self._price_list = price_list
         if self._engine is not None:
             self._engine.price_list = price_list
+
+    async def _health(self) -> list[list[dict[str, object]]]:
+        """How the deployments stand, by each process that serves requests."""
+        return [] if self._engine is None else [self._engine.health()]
 
     def _live(self) -> State:
         """What exchanges work with now."""

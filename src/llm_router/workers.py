@@ -80,6 +80,9 @@ FRESH_S = 1.0
 SETTINGS_S = 10.0
 """How long a worker may take to work with other settings; one that takes longer is ended."""
 
+HEALTH_S = 5.0
+"""How long a worker may take to say how its deployments fare."""
+
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -230,6 +233,10 @@ class Parent(Server):
         for session in await self._hub.ask("settings", packed, timeout_s=SETTINGS_S):
             self._fleet.end(session)
         return result
+
+    async def _health(self) -> list[list[dict[str, object]]]:
+        """Each worker knows what it saw itself; one that does not answer in time is left out."""
+        return list(await self._hub.gather("health", timeout_s=HEALTH_S))
 
     async def _purge(self, responses: SqliteResponses) -> None:
         while True:
@@ -449,9 +456,11 @@ class Worker(Server):
         for _ in range(2 - self._stopping):  # stop, at once
             self._stop()
 
-    async def hear(self, name: str, arguments: list[Any]) -> None:
-        """Do what the parent says."""
+    async def hear(self, name: str, arguments: list[Any]) -> object:
+        """Do what the parent says, or answer what it asks."""
         match name, arguments:
+            case "health", []:
+                return [] if self._engine is None else self._engine.health()
             case "forget", []:
                 self._keyring.forget()
                 self._rules.forget()
@@ -474,6 +483,7 @@ class Worker(Server):
                     self._stop()
                 if force:
                     self._stop()
+        return None
 
 
 class _Ears:
@@ -483,11 +493,12 @@ class _Ears:
         self.worker: Worker | None = None
 
     async def answer(self, name: str, body: msgspec.Raw) -> bytes:
+        answer: object = None
         if self.worker is not None:
-            await self.worker.hear(name, msgspec.msgpack.decode(body))
+            answer = await self.worker.hear(name, msgspec.msgpack.decode(body))
         elif name == "stop":
             os._exit(0)
-        return _encoder.encode(None)
+        return _encoder.encode(answer)
 
     def lost(self) -> None:
         if self.worker is None:

@@ -55,6 +55,10 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             from llm_router.cli.models import list_models
 
             return list_models
+        case ("deployments", _):
+            from llm_router.cli.deployments import list_deployments
+
+            return list_deployments
         case ("config", "check"):
             from llm_router.cli.config import check
 

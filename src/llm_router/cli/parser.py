@@ -65,6 +65,10 @@ def build_parser() -> Parser:
         help="delete the state of earlier turns that is kept for an account",
     )
     forget.add_argument("--account", required=True, help="whose")
+    deployments = commands.add_parser(
+        "deployments", parents=[where, output], help="show how the deployments fare that are called"
+    )
+    deployments.add_argument("--all", action="store_true", help="those that were never called too")
     models = commands.add_parser("models", parents=[where, output], help="list models with their prices")
     models.add_argument("--all", action="store_true", help="those that cannot be called too")
     _add_config(commands, where, output)

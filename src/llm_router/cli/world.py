@@ -103,15 +103,21 @@ class _Nobody(Exception):
     """No gateway runs on the data folder."""
 
 
+_OF_A_RUNNING_ONE = {
+    "config.reload": "it reads its configuration when it starts",
+    "deployments": "only a running one knows how its deployments fare",
+}
+"""Commands that only a running gateway answers, and why."""
+
+
 async def _run(arguments: argparse.Namespace, command: str, values: Mapping[str, object]) -> Result:
     place = find_place(arguments)
     answer = await call_control(place.server.data_dir, command, values)
     if answer is not None:
         return answer
-    if command == "config.reload":
+    if command in _OF_A_RUNNING_ONE:
         raise ServerError(
-            f"no gateway runs on the data folder {place.server.data_dir}; "
-            "it reads its configuration when it starts",
+            f"no gateway runs on the data folder {place.server.data_dir}; {_OF_A_RUNNING_ONE[command]}",
             code="not_running",
         )
     return await _run_here(arguments, place, command, values)

@@ -48,6 +48,7 @@ from llm_router.engine.holding import Asking, Ceiling, Holding, max_cost
 from llm_router.engine.limits import admit_to_limits, limits_for
 from llm_router.engine.planning import Occasion, Planner
 from llm_router.engine.recall import Recall
+from llm_router.engine.standings import standings
 from llm_router.engine.state import State
 from llm_router.engine.tracks import Track, reply_headers
 from llm_router.engine.trying import Dice, Pause, Trying
@@ -157,6 +158,10 @@ class Engine:
             self._drains.end(track)
             audience.track = None  # no cycle: what is over must be freed at once
             del self._running[task]
+
+    def health(self) -> list[dict[str, object]]:
+        """How the deployments stand, as this process knows them: see engine/standings.py."""
+        return standings(self.trying, self.state, self.clock.now_ms())
 
     @property
     def draining(self) -> int:

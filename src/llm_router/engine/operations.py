@@ -19,6 +19,7 @@ from llm_router.engine import (
     own_keying,
     pricing,
     receipting,
+    standings,
     topping,
     using,
     vouching,
@@ -92,5 +93,6 @@ _COMMANDS: dict[str, tuple[type[Arguments], Callable[[Any, Context], Awaitable[R
     "usage.export": (using.ExportUsage, using.export_usage),
     "forget": (credits.Forget, credits.forget),
     "models": (Nothing, list_models),
+    "deployments": (standings.ListDeployments, standings.list_deployments),
     "config.reload": (Nothing, reload_config),
 }

@@ -83,6 +83,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         snapshot: the catalogue of now; active: ids of the providers that can be called now.
         new_key_text, new_id: from :mod:`llm_router.adapters.keymaker`.
         starting_pusd: credit of the account of the very first key.
+        health: how the deployments stand, by each process that serves requests; None where no gateway runs.
         side_car: what is kept of conversations; None where that is switched off.
         treasury: vouchers, payments and what else concerns accounts; None where the store has no room
             for that.
@@ -100,6 +101,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     new_id: Callable[[str], str]
     starting_pusd: int
     reload: Callable[[], Awaitable[Mapping[str, object]]] | None = None
+    health: Callable[[], Awaitable[list[list[dict[str, object]]]]] | None = None
     side_car: SideCar | None = None
     treasury: Treasury | None = None
     papers: Papers | None = None

@@ -33,10 +33,12 @@ class Trying:
     Attributes:
         health: how the deployments fare that this process calls.
         budget: the repeats that it may still make.
+        ring: whose turn it is of the keys of providers that have several.
     """
 
     def __init__(self, attempts: Attempts, clock: Clock, pause: Pause, dice: Dice) -> None:
         self._attempts = attempts
+        self.ring = attempts.ring
         self._clock = clock
         self._pause = pause
         self._dice = dice
@@ -134,7 +136,7 @@ class Trying:
         key, provider = track.pool_key, candidate.provider.id
         if key is None:
             return
-        ring, pool = self._attempts.ring, track.state.key_pools[provider]
+        ring, pool = self.ring, track.state.key_pools[provider]
         if isinstance(error, UpstreamError) and error.kind in KEYS_FAULT:
             track.keys_tried.add(key.mark)
             pause_s = error.retry_after_s

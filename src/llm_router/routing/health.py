@@ -199,6 +199,10 @@ class Health:
         """Whether every deployment may be called as usual. Costs nothing: ask it first."""
         return not self._troubled
 
+    def __contains__(self, deployment: str) -> bool:
+        """Whether it was ever called."""
+        return deployment in self._known
+
     @property
     def deployments(self) -> tuple[str, ...]:
         """Those that anything is known of."""

@@ -372,6 +372,17 @@ class Hub:
         for session in self.sessions:
             session.link.tell(name, _encoder.encode(arguments))
 
+    async def gather(self, name: str, *, timeout_s: float) -> list[Any]:
+        """What all workers answer; those that do not in time are left out."""
+        body = _encoder.encode(())
+        answers = await asyncio.gather(
+            *(session.link.ask(name, body, timeout_s) for session in self.sessions), return_exceptions=True
+        )
+        found = [
+            msgspec.msgpack.decode(answer) for answer in answers if not isinstance(answer, BaseException)
+        ]
+        return [answer for answer in found if answer is not None]
+
     async def ask(self, name: str, *arguments: object, timeout_s: float) -> list[Session]:
         """Ask all workers, and wait for them; return those that did not answer though they are there."""
         sessions = list(self.sessions)
