@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_router.domain.errors import LossRefused, ProviderNotConfigured, UpstreamError, UpstreamKind
-from llm_router.domain.model import Deployment, Provider
+from llm_router.domain.model import Capabilities, Deployment, Model, Provider
 from llm_router.domain.price import Price, Rates
 from llm_router.routing.advance import VERDICTS, Reach, Step, Stop, Tried, fared, following, telling
 from llm_router.routing.health import Fared, HealthView
@@ -23,6 +23,9 @@ RULES = RetryRules(attempts_max=5, repeats_max=2, reserve=10)
 
 def candidate(name: str, model: str = "m", window: int | None = None, **more: bool) -> Candidate:
     return Candidate(
+        model=Model(
+            id=model, name=model, family="F", developer="D", capabilities=Capabilities(), deployments=()
+        ),
         deployment=Deployment(
             id=f"{name}/{model}", model=model, provider=name, upstream_model="up", price=PRICE,
             context_tokens=window,
