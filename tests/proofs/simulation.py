@@ -14,6 +14,7 @@ import random
 import re
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -222,7 +223,7 @@ class Life:
             clock=simulation.clock,
             telemetry=self.telemetry,
             new_id=lambda: f"gen-{_TAG.get():06}",
-            dice=random.Random(simulation.seed).random,
+            dice=random.Random(f"{simulation.seed}-{simulation.number}-engine").random,
             prices=store,
         )
         self.background = Background(Responses(self.engine, responses, Keeping()))
@@ -558,16 +559,21 @@ class Simulation:
         await self.ask(sight, leave_s, dice.choice((0.0, 0.0, 0.002, 0.2)), leave_at)
 
 
-def simulate(seed: int, requests: int = 30) -> Simulation:
-    """Run one seed to its end, and check all that can be checked on the way."""
+def simulate(
+    seed: int,
+    requests: int = 30,
+    kind: Callable[[int, Path, int], Simulation] = Simulation,
+    check: Callable[[Simulation], None] = audit,
+) -> Simulation:
+    """Run one seed to its end, and check all that can be checked on the way and then."""
     with tempfile.TemporaryDirectory(prefix="sim-", dir=_memory()) as folder:
-        simulation = Simulation(seed, Path(folder), requests)
+        simulation = kind(seed, Path(folder), requests)
         loop = simulation.loop
         asyncio.set_event_loop(loop)
         try:
             with simulated(simulation.disk, random.Random(seed).choice((2_000, 64_000))):
                 loop.run_until_complete(simulation.main())
-                audit(simulation)
+                check(simulation)
             assert not loop.problems, loop.problems
         finally:
             asyncio.set_event_loop(None)
