@@ -262,6 +262,15 @@ MIGRATIONS = {
 """What leads from the version before to this one, in one transaction each."""
 
 
+PRAGMAS = (
+    "PRAGMA synchronous = FULL",
+    # Checkpoints are made by a connection of their own: inside a commit they would delay it.
+    "PRAGMA wal_autocheckpoint = 0",
+    "PRAGMA cache_size = -16384",
+)
+"""What every connection is told first."""
+
+
 class StoreLocked(StoreError):
     """Another process has the store open."""
 
@@ -278,10 +287,8 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open a connection that any one thread at a time may use; transactions are explicit."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
     try:
-        connection.execute("PRAGMA synchronous = FULL")
-        # Checkpoints are made by a connection of their own: inside a commit they would delay it.
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        connection.execute("PRAGMA cache_size = -16384")
+        for pragma in PRAGMAS:
+            connection.execute(pragma)
         if read_only:
             connection.execute("PRAGMA query_only = ON")
     except BaseException:
