@@ -51,6 +51,10 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             from llm_router.cli.print_config import print_config
 
             return print_config
+        case ("eval-router" | "calibrate-router" as name, _):
+            from llm_router.cli import auto_router
+
+            return auto_router.eval_router if name == "eval-router" else auto_router.calibrate_router
         case ("models", _):
             from llm_router.cli.models import list_models
 

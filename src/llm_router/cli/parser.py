@@ -82,6 +82,7 @@ def build_parser() -> Parser:
     _add_local(commands, _where(), output)
     _add_conformance(commands, output)
     _add_print_config(commands, where)
+    _add_router(commands, output)
     sandbox = commands.add_parser("sandbox", help="run only the simulated providers")
     sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     sandbox.add_argument("--port", type=_port, default=4041, help="port to listen on (4041; 0 = any)")
@@ -107,6 +108,47 @@ def _json() -> Parser:
 
 
 _Commands = argparse._SubParsersAction  # the only name argparse has for it
+
+
+def _add_router(commands: _Commands[Parser], output: Parser) -> None:
+    labelled = Parser(add_help=False)
+    labelled.add_argument(
+        "file", type=Path, metavar="FILE", help="labelled prompts: .jsonl, .csv or .parquet"
+    )
+    labelled.add_argument(
+        "--outcomes", type=Path, metavar="FILE", help="the labels, joined by the column pid"
+    )
+    labelled.add_argument(
+        "--where", action="append", default=[], metavar="COLUMN=VALUE", help="only such rows"
+    )
+    labelled.add_argument("--weak", metavar="MODELS", help="the cheap side, by comma (the worst model)")
+    labelled.add_argument("--strong", metavar="MODELS", help="the dear side, by comma (the best model)")
+    labelled.add_argument(
+        "--price", action="append", default=[], metavar="MODEL=IN/OUT", help="US dollars per million tokens"
+    )
+    labelled.add_argument(
+        "--resamples", type=_resamples, default=200, metavar="N", help="for intervals (200)"
+    )
+    labelled.add_argument("--seed", type=int, default=1, help="of the resamples (1)")
+    commands.add_parser(
+        "eval-router", parents=[labelled, output], help="measure the auto router on labelled prompts"
+    )
+    calibrate = commands.add_parser(
+        "calibrate-router", parents=[labelled, output], help="find the cheapest dial that reaches a quality"
+    )
+    calibrate.add_argument(
+        "--target-quality", type=float, required=True, metavar="Q", help="mean quality to reach, 0 to 1"
+    )
+
+
+def _resamples(text: str) -> int:
+    """
+    Raises:
+        ArgumentTypeError: not between 20 and 10,000.
+    """
+    if not text.isdigit() or not 20 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError("must be between 20 and 10000")
+    return int(text)
 
 
 def _add_serve(commands: _Commands[Parser], where: Parser) -> None:

@@ -82,7 +82,7 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     """A router, ready to score. A number of ``tables`` holds a bucket's weights in three heads."""
 
     header: Header
-    tables: tuple[list[int], list[int]]
+    tables: tuple[array[int], array[int]]
     figures: list[int]
     limits: list[float]
     lefts: list[int]
@@ -140,7 +140,7 @@ def _unpack(header: Header, payload: bytes) -> Artefact:
         raise _broken("its trees are malformed")
     return Artefact(
         header=header,
-        tables=(list(map(pack, *heads[:3])), list(map(pack, *heads[3:]))),
+        tables=(array("q", map(pack, *heads[:3])), array("q", map(pack, *heads[3:]))),
         figures=figures,
         limits=limits,
         lefts=lefts,

@@ -93,7 +93,8 @@ def choose(
     ``dial``: 0 (cheapest) to 10 (best).
     """
     dial = min(max(dial, 0.0), DIAL_MAX)
-    known = [(offer, _quality(score, offer, learned)) for offer in offers]
+    tiers = {tier: score.quality(tier) for tier in {offer.quality_tier for offer in offers}}
+    known = [(offer, _quality(tiers[offer.quality_tier], offer, learned)) for offer in offers]
     sample = _sample(score, known)
     if sample is None:
         worth_min = traffic.worth_min(dial, 1, 0.0, score.gain)
@@ -125,8 +126,7 @@ def choose(
     )
 
 
-def _quality(score: Score, offer: Offer, learned: Learned | None) -> float:
-    shipped = score.quality(offer.quality_tier)
+def _quality(shipped: float, offer: Offer, learned: Learned | None) -> float:
     return shipped if learned is None else learned.quality(offer.model, shipped)
 
 

@@ -8,6 +8,8 @@ is kept in the artefact and compared at load). Everything here runs at the speed
 from __future__ import annotations
 
 import re
+import sys
+from array import array
 from collections.abc import Sequence
 from math import log1p
 from zlib import crc32
@@ -22,12 +24,13 @@ READING = 1
 BITS = 16
 BUCKETS = 1 << BITS
 
-PROMPT_BYTES_MAX = 8192
-"""Of a longer prompt two parts are read: the task stands at the beginning or at the end."""
-
-HEAD_BYTES, TAIL_BYTES = 3072, 2048
+HEAD_BYTES, TAIL_BYTES = 1536, 512
+"""Of a prompt of more bytes than both these parts are read: the task stands at the beginning or at the end.
+"""
 
 SYSTEM_BYTES_MAX = 512
+
+_LOWER_HALF = 0 if sys.byteorder == "little" else 1
 
 _WORDS = re.compile(rb"[a-z\x80-\xff]+|[0-9]|[^\sa-z0-9\x80-\xff]")
 _LONG = re.compile(rb"[a-z]{8,}")
@@ -76,11 +79,11 @@ def _text(message: Message) -> str:
 
 
 def read_prompt(prompt: str) -> Features:
-    """Read a prompt. Of one of more than 8 kB the beginning and the end are read.
+    """Read a prompt; of a long one the beginning and the end.
 
     ``form`` has a figure for each name in :data:`FORM`.
     """
-    data = prompt[: PROMPT_BYTES_MAX + 1].encode("utf-8", "replace")
+    data = prompt[: HEAD_BYTES + TAIL_BYTES + 1].encode("utf-8", "replace")
     if len(data) > HEAD_BYTES + TAIL_BYTES:
         end = prompt[-TAIL_BYTES:].encode("utf-8", "replace")
         data = data[:HEAD_BYTES] + b"\n" + end[-TAIL_BYTES:]
@@ -90,12 +93,15 @@ def read_prompt(prompt: str) -> Features:
 
 
 def _buckets(words: list[bytes]) -> tuple[int, ...]:
-    """Each word and each pair of neighbours, once. A pair is the hash of the second begun with the first's."""
+    """Each word and each pair of neighbours, once. A pair is the hash of the second begun with the first's.
+
+    The bucket is the lower half of the hash.
+    """
     ones = list(map(crc32, words))
-    mask = BUCKETS - 1
-    found = {h & mask for h in ones}
-    found.update([h & mask for h in map(crc32, words[1:], ones)])
-    return tuple(found)
+    hashes = array("I", ones)
+    hashes.extend(map(crc32, words[1:], ones))
+    halves = memoryview(hashes).cast("B").cast("H")
+    return tuple(set(halves[_LOWER_HALF::2].tolist()))
 
 
 def _count(data: bytes, kind: bytes) -> int:

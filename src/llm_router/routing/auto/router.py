@@ -15,7 +15,11 @@ from llm_router.routing.auto.traffic import Sample, Traffic
 
 
 class Read(msgspec.Struct, frozen=True, kw_only=True):
-    """A prompt that was read: what is expected of models, and what is kept to learn from its outcome."""
+    """A prompt that was read: what is expected of models, and what of it is needed to learn from its outcome.
+
+    ``buckets``: numbers of hashed words, of the system's beginning too; :func:`local.local_buckets` makes of
+    them what is kept.
+    """
 
     score: Score
     buckets: tuple[int, ...]
@@ -58,11 +62,11 @@ class AutoRouter:
         own = features.buckets
         if system:
             own = (*own, *read_prompt(system).buckets)
-        return Read(score=score(self.artefact, features), buckets=local_buckets(own))
+        return Read(score=score(self.artefact, features), buckets=own)
 
     def choose(self, read: Read, offers: Sequence[Offer], dial: float) -> Choice:
         """Order the offers. Nothing changes by it: call :meth:`made` once the request is really made."""
-        learned = _Here(self.heads, read.buckets) if self.heads.heads else None
+        learned = _Here(self.heads, local_buckets(read.buckets)) if self.heads.heads else None
         return choose(read.score, offers, dial=dial, traffic=self.traffic, learned=learned)
 
     def made(self, choice: Choice) -> None:
@@ -73,12 +77,13 @@ class AutoRouter:
 
     def observe(self, read: Read, model: str, tier: int | None, label: float) -> None:
         """Learn how well a model answered: 1 good .. 0 bad (feedback, errors, requests that had to be repeated)."""
-        self.heads.observe(read.buckets, model, label, read.score.quality(tier))
+        self.heads.observe(local_buckets(read.buckets), model, label, read.score.quality(tier))
         self.changes += 1
 
     def dump(self) -> bytes:
-        """What was learned, as JSON. It holds no text."""
+        """What was learned, as JSON. It holds no text. Who restores it decides as this one does from now on."""
         self.changes = 0
+        self.traffic.refresh()
         state = _State(
             artefact=self.artefact.header.version, samples=self.traffic.samples, heads=self.heads.heads
         )

@@ -52,7 +52,7 @@ class Traffic:
         self._worths: list[float] = []  # gain a picodollar, rising
         self._spent: list[float] = []  # the share of money that goes to what is worth at least as much
         self._estimates: list[float] = []
-        self._refresh()
+        self.refresh()
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -65,7 +65,7 @@ class Traffic:
         self._samples.append(sample)
         self._fresh += 1
         if self._fresh >= REFRESH or len(self._samples) < REFRESH:
-            self._refresh()
+            self.refresh()
 
     def rank(self, estimate: float) -> float:
         """The share of requests that gain less, 0..1."""
@@ -87,7 +87,8 @@ class Traffic:
         at = bisect_left(spent, dial / DIAL_MAX)
         return worths[-1 - min(at, len(worths) - 1)] * _JUST
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Make the quantiles of all that was taken in; else that is done from time to time."""
         self._fresh = 0
         samples = list(self._samples)
         if samples:
