@@ -173,6 +173,10 @@ def fit(data: Data, train: Any, config: Config) -> Trained:
     outside = np.zeros((len(data.tiers), HEADS))
     coefficients, offsets = [], []
     for i, (at, target, alpha) in enumerate(_head_plans(data, train, config)):
+        if not len(at):  # a source whose only benchmark is left out
+            coefficients.append(np.zeros(BUCKETS))
+            offsets.append(0.0)
+            continue
         whole = _ridge(data, at, target, alpha)
         coefficients.append(whole.coef_)
         offsets.append(float(whole.intercept_))
