@@ -173,6 +173,7 @@ def build_state(settings: Settings, data: CatalogData, overlay: Overlay, today: 
         deadlines_by_model=settings.timeouts_by_model,
         retries=settings.retries,
         health=settings.health,
+        fallbacks=settings.fallbacks,
         default_limits=settings.limits,
         hold_output_tokens=settings.credits.hold_output_tokens,
         hold_wait_s=settings.credits.hold_wait_s,

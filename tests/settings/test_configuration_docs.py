@@ -20,6 +20,9 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[timeouts]": tables.TimeoutsTable,
     "[retries]": tables.RetriesTable,
     "[health]": tables.HealthTable,
+    "[routing]": tables.RoutingTable,
+    "[routing.fallbacks]": tables.FallbacksTable,
+    '[routing.fallbacks.models."ID"]': tables.ChainsTable,
     "[credits]": tables.CreditsTable,
     "[settlement]": tables.SettlementTable,
     "[sessions]": tables.SessionsTable,
@@ -84,6 +87,8 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
             return f'"{value}"'
         case ():
             return "[]"
+        case tables.Table():
+            return "none"
         case other:
             raise AssertionError(f"no way to write the default {other!r}")
 

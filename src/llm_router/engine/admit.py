@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -17,7 +18,7 @@ from llm_router.domain.errors import (
 from llm_router.domain.key import Key, key_digest
 from llm_router.domain.limit import Admission
 from llm_router.ports import Keyring
-from llm_router.routing.plan import Plan
+from llm_router.routing.plan import Candidate, Plan
 from llm_router.wire.dialect import Inspected, Spoken
 
 KEY_BYTES_MAX = 512
@@ -62,6 +63,7 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
         input_tokens_expected: the expected count of the request's tokens (the hold uses an upper bound).
         output_tokens_cap: the output limit to write upstream, because the balance covers no more.
         lowered_to: the output limit that stands in the request now, in place of a larger one.
+        fallbacks: what may follow the plan, by the kind of failure; the hold covers it.
         charge_pusd_max: at most this is charged, by the request's own wish; None bounds nothing more.
     """
 
@@ -74,6 +76,7 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens_cap: int | None
     lowered_to: int | None = None
     charge_pusd_max: int | None = None
+    fallbacks: Mapping[str, tuple[Candidate, ...]] = MappingProxyType({})
     strict: bool
     usage_chunk: bool
 

@@ -44,6 +44,7 @@ from llm_router.engine.attempt import Attempts
 from llm_router.engine.braking import heard, limits_of, session_refusal, tighter
 from llm_router.engine.deadlines import total_of, wish_of
 from llm_router.engine.drain import Audience, Drains
+from llm_router.engine.fallbacks import fallbacks_of
 from llm_router.engine.holding import Asking, Ceiling, Holding, max_cost
 from llm_router.engine.limits import admit_to_limits, limits_for
 from llm_router.engine.planning import Occasion, Planner
@@ -223,27 +224,28 @@ class Engine:
         payer = track.payer()
         track.own_keys = await self.own_keys_of(key.account)
         track.price_list = self.price_list
-        plan = self.planner.plan(
-            Occasion(
-                state=state,
-                call=call,
-                key=key,
-                payer=payer,
-                inspected=inspected,
-                own_keys=track.own_keys,
-                price_list=self.price_list,
-                now_ms=now_ms,
-            )
+        occasion = Occasion(
+            state=state,
+            call=call,
+            key=key,
+            payer=payer,
+            inspected=inspected,
+            own_keys=track.own_keys,
+            price_list=self.price_list,
+            now_ms=now_ms,
         )
+        plan = self.planner.plan(occasion)
+        fallbacks = fallbacks_of(self.planner, occasion, plan)
+        further = fallbacks.deployments
         track.model = plan.candidates[0].model
         track.wish = wish_of(call.headers)
         total_s = total_of(state.deadlines_for(plan.model), track.wish)
         track.due_us = call.started_us + round(total_s * 1_000_000)
-        for candidate in plan.candidates:
-            self._publish(candidate.deployment.price, now_ms)
-            self._publish(candidate.deployment.cost, now_ms)  # what the former was made from
         deployments = plan.deployments
-        ceiling, limits = await self._begin_step(track, payer, inspected, deployments)
+        for deployment in (*deployments, *further):
+            self._publish(deployment.price, now_ms)
+            self._publish(deployment.cost, now_ms)  # what the former was made from
+        ceiling, limits = await self._begin_step(track, payer, inspected, (*deployments, *further))
         track.admission = admission = await self._admit_to_limits(track, key, plan.models)
         track.held = True  # before the await: a cancelled hold must be resolved too
         try:
@@ -254,6 +256,7 @@ class Engine:
                     call=call,
                     inspected=inspected,
                     deployments=deployments,
+                    further=further,
                     model=track.model.id,
                     output_tokens_default=state.hold_output_tokens,
                     wait_s=state.hold_wait_s,
@@ -271,10 +274,12 @@ class Engine:
             raise
         inspected = track.inspected = held.inspected
         wish = inspected.usage_chunk
+        fallbacks = fallbacks.within(held.covered)
         track.admitted = Admitted(
             key=key,
             inspected=inspected,
-            plan=plan,
+            plan=plan.without(fallbacks.rejections),
+            fallbacks=fallbacks.chains,
             estimate=held.estimate,
             admission=admission,
             input_tokens_expected=expected_input(inspected),

@@ -14,6 +14,7 @@ of answers only decides how large the holds of requests without a limit are when
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 
@@ -59,6 +60,7 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
     """A request for credit.
 
     Attributes:
+        further: fallbacks: covered if the credit allows, else left out.
         model: the public id, by which lengths of answers are known.
         output_tokens_default: held where no limit is named.
         wait_s: how long to wait for what others hold.
@@ -69,6 +71,7 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
     call: Call
     inspected: Inspected
     deployments: tuple[Deployment, ...]
+    further: tuple[Deployment, ...] = ()
     model: str
     output_tokens_default: int
     wait_s: float
@@ -83,12 +86,14 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
         inspected: the request as it is to be sent: its own limits may have been lowered.
         cap: the output limit to write upstream, where the request names none.
         lowered: the limit to which the request's own were lowered.
+        covered: of the fallbacks, those that the hold covers too.
     """
 
     inspected: Inspected
     estimate: Estimate
     cap: int | None
     lowered: int | None
+    covered: tuple[Deployment, ...] = ()
 
 
 def max_cost(call: Call) -> Ceiling | None:
@@ -141,6 +146,8 @@ class Holding:
         """
         bounded, cap, lower = bounded_by(asking)
         wanted = bounded if cap is None else msgspec.structs.replace(bounded, output_tokens=cap)
+        if asking.further and (held := await self._with_further(asking, bounded, wanted, cap)) is not None:
+            return msgspec.structs.replace(held, lowered=lower)
         loop = asyncio.get_running_loop()
         until_s, waited = loop.time() + asking.wait_s, False
         while True:
@@ -155,6 +162,38 @@ class Holding:
                 return msgspec.structs.replace(held, lowered=lower)
             await self.waiting.wait(asking.payer, until_s - loop.time(), again=waited)
             waited = True
+
+    async def _with_further(
+        self, asking: Asking, bounded: Inspected, wanted: Inspected, cap: int | None
+    ) -> Held | None:
+        """Hold for the request and its fallbacks, or as many of them as fit; None if that does not go at once.
+        Nothing is made smaller and nobody waits for a fallback's sake."""
+
+        def worst_of(further: Sequence[Deployment]) -> Estimate:
+            deployments = (*asking.deployments, *further)
+            return estimate(wanted, deployments, output_tokens_default=asking.output_tokens_default)
+
+        further = asking.further
+        room_pusd = None if asking.ceiling is None else asking.ceiling.amount_pusd
+        for _ in range(2):
+            if room_pusd is not None:
+                most_pusd = room_pusd
+                further = tuple(d for d in further if worst_of((d,)).amount_pusd <= most_pusd)
+            worst = worst_of(further)
+            if room_pusd is not None and worst.amount_pusd > room_pusd:
+                return None
+            try:
+                await self._books.hold(
+                    asking.exchange_id, asking.payer, worst.amount_pusd, worst.price_version, asking.now_ms
+                )
+            except InsufficientCredits as error:
+                room_pusd = (
+                    error.available_pusd if room_pusd is None else min(room_pusd, error.available_pusd)
+                )
+            else:
+                self.waiting.next(asking.payer)
+                return Held(inspected=bounded, estimate=worst, cap=cap, lowered=None, covered=further)
+        return None
 
     async def _take(
         self, asking: Asking, bounded: Inspected, wanted: Inspected, cap: int | None, *, last: bool

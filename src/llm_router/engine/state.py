@@ -13,6 +13,7 @@ from llm_router.catalog.snapshot import Snapshot
 from llm_router.domain.key import Limits
 from llm_router.domain.session import SessionLimits
 from llm_router.ports import Deadlines
+from llm_router.routing.chains import FallbackRules
 from llm_router.routing.health import HealthRules
 from llm_router.routing.key_ring import PoolKey
 from llm_router.routing.retry import RetryRules
@@ -27,6 +28,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         active: ids of providers that can be called: they have a key, or need none.
         deadlines_by_model: those of models that have their own.
         retries: how hard an exchange is tried; health: when a deployment is passed over.
+        fallbacks: models that follow when those asked for have failed.
         hold_output_tokens: output reserved for a request that names no limit.
         hold_wait_s: how long a request waits for credit that others hold.
         sessions, sessions_by_key: ceilings of a session, and those of the sessions of some keys.
@@ -44,6 +46,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     deadlines_by_model: Mapping[str, Deadlines] = MappingProxyType({})
     retries: RetryRules = RetryRules()
     health: HealthRules = HealthRules()
+    fallbacks: FallbackRules = FallbackRules()
     default_limits: Limits = Limits()
     hold_output_tokens: int = 16384
     hold_wait_s: float = 5.0

@@ -90,6 +90,7 @@ class Trying:
             budget=self.budget,
             dice=self._dice(),
             views=None if self.health.quiet else partial(self._views, now_ms=now_ms),
+            chain=_chain(track, tried),
         )
 
     def _views(self, deployments: Sequence[str], now_ms: int) -> Sequence[HealthView]:
@@ -155,6 +156,14 @@ class Trying:
             if tighter(base, track.wish):
                 return Fared.NEITHER
         return fared(error, own_key=candidate.own_key or track.other_key)
+
+
+def _chain(track: Track, tried: Sequence[Tried]) -> Sequence[Candidate]:
+    """The fallbacks that are meant for any of the failures, the latest first."""
+    if track.admitted is None or not track.admitted.fallbacks:
+        return ()
+    kinds = dict.fromkeys(each.verdict.chain for each in reversed(tried))
+    return [c for kind in kinds if kind is not None for c in track.admitted.fallbacks.get(kind, ())]
 
 
 def _due_ms(track: Track, now_ms: int, clock: Clock) -> int | None:

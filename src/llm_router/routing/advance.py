@@ -43,14 +43,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         again: the same deployment may well answer the next time.
         reach: which others may.
-        chain: the fallbacks of the configuration that are meant for it.
+        chain: the fallbacks of the configuration that are meant for it; None: there are none.
         fared: how it counts for the deployment's health.
         operators: the operator's to mend: the last thing that a client is told.
     """
 
     again: bool
     reach: Reach
-    chain: str = "general"
+    chain: str | None = "general"
     fared: Fared
     operators: bool = False
 
@@ -59,7 +59,7 @@ _BROKEN = Verdict(again=True, reach=Reach.ANY, fared=Fared.BADLY)
 _REFUSED = Verdict(again=False, reach=Reach.ANY, fared=Fared.BADLY, operators=True)
 
 VERDICTS: dict[UpstreamKind, Verdict] = {
-    _K.INVALID_REQUEST: Verdict(again=False, reach=Reach.MODEL, fared=Fared.NEITHER),
+    _K.INVALID_REQUEST: Verdict(again=False, reach=Reach.MODEL, chain=None, fared=Fared.NEITHER),
     _K.CONTEXT_LENGTH: Verdict(again=False, reach=Reach.ABLE, chain="context", fared=Fared.NEITHER),
     _K.CONTENT_POLICY: Verdict(again=False, reach=Reach.MODEL, chain="content_policy", fared=Fared.NEITHER),
     _K.PAYLOAD: Verdict(again=False, reach=Reach.ANY, chain="context", fared=Fared.NEITHER),

@@ -51,6 +51,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rejections: tuple[Rejection, ...] = ()
     model: str = ""
 
+    def without(self, rejections: tuple[Rejection, ...]) -> Plan:
+        """The same plan, with further rejections to tell."""
+        if not rejections:
+            return self
+        return msgspec.structs.replace(self, rejections=(*self.rejections, *rejections))
+
     @property
     def models(self) -> tuple[str, ...]:
         """Public ids of the models, in the order of their first candidates."""

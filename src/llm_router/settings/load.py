@@ -23,7 +23,14 @@ from llm_router.settings.papers import paper_settings
 from llm_router.settings.payments import SecretReader, alert_settings, own_key_fee, stripe_settings
 from llm_router.settings.problems import ConfigError, Problems
 from llm_router.settings.providers import merge_providers
-from llm_router.settings.reliability import deadlines, deadlines_by_model, health_rules, retry_rules
+from llm_router.settings.reliability import (
+    deadlines,
+    deadlines_by_model,
+    fallback_rules,
+    health_rules,
+    retry_rules,
+    unknown_models,
+)
 from llm_router.settings.result import (
     CreditSettings,
     FetchSettings,
@@ -142,6 +149,7 @@ def load(
         timeouts_by_model=deadlines_by_model(table.models, usual),
         retries=retry_rules(table.retries),
         health=health_rules(table.health),
+        fallbacks=fallback_rules(table.routing.fallbacks),
         credits=credits,
         settlement=settlement,
         sessions=_session(table.sessions),
@@ -175,6 +183,7 @@ def load(
             *problems.warnings,
             *signer.warnings,
             *_idle(table, signer, models, catalog),
+            *unknown_models(table.routing.fallbacks, _names(models, catalog)),
         ),
         disabled=frozenset(id_ for id_, provider in table.providers.items() if not provider.enabled),
     )
@@ -389,6 +398,11 @@ def _idle(table: FileTable, signer: Signer, models: Collection[Model], catalog: 
                 f'providers.{id_}: no model is served by it; add [[models."MODEL".deployments]] with '
                 f'provider = "{id_}" and upstream_model'
             )
+
+
+def _names(models: Collection[Model], catalog: Catalog) -> set[str]:
+    """All names of models."""
+    return {name for m in (*models, *catalog.models.values()) for name in (m.id, *m.aliases)}
 
 
 def _file_warnings(path: Path | None, table: FileTable, providers: Mapping[str, Provider]) -> list[str]:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 
 import msgspec
 
 from llm_router.ports import Deadlines
+from llm_router.routing.chains import KINDS, Chains, FallbackRules
 from llm_router.routing.health import HealthRules
 from llm_router.routing.retry import RetryRules
-from llm_router.settings.schema import HealthTable, ModelTable, RetriesTable, TimeoutsTable
+from llm_router.settings.schema import (
+    ChainsTable,
+    FallbacksTable,
+    HealthTable,
+    ModelTable,
+    RetriesTable,
+    TimeoutsTable,
+)
 
 
 def retry_rules(table: RetriesTable) -> RetryRules:
@@ -36,6 +44,33 @@ def health_rules(table: HealthTable) -> HealthRules:
         slow_start_s=float(table.slow_start_s),
         ejected_share_max=float(table.ejected_percent_max) / 100,
     )
+
+
+def fallback_rules(table: FallbacksTable) -> FallbackRules:
+    return FallbackRules(
+        every=_chains(table),
+        models={id_: _chains(chains) for id_, chains in table.models.items()},
+        keys={id_: _chains(chains) for id_, chains in table.keys.items()},
+        presets={name: _chains(chains) for name, chains in table.presets.items()},
+    )
+
+
+def unknown_models(table: FallbacksTable, known: Container[str]) -> Iterator[str]:
+    """A word about each name in a chain that nothing answers to."""
+    places = {"routing.fallbacks": table} | {
+        f'routing.fallbacks.{kind}."{id_}"': chains
+        for kind, tables in (("models", table.models), ("keys", table.keys), ("presets", table.presets))
+        for id_, chains in tables.items()
+    }
+    for place, chains in places.items():
+        for kind in KINDS:
+            for name in getattr(chains, kind) or ():
+                if name not in known:
+                    yield f"{place}.{kind}: there is no model '{name}', so it is passed over"
+
+
+def _chains(table: ChainsTable) -> Chains:
+    return Chains(general=table.general, context=table.context, content_policy=table.content_policy)
 
 
 def deadlines(table: TimeoutsTable) -> Deadlines:

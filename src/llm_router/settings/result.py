@@ -14,6 +14,7 @@ from llm_router.domain.key import Limits
 from llm_router.domain.model import Model, Provider
 from llm_router.domain.session import SessionLimits
 from llm_router.ports import Deadlines
+from llm_router.routing.chains import FallbackRules
 from llm_router.routing.health import HealthRules
 from llm_router.routing.retry import RetryRules
 from llm_router.settings.secrets import Secret
@@ -218,6 +219,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     timeouts_by_model: Mapping[str, Deadlines]
     retries: RetryRules
     health: HealthRules
+    fallbacks: FallbackRules
     credits: CreditSettings
     settlement: SettlementPolicy
     sessions: SessionLimits

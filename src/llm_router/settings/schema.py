@@ -86,6 +86,22 @@ class HealthTable(Table, frozen=True, kw_only=True):
     ejected_percent_max: Annotated[Decimal, msgspec.Meta(extra={"min": 0, "max": 100})] = Decimal(50)
 
 
+class ChainsTable(Table, frozen=True, kw_only=True):
+    general: tuple[str, ...] | None = None
+    context: tuple[str, ...] | None = None
+    content_policy: tuple[str, ...] | None = None
+
+
+class FallbacksTable(ChainsTable, frozen=True, kw_only=True):
+    models: dict[str, ChainsTable] = {}
+    keys: dict[str, ChainsTable] = {}
+    presets: dict[str, ChainsTable] = {}
+
+
+class RoutingTable(Table, frozen=True, kw_only=True):
+    fallbacks: FallbacksTable = FallbacksTable()
+
+
 class ModelTimeoutsTable(Table, frozen=True, kw_only=True):
     connect_s: Seconds | None = None
     first_byte_s: Seconds | None = None
@@ -327,6 +343,7 @@ class FileTable(Table, frozen=True, kw_only=True):
     timeouts: TimeoutsTable = TimeoutsTable()
     retries: RetriesTable = RetriesTable()
     health: HealthTable = HealthTable()
+    routing: RoutingTable = RoutingTable()
     credits: CreditsTable = CreditsTable()
     settlement: SettlementTable = SettlementTable()
     sessions: SessionsTable = SessionsTable()
