@@ -259,6 +259,7 @@ def test_responses_are_kept_by_the_gateway_that_made_them(pair: Pair, upstream: 
         ("payments", "list"),
         ("byok", "list"),
         ("ledger", "verify"),
+        ("ledger", "orphans"),
         ("migrate",),
     ],
     ids=" ".join,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from llm_router.adapters.orphan import Orphan
+from llm_router.adapters.recount import Verdict
 from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.adapters.store_errors import StoreError
 from llm_router.ports import Clock
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
     from llm_router.adapters.postgres.store import PostgresStore
 
     Store: TypeAlias = SqliteStore | PostgresStore
+
+_T = TypeVar("_T")
 
 
 async def open_store(path: Path, *, clock: Clock, url: str | None, password: str | None) -> Store:
@@ -37,39 +42,71 @@ async def migrate_database(url: str, password: str | None) -> tuple[int, list[in
     Raises:
         StoreError: it cannot be done, for the reason given.
     """
-    try:
-        from llm_router.adapters.postgres import link, schema
-    except ImportError:
-        raise _not_installed() from None
-    target = link.Target(url=url, password=password)
-    try:
-        connection = await link.connect(target)
-        try:
-            steps = await schema.migrate(connection, target.place)
-        finally:
-            connection.terminate()
-    except (*link.FAILURES, ValueError) as error:
-        raise StoreError(f"The database {target.place} cannot be used ({error or 'no answer'}).") from error
+    schema = _adapters()
+    steps = await _connected(url, password, schema.migrate)
     return max(schema.MIGRATIONS), steps
 
 
-async def audit_database(url: str, password: str | None) -> int:
-    """Check the books of a database from the first entry on; return how many entries there are.
+async def verify_database(
+    url: str, password: str | None, now_ms: int, heads: Mapping[int, tuple[int, str]]
+) -> tuple[Verdict, dict[int, tuple[int, str]]]:
+    """Prove the books of a database; return the verdict, and number and hash of the last entry of each node.
 
     Raises:
-        StoreCorrupt: something does not add up.
-        StoreError: it cannot be read.
+        StoreError: it cannot be read, or is of another version.
+    """
+    schema = _adapters()
+    from llm_router.adapters.postgres.verify import verify
+
+    async def work(connection: Any, place: str) -> tuple[Verdict, dict[int, tuple[int, str]]]:
+        await schema.check(connection, place)
+        return await verify(connection, now_ms, heads)
+
+    return await _connected(url, password, work)
+
+
+async def orphans_of_database(url: str, password: str | None, limit: int) -> list[Orphan]:
+    """The newest orphans in a database.
+
+    Raises:
+        StoreError: it cannot be read, or is of another version.
+    """
+    schema = _adapters()
+    from llm_router.adapters.postgres.nodes import read_orphans
+
+    async def work(connection: Any, place: str) -> list[Orphan]:
+        await schema.check(connection, place)
+        return await read_orphans(connection, limit)
+
+    return await _connected(url, password, work)
+
+
+def _adapters() -> Any:
+    """The module of the tables.
+
+    Raises:
+        StoreError: what it needs is not installed.
     """
     try:
-        from llm_router.adapters.postgres import audit, link, schema
+        from llm_router.adapters.postgres import schema
     except ImportError:
         raise _not_installed() from None
+    return schema
+
+
+async def _connected(url: str, password: str | None, work: Callable[[Any, str], Awaitable[_T]]) -> _T:
+    """Do something with a connection of its own.
+
+    Raises:
+        StoreError: the database cannot be used.
+    """
+    from llm_router.adapters.postgres import link
+
     target = link.Target(url=url, password=password)
     try:
         connection = await link.connect(target)
         try:
-            await schema.prepare(connection, target.place)
-            return await audit.audit(connection)
+            return await work(connection, target.place)
         finally:
             connection.terminate()
     except (*link.FAILURES, ValueError) as error:

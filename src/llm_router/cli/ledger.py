@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sqlite3
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from llm_router.cli.output import print_json
 from llm_router.domain.errors import InvalidRequest, NotFound, ServerError
 from llm_router.settings.result import StoreSettings
+
+if TYPE_CHECKING:
+    from llm_router.adapters.recount import Verdict
 
 
 def verify_ledger(arguments: argparse.Namespace) -> int:
@@ -39,20 +43,26 @@ def verify_ledger(arguments: argparse.Namespace) -> int:
         verdict = verify(path, SystemClock().now_ms(), _head(arguments.head))
     except (StoreError, sqlite3.Error) as error:
         raise ServerError(str(error), code="store_unusable") from None
+    return _tell(arguments, {"file": str(path)}, verdict, [f"{verdict.seq}:{verdict.head}"])
+
+
+def _tell(arguments: argparse.Namespace, place: dict[str, object], verdict: Verdict, heads: list[str]) -> int:
+    """Print what was found; the exit status."""
     doubt = verdict.doubt
     if arguments.json:
-        print_json({"file": str(path), "ok": doubt is None, **msgspec.to_builtins(verdict)})
+        print_json({**place, "ok": doubt is None, **msgspec.to_builtins(verdict)})
     elif doubt is not None:
         print(f"DOUBT in {doubt.check}: {doubt.where}: {doubt.what}.")
     else:
+        (where,) = (value for name, value in place.items() if name != "heads")
         print(
-            f"{path}: every figure agrees. {verdict.entries} entries chained, {verdict.exchanges} exchanges "
+            f"{where}: every figure agrees. {verdict.entries} entries chained, {verdict.exchanges} exchanges "
             f"({verdict.rerated} rated again), {verdict.accounts} accounts, {verdict.rollups} hourly sums, "
             f"{verdict.budgets} budgets."
         )
         if verdict.unproven:
             print(f"{verdict.unproven} exchanges are older than stored prices: their lines were added up.")
-        print(f"Head: {verdict.seq}:{verdict.head}")
+        print(f"Head: {','.join(heads)}")
     return 0 if doubt is None else 1
 
 
@@ -60,35 +70,55 @@ def _verify_database(store: StoreSettings, arguments: argparse.Namespace) -> int
     """Check the books of a database that nodes may be using.
 
     Raises:
-        InvalidRequest: an expected head was named: each node has one of its own there.
+        InvalidRequest: the expected heads are malformed.
         ServerError: it cannot be read.
     """
-    from llm_router.adapters.store_errors import StoreCorrupt, StoreError
-    from llm_router.adapters.stores import audit_database
+    from llm_router.adapters.clock import SystemClock
+    from llm_router.adapters.store_errors import StoreError
+    from llm_router.adapters.stores import verify_database
 
-    if arguments.head is not None:
-        raise InvalidRequest("--head is for a ledger in one file", param="head")
     password = None if store.password is None else store.password.reveal()
-    place, doubt, entries = store.url.partition("?")[0], None, 0
+    expected = _heads(arguments.head)
     try:
-        entries = asyncio.run(audit_database(store.url, password))
-    except StoreCorrupt as error:
-        doubt = str(error)
+        verdict, heads = asyncio.run(verify_database(store.url, password, SystemClock().now_ms(), expected))
     except StoreError as error:
         raise ServerError(str(error), code="store_unusable") from None
-    if arguments.json:
-        print_json({"database": place, "ok": doubt is None, "entries": entries, "doubt": doubt})
-    else:
-        print(f"{place}: every figure agrees. {entries} entries." if doubt is None else f"DOUBT: {doubt}")
-    return 0 if doubt is None else 1
+    told = [f"{node}:{number}:{digest}" for node, (number, digest) in sorted(heads.items())]
+    return _tell(arguments, {"database": store.url.partition("?")[0], "heads": told}, verdict, told)
 
 
 def _head(text: str | None) -> tuple[int, str] | None:
     if text is None:
         return None
     number, _, digest = text.partition(":")
-    if not (number.isascii() and number.isdigit() and len(number) < 19 and len(digest) == 64):
-        raise InvalidRequest(
-            "--head must be NUMBER:HASH as 'llm-router ledger verify' prints it", param="head"
-        )
-    return int(number), digest
+    return _number(number), _digest(digest)
+
+
+def _heads(text: str | None) -> dict[int, tuple[int, str]]:
+    """``NODE:NUMBER:HASH`` of several nodes, by commas."""
+    found = {}
+    for part in () if not text else text.split(","):
+        node, _, rest = part.partition(":")
+        number, _, digest = rest.partition(":")
+        found[_number(node)] = (_number(number), _digest(digest))
+    return found
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise _no_head()
+    return int(text)
+
+
+def _digest(text: str) -> str:
+    if len(text) != 64:
+        raise _no_head()
+    return text.lower()
+
+
+def _no_head() -> InvalidRequest:
+    return InvalidRequest(
+        "--head must be as 'llm-router ledger verify' prints it: NUMBER:HASH, of a database NODE:NUMBER:HASH "
+        "for each node, by commas",
+        param="head",
+    )

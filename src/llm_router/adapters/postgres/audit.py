@@ -50,7 +50,7 @@ async def audit(connection: asyncpg.Connection) -> int:
         # Whole tables are compared here, not single rows looked up.
         await connection.execute("SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on")
         await _check_sums(connection)
-        await _check_budgets(connection)
+        await check_held(connection)
         return await _check_chains(connection)
 
 
@@ -72,8 +72,12 @@ async def _check_sums(connection: asyncpg.Connection) -> None:
         )
 
 
-async def _check_budgets(connection: asyncpg.Connection) -> None:
-    """Of every budget that there is: held = what the open holds say."""
+async def check_held(connection: asyncpg.Connection) -> None:
+    """Of every budget that there is: held = what the open holds say.
+
+    Raises:
+        StoreCorrupt: it is not.
+    """
     known = {id_ for (id_,) in await connection.fetch("SELECT id FROM budgets")}
     held: dict[Share, list[int]] = {}
     for amount, text in await connection.fetch(

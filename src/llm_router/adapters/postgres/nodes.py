@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncpg
 import msgspec
 
+from llm_router.adapters.orphan import Orphan
 from llm_router.adapters.postgres.known import shares_of
 from llm_router.adapters.postgres.schema import GENESIS
 from llm_router.billing.budgets import Share
@@ -47,6 +48,10 @@ FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
     g(budget, session, bucket, held, opened)
 WHERE s.budget = g.budget AND s.session = g.session AND s.bucket = g.bucket
 """
+_ORPHANS = (
+    "SELECT exchange_id, account, amount AS amount_pusd, price_version, node AS epoch, created_ms, voided_ms "
+    "FROM holds WHERE voided_ms IS NOT NULL ORDER BY created_ms DESC, exchange_id LIMIT $1"
+)
 
 
 class Closed(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +83,11 @@ async def reap(connection: asyncpg.Connection) -> list[Closed]:
 async def retire(connection: asyncpg.Connection, node: int) -> Closed | None:
     """Close this node itself; None if another one did."""
     return await _close(connection, _CLAIM_OWN, (node,))
+
+
+async def read_orphans(connection: asyncpg.Connection, limit: int) -> list[Orphan]:
+    """The newest holds of nodes that died."""
+    return [Orphan(**row) for row in await connection.fetch(_ORPHANS, limit)]
 
 
 async def _close(connection: asyncpg.Connection, claim: str, values: tuple[int, ...]) -> Closed | None:

@@ -248,10 +248,24 @@ async def prepare(connection: asyncpg.Connection, place: str) -> bool:
     Raises:
         StoreTooNew, StoreTooOld, StoreError: as their names say.
     """
+    if await stored_version(connection) == 0:
+        return 1 in await migrate(connection, place)  # of others that start now, another one made them
+    await check(connection, place)
+    return False
+
+
+async def check(connection: asyncpg.Connection, place: str) -> None:
+    """
+    Raises:
+        StoreTooNew, StoreTooOld: the tables are not of our version.
+        StoreError: there are none.
+    """
     newest = max(MIGRATIONS)
     version = await stored_version(connection)
     if version == 0:
-        return 1 in await migrate(connection, place)  # of others that start now, another one made them
+        raise StoreError(
+            f"The database {place} has no tables of llm-router yet; llm-router serve makes them."
+        )
     if version > newest:
         raise _too_new(place, version)
     if version < newest:
@@ -259,7 +273,6 @@ async def prepare(connection: asyncpg.Connection, place: str) -> bool:
             f"The database {place} was written by an earlier version of llm-router (schema {version}; this one "
             f"needs {newest}). Stop all nodes, then bring it up to date with: llm-router migrate"
         )
-    return False
 
 
 async def stored_version(connection: asyncpg.Connection) -> int:

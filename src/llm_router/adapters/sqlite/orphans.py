@@ -6,32 +6,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import msgspec
-
+from llm_router.adapters.orphan import Orphan
 from llm_router.adapters.sqlite.schema import check_ours
 
 _READ = (
     "SELECT exchange_id, account, amount, price_version, epoch, created_ms, voided_ms FROM holds "
     "WHERE state = 'orphaned' ORDER BY created_ms DESC, exchange_id LIMIT ?"
 )
-
-
-class Orphan(msgspec.Struct, frozen=True, kw_only=True):
-    """A hold that was voided because nobody was left to resolve it. Its provider may have been called, and
-    may bill for it: nothing was charged.
-
-    Attributes:
-        price_version: of the dearest deployment that could have answered; it begins with its name.
-        epoch: which opening of the store its process belonged to.
-    """
-
-    exchange_id: str
-    account: str
-    amount_pusd: int
-    price_version: str
-    epoch: int
-    created_ms: int
-    voided_ms: int
 
 
 def read_orphans(path: Path, limit: int) -> list[Orphan]:

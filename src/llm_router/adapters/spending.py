@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-
-import msgspec
+from collections.abc import Iterable, Iterator
 
 from llm_router.billing.budgets import Budgets, Share
 from llm_router.domain.budget import Budget
@@ -17,15 +14,13 @@ may or may not be in its first window."""
 
 
 class Spending:
-    """The costs of exchanges, added up where the budgets of a file count them."""
+    """The costs of exchanges, added up where the budgets of a store count them."""
 
-    def __init__(self, connection: sqlite3.Connection, now_ms: int) -> None:
-        self._db = connection
+    def __init__(self, budgets: Iterable[Budget], now_ms: int) -> None:
         self._now_ms = now_ms
         self._budgets = Budgets()
-        decoder = msgspec.json.Decoder(Budget)
-        for (body,) in connection.execute("SELECT body FROM budgets"):
-            self._budgets.put(decoder.decode(body))
+        for budget in budgets:
+            self._budgets.put(budget)
         self._by_id = {budget.id: budget for budget in self._budgets.all()}
         self._after: dict[Share, int] = {}
         self._before: dict[str, int] = {}
@@ -41,16 +36,15 @@ class Spending:
             else:
                 self._before[share.budget] = self._before.get(share.budget, 0) + record.cost_pusd
 
-    def doubts(self) -> Iterator[tuple[str, str]]:
-        """(where, what) of every figure that the exchanges do not bear out.
+    def doubts(self, rows: Iterable[tuple[str, str, int, int]]) -> Iterator[tuple[str, str]]:
+        """(where, what) of every figure that the exchanges do not bear out. The rows are what is said to be
+        spent, as (budget, session, bucket, spent).
 
         Of a session only too much is one: it begins anew after a pause. A row of a window that is over
         may be gone.
         """
         after = dict(self._after)
-        for id_, session, bucket, spent in self._db.execute(
-            "SELECT budget, session, bucket, spent FROM spends"
-        ):
+        for id_, session, bucket, spent in rows:
             share = Share(id_, session, bucket)
             least = after.pop(share, 0)
             budget = self._by_id.get(id_)
