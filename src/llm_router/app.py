@@ -174,6 +174,7 @@ def build_state(settings: Settings, data: CatalogData, overlay: Overlay, today: 
         retries=settings.retries,
         health=settings.health,
         fallbacks=settings.fallbacks,
+        routing=settings.routing,
         default_limits=settings.limits,
         hold_output_tokens=settings.credits.hold_output_tokens,
         hold_wait_s=settings.credits.hold_wait_s,

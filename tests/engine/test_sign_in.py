@@ -10,7 +10,7 @@ from engine_kit import World, answer, ask, deployment, model, provider, run, who
 from llm_router.catalog.resolve import Resolved
 from llm_router.domain.errors import ModelNotAllowed, ProviderNotConfigured, UpstreamError, UpstreamKind
 from llm_router.domain.key import Key
-from llm_router.engine.planning import check_model_allowed
+from llm_router.engine.refusing import check_model_allowed
 
 
 class _NoTokens:

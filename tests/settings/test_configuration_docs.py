@@ -23,6 +23,8 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[routing]": tables.RoutingTable,
     "[routing.fallbacks]": tables.FallbacksTable,
     '[routing.fallbacks.models."ID"]': tables.ChainsTable,
+    "[routing.sticky]": tables.StickyTable,
+    '[routing.models."GLOB"]': tables.RuleTable,
     "[credits]": tables.CreditsTable,
     "[settlement]": tables.SettlementTable,
     "[sessions]": tables.SessionsTable,

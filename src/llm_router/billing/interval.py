@@ -14,7 +14,7 @@ import msgspec
 from llm_router.billing.estimate import estimate, expected_input
 from llm_router.billing.outputs import Learned
 from llm_router.domain.model import Deployment
-from llm_router.domain.price import CostLine, Price, Rates, cost_lines
+from llm_router.domain.price import CostLine, Price, Rates, cost_lines, rates_for
 from llm_router.domain.usage import Provenance, Usage
 from llm_router.wire.dialect import Inspected
 
@@ -83,6 +83,41 @@ def interval(
     )
 
 
+def least_tokens(inspected: Inspected) -> int:
+    """The fewest tokens that the text of a request can be."""
+    return inspected.text_bytes // BYTES_PER_TOKEN_MOST + inspected.input_tokens
+
+
+def forecast(
+    inspected: Inspected,
+    deployment: Deployment,
+    *,
+    input_tokens: int,
+    output_tokens: int,
+    warm_tokens: int = 0,
+) -> int | None:
+    """Picodollars that a request is expected to cost at a deployment; None if that has no price.
+
+    Args:
+        input_tokens, output_tokens: expected; output over all choices.
+        warm_tokens: of the input, those that a cache of the deployment is expected to hold.
+    """
+    price = deployment.price
+    if price is None:
+        return None
+    rates = rates_for(price, input_tokens, inspected.service_tier)
+    warm = min(warm_tokens, input_tokens) if rates.cache_read is not None else 0
+    cost = (input_tokens - warm) * rates.input + output_tokens * rates.output + rates.request
+    return cost if rates.cache_read is None else cost + warm * rates.cache_read
+
+
+def expected_tokens(inspected: Inspected, learned: Learned | None) -> tuple[int, int]:
+    """Input and output (over all choices) that a chat request is expected to come to."""
+    output = _output(inspected, learned, True)
+    asked = inspected.output_tokens
+    return _input(inspected), output if asked is None else min(output, asked * max(1, inspected.n))
+
+
 def _input(inspected: Inspected) -> int:
     """The expected input: text by its bytes, images by the piece, other media by their size."""
     media = inspected.images * IMAGE_TOKENS + inspected.file_bytes // 16 + inspected.audio_bytes // 300
@@ -108,8 +143,7 @@ def _least(inspected: Inspected, price: Price) -> int:
         if value is not None
     )
     output = min(r.output if r.reasoning is None else min(r.output, r.reasoning) for r in sets)
-    text = inspected.text_bytes // BYTES_PER_TOKEN_MOST + inspected.input_tokens
-    return text * rate + output + min(r.request for r in sets)
+    return least_tokens(inspected) * rate + output + min(r.request for r in sets)
 
 
 def _all_rates(price: Price) -> Iterable[Rates]:

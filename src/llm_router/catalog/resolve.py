@@ -104,6 +104,10 @@ class NameIndex:
             return None
         return host if any(d.provider == host for d in model.deployments) else None
 
+    def host(self, name: str) -> str | None:
+        """The id of the provider of that id or alias."""
+        return self._hosts.get(name) or self._hosts.get(name.lower())
+
     def _find(self, text: str, names: Mapping[str, Name]) -> tuple[Name, str | None] | None:
         name = names.get(text)
         if name is not None:

@@ -120,6 +120,10 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     also: tuple[WayRow, ...] = ()
     bills_abandoned: bool = False
     bills_abandoned_source: str | None = None
+    data_collection: Literal["allow", "deny"] | None = None
+    zero_retention: bool | None = None
+    data_source: str | None = None
+    regions: tuple[str, ...] = ()
 
     def provider(self) -> Provider:
         return Provider(
@@ -142,6 +146,10 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             also=tuple(row.way() for row in self.also),
             bills_abandoned=self.bills_abandoned,
             bills_abandoned_source=self.bills_abandoned_source,
+            data_collection=self.data_collection,
+            zero_retention=self.zero_retention,
+            data_source=self.data_source,
+            regions=self.regions,
             docs_url=self.docs_url,
             developer=self.developer,
         )

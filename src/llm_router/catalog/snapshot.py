@@ -72,6 +72,13 @@ class Snapshot:
             raise not_found(name, self.nearest(name))
         return self.models[found[0].model]
 
+    def provider_named(self, name: str) -> str | None:
+        """The id of the provider that a name stands for: an id, an alias, or its name for people."""
+        found = self._index.host(name)
+        if found is None:
+            found = next((p.id for p in self.providers.values() if p.name.lower() == name.lower()), None)
+        return found
+
     def nearest(self, name: str, n: int = 3) -> tuple[str, ...]:
         """At most ``n`` public ids that look most like ``name``, the best first."""
         return nearest(self.models, name, n)

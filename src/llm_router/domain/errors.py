@@ -12,6 +12,7 @@ RouterError
 |   +-- PaymentDeclined              402 payment_declined
 |   +-- ModelNotAllowed              403 model_not_allowed
 |   +-- ModelNotFound                404 model_not_found
+|   +-- NoEligibleDeployment         404 no_eligible_deployment
 |   +-- NotFound                     404 not_found
 |   +-- MethodNotAllowed             405 method_not_allowed
 |   +-- SessionBrake                 409 session_brake
@@ -165,6 +166,14 @@ class ModelNotAllowed(ClientError):
 class ModelNotFound(ClientError):
     status = 404
     code = "model_not_found"
+    type = "not_found_error"
+
+
+class NoEligibleDeployment(ClientError):
+    """The model is there, but nobody who serves it may or can serve this request."""
+
+    status = 404
+    code = "no_eligible_deployment"
     type = "not_found_error"
 
 

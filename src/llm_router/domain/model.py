@@ -158,6 +158,11 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         docs_url: its public API reference.
         developer: the developer whose models it serves at first hand, as :class:`Model` spells it.
         simulated: the sandbox plays it.
+        data_collection: "deny": it neither trains on what it is sent nor keeps it longer than the watch for
+            abuse needs, by its own word; "allow": it may; None is unknown.
+        zero_retention: it keeps nothing of it at all.
+        data_source: the page that says so.
+        regions: where it runs models ("eu", "us"), where that is bound to its address.
     """
 
     id: str
@@ -182,6 +187,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     docs_url: str | None = None
     developer: str | None = None
     simulated: bool = False
+    data_collection: Literal["allow", "deny"] | None = None
+    zero_retention: bool | None = None
+    data_source: str | None = None
+    regions: tuple[str, ...] = ()
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,6 +203,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
             the catalogue. What is known by a model's name holds for it under these names too.
         price: what customers pay; None means unpriced: refused, never free.
         cost: what the provider bills the operator, where that is another price.
+        quantization: precision of the weights ("fp8"); None is unknown.
+        weight: its share of the calls beside the model's other deployments, where they are drawn by lot.
     """
 
     id: str
@@ -208,6 +219,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     quirks: tuple[Quirk, ...] = ()
     cost: Price | None = None
     base_names: tuple[str, ...] = ()
+    quantization: str | None = None
+    weight: int = 1
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from llm_router.engine.intake import redact_error
 from llm_router.engine.recall import Recall, may_give_state
 from llm_router.engine.tracks import Track, price_of
 from llm_router.ports import Clock, Deadlines, Fetcher, Tokens, Upstream, UpstreamReply, UpstreamRequest
+from llm_router.routing.eligible import is_parameter
 from llm_router.routing.key_ring import KeyRing
 from llm_router.routing.plan import Candidate
 from llm_router.wire.bridge import crossed
@@ -150,6 +151,13 @@ class Attempts:
             body, forwarded, lost = behind.place(body, forwarded, call.operation)
             losses += lost
         losses = (*inspected.losses, *track.losses, *losses)
+        missed = [loss for loss in losses if is_parameter(loss.field)] if track.admitted.plan.exact else []
+        if missed:
+            raise LossRefused(
+                f"{provider.name} does not take: "
+                + ", ".join(f"{loss.field} ({loss.why})" for loss in missed),
+                param=missed[0].field,
+            )
         if losses and track.admitted.strict:
             raise LossRefused(
                 "Strict mode: this request would lose something on its way to the model: "

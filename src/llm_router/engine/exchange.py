@@ -125,11 +125,11 @@ class Engine:
             Attempts(behind, upstream, fetcher, clock, tokens, self._recall), clock, pause, dice
         )
         self.price_list = PriceList()
-        self.planner = Planner()
         self._upkeep = Upkeep(books)
         self._drains = Drains()
         self.holding = Holding(books)
         self.sessions = sessions
+        self.planner = Planner(self.trying.health, self.holding.outputs, dice)
         self._running: dict[asyncio.Task[object], Track] = {}
 
     async def serve(
@@ -456,6 +456,9 @@ class Engine:
             tokens *= 2  # it would have been longer, nobody knows by how much
         if tokens > 0:
             self.holding.outputs.learn(record.key, track.model.id, tokens)
+        if track.candidate is not None:
+            plan, state = track.admitted.plan, track.state
+            self.planner.served(plan, track.candidate, record.usage.prompt_tokens, state, self.clock.now_ms())
 
     async def _close(self, track: Track) -> None:
         """Resolve what is still open. Runs on every way out."""

@@ -2,38 +2,40 @@
 
     names ─── models and their deployments, at the payer's prices        catalog/resolve.py
       filter ── what may not or cannot serve the request, with reasons   routing/eligible.py
-        order ─── which of the others is tried first                     routing/strategies.py
+        order ─── which of the others is tried first                     engine/ordering.py
 
-Everything that is the same for all requests of a kind is kept for as long as the configuration holds.
+Everything that is the same for all requests of a kind is kept for as long as the configuration holds. A request
+that asks for nothing particular gets what was kept, as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 
 import msgspec
 
+from llm_router.billing.estimate import expected_input
+from llm_router.billing.interval import least_tokens
+from llm_router.billing.outputs import Outputs
 from llm_router.billing.pricing import PriceList
-from llm_router.catalog.resolve import NAME_CHARS_SHOWN
 from llm_router.catalog.snapshot import Resolved
 from llm_router.domain.budget import Payer
-from llm_router.domain.errors import (
-    InvalidRequest,
-    ModelNotAllowed,
-    ProviderNotConfigured,
-    RouterError,
-    UnsupportedContent,
-)
+from llm_router.domain.errors import InvalidRequest, ModelNotFound, RouterError
 from llm_router.domain.key import Key
 from llm_router.domain.own_key import OwnKey
 from llm_router.engine.admit import Call
+from llm_router.engine.ordering import Ordering
 from llm_router.engine.own_keys import with_own_keys
+from llm_router.engine.refusing import check_model_allowed, check_operation, none_eligible, nothing_serves
 from llm_router.engine.state import State
-from llm_router.routing.plan import NO_OPERATION, NOT_CONFIGURED, UNPRICED, Plan, Rejection, make_plan
-from llm_router.routing.query import read_query
+from llm_router.routing.eligible import Demand, doubted, refused, unknown_names
+from llm_router.routing.health import Health
+from llm_router.routing.plan import Candidate, Plan, Rejection, make_plan
+from llm_router.routing.query import NO_WISHES, Query, read_query
+from llm_router.routing.sticky import Sticky
+from llm_router.routing.strategies import Dice
 from llm_router.wire.dialect import Inspected
-from llm_router.wire.operations import ENDPOINTS, FORMATS
+from llm_router.wire.operations import FORMATS
 
 KEPT_MAX = 4096
 """Plans kept for requests of the same kind."""
@@ -64,53 +66,143 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 class Planner:
-    """Makes plans. One per process."""
+    """Makes plans. One per process.
 
-    def __init__(self) -> None:
+    Attributes:
+        sticky: where sessions were served.
+    """
+
+    def __init__(self, health: Health, outputs: Outputs, dice: Dice) -> None:
         self._state: State | None = None
         self._kept: dict[tuple[str, str, str, frozenset[str]], _Kept] = {}
+        self.sticky = Sticky()
+        self._ordering = Ordering(health, outputs, self.sticky, dice)
 
     def plan(self, occasion: Occasion) -> Plan:
         """The plan of a request.
 
         Raises:
             ModelNotFound, ModelNotAllowed, InvalidRequest: a name is unknown, forbidden or of no use here.
-            UnsupportedContent, ProviderNotConfigured: nothing can serve it.
+            UnsupportedContent, ProviderNotConfigured, NoEligibleDeployment: nothing can serve it.
         """
         query = read_query(occasion.inspected.model, occasion.inspected.routing)
-        if len(query.names) == 1:
-            resolved, plan = self._named(occasion, query.names[0].name)
-            check_model_allowed(occasion.key, resolved)
-            check_operation(occasion.call, resolved)
-            return plan if plan.candidates else _nothing(occasion, plan)
-        if occasion.call.operation == "embed":
-            raise InvalidRequest(
-                "Name one model: vectors of different models cannot be compared, so no other one may answer.",
-                param="models",
-            )
-        return self._several(occasion, [asked.name for asked in query.names])
+        if query.preset is not None:
+            raise ModelNotFound(f"There is no preset '@{query.preset.name}' here.", param="model")
+        single = len(query.names) == 1
+        plan = self._single(occasion, query.names[0].name) if single else self._several(occasion, query)
+        session = self._ordering.session(occasion.call, occasion.payer, query, plan, occasion.state.routing)
+        if single and session is None and _plain(occasion, query) and _roomy(occasion.inspected, plan):
+            return plan
+        return self._chosen(occasion, query, plan, session)
 
-    def _several(self, occasion: Occasion, names: list[str]) -> Plan:
+    def served(self, plan: Plan, candidate: Candidate, input_tokens: int, state: State, now_ms: int) -> None:
+        """Remember who served a request of a session."""
+        sticking = state.routing.sticky
+        if plan.session is not None and sticking.ttl_s > 0:
+            self.sticky.keep(
+                plan.session,
+                candidate.deployment.id,
+                input_tokens,
+                now_ms,
+                ttl_s=sticking.ttl_s,
+                entries_max=sticking.entries_max,
+            )
+
+    def _chosen(self, occasion: Occasion, query: Query, plan: Plan, session: str | None) -> Plan:
+        """The plan without what may not serve the request, in the order that was asked for.
+
+        Raises:
+            NoEligibleDeployment: nothing is left.
+            InvalidRequest: the text is longer than every window.
+        """
+        snapshot, rules, inspected = occasion.state.snapshot, occasion.state.routing, occasion.inspected
+        demand = demand_of(inspected)
+        wishes, named = query.wishes, snapshot.provider_named
+        rejections = list(plan.rejections)
+        left: list[Candidate] = []
+        for candidate in plan.candidates:
+            reason = refused(candidate, wishes, demand, named)
+            if reason is None:
+                left.append(candidate)
+            else:
+                rejections.append(Rejection(deployment=candidate.deployment.id, reason=reason))
+        if not left:
+            raise none_eligible(plan.model, rejections)
+        doubts = {c.deployment.id: why for c in left if (why := doubted(c, demand)) is not None}
+        if doubts and len(plan.models) > 1 and len(doubts) < len({c.deployment.id for c in left}):
+            rejections += (Rejection(deployment=id_, reason=why) for id_, why in doubts.items())
+            left = [c for c in left if c.deployment.id not in doubts]
+            doubts = {}
+        notes = tuple(f"provider '{name}' is not known here" for name in unknown_names(wishes, named))
+        ordered = self._ordering.order(
+            msgspec.structs.replace(
+                plan,
+                candidates=tuple(left),
+                notes=notes,
+                session=session,
+                exact=wishes.require_parameters,
+            ),
+            query,
+            rules,
+            inspected=inspected,
+            key=occasion.key.id,
+            doubts=doubts,
+            named=named,
+            now_ms=occasion.now_ms,
+        )
+        cut = ordered.candidates[rules.candidates_max :]
+        rejections += (
+            Rejection(deployment=c.deployment.id, reason="behind as many others as a plan may hold")
+            for c in cut
+        )
+        return msgspec.structs.replace(
+            ordered,
+            candidates=ordered.candidates[: rules.candidates_max],
+            judged=ordered.judged[: rules.candidates_max],
+            rejections=tuple(rejections),
+        )
+
+    def _single(self, occasion: Occasion, name: str) -> Plan:
+        """The plan of one model.
+
+        Raises:
+            RouterError: it may not be used, is for something else, or nobody can be called for it.
+        """
+        resolved, plan = self._named(occasion, name)
+        check_model_allowed(occasion.key, resolved)
+        check_operation(occasion.call, resolved)
+        if not plan.candidates:
+            raise nothing_serves(plan, occasion.state.snapshot)
+        return plan
+
+    def _several(self, occasion: Occasion, query: Query) -> Plan:
         """The plans of several models, one behind the other; those that are of no use are left out.
 
         Raises:
             RouterError: nothing is left; of what was asked for first.
         """
+        if occasion.call.operation == "embed":
+            raise InvalidRequest(
+                "Name one model: vectors of different models cannot be compared, so no other one may answer.",
+                param="models",
+            )
         found: dict[str, Plan] = {}
         rejections: list[Rejection] = []
         refusal: RouterError | None = None
-        for name in names:
-            resolved, plan = self._named(occasion, name)
+        for asked in query.names:
+            resolved, plan = self._named(occasion, asked.name)
             try:
                 check_model_allowed(occasion.key, resolved)
                 check_operation(occasion.call, resolved)
-                if not plan.candidates:
-                    _nothing(occasion, plan)
             except RouterError as error:
                 refusal = refusal or error
-                rejections += plan.rejections or (Rejection(deployment=resolved.model.id, reason=error.code),)
+                rejections.append(Rejection(deployment=resolved.model.id, reason=error.message))
                 continue
-            found.setdefault(resolved.model.id, plan)
+            if plan.candidates:
+                found.setdefault(resolved.model.id, plan)
+            else:
+                refusal = refusal or nothing_serves(plan, occasion.state.snapshot)
+                rejections += plan.rejections
         if not found:
             assert refusal is not None, "every name comes to a plan or a refusal"
             raise refusal
@@ -167,56 +259,31 @@ def _planned(occasion: Occasion, resolved: Resolved, sold: Resolved) -> Plan:
     )
 
 
-def check_model_allowed(key: Key, resolved: Resolved) -> None:
-    """Refuse a model that the key's allow-list does not name. The list is held against the resolved id."""
-    if key.models is not None and not any(fnmatchcase(resolved.model.id, p) for p in key.models):
-        asked = resolved.asked[:NAME_CHARS_SHOWN]
-        retired = f" ('{asked}' is retired; that is its successor)" if resolved.via == "successor" else ""
-        raise ModelNotAllowed(
-            f"This API key may not use the model '{resolved.model.id}'{retired}. "
-            f"It may use: {', '.join(key.models)}.",
-            param="model",
-        )
-
-
-def check_operation(call: Call, resolved: Resolved) -> None:
-    """Refuse a model that is not made for what is asked.
-
-    Raises:
-        InvalidRequest: says which endpoint the model is for.
-    """
-    model, asked = resolved.model, "chat" if call.operation == "count_tokens" else call.operation
-    if asked not in model.operations:
-        places = " or ".join(ENDPOINTS[name] for name in model.operations)
-        raise InvalidRequest(
-            f"'{model.id}' is no model for this endpoint. It is for {places}.",
-            param="model",
-            code="unsupported_operation",
-        )
-
-
-def _nothing(occasion: Occasion, plan: Plan) -> Plan:
-    """Say why nothing can serve the request.
-
-    Raises:
-        UnsupportedContent, ProviderNotConfigured: always one of them.
-    """
-    known = (NOT_CONFIGURED, UNPRICED, NO_OPERATION)
-    lacking = [r.reason for r in plan.rejections if r.reason not in known]
-    if lacking:
-        raise UnsupportedContent(
-            f"'{plan.model}' {' and '.join(dict.fromkeys(lacking))}. Choose another model.",
-            param="tools" if lacking[0] == "calls no tools" else "messages",
-        )
-    providers = occasion.state.snapshot.providers
-    names = dict.fromkeys(r.deployment.split("/", 1)[0] for r in plan.rejections)
-    hints = [
-        f"{providers[n].name} ({' or '.join(providers[n].env) or 'config file'})"
-        for n in names
-        if n in providers
-    ]
-    raise ProviderNotConfigured(
-        f"No provider of '{plan.model}' is configured on this gateway. "
-        f"It is served by: {', '.join(hints)}. Its operator must set that provider's key and start again.",
-        param="model",
+def demand_of(inspected: Inspected) -> Demand:
+    """How large a request is, as the filters see it. Of several inputs each has a window of its own."""
+    inputs = max(1, inspected.inputs)
+    return Demand(
+        input_least=least_tokens(inspected) // inputs,
+        input_expected=expected_input(inspected) // inputs,
+        output_tokens=inspected.output_tokens,
+        needs=inspected.needs,
+        service_tier=inspected.service_tier,
     )
+
+
+def _plain(occasion: Occasion, query: Query) -> bool:
+    """Whether the request asks for nothing but a model, and the configuration for no other order."""
+    return query.wishes is NO_WISHES and query.names[0].sort is None and occasion.state.routing.plain
+
+
+def _roomy(inspected: Inspected, plan: Plan) -> bool:
+    """Whether the request fits every window and limit beyond doubt: no text has more tokens than bytes."""
+    asked = inspected.output_tokens or 0
+    most = inspected.text_bytes + inspected.input_tokens + asked
+    for candidate in plan.candidates:
+        deployment = candidate.deployment
+        if deployment.context_tokens is not None and most > deployment.context_tokens:
+            return False
+        if deployment.output_tokens_max is not None and asked > deployment.output_tokens_max:
+            return False
+    return True

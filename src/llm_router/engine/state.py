@@ -17,6 +17,7 @@ from llm_router.routing.chains import FallbackRules
 from llm_router.routing.health import HealthRules
 from llm_router.routing.key_ring import PoolKey
 from llm_router.routing.retry import RetryRules
+from llm_router.routing.rules import RoutingRules
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +30,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         deadlines_by_model: those of models that have their own.
         retries: how hard an exchange is tried; health: when a deployment is passed over.
         fallbacks: models that follow when those asked for have failed.
+        routing: how deployments and models are chosen.
         hold_output_tokens: output reserved for a request that names no limit.
         hold_wait_s: how long a request waits for credit that others hold.
         sessions, sessions_by_key: ceilings of a session, and those of the sessions of some keys.
@@ -47,6 +49,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     retries: RetryRules = RetryRules()
     health: HealthRules = HealthRules()
     fallbacks: FallbackRules = FallbackRules()
+    routing: RoutingRules = RoutingRules()
     default_limits: Limits = Limits()
     hold_output_tokens: int = 16384
     hold_wait_s: float = 5.0

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from llm_router.domain.model import Deployment, Model, Provider
+from llm_router.routing.auto.choose import Choice
 from llm_router.routing.speaking import speak
 
 NOT_CONFIGURED = "provider not configured"
@@ -40,16 +41,50 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class Judged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a candidate was ordered by.
+
+    Attributes:
+        cost_pusd: expected of this request; ttft_ms, tokens_per_s, in_flight, error_rate: as they stood.
+        score: of the strategy, less is better; None where it needs none.
+        doubt: why it comes behind the others.
+    """
+
+    deployment: str
+    cost_pusd: int | None = None
+    ttft_ms: float | None = None
+    tokens_per_s: float | None = None
+    in_flight: int = 0
+    error_rate: float | None = None
+    score: float | None = None
+    doubt: str | None = None
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The deployments to try, in order, and why the others are none of them.
+    """The deployments to try, in order, and why the others are none of them: a decision with all that it
+    was made of.
 
     Attributes:
         model: the public id of what was asked for first.
+        strategy: by which the candidates of a model were ordered.
+        judged: what by, if it was by anything; in the order of the candidates.
+        notes: what was asked for and could not be heeded, in words.
+        session: under which it is remembered who served the request; None if it is not.
+        stuck: the deployment that comes first because it served the session before.
+        exact: nothing of the request's parameters may be lost on the way.
+        auto: how ``auto`` chose the models.
     """
 
     candidates: tuple[Candidate, ...]
     rejections: tuple[Rejection, ...] = ()
     model: str = ""
+    strategy: str = "priority"
+    judged: tuple[Judged, ...] = ()
+    notes: tuple[str, ...] = ()
+    session: str | None = None
+    stuck: str | None = None
+    exact: bool = False
+    auto: Choice | None = None
 
     def without(self, rejections: tuple[Rejection, ...]) -> Plan:
         """The same plan, with further rejections to tell."""

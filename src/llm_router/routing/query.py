@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
@@ -30,9 +30,10 @@ SLUGS_MAX: Final = 100
 SESSION_CHARS_MAX: Final = 256
 """https://openrouter.ai/docs/api-reference/parameters, of ``session_id``."""
 
-QUANTIZATIONS: Final = (
+Quantization = Literal[
     "int4", "int8", "fp4", "mxfp4", "nvfp4", "fp6", "fp8", "mxfp8", "fp16", "bf16", "fp32", "unknown",
-)  # fmt: skip
+]  # fmt: skip
+QUANTIZATIONS: Final = get_args(Quantization)
 _PERCENTILES: Final = ("p50", "p75", "p90", "p99")
 _RATE_PUSD: Final = 1_000_000
 """Picodollars a token of one dollar for a million tokens."""

@@ -42,6 +42,7 @@ from llm_router.settings.result import (
     SideCarSettings,
     StoreSettings,
 )
+from llm_router.settings.routing import routing_rules
 from llm_router.settings.schema import (
     CreditsTable,
     FetchTable,
@@ -150,6 +151,7 @@ def load(
         retries=retry_rules(table.retries),
         health=health_rules(table.health),
         fallbacks=fallback_rules(table.routing.fallbacks),
+        routing=routing_rules(table.routing),
         credits=credits,
         settlement=settlement,
         sessions=_session(table.sessions),

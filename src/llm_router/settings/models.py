@@ -190,6 +190,8 @@ def _deployment(
         dialect=entry.dialect or (base.dialect if base else None),
         capabilities=base.capabilities if base else None,
         quirks=base.quirks if base else (),
+        quantization=entry.quantization or (base.quantization if base else None),
+        weight=1 if entry.weight is None else entry.weight,
         base_names=_base_names(model, entry, upstream or "", known, place),
     )
 

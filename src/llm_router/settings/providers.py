@@ -50,6 +50,7 @@ _NEEDS = {
 _DIRECT = (
     "name", "dialect", "placement", "auth", "auth_name", "key_required", "headers", "query", "takes_urls",
     "knows", "serves", "bills_abandoned",
+    "data_collection", "zero_retention", "regions",
 )  # fmt: skip
 
 

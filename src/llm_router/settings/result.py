@@ -17,6 +17,7 @@ from llm_router.ports import Deadlines
 from llm_router.routing.chains import FallbackRules
 from llm_router.routing.health import HealthRules
 from llm_router.routing.retry import RetryRules
+from llm_router.routing.rules import RoutingRules
 from llm_router.settings.secrets import Secret
 
 
@@ -220,6 +221,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retries: RetryRules
     health: HealthRules
     fallbacks: FallbackRules
+    routing: RoutingRules
     credits: CreditSettings
     settlement: SettlementPolicy
     sessions: SessionLimits

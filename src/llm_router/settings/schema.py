@@ -24,6 +24,8 @@ from llm_router.billing.policy import (
     OnZero,
 )
 from llm_router.domain.model import AuthScheme, EditKind, Knowledge
+from llm_router.routing.query import Quantization
+from llm_router.routing.rules import StrategyName
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -98,15 +100,29 @@ class FallbacksTable(ChainsTable, frozen=True, kw_only=True):
     presets: dict[str, ChainsTable] = {}
 
 
-class RoutingTable(Table, frozen=True, kw_only=True):
-    fallbacks: FallbacksTable = FallbacksTable()
-
-
 class ModelTimeoutsTable(Table, frozen=True, kw_only=True):
     connect_s: Seconds | None = None
     first_byte_s: Seconds | None = None
     idle_s: Seconds | None = None
     total_s: Seconds | None = None
+
+
+class StickyTable(Table, frozen=True, kw_only=True):
+    ttl_s: Pause = Decimal(600)
+    entries_max: Count = 10_000
+
+
+class RuleTable(Table, frozen=True, kw_only=True):
+    strategy: StrategyName | None = None
+
+
+class RoutingTable(Table, frozen=True, kw_only=True):
+    strategy: StrategyName = "priority"
+    candidates_max: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
+    sticky: StickyTable = StickyTable()
+    models: dict[str, RuleTable] = {}
+    keys: dict[str, RuleTable] = {}
+    fallbacks: FallbacksTable = FallbacksTable()
 
 
 class CreditsTable(Table, frozen=True, kw_only=True):
@@ -277,6 +293,9 @@ class ProviderTable(Table, frozen=True, kw_only=True):
     headers: dict[str, str] | None = None
     takes_urls: tuple[Literal["image", "audio", "video", "file"], ...] | None = None
     bills_abandoned: bool | None = None
+    data_collection: Literal["allow", "deny"] | None = None
+    zero_retention: bool | None = None
+    regions: tuple[str, ...] | None = None
     knows: tuple[Knowledge, ...] | None = None
     serves: tuple[str, ...] | None = None
     price: Decimal | None = None
@@ -319,6 +338,8 @@ class DeploymentTable(Table, frozen=True, kw_only=True):
     price: PriceTable | Decimal | None = None
     context_tokens: Count | None = None
     output_tokens_max: Count | None = None
+    quantization: Quantization | None = None
+    weight: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
 
 
 class ModelTable(Table, frozen=True, kw_only=True):

@@ -1,0 +1,93 @@
+"""Why a request is not served at all: what is said when a model may not be used, or nobody is left to serve it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from llm_router.catalog.resolve import NAME_CHARS_SHOWN
+from llm_router.catalog.snapshot import Resolved, Snapshot
+from llm_router.domain.errors import (
+    InvalidRequest,
+    ModelNotAllowed,
+    NoEligibleDeployment,
+    ProviderNotConfigured,
+    RouterError,
+    UnsupportedContent,
+)
+from llm_router.domain.key import Key
+from llm_router.engine.admit import Call
+from llm_router.routing.plan import NO_OPERATION, NOT_CONFIGURED, UNPRICED, Plan, Rejection
+from llm_router.wire.operations import ENDPOINTS
+
+SHOWN_MAX = 5
+"""Reasons in the message of an error; more stand in its details."""
+
+DETAILS_MAX = 50
+
+
+def check_model_allowed(key: Key, resolved: Resolved) -> None:
+    """Refuse a model that the key's allow-list does not name. The list is held against the resolved id."""
+    if key.models is not None and not any(fnmatchcase(resolved.model.id, p) for p in key.models):
+        asked = resolved.asked[:NAME_CHARS_SHOWN]
+        retired = f" ('{asked}' is retired; that is its successor)" if resolved.via == "successor" else ""
+        raise ModelNotAllowed(
+            f"This API key may not use the model '{resolved.model.id}'{retired}. "
+            f"It may use: {', '.join(key.models)}.",
+            param="model",
+        )
+
+
+def check_operation(call: Call, resolved: Resolved) -> None:
+    """Refuse a model that is not made for what is asked.
+
+    Raises:
+        InvalidRequest: says which endpoint the model is for.
+    """
+    model, asked = resolved.model, "chat" if call.operation == "count_tokens" else call.operation
+    if asked not in model.operations:
+        places = " or ".join(ENDPOINTS[name] for name in model.operations)
+        raise InvalidRequest(
+            f"'{model.id}' is no model for this endpoint. It is for {places}.",
+            param="model",
+            code="unsupported_operation",
+        )
+
+
+def nothing_serves(plan: Plan, snapshot: Snapshot) -> RouterError:
+    """Why no deployment of a model can be called for the request."""
+    known = (NOT_CONFIGURED, UNPRICED, NO_OPERATION)
+    lacking = [r.reason for r in plan.rejections if r.reason not in known]
+    if lacking:
+        return UnsupportedContent(
+            f"'{plan.model}' {' and '.join(dict.fromkeys(lacking))}. Choose another model.",
+            param="tools" if lacking[0] == "calls no tools" else "messages",
+        )
+    providers = snapshot.providers
+    names = dict.fromkeys(r.deployment.split("/", 1)[0] for r in plan.rejections)
+    hints = [
+        f"{providers[n].name} ({' or '.join(providers[n].env) or 'config file'})"
+        for n in names
+        if n in providers
+    ]
+    return ProviderNotConfigured(
+        f"No provider of '{plan.model}' is configured on this gateway. "
+        f"It is served by: {', '.join(hints)}. Its operator must set that provider's key and start again.",
+        param="model",
+    )
+
+
+def none_eligible(model: str, rejections: Sequence[Rejection]) -> RouterError:
+    """The error of a request that nobody who serves the model may or can serve, with the first few reasons."""
+    told = [f"{each.deployment}: {each.reason}" for each in rejections[:SHOWN_MAX]]
+    if len(rejections) > SHOWN_MAX:
+        told.append(f"and {len(rejections) - SHOWN_MAX} more")
+    return NoEligibleDeployment(
+        f"Nobody who serves '{model}' here may serve this request. {'; '.join(told)}.",
+        param="model",
+        details={
+            "rejected": [
+                {"deployment": each.deployment, "reason": each.reason} for each in rejections[:DETAILS_MAX]
+            ]
+        },
+    )

@@ -1,0 +1,153 @@
+"""Hard filters: who may not serve a request, and why. What is merely doubtful only comes last.
+
+    refused ── for certain: the request's own wishes, a window that the text cannot fit in
+    doubted ── by what the catalogue says or by an estimate, either of which may be behind the truth
+
+A doubt about one model's deployment filters it out if the plan holds another model's that is above doubt;
+among deployments of one model it only puts it behind the others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import msgspec
+
+from llm_router.domain.price import rates_for
+from llm_router.routing.plan import Candidate
+from llm_router.routing.query import Wishes
+
+Named = Callable[[str], str | None]
+"""The id of the provider that a name of OpenRouter's or ours stands for; None if there is none."""
+
+_CONVERSATION = ("messages", "input", "contents", "system", "systemInstruction", "instructions", "prompt")
+
+_WORDS = {
+    "image": "takes no image input",
+    "audio": "takes no audio input",
+    "video": "takes no video input",
+    "file": "takes no file input",
+    "tools": "calls no tools",
+    "json_schema": "enforces no JSON schema",
+    "json_object": "has no JSON mode",
+}
+
+
+class Demand(msgspec.Struct, frozen=True, kw_only=True):
+    """How large a request is.
+
+    Attributes:
+        input_least: tokens that its text comes to at the very least; input_expected: that it will come to.
+        output_tokens: what it asks for; None leaves that open.
+        service_tier: of the price.
+    """
+
+    input_least: int
+    input_expected: int
+    output_tokens: int | None
+    needs: frozenset[str]
+    service_tier: str | None = None
+
+
+def refused(candidate: Candidate, wishes: Wishes, demand: Demand, named: Named) -> str | None:
+    """Why a candidate may not serve a request at all; None if it may."""
+    window = candidate.deployment.context_tokens
+    if window is not None and demand.input_least > window:
+        return f"its context window of {window} tokens is too small for at least {demand.input_least}"
+    return (
+        _by_name(candidate, wishes, named)
+        or _by_policy(candidate, wishes)
+        or _by_price(candidate, wishes, demand)
+    )
+
+
+def doubted(candidate: Candidate, demand: Demand) -> str | None:
+    """What makes it unlikely that a candidate can serve a request; None if nothing does."""
+    deployment = candidate.deployment
+    can = deployment.capabilities or candidate.model.capabilities
+    for need in demand.needs:
+        if need in ("image", "audio", "video", "file"):
+            lacks = not can.sees(need)
+        elif need == "tools":
+            lacks = not can.tools
+        elif need == "json_schema":
+            lacks = not can.json_schema
+        else:
+            lacks = need == "json_object" and not (can.json_object or can.json_schema)
+        if lacks:
+            return _WORDS[need]
+    window, most = deployment.context_tokens, deployment.output_tokens_max
+    asked = 0 if demand.output_tokens is None else demand.output_tokens
+    if window is not None and demand.input_expected + asked > window:
+        return f"its context window of {window} tokens is too small for about {demand.input_expected} and {asked} of output"
+    if most is not None and asked > most:
+        return f"it writes at most {most} tokens"
+    return None
+
+
+def is_parameter(field: str) -> bool:
+    """Whether a member of a request, by its path, is a parameter of it and no part of the conversation."""
+    return re.split(r"[.\[]", field, maxsplit=1)[0] not in _CONVERSATION
+
+
+def matches(candidate: Candidate, slug: str, named: Named) -> bool:
+    """Whether a name of a provider means a candidate: ``provider``, or ``provider/variant`` with a precision
+    or region."""
+    head, slash, variant = slug.partition("/")
+    if named(head) != candidate.provider.id:
+        return False
+    return not slash or variant in (candidate.deployment.quantization, *candidate.provider.regions)
+
+
+def unknown_names(wishes: Wishes, named: Named) -> tuple[str, ...]:
+    """Names of providers that this gateway has never heard of."""
+    slugs = (*wishes.order, *(wishes.only or ()), *wishes.ignore)
+    return tuple(dict.fromkeys(slug for slug in slugs if named(slug.partition("/")[0]) is None))
+
+
+def _by_name(candidate: Candidate, wishes: Wishes, named: Named) -> str | None:
+    if wishes.only is not None and not any(matches(candidate, slug, named) for slug in wishes.only):
+        return "provider.only does not name it"
+    if any(matches(candidate, slug, named) for slug in wishes.ignore):
+        return "provider.ignore names it"
+    if not wishes.order or wishes.allow_fallbacks:
+        return None
+    if any(matches(candidate, slug, named) for slug in wishes.order):
+        return None
+    return "provider.order does not name it, and fallbacks are not allowed"
+
+
+def _by_policy(candidate: Candidate, wishes: Wishes) -> str | None:
+    """A strict demand is not met by what nobody knows. A router is told the demand itself."""
+    provider = candidate.provider
+    told = candidate.same_dialect and "routing" in provider.knows
+    if wishes.data_collection == "deny" and not told and provider.data_collection != "deny":
+        known = "it may keep or train on what it is sent"
+        return known if provider.data_collection == "allow" else "what it does with data is not known"
+    if wishes.zdr and not told and provider.zero_retention is not True:
+        return "it is not known to keep nothing"
+    if wishes.quantizations and not told:
+        quantization = candidate.deployment.quantization or "unknown"
+        if quantization not in wishes.quantizations:
+            return f"its precision is {quantization}"
+    if wishes.regions and not set(wishes.regions).intersection(provider.regions):
+        where = ", ".join(provider.regions) or "an unknown region"
+        return f"it runs in {where}"
+    return None
+
+
+def _by_price(candidate: Candidate, wishes: Wishes, demand: Demand) -> str | None:
+    cap, price = wishes.max_price, candidate.deployment.price
+    if cap is None or price is None:
+        return None
+    rates = rates_for(price, demand.input_expected, demand.service_tier)
+    for what, most, rate in (
+        ("prompt", cap.prompt, rates.input),
+        ("completion", cap.completion, rates.output),
+        ("audio", cap.audio, rates.input if rates.input_audio is None else rates.input_audio),
+        ("request", cap.request, rates.request),
+    ):
+        if most is not None and rate > most:
+            return f"its price is above provider.max_price.{what}"
+    return None

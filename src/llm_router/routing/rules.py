@@ -1,0 +1,57 @@
+"""What an operator configures of routing: data, read from ``[routing]`` and ``[presets]``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+from typing import Literal
+
+import msgspec
+
+StrategyName = Literal["priority", "weighted", "cheapest", "fastest", "balanced", "least_busy"]
+
+
+class Sticking(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a session stays where its prompt is in the cache; 0 is not at all."""
+
+    ttl_s: float = 600.0
+    entries_max: int = 10_000
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for some requests; None leaves it to the more general rule."""
+
+    strategy: StrategyName | None = None
+
+
+class RoutingRules(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it.
+
+    Attributes:
+        strategy: of requests for which nothing else is said.
+        candidates_max: deployments in one plan; the hold covers the dearest of them.
+        models: glob of public ids -> rule, the first that fits.
+        keys: id of a key -> rule, which goes before that of a model.
+    """
+
+    strategy: StrategyName = "priority"
+    candidates_max: int = 8
+    sticky: Sticking = Sticking()
+    models: tuple[tuple[str, Rule], ...] = ()
+    keys: Mapping[str, Rule] = MappingProxyType({})
+
+    @property
+    def plain(self) -> bool:
+        """Whether every request is served in the catalogue's order, unless it says otherwise itself."""
+        return self.strategy == "priority" and not self.models and not self.keys
+
+    def strategy_of(self, model: str, key: str) -> StrategyName:
+        """The strategy of a request of that key for that model."""
+        own = self.keys.get(key)
+        if own is not None and own.strategy is not None:
+            return own.strategy
+        for pattern, rule in self.models:
+            if rule.strategy is not None and fnmatchcase(model, pattern):
+                return rule.strategy
+        return self.strategy

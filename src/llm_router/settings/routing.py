@@ -1,0 +1,21 @@
+"""``[routing]`` as the engine has it."""
+
+from __future__ import annotations
+
+from llm_router.routing.rules import RoutingRules, Rule, Sticking
+from llm_router.settings.schema import RoutingTable, RuleTable
+
+
+def routing_rules(table: RoutingTable) -> RoutingRules:
+    """How deployments are chosen."""
+    return RoutingRules(
+        strategy=table.strategy,
+        candidates_max=table.candidates_max,
+        sticky=Sticking(ttl_s=float(table.sticky.ttl_s), entries_max=table.sticky.entries_max),
+        models=tuple((pattern, _rule(rule)) for pattern, rule in table.models.items()),
+        keys={id_: _rule(rule) for id_, rule in table.keys.items()},
+    )
+
+
+def _rule(table: RuleTable) -> Rule:
+    return Rule(strategy=table.strategy)
