@@ -105,3 +105,18 @@ def test_what_was_used_is_shown_and_exported(gateway: Gateway) -> None:
     lines = [json.loads(line) for line in cli(gateway, "usage", "export", "--format", "jsonl").splitlines()]
     [mine] = [line for line in lines if line["account"] == "used"]
     assert Decimal(mine["cost"]) == cost
+
+
+def test_a_month_is_shown_and_written(gateway: Gateway) -> None:
+    month = gateway.get("/v1/usage").json["from"][:7]
+    shown = gateway.get(f"/v1/statements/{month}").json
+    assert (shown["account"], shown["issued"], shown["invoice"]) == ("default", None, None)
+    assert Decimal(shown["closing"]) == gateway.get("/v1/credits").json["data"]["credits_remaining"]
+    assert json.loads(cli(gateway, "statements", "show", "--month", month, "--json")) == shown
+    assert json.loads(cli(gateway, "statements", "export", "--month", month, "--format", "json")) == shown
+    assert "closing balance" in cli(gateway, "statements", "show", "--month", month)
+    assert gateway.get("/v1/statements/yesterday").error["param"] == "month"
+    assert gateway.get(f"/v1/statements/{month}", key="sk-lr-wrong").status == 401
+    issued = json.loads(cli(gateway, "statements", "issue", "--month", "2020-01", "--json"))
+    assert issued == {"statements": [], "skipped": []}
+    assert cli(gateway, "statements", "list") == ""

@@ -150,7 +150,7 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-def credit_line(ref: str, kind: str, amount_pusd: int, created_ms: int, note: str) -> CreditLine:
+def credit_line(ref: str, amount_pusd: int, created_ms: int, note: str) -> CreditLine:
     """An entry of the ledger, named by what it was for (its reference tells)."""
     name = ref.removeprefix("credit:")
     return CreditLine(

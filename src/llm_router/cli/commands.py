@@ -84,6 +84,15 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             from llm_router.cli.orphans import list_orphans
 
             return list_orphans
+        case ("statements", action):
+            from llm_router.cli import statements
+
+            return {
+                "show": statements.show,
+                "export": statements.export,
+                "issue": statements.issue,
+                "list": statements.list_issued,
+            }[str(action)]
         case ("usage", action):
             from llm_router.cli import usage
 

@@ -78,6 +78,7 @@ def build_parser() -> Parser:
     _add_prices(commands, where, output)
     _add_ledger(commands, where, output)
     _add_usage(commands, where, output)
+    _add_statements(commands, where, output)
     _add_receipts(commands, where, output)
     _add_local(commands, _where(), output)
     _add_conformance(commands, output)
@@ -359,6 +360,33 @@ def _add_usage(commands: _Commands[Parser], where: Parser, output: Parser) -> No
     actions.add_parser("show", parents=[where, output, span, by], help="sums (without a word the same)")
     export = actions.add_parser("export", parents=[where, span], help="every request, as CSV or JSON lines")
     export.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="csv or jsonl (csv)")
+
+
+def _add_statements(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
+    statements = commands.add_parser("statements", help="statements and invoices of an account's months")
+    actions = statements.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    which = Parser(add_help=False)
+    which.add_argument("--month", required=True, metavar="YYYY-MM", help="the month, such as 2026-11 (UTC)")
+    whose = Parser(add_help=False)
+    whose.add_argument("--account", default="default", help="whose (default)")
+    actions.add_parser(
+        "show", parents=[where, output, which, whose], help="a month as issued, or as it stands"
+    )
+    export = actions.add_parser(
+        "export", parents=[where, which, whose], help="write it for people or programs"
+    )
+    export.add_argument(
+        "--format",
+        choices=("html", "pdf", "csv", "json"),
+        default="html",
+        help="html, pdf (needs the extra [pdf]), csv or json (html)",
+    )
+    export.add_argument("--output", type=Path, metavar="FILE", help="where to (standard output)")
+    issue = actions.add_parser(
+        "issue", parents=[where, output, which], help="make a month final, with its invoice"
+    )
+    issue.add_argument("--account", help="of one account (all)")
+    actions.add_parser("list", parents=[where, output, whose], help="list what was issued")
 
 
 def _add_receipts(commands: _Commands[Parser], where: Parser, output: Parser) -> None:

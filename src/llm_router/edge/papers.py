@@ -1,14 +1,16 @@
-"""The endpoints of what an account gets in writing: receipts, the keys that verify them, and reports of use."""
+"""The endpoints of what an account gets in writing: receipts, the keys that verify them, reports of use, statements."""
 
 from __future__ import annotations
 
 from urllib.parse import unquote
 
+from llm_router.billing.statement_rows import statement_json
 from llm_router.domain.errors import InvalidRequest, NotFound, RouterError
 from llm_router.edge.gateway import Gateway
 from llm_router.edge.http import AsgiClient, Request, Send, answer_json
 from llm_router.edge.responses import account_of
 from llm_router.edge.routes import Route
+from llm_router.engine.moments import iso_time
 from llm_router.engine.paging import PAGE_DEFAULT, PAGE_MAX
 from llm_router.engine.papers import Papers
 from llm_router.engine.reports import FORMATS
@@ -96,7 +98,20 @@ async def export(gateway: Gateway, request: Request, send: Send, parameters: dic
     await gateway.watched(request, work())
 
 
+async def statement(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
+    """GET /v1/statements/{month}."""
+    account = await account_of(gateway, request)
+    found = await papers_of(gateway).statements.show(account, unquote(parameters["month"]))
+    await answer_json(send, 200, statement_json(found, iso_time))
+
+
 PAPER_ROUTES = (
+    Route(
+        method="GET",
+        path="/v1/statements/{month}",
+        handler=statement,
+        summary="The account's month: balances, credits, use by model, the invoice.",
+    ),
     Route(method="GET", path="/v1/usage", handler=usage, summary="Sums of what the account used."),
     Route(
         method="GET",
