@@ -1,7 +1,7 @@
 """Members of a request that speak to the gateway and not to a model, whatever API it is asked in.
 
-They are OpenRouter's: ``models``, ``route``, ``provider``, ``session_id``, ``preset``. What they mean is
-read by :mod:`llm_router.routing.query`; here they are found in the one parse that a dialect makes, and kept
+They are OpenRouter's: ``models``, ``route``, ``provider``, ``session_id``, ``preset``; and the gateway's own
+``dial``, of ``auto``. What they mean is read by :mod:`llm_router.routing.query`; here they are found in the one parse that a dialect makes, and kept
 from providers. https://openrouter.ai/docs/guides/routing/provider-selection
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Final
 from llm_router.wire.chat import Raw
 from llm_router.wire.verbatim import value
 
-MEMBERS: Final = ("models", "route", "provider", "session_id", "preset")
+MEMBERS: Final = ("models", "route", "provider", "session_id", "preset", "dial")
 
 _NAMES = frozenset(MEMBERS)
 _LISTS = ("order", "only", "ignore")

@@ -21,7 +21,7 @@ BITS = 12
 KEPT_MAX = 160
 """Buckets kept of a prompt, for its outcome to be learned later."""
 
-MODELS_MAX = 64
+MODELS_MAX = 32
 """Heads; of the model that was learned least recently the head goes."""
 
 RATE = 0.5
@@ -31,6 +31,9 @@ DECAY = 1e-4
 """Of what a bucket weighs, with each step that touches it."""
 
 ODDS_MAX = 4.0
+
+DIGITS = 5
+"""Of a weight: what is stored of all heads stays below 2 MB."""
 
 
 class Head(msgspec.Struct, kw_only=True):
@@ -73,7 +76,8 @@ class LocalHeads:
         head.base += step * 0.2
         part = step / sqrt(max(len(buckets), 1))
         for bucket in buckets:
-            head.weights[bucket] = head.weights.get(bucket, 0.0) * (1 - DECAY) + part
+            weight = head.weights.get(bucket, 0.0) * (1 - DECAY) + part
+            head.weights[bucket] = round(weight, DIGITS)
         while len(self.heads) > MODELS_MAX:
             del self.heads[next(iter(self.heads))]
 
