@@ -25,6 +25,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     '[routing.fallbacks.models."ID"]': tables.ChainsTable,
     "[routing.sticky]": tables.StickyTable,
     '[routing.models."GLOB"]': tables.RuleTable,
+    "[routing.tasks.NAME]": tables.TaskTable,
     "[credits]": tables.CreditsTable,
     "[settlement]": tables.SettlementTable,
     "[sessions]": tables.SessionsTable,

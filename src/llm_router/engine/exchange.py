@@ -277,6 +277,7 @@ class Engine:
         inspected = track.inspected = held.inspected
         wish = inspected.usage_chunk
         fallbacks = fallbacks.within(held.covered)
+        self.planner.made(plan)
         track.admitted = Admitted(
             key=key,
             inspected=inspected,

@@ -66,7 +66,7 @@ class Ordering:
         if named is None and rules.strategy_of(plan.model, payer.key) == "priority":
             return None
         named = prefix_of(call) if named is None else named
-        return None if named is None else f"{payer.account}\n{plan.model}\n{named}"
+        return None if named is None else f"{payer.account}\n{query.names[0].name}\n{named}"
 
     def order(
         self,
@@ -79,8 +79,12 @@ class Ordering:
         doubts: Mapping[str, str],
         named: Named,
         now_ms: int,
+        together: str | None = None,
     ) -> Plan:
-        """The plan with its candidates in order, and what they were judged by."""
+        """The plan with its candidates in order, and what they were judged by.
+
+        ``together``: a strategy over the candidates of all models.
+        """
         stuck = None
         if plan.session is not None and not query.wishes.order:
             stuck = self._sticky.find(plan.session, now_ms)
@@ -98,8 +102,8 @@ class Ordering:
         ordered: list[Candidate] = []
         judged: list[Judged] = []
         used: list[str] = []
-        for group in _groups(plan.candidates, query.wishes):
-            strategy = _strategy(request, group[0])
+        for group in _groups(plan.candidates, query.wishes, together):
+            strategy = together or _strategy(request, group[0])
             used.append(strategy)
             places, scores = self._places(request, strategy, group)
             if not query.wishes.allow_fallbacks and not query.wishes.order:
@@ -168,9 +172,9 @@ def prefix_of(call: Call) -> str | None:
     return blake2b(call.body[:PREFIX_BYTES], digest_size=16).hexdigest()
 
 
-def _groups(candidates: Sequence[Candidate], wishes: Wishes) -> list[list[Candidate]]:
+def _groups(candidates: Sequence[Candidate], wishes: Wishes, together: str | None) -> list[list[Candidate]]:
     """The candidates of each model, or all of them together."""
-    if wishes.partition == "none":
+    if wishes.partition == "none" or together is not None:
         return [list(candidates)]
     groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:

@@ -10,7 +10,7 @@ that asks for nothing particular gets what was kept, as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -24,14 +24,15 @@ from llm_router.domain.errors import InvalidRequest, ModelNotFound, RouterError
 from llm_router.domain.key import Key
 from llm_router.domain.own_key import OwnKey
 from llm_router.engine.admit import Call
+from llm_router.engine.autos import Autos, dial_of, followers, task_of
 from llm_router.engine.ordering import Ordering
 from llm_router.engine.own_keys import with_own_keys
 from llm_router.engine.refusing import check_model_allowed, check_operation, none_eligible, nothing_serves
 from llm_router.engine.state import State
 from llm_router.routing.eligible import Demand, doubted, refused, unknown_names
 from llm_router.routing.health import Health
-from llm_router.routing.plan import Candidate, Plan, Rejection, make_plan
-from llm_router.routing.query import NO_WISHES, Query, read_query
+from llm_router.routing.plan import Candidate, Judged, Plan, Rejection, make_plan
+from llm_router.routing.query import NO_WISHES, Query, is_auto, read_query
 from llm_router.routing.sticky import Sticky
 from llm_router.routing.strategies import Dice
 from llm_router.wire.dialect import Inspected
@@ -70,12 +71,14 @@ class Planner:
 
     Attributes:
         sticky: where sessions were served.
+        autos: what chooses models where the request leaves that open.
     """
 
     def __init__(self, health: Health, outputs: Outputs, dice: Dice) -> None:
         self._state: State | None = None
         self._kept: dict[tuple[str, str, str, frozenset[str]], _Kept] = {}
         self.sticky = Sticky()
+        self.autos = Autos()
         self._ordering = Ordering(health, outputs, self.sticky, dice)
 
     def plan(self, occasion: Occasion) -> Plan:
@@ -88,7 +91,7 @@ class Planner:
         query = read_query(occasion.inspected.model, occasion.inspected.routing)
         if query.preset is not None:
             raise ModelNotFound(f"There is no preset '@{query.preset.name}' here.", param="model")
-        single = len(query.names) == 1
+        single = len(query.names) == 1 and not is_auto(query.names[0].name)
         plan = self._single(occasion, query.names[0].name) if single else self._several(occasion, query)
         session = self._ordering.session(occasion.call, occasion.payer, query, plan, occasion.state.routing)
         if single and session is None and _plain(occasion, query) and _roomy(occasion.inspected, plan):
@@ -127,13 +130,16 @@ class Planner:
             else:
                 rejections.append(Rejection(deployment=candidate.deployment.id, reason=reason))
         if not left:
-            raise none_eligible(plan.model, rejections)
+            raise none_eligible(plan.model if len(query.names) == 1 else occasion.inspected.model, rejections)
         doubts = {c.deployment.id: why for c in left if (why := doubted(c, demand)) is not None}
         if doubts and len(plan.models) > 1 and len(doubts) < len({c.deployment.id for c in left}):
             rejections += (Rejection(deployment=id_, reason=why) for id_, why in doubts.items())
             left = [c for c in left if c.deployment.id not in doubts]
             doubts = {}
         notes = tuple(f"provider '{name}' is not known here" for name in unknown_names(wishes, named))
+        auto = next((asked.name for asked in query.names if is_auto(asked.name)), None)
+        strategy = "auto" if auto is None else task_of(occasion.state, auto).strategy
+        together = None if strategy == "auto" else strategy
         ordered = self._ordering.order(
             msgspec.structs.replace(
                 plan,
@@ -149,7 +155,10 @@ class Planner:
             doubts=doubts,
             named=named,
             now_ms=occasion.now_ms,
+            together=together,
         )
+        if auto is not None and together is None:
+            ordered = self._chosen_models(occasion, auto, ordered, None)
         cut = ordered.candidates[rules.candidates_max :]
         rejections += (
             Rejection(deployment=c.deployment.id, reason="behind as many others as a plan may hold")
@@ -189,8 +198,8 @@ class Planner:
         found: dict[str, Plan] = {}
         rejections: list[Rejection] = []
         refusal: RouterError | None = None
-        for asked in query.names:
-            resolved, plan = self._named(occasion, asked.name)
+        for name in self._expanded(occasion, query):
+            resolved, plan = self._named(occasion, name)
             try:
                 check_model_allowed(occasion.key, resolved)
                 check_operation(occasion.call, resolved)
@@ -212,6 +221,40 @@ class Planner:
             rejections=(*(r for plan in plans for r in plan.rejections), *rejections),
             model=plans[0].model,
         )
+
+    def _expanded(self, occasion: Occasion, query: Query) -> Iterable[str]:
+        """The names of a query, each ``auto`` as the models that it chooses from."""
+        for asked in query.names:
+            if is_auto(asked.name):
+                yield from self.autos.pool(occasion.state, occasion.key, asked.name, occasion.inspected.needs)
+            else:
+                yield asked.name
+
+    def _chosen_models(self, occasion: Occasion, name: str, plan: Plan, preset_dial: float | None) -> Plan:
+        """The plan of an ``auto``: the chosen model's deployments, then those of the ones that may follow."""
+        firsts: dict[str, tuple[Candidate, Judged]] = {}
+        for candidate, judged in zip(plan.candidates, plan.judged, strict=True):
+            firsts.setdefault(candidate.model.id, (candidate, judged))
+        state, task = occasion.state, task_of(occasion.state, name)
+        dial = dial_of(state, occasion.call, occasion.key, task, preset_dial)
+        groups = list(firsts.values())
+        choice = self.autos.choose(state, occasion.call, occasion.inspected, name, groups, dial)
+        rank = {model: at for at, model in enumerate(followers(choice))}
+        pairs = [p for p in zip(plan.candidates, plan.judged, strict=True) if p[0].model.id in rank]
+        pairs.sort(key=lambda pair: rank[pair[0].model.id])
+        return msgspec.structs.replace(
+            plan,
+            candidates=tuple(c for c, _ in pairs),
+            judged=tuple(j for _, j in pairs),
+            model=pairs[0][0].model.id,
+            strategy="auto",
+            auto=choice,
+        )
+
+    def made(self, plan: Plan) -> None:
+        """A planned request is really made: it belongs to the traffic that ``auto`` learns from."""
+        if plan.auto is not None:
+            self.autos.made(plan.auto)
 
     def _named(self, occasion: Occasion, name: str) -> tuple[Resolved, Plan]:
         """A name's model and the plan of its deployments at the payer's prices.

@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from llm_router.routing.auto.tasks import Task
+
 StrategyName = Literal["priority", "weighted", "cheapest", "fastest", "balanced", "least_busy"]
 
 
@@ -20,9 +22,14 @@ class Sticking(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for some requests; None leaves it to the more general rule."""
+    """What holds for some requests; None leaves it to the more general rule.
+
+    Attributes:
+        dial: of ``auto``, 0 (cheapest) to 10 (best).
+    """
 
     strategy: StrategyName | None = None
+    dial: float | None = None
 
 
 class RoutingRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +40,9 @@ class RoutingRules(msgspec.Struct, frozen=True, kw_only=True):
         candidates_max: deployments in one plan; the hold covers the dearest of them.
         models: glob of public ids -> rule, the first that fits.
         keys: id of a key -> rule, which goes before that of a model.
+        dial: of ``auto``, where nothing else is said.
+        auto_models: what ``auto`` chooses from: globs of public ids; () is the cheapest few of each quality.
+        tasks: the operator's own, by the name behind ``auto:``.
     """
 
     strategy: StrategyName = "priority"
@@ -40,6 +50,9 @@ class RoutingRules(msgspec.Struct, frozen=True, kw_only=True):
     sticky: Sticking = Sticking()
     models: tuple[tuple[str, Rule], ...] = ()
     keys: Mapping[str, Rule] = MappingProxyType({})
+    dial: float | None = None
+    auto_models: tuple[str, ...] = ()
+    tasks: Mapping[str, Task] = MappingProxyType({})
 
     @property
     def plain(self) -> bool:

@@ -34,6 +34,7 @@ Seconds = Annotated[Decimal, msgspec.Meta(extra={"above": 0, "max": 86_400})]
 Pause = Annotated[Decimal, msgspec.Meta(extra={"min": 0, "max": 86_400})]
 Dollars = Annotated[Decimal, msgspec.Meta(extra={"min": 0})]
 Amount = Annotated[Decimal, msgspec.Meta(extra={"min": 0, "max": 4_600_000, "text": True})]
+Dial = Annotated[Decimal, msgspec.Meta(extra={"min": 0, "max": 10})]
 Modality = Literal["text", "image", "audio", "video", "file"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
@@ -114,6 +115,18 @@ class StickyTable(Table, frozen=True, kw_only=True):
 
 class RuleTable(Table, frozen=True, kw_only=True):
     strategy: StrategyName | None = None
+    dial: Dial | None = None
+
+
+class TaskTable(Table, frozen=True, kw_only=True):
+    models: tuple[str, ...] = ()
+    strengths: tuple[str, ...] = ()
+    sees: tuple[Modality, ...] = ()
+    reasoning: bool = False
+    open_weights: bool = False
+    tier_min: Annotated[int, msgspec.Meta(ge=1, le=5)] | None = None
+    strategy: Literal["auto"] | StrategyName = "auto"
+    dial: Dial | None = None
 
 
 class RoutingTable(Table, frozen=True, kw_only=True):
@@ -122,6 +135,9 @@ class RoutingTable(Table, frozen=True, kw_only=True):
     sticky: StickyTable = StickyTable()
     models: dict[str, RuleTable] = {}
     keys: dict[str, RuleTable] = {}
+    dial: Dial | None = None
+    auto_models: tuple[str, ...] = ()
+    tasks: dict[str, TaskTable] = {}
     fallbacks: FallbacksTable = FallbacksTable()
 
 

@@ -1,0 +1,157 @@
+"""``auto`` over whole exchanges: what is offered, the dial, tasks, and what follows when the choice fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from engine_kit import KEY, FakeClient, World, answer, ask, deployment, model, provider, refusal, run, whole
+
+from llm_router.domain.key import Key, key_digest
+from llm_router.domain.model import Model
+from llm_router.domain.price import Price, Rates
+from llm_router.routing.auto.tasks import Task
+from llm_router.routing.rules import RoutingRules, Rule
+
+HARD = (
+    "Prove that every finite group of order p^2 is abelian, where p is prime. Explain each step of the proof "
+    "rigorously, and then generalise the argument to show which groups of order p^3 are not."
+)
+
+
+def _model(id_: str, provider_: str, tier: int, rate: int, **more: Any) -> Model:
+    at = deployment(id_, provider_)
+    price = Price(version=f"{id_}-1", rates=Rates(input=rate, output=4 * rate))
+    found = model(id_, deployments=(msgspec.structs.replace(at, price=price),))
+    return msgspec.structs.replace(found, quality_tier=tier, **more)
+
+
+def _world(**state: Any) -> World:
+    world = World(
+        _model("small", "p1", 1, 100_000, strengths=("fast",)),
+        _model("middle", "p2", 3, 1_000_000, strengths=("code",)),
+        _model("large", "p3", 5, 10_000_000, strengths=("code", "reasoning"), open_weights=True),
+        providers=tuple(provider(f"p{n}") for n in (1, 2, 3)),
+        **state,
+    )
+    for name in ("p1", "p2", "p3"):
+        world.upstream.scripts[name] = [answer(whole())]
+    return world
+
+
+async def _model_at(dial: str, text: str = HARD, **body: Any) -> str:
+    world = _world()
+    messages = [{"role": "user", "content": text}]
+    await world.serve({**ask("auto", messages=messages), **body}, headers={"x-llm-router-dial": dial})
+    assert world.client.status == 200, world.client.data
+    world.check()
+    return str(world.record.model)
+
+
+def test_the_dial_goes_from_the_cheapest_to_the_best() -> None:
+    async def main() -> None:
+        assert await _model_at("0") == "small"
+        assert await _model_at("10") == "large"
+
+    run(main())
+
+
+def test_the_record_names_what_was_asked_and_what_answered() -> None:
+    async def main() -> None:
+        world = _world(routing=RoutingRules(dial=0.0))
+        await world.serve(ask("auto"))
+        assert (world.record.asked_model, world.record.model) == ("auto", "small")
+        assert world.client.headers["x-llm-router-model"] == "small"
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("name", "models"),
+    [("auto:code", {"middle", "large"}), ("auto:open_source", {"large"}), ("auto:own", {"small"})],
+)
+def test_tasks_bound_the_choice(name: str, models: set[str]) -> None:
+    async def main() -> None:
+        for dial in ("0", "10"):
+            world = _world(routing=RoutingRules(tasks={"own": Task(models=("sm*",))}))
+            await world.serve(ask(name), headers={"x-llm-router-dial": dial})
+            assert world.record.model in models
+
+    run(main())
+
+
+def test_a_task_may_have_another_strategy() -> None:
+    async def main() -> None:
+        rules = RoutingRules(tasks={"cheap": Task(strategy="cheapest", strengths=("code",))})
+        world = _world(routing=rules)
+        await world.serve(ask("auto:cheap"))
+        assert world.record.model == "middle"
+
+    run(main())
+
+
+def test_an_unknown_task_names_the_nearest() -> None:
+    async def main() -> None:
+        world = _world()
+        await world.serve(ask("auto:cod"))
+        assert world.client.status == 404
+        assert "auto:code" in world.client.error["message"]
+        world.client = FakeClient(world)
+        await world.serve(ask("auto"), headers={"x-llm-router-dial": "11"})
+        assert world.client.status == 400
+
+    run(main())
+
+
+def test_the_next_model_follows_when_the_chosen_one_fails() -> None:
+    async def main() -> None:
+        world = _world(routing=RoutingRules(keys={"key_1": Rule(dial=0.0)}))
+        world.upstream.scripts["p1"] = [refusal(500)]
+        await world.serve(ask("auto"))
+        assert world.client.status == 200
+        assert world.upstream.asked == ["p1", "p2"]
+        assert world.record.price_version == "middle-1"
+        world.check()
+
+    run(main())
+
+
+def test_the_hold_does_not_cover_what_is_never_asked() -> None:
+    async def main() -> None:
+        world = _world()
+        holds: list[int] = []
+        taken = world.books.hold
+
+        async def hold(id_: str, payer: Any, amount: int, version: str, now: int) -> int:
+            holds.append(amount)
+            return await taken(id_, payer, amount, version, now)
+
+        world.books.hold = hold  # type: ignore[method-assign]
+        await world.serve(ask("auto", max_tokens=1000), headers={"x-llm-router-dial": "0"})
+        assert holds[0] < 1000 * 4 * 10_000_000
+
+    run(main())
+
+
+def test_a_key_chooses_among_its_own_models() -> None:
+    async def main() -> None:
+        world = _world()
+        key = Key(id="key_1", account="acme", name="k", prefix="sk", created_ms=0, models=("middle",))
+        world.keyring.keys[key_digest(KEY)] = key
+        await world.serve(ask("auto"), headers={"x-llm-router-dial": "10"})
+        assert world.record.model == "middle"
+        world.keyring.keys[key_digest(KEY)] = msgspec.structs.replace(key, models=("none",))
+        world.client = FakeClient(world)
+        await world.serve(ask("auto"))
+        assert world.client.status == 403
+
+    run(main())
+
+
+def test_wishes_filter_before_the_choice() -> None:
+    async def main() -> None:
+        assert await _model_at("10", provider={"ignore": ["p3"]}) == "middle"
+        assert await _model_at("10", provider={"max_price": {"prompt": 0.5}}) == "small"
+
+    run(main())
