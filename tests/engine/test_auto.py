@@ -1,47 +1,35 @@
-"""``auto`` in the engine: its pool, the reading of a request, the dial, and what is kept over a restart."""
+"""``auto`` in the engine: the dial of a request, and what is kept over a restart."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from functools import cached_property
 from typing import Any
 
 import pytest
 
 from llm_router.adapters.memory.books import MemoryBooks
-from llm_router.catalog.snapshot import compile_snapshot, load_builtin
-from llm_router.domain.errors import InvalidRequest, ModelNotFound
+from llm_router.domain.errors import InvalidRequest
 from llm_router.engine.admit import Call
-from llm_router.engine.auto import DIAL_HEADER, KIND, PLACE, Auto, AutoKeeper, read_dial
-from llm_router.engine.state import State
-from llm_router.routing.auto.pool import PER_TIER
-from llm_router.routing.auto.tasks import Task
-from llm_router.routing.plan import Candidate
+from llm_router.engine.auto import DIAL_HEADER, KIND, PLACE, AutoKeeper, read_dial
+from llm_router.routing.auto.artefact import decode_artefact, shipped
+from llm_router.routing.auto.choose import Offer
+from llm_router.routing.auto.router import AutoRouter
 from llm_router.wire.dialect import Inspected
 from llm_router.wire.dialects.registry import DIALECTS
 
-ACTIVE = frozenset({"openai", "anthropic", "google", "mistral", "groq"})
-NONE: frozenset[str] = frozenset()
-
-BODIES: dict[str, dict[str, Any]] = {
-    "openai_chat": {"messages": [{"role": "user", "content": "Prove that 2 is prime."}]},
-    "anthropic_messages": {
-        "max_tokens": 10,
-        "messages": [{"role": "user", "content": "Prove that 2 is prime."}],
-    },
-    "openai_responses": {"input": "Prove that 2 is prime."},
-}
-
-
-@pytest.fixture(scope="module")
-def state() -> State:
-    return State(snapshot=compile_snapshot(load_builtin()), provider_keys={}, active=ACTIVE)
+OFFERS = (
+    Offer(id="a/small", model="small", cost_pusd=1_000, quality_tier=1),
+    Offer(id="b/large", model="large", cost_pusd=30_000, quality_tier=4),
+)
 
 
 def a_call(
     dialect: str = "openai_chat", headers: dict[str, str] | None = None, **members: Any
 ) -> tuple[Call, Inspected]:
-    body = json.dumps({"model": "auto", **BODIES[dialect], **members}).encode()
+    asked = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 9}
+    body = json.dumps({"model": "auto", **asked, **members}).encode()
     spoken = DIALECTS[dialect]
     call = Call(
         operation="chat", dialect=spoken, body=body, credential=None, headers=headers or {}, started_us=0
@@ -49,74 +37,10 @@ def a_call(
     return call, spoken.inspect(body, None, None)
 
 
-def candidates(state: State, *names: str) -> list[Candidate]:
-    found = []
-    for name in names:
-        model = state.snapshot.models[name]
-        deployment = next(d for d in model.deployments if d.price is not None)
-        found.append(
-            Candidate(
-                deployment=deployment,
-                model=model,
-                provider=state.snapshot.providers[deployment.provider],
-                dialect="openai_chat",
-                same_dialect=True,
-                asked=name,
-                via="id",
-            )
-        )
-    return found
-
-
-def test_the_pool_holds_the_cheapest_of_each_tier_that_can_be_called(state: State) -> None:
-    pool = Auto().pool(state, "auto", NONE, ACTIVE)
-    models = [state.snapshot.models[name] for name in pool]
-    tiers = [model.quality_tier for model in models]
-    assert tiers == sorted(tiers, key=lambda tier: tier or 0)
-    assert set(tiers) == {1, 2, 3, 4, 5}
-    assert max(tiers.count(tier) for tier in set(tiers)) <= PER_TIER
-    assert all(any(d.provider in ACTIVE and d.price for d in m.deployments) for m in models)
-    assert Auto().pool(state, "auto", NONE, NONE) == ()
-
-
-def test_the_pool_takes_what_the_request_needs_and_the_task_asks(state: State) -> None:
-    auto = Auto(tasks={"mine": Task(models=("claude-*",)), "code": Task(strengths=("code",))})
-    seeing = auto.pool(state, "auto", frozenset({"image", "tools"}), ACTIVE)
-    assert seeing
-    assert all(state.snapshot.models[m].capabilities.sees("image") for m in seeing)
-    assert all(
-        "code" in state.snapshot.models[m].strengths for m in auto.pool(state, "auto:code", NONE, ACTIVE)
-    )
-    mine = auto.pool(state, "auto:mine", NONE, ACTIVE)
-    assert len(mine) > PER_TIER
-    assert all(name.startswith("claude-") for name in mine)
-    with pytest.raises(ModelNotFound, match="'auto:code'"):
-        auto.pool(state, "auto:cod", NONE, ACTIVE)
-
-
-@pytest.mark.parametrize("dialect", sorted(BODIES))
-def test_the_same_prompt_reads_the_same_in_every_api(dialect: str, state: State) -> None:
-    auto = Auto()
-    assert not auto.used
-    assert auto.read(*a_call(dialect)) == auto.read(*a_call("openai_chat"))
-    assert auto.used
-
-
-def test_candidates_come_back_in_the_order_of_the_choice(state: State) -> None:
-    auto = Auto()
-    found = candidates(state, "claude-opus-4-1", "gpt-4o-mini", "gpt-4o")
-    read = auto.read(*a_call())
-    cheap, choice = auto.order(read, found, [900, 10, 300], dial=0)
-    assert cheap == (1, 2, 0)
-    assert [s.model for s in choice.ranked] == ["gpt-4o-mini", "gpt-4o", "claude-opus-4-1"]
-    assert auto.order(read, found, [900, 10, 300], dial=10)[0][0] == 0
-    assert choice.sample is not None
-    auto.router.made(choice)
-    assert auto.router.traffic.samples == (choice.sample,)
-
-
+@pytest.mark.parametrize("dialect", ["openai_chat", "anthropic_messages"])
 @pytest.mark.parametrize(("given", "meant"), [("0", 0.0), ("7.5", 7.5), ("10", 10.0)])
-def test_the_dial_of_a_request(given: str, meant: float) -> None:
+def test_the_dial_of_a_request(given: str, meant: float, dialect: str) -> None:
+    assert read_dial(*a_call(dialect, dial=float(given))) == meant
     assert read_dial(*a_call(headers={DIAL_HEADER: given})) == meant
     assert read_dial(*a_call(dial=float(given))) == meant
     assert read_dial(*a_call(headers={DIAL_HEADER: given}, dial=1)) == meant
@@ -133,6 +57,18 @@ def test_a_dial_that_is_none_is_refused(wrong: str) -> None:
         read_dial(*a_call(dial=True))
 
 
+class Held:
+    """A router that is read when it is needed."""
+
+    def __init__(self) -> None:
+        self.used = False
+
+    @cached_property
+    def router(self) -> AutoRouter:
+        self.used = True
+        return AutoRouter(decode_artefact(shipped()))
+
+
 class Clock:
     def now_ms(self) -> int:
         return 1_800_000_000_000
@@ -141,25 +77,24 @@ class Clock:
         return 0
 
 
-def test_what_was_learned_outlives_a_restart(state: State) -> None:
+def test_what_was_learned_outlives_a_restart() -> None:
     async def go() -> None:
         books = MemoryBooks()
-        auto = Auto()
+        auto = Held()
         keeper = AutoKeeper(auto, books, Clock())
         await keeper.begin()
         assert not auto.used
         await keeper.close()
         assert await books.document(KIND, PLACE) is None
-        found = candidates(state, "claude-opus-4-1", "gpt-4o-mini")
         for _ in range(2):  # the second time over what was there
-            auto.router.made(auto.order(auto.read(*a_call()), found, [900, 10], dial=5)[1])
+            auto.router.made(auto.router.choose(auto.router.read("Prove that 2 is prime."), OFFERS, 5))
             await keeper.save()
             await keeper.save()
         document = await books.document(KIND, PLACE)
         assert document is not None
         assert document.version == 2
         assert b"prime" not in document.body
-        again = Auto()
+        again = Held()
         other = AutoKeeper(again, books, Clock())
         await other.begin()
         assert again.router.traffic.samples == auto.router.traffic.samples

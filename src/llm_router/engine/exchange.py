@@ -41,7 +41,6 @@ from llm_router.domain.session import SessionLimits
 from llm_router.engine import admit, settle
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import Attempts
-from llm_router.engine.auto import Auto
 from llm_router.engine.braking import heard, limits_of, session_refusal, tighter
 from llm_router.engine.deadlines import total_of, wish_of
 from llm_router.engine.drain import Audience, Drains
@@ -126,7 +125,6 @@ class Engine:
             Attempts(behind, upstream, fetcher, clock, tokens, self._recall), clock, pause, dice
         )
         self.price_list = PriceList()
-        self.auto = Auto()
         self._upkeep = Upkeep(books)
         self._drains = Drains()
         self.holding = Holding(books)
