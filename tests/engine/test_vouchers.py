@@ -15,7 +15,7 @@ from llm_router.billing.vouchers import code_digest
 from llm_router.domain.errors import InvalidRequest, NotFound, RateLimitExceeded, RouterError
 from llm_router.domain.money import PUSD_PER_USD
 from llm_router.engine.treasury import Treasury
-from llm_router.engine.vouchers import GUESS_WINDOW_MS, GUESSES_MAX
+from llm_router.engine.vouchers import GUESS_WINDOW_MS, GUESSES, GUESSES_MAX, Vouchers
 
 TEN = 10 * PUSD_PER_USD
 
@@ -107,8 +107,13 @@ def test_guesses_are_bounded_by_account_and_time(place: Path | None) -> None:
         with pytest.raises(RateLimitExceeded) as refused:
             await treasury.vouchers.redeem("thief", code)
         assert refused.value.retry_after_s == GUESS_WINDOW_MS / 1000
+        another = Vouchers(books=treasury.books, clock=clock, new_code=new_code, new_id=new_id)
+        with pytest.raises(RateLimitExceeded):  # another process on the same books
+            await another.redeem("thief", code)
         clock.ms += GUESS_WINDOW_MS
         assert (await treasury.vouchers.redeem("thief", code)).available_pusd == TEN
+        await treasury.vouchers.sweep()
+        assert await treasury.books.documents(GUESSES) == []
 
     with_treasury(place, scenario)
 

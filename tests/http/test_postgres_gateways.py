@@ -186,6 +186,35 @@ def test_a_voucher_is_redeemed_once(pair: Pair) -> None:
     assert sum(pair.second.credits(f"redeem{n}") for n in range(4)) == Decimal("22.5")
 
 
+def test_wrong_codes_of_vouchers_are_counted_over_both(pair: Pair) -> None:
+    key = pair.account("guessing")
+
+    def guess(number: int) -> int:
+        return ask(pair.both[number % 2], "POST", "/v1/credits/redeem", key, {"code": "AAAA-BBBB"}).status
+
+    assert [guess(number) for number in range(12)] == [404] * 10 + [429] * 2
+
+
+def test_a_session_has_one_ceiling_over_both_and_their_workers(
+    pair: Pair, upstream: ScriptedUpstream
+) -> None:
+    upstream.play("o1", HELLO)
+    key = pair.account("agents")
+
+    def step(number: int, *, cost: str | None = None) -> Answer:
+        headers = {"x-session-id": "s1" if cost is None else "s2", "x-session-max-steps": "9"}
+        headers |= {} if cost is None else {"x-session-max-cost": cost}
+        return pair.both[number % 2].chat("mo", key=key, headers=headers, max_tokens=10)
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = Counter(answer.status for answer in pool.map(step, range(20)))
+    assert statuses == {200: 9, 409: 11}
+    answers = [step(number, cost=str(6 * COST)) for number in range(7)]
+    spent = sum(Decimal(a.json["usage"]["cost"]) for a in answers if a.status == 200)
+    assert answers[-1].error["brake"] == "cost"
+    assert 0 < spent <= 6 * COST
+
+
 def test_adjustments_limits_and_prices_hold_on_both(pair: Pair, upstream: ScriptedUpstream) -> None:
     upstream.play("o1", HELLO)
     key = pair.account("ruled")

@@ -327,3 +327,14 @@ def test_calls_that_are_none_and_frames_that_are_none(tmp_path: Path) -> None:
             await EXTRA["begun"].ask(link, ())
 
     on_store(tmp_path, scenario)
+
+
+def test_every_error_of_ours_arrives_as_it_was() -> None:
+    from llm_router.adapters.shared.failures import _KINDS, raised, told
+
+    for kind in _KINDS.values():
+        error = kind("no", param="p", details={"brake": "steps", "used": msgspec.Raw(b"1.50")})
+        seen = raised(told(error))
+        assert type(seen) is kind
+        assert (seen.message, seen.code, seen.headers) == (error.message, error.code, error.headers)
+        assert msgspec.json.encode(seen.details) == msgspec.json.encode(error.details)

@@ -151,9 +151,15 @@ class SessionBrake(ClientError):
     code = "session_brake"
 
     def __init__(
-        self, message: str, *, param: str | None = None, details: Mapping[str, object] | None = None
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        details: Mapping[str, object] | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(message, param=param, details=details)
+        super().__init__(message, param=param, code=code, details=details, retry_after_s=retry_after_s)
         self.headers = (("x-should-retry", "false"),)
 
 

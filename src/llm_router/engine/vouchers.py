@@ -7,7 +7,6 @@ or a failing disk is booked by :meth:`Vouchers.sweep`.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 
 import msgspec
@@ -20,12 +19,15 @@ from llm_router.ports import Clock, Document, TreasuryBooks
 
 KIND = "voucher"
 
+GUESSES = "voucher_guesses"
 GUESSES_MAX = 10
 GUESS_WINDOW_MS = 10 * 60_000
-GUESSERS_MAX = 10_000
-"""Accounts whose wrong codes are remembered; beyond, the oldest is forgotten."""
+
+WRITE_TRIES = 20
+"""Others may count a wrong code of the same account at the same moment."""
 
 _decoder = msgspec.json.Decoder(Voucher)
+_times = msgspec.json.Decoder(list[int])
 
 
 class Redeemed(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +50,6 @@ class Vouchers:
         self._clock = clock
         self._new_code = new_code
         self._new_id = new_id
-        self._guesses: OrderedDict[str, list[int]] = OrderedDict()  # account -> times of wrong codes
 
     async def create(
         self, amount_pusd: int, count: int, *, note: str, expires_ms: int | None
@@ -120,11 +121,11 @@ class Vouchers:
             NotFound, InvalidRequest: there is no such voucher, or it cannot be redeemed.
             LedgerUnavailable: it is booked when the store writes again, if it was claimed.
         """
-        self._check_guesses(account)
+        await self._check_guesses(account)
         digest = code_digest(code)
         document = None if digest is None else await self._books.document(KIND, digest)
         if document is None:
-            self._guessed(account)
+            await self._guessed(account)
             raise NotFound(
                 "There is no voucher with this code. Check it for mistakes.",
                 param="code",
@@ -142,12 +143,13 @@ class Vouchers:
         return Redeemed(voucher=voucher, available_pusd=await self._book(claim, voucher))
 
     async def sweep(self) -> None:
-        """Book what was claimed and not booked."""
+        """Book what was claimed and not booked; forget the wrong codes that count no more."""
         for document in await self._books.documents(KIND, open_only=True):
             try:
                 await self._book(document, _decoder.decode(document.body))
             except InvalidRequest:
                 continue  # the account is full: it stays claimed until there is room
+        await self._forget_guesses()
 
     async def _book(self, claim: Document, voucher: Voucher) -> int:
         redeemed_ms = voucher.redeemed_ms
@@ -165,11 +167,9 @@ class Vouchers:
                 f"The account would hold more than ${format_usd(MAX_PUSD)}, the most that one may."
             )
 
-    def _check_guesses(self, account: str) -> None:
+    async def _check_guesses(self, account: str) -> None:
         now_ms = self._clock.now_ms()
-        recent = [t for t in self._guesses.get(account, ()) if abs(now_ms - t) < GUESS_WINDOW_MS]
-        if account in self._guesses:
-            self._guesses[account] = recent
+        recent = _recent(await self._books.document(GUESSES, account), now_ms)
         if len(recent) >= GUESSES_MAX:
             raise RateLimitExceeded(
                 f"{GUESSES_MAX} wrong voucher codes were tried within {GUESS_WINDOW_MS // 60_000} minutes. "
@@ -177,11 +177,34 @@ class Vouchers:
                 retry_after_s=(recent[0] + GUESS_WINDOW_MS - now_ms) / 1000,
             )
 
-    def _guessed(self, account: str) -> None:
-        self._guesses.setdefault(account, []).append(self._clock.now_ms())
-        self._guesses.move_to_end(account)
-        if len(self._guesses) > GUESSERS_MAX:
-            self._guesses.popitem(last=False)
+    async def _guessed(self, account: str) -> None:
+        """Count a wrong code, for all processes that share the books."""
+        for _ in range(WRITE_TRIES):
+            known, now_ms = await self._books.document(GUESSES, account), self._clock.now_ms()
+            times = [*_recent(known, now_ms), now_ms][-GUESSES_MAX:]
+            document = Document(
+                kind=GUESSES,
+                id=account,
+                account=account,
+                version=1 if known is None else known.version + 1,
+                open=True,
+                created_ms=now_ms,
+                body=msgspec.json.encode(times),
+            )
+            if await self._books.put_document(document):
+                return
+
+    async def _forget_guesses(self) -> None:
+        now_ms = self._clock.now_ms()
+        for document in await self._books.documents(GUESSES, open_only=True):
+            if not _recent(document, now_ms):
+                await self._books.remove_document(GUESSES, document.id)
+
+
+def _recent(document: Document | None, now_ms: int) -> list[int]:
+    """When wrong codes were tried, of those that still count."""
+    times = [] if document is None else _times.decode(document.body)
+    return [t for t in times if abs(now_ms - t) < GUESS_WINDOW_MS]
 
 
 def describe(document: Document, voucher: Voucher, now_ms: int) -> dict[str, object]:

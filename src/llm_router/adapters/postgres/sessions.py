@@ -131,6 +131,8 @@ class PostgresSessions:
                 continue
             moves = [self._queue.popleft() for _ in range(min(BATCH_MAX, len(self._queue)))]
             moves = [move for move in moves if not move.left]
+            if not moves:
+                continue
             try:
                 await self._link.run(lambda c, m=moves: self._commit(c, m), BATCH_S)  # type: ignore[misc]
             except FAILURES as error:
