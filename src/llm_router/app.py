@@ -175,6 +175,7 @@ def build_state(settings: Settings, data: CatalogData, overlay: Overlay, today: 
         health=settings.health,
         fallbacks=settings.fallbacks,
         routing=settings.routing,
+        probes=settings.probes,
         default_limits=settings.limits,
         hold_output_tokens=settings.credits.hold_output_tokens,
         hold_wait_s=settings.credits.hold_wait_s,
@@ -327,8 +328,8 @@ class Server:
         )
         server = http_server(gateway, settings.drain_s)
         self._handle_signals(server, gateway, settings.drain_s)
-        days = asyncio.create_task(self._follow_days())
-        stack.callback(days.cancel)
+        for work in (self._follow_days(), engine.probes.run(self._live)):
+            stack.callback(asyncio.create_task(work).cancel)
         return server, gateway
 
     async def _run(self, server: uvicorn.Server, gateway: Gateway, listener: socket.socket) -> None:

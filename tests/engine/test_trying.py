@@ -15,6 +15,7 @@ from engine_kit import (
     deployment,
     events,
     model,
+    provider,
     refusal,
     run,
     whole,
@@ -405,5 +406,20 @@ def test_no_key_of_the_provider_is_told() -> None:
         await world.serve(ask("m1"))
         told = json.dumps(world.client.json) + str(world.record)
         assert not any(key in told for key in KEYS)
+
+    run(main())
+
+
+def test_a_provider_that_takes_deadlines_is_told_of_the_client_s() -> None:
+    async def main() -> None:
+        for headers, said in (
+            ({"x-request-timeout": "45"}, "45"),
+            ({"x-request-timeout": "3"}, "10"),
+            ({}, None),
+        ):
+            world = World(model("m1", "p1"), providers=(provider("p1", deadline_header="x-server-timeout"),))
+            world.upstream.scripts["p1"] = [good(False)]
+            await world.serve(ask("m1"), headers=headers)
+            assert dict(world.upstream.requests[0].headers).get("x-server-timeout") == said
 
     run(main())

@@ -26,6 +26,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[routing.sticky]": tables.StickyTable,
     '[routing.models."GLOB"]': tables.RuleTable,
     "[routing.tasks.NAME]": tables.TaskTable,
+    "[routing.probes]": tables.ProbesTable,
     "[credits]": tables.CreditsTable,
     "[settlement]": tables.SettlementTable,
     "[sessions]": tables.SessionsTable,

@@ -127,6 +127,7 @@ class ProviderText(_Strict, frozen=True, kw_only=True):
     quirks: tuple[QuirkText, ...] = ()
     bills_abandoned: bool = False
     bills_abandoned_source: str | None = None
+    deadline_header: str | None = None
     sources: Sources = Sources()
 
     def provider(self) -> Provider:
@@ -150,6 +151,7 @@ class ProviderText(_Strict, frozen=True, kw_only=True):
             also=tuple(text.way() for text in self.also),
             bills_abandoned=self.bills_abandoned,
             bills_abandoned_source=self.bills_abandoned_source,
+            deadline_header=self.deadline_header,
             docs_url=self.docs_url,
             developer=self.developer,
         )

@@ -124,6 +124,7 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     zero_retention: bool | None = None
     data_source: str | None = None
     regions: tuple[str, ...] = ()
+    deadline_header: str | None = None
 
     def provider(self) -> Provider:
         return Provider(
@@ -150,6 +151,7 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             zero_retention=self.zero_retention,
             data_source=self.data_source,
             regions=self.regions,
+            deadline_header=self.deadline_header,
             docs_url=self.docs_url,
             developer=self.developer,
         )

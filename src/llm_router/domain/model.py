@@ -155,6 +155,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
             the gateway fetches the bytes.
         bills_abandoned: it bills a stream to its end although the connection was closed before; and the
             page that says so.
+        deadline_header: in which header it takes the seconds after which nobody waits any more.
         docs_url: its public API reference.
         developer: the developer whose models it serves at first hand, as :class:`Model` spells it.
         simulated: the sandbox plays it.
@@ -184,6 +185,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     also: tuple[Way, ...] = ()
     bills_abandoned: bool = False
     bills_abandoned_source: str | None = None
+    deadline_header: str | None = None
     docs_url: str | None = None
     developer: str | None = None
     simulated: bool = False

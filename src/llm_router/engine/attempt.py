@@ -24,7 +24,7 @@ from llm_router.domain.record import AttemptRecord
 from llm_router.domain.usage import Usage
 from llm_router.engine import pump
 from llm_router.engine.credentials import addressed, credential_headers, credential_of, sent_secret, signed
-from llm_router.engine.deadlines import deadlines_of
+from llm_router.engine.deadlines import deadlines_of, told
 from llm_router.engine.intake import redact_error
 from llm_router.engine.recall import Recall, may_give_state
 from llm_router.engine.tracks import Track, price_of
@@ -188,6 +188,7 @@ class Attempts:
             **dict(behind.upstream_headers(stream)),
             **{name.lower(): value for name, value in provider.headers.items()},
             **forwarded,
+            **told(provider.deadline_header, track.wish, track.due_us, self._clock.monotonic_us()),
             **credential_headers(provider, secret),
         }
         request = UpstreamRequest(

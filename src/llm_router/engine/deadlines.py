@@ -23,6 +23,9 @@ PARTS_HEADER = "x-llm-router-timeouts"
 REASONING_SILENCE_S = 300.0
 """How long a reasoning model may be silent in a stream: hidden thinking takes minutes."""
 
+TOLD_S_MIN = 10
+"""Google refuses shorter deadlines ("Minimum allowed deadline is 10s")."""
+
 LEAST_S = 0.001
 """What is left of a deadline that has passed meanwhile."""
 
@@ -119,6 +122,13 @@ def deadlines_of(base: Deadlines, wish: Wish, left_s: float, *, stream: bool, re
         idle_s = _within(wish.idle_s, idle_s, total_s)
     connect_s = _within(wish.connect_s, base.connect_s, total_s)
     return Deadlines(connect_s=connect_s, first_byte_s=first_s, idle_s=idle_s, total_s=total_s)
+
+
+def told(header: str | None, wish: Wish, due_us: int | None, now_us: int) -> dict[str, str]:
+    """The client's deadline for a provider that takes one, so that it does not work on for nobody."""
+    if header is None or wish.total_s is None or due_us is None:
+        return {}
+    return {header: str(max(TOLD_S_MIN, -((now_us - due_us) // 1_000_000)))}
 
 
 def _within(wished_s: float | None, usual_s: float, total_s: float) -> float:

@@ -48,6 +48,7 @@ from llm_router.engine.fallbacks import fallbacks_of
 from llm_router.engine.holding import Asking, Ceiling, Holding, max_cost
 from llm_router.engine.limits import admit_to_limits, limits_for
 from llm_router.engine.planning import Occasion, Planner
+from llm_router.engine.probing import FRONT, Probes
 from llm_router.engine.recall import Recall
 from llm_router.engine.standings import standings
 from llm_router.engine.state import State
@@ -70,7 +71,7 @@ from llm_router.ports import (
     Tokens,
     Upstream,
 )
-from llm_router.wire.dialect import Behind, Bill, Front, Inspected
+from llm_router.wire.dialect import Behind, Bill, Dialect, Front, Inspected
 
 REFUSALS_NOT_RECORDED = (401, 429)
 """Refusals without a durable record: they have no owner, or are the sign of a flood."""
@@ -124,6 +125,9 @@ class Engine:
         self.trying = Trying(
             Attempts(behind, upstream, fetcher, clock, tokens, self._recall), clock, pause, dice
         )
+        front = dialects[FRONT]
+        assert isinstance(front, Dialect), "it is spoken on both sides"
+        self.probes = Probes(self.trying, front, clock, telemetry, new_id, pause)
         self.price_list = PriceList()
         self._upkeep = Upkeep(books)
         self._drains = Drains()
@@ -162,7 +166,7 @@ class Engine:
 
     def health(self) -> list[dict[str, object]]:
         """How the deployments stand, as this process knows them: see engine/standings.py."""
-        return standings(self.trying, self.state, self.clock.now_ms())
+        return standings(self.trying, self.probes, self.state, self.clock.now_ms())
 
     @property
     def draining(self) -> int:

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import msgspec
 
 from llm_router.domain.errors import InvalidRequest
+from llm_router.domain.money import format_usd
 from llm_router.engine.moments import iso_time
 from llm_router.engine.operator import Arguments, Context, Result
+from llm_router.engine.probing import Probed, Probes
 from llm_router.engine.state import State
 from llm_router.engine.trying import Trying
 from llm_router.routing.health import SIZES_TOKENS, HealthView
@@ -26,7 +28,7 @@ class ListDeployments(Arguments, frozen=True, kw_only=True):
     every: bool = False
 
 
-def standings(trying: Trying, state: State, now_ms: int) -> list[dict[str, object]]:
+def standings(trying: Trying, probes: Probes, state: State, now_ms: int) -> list[dict[str, object]]:
     """Every deployment that can be called, and what this process knows of it; the keys of its provider where
     there are several."""
     rows: list[dict[str, object]] = []
@@ -42,6 +44,7 @@ def standings(trying: Trying, state: State, now_ms: int) -> list[dict[str, objec
                     "provider": deployment.provider,
                     "model": model.id,
                     **_shown(trying.health.view(deployment.id, now_ms)),
+                    "probes": _probes(probes.probed.get(deployment.id)),
                     "called": deployment.id in trying.health,
                     "keys": [
                         {"key": key.mark, "back": _moment(key.back_ms), "reason": key.why} for key in keys
@@ -57,6 +60,12 @@ def _shown(view: HealthView) -> dict[str, object]:
     del shown["back_ms"]
     shown["ttft_ms"] = dict(zip(SIZE_NAMES, view.ttft_ms, strict=True))
     return shown
+
+
+def _probes(probed: Probed | None) -> dict[str, object] | None:
+    if probed is None:
+        return None
+    return {"calls": probed.calls, "failed": probed.failed, "cost": format_usd(probed.cost_pusd)}
 
 
 def _moment(at_ms: int | None) -> str | None:

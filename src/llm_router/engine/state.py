@@ -14,7 +14,7 @@ from llm_router.domain.key import Limits
 from llm_router.domain.session import SessionLimits
 from llm_router.ports import Deadlines
 from llm_router.routing.chains import FallbackRules
-from llm_router.routing.health import HealthRules
+from llm_router.routing.health import HealthRules, ProbeRules
 from llm_router.routing.key_ring import PoolKey
 from llm_router.routing.retry import RetryRules
 from llm_router.routing.rules import RoutingRules
@@ -29,6 +29,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         active: ids of providers that can be called: they have a key, or need none.
         deadlines_by_model: those of models that have their own.
         retries: how hard an exchange is tried; health: when a deployment is passed over.
+        probes: deployments that the gateway asks by itself.
         fallbacks: models that follow when those asked for have failed.
         routing: how deployments and models are chosen.
         hold_output_tokens: output reserved for a request that names no limit.
@@ -50,6 +51,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     health: HealthRules = HealthRules()
     fallbacks: FallbackRules = FallbackRules()
     routing: RoutingRules = RoutingRules()
+    probes: ProbeRules = ProbeRules()
     default_limits: Limits = Limits()
     hold_output_tokens: int = 16384
     hold_wait_s: float = 5.0

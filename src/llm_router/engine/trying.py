@@ -59,7 +59,7 @@ class Trying:
         with pump.heartbeat(track):
             while True:
                 try:
-                    await self._one(track, candidate)
+                    await self.one(track, candidate)
                     return
                 except RouterError as error:
                     if track.content_sent or not moves_on(error):
@@ -96,8 +96,12 @@ class Trying:
     def _views(self, deployments: Sequence[str], now_ms: int) -> Sequence[HealthView]:
         return self.health.views(deployments, now_ms)
 
-    async def _one(self, track: Track, candidate: Candidate) -> None:
-        """One attempt; however it ends, the deployment's health hears of it once."""
+    async def one(self, track: Track, candidate: Candidate) -> None:
+        """One attempt; however it ends, the deployment's health hears of it once.
+
+        Raises:
+            RouterError: as :meth:`Attempts.run`.
+        """
         began_us = self._clock.monotonic_us()
         call = self.health.began(candidate.deployment.id, self._clock.now_ms())
         how, why, cooldown_ms = Fared.NEITHER, "", None

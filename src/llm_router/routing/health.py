@@ -78,6 +78,13 @@ class HealthRules(msgspec.Struct, frozen=True, kw_only=True):
     ejected_share_max: float = 0.5
 
 
+class ProbeRules(msgspec.Struct, frozen=True, kw_only=True):
+    """Which deployments are probed, by patterns of their ids, and how often."""
+
+    deployments: tuple[str, ...] = ()
+    interval_s: float = 30.0
+
+
 class HealthView(msgspec.Struct, frozen=True, kw_only=True):
     """A deployment as those see it who choose. What is not known is None.
 

@@ -28,6 +28,7 @@ from llm_router.settings.reliability import (
     deadlines_by_model,
     fallback_rules,
     health_rules,
+    probe_rules,
     retry_rules,
     unknown_models,
 )
@@ -152,6 +153,7 @@ def load(
         health=health_rules(table.health),
         fallbacks=fallback_rules(table.routing.fallbacks),
         routing=routing_rules(table.routing),
+        probes=probe_rules(table.routing.probes),
         credits=credits,
         settlement=settlement,
         sessions=_session(table.sessions),

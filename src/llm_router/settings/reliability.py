@@ -8,13 +8,14 @@ import msgspec
 
 from llm_router.ports import Deadlines
 from llm_router.routing.chains import KINDS, Chains, FallbackRules
-from llm_router.routing.health import HealthRules
+from llm_router.routing.health import HealthRules, ProbeRules
 from llm_router.routing.retry import RetryRules
 from llm_router.settings.schema import (
     ChainsTable,
     FallbacksTable,
     HealthTable,
     ModelTable,
+    ProbesTable,
     RetriesTable,
     TimeoutsTable,
 )
@@ -44,6 +45,10 @@ def health_rules(table: HealthTable) -> HealthRules:
         slow_start_s=float(table.slow_start_s),
         ejected_share_max=float(table.ejected_percent_max) / 100,
     )
+
+
+def probe_rules(table: ProbesTable) -> ProbeRules:
+    return ProbeRules(deployments=table.deployments, interval_s=float(table.interval_s))
 
 
 def fallback_rules(table: FallbacksTable) -> FallbackRules:

@@ -15,7 +15,7 @@ from llm_router.domain.model import Model, Provider
 from llm_router.domain.session import SessionLimits
 from llm_router.ports import Deadlines
 from llm_router.routing.chains import FallbackRules
-from llm_router.routing.health import HealthRules
+from llm_router.routing.health import HealthRules, ProbeRules
 from llm_router.routing.retry import RetryRules
 from llm_router.routing.rules import RoutingRules
 from llm_router.settings.secrets import Secret
@@ -222,6 +222,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     health: HealthRules
     fallbacks: FallbackRules
     routing: RoutingRules
+    probes: ProbeRules
     credits: CreditSettings
     settlement: SettlementPolicy
     sessions: SessionLimits

@@ -101,6 +101,11 @@ class FallbacksTable(ChainsTable, frozen=True, kw_only=True):
     presets: dict[str, ChainsTable] = {}
 
 
+class ProbesTable(Table, frozen=True, kw_only=True):
+    deployments: tuple[str, ...] = ()
+    interval_s: Seconds = Decimal(30)
+
+
 class ModelTimeoutsTable(Table, frozen=True, kw_only=True):
     connect_s: Seconds | None = None
     first_byte_s: Seconds | None = None
@@ -139,6 +144,7 @@ class RoutingTable(Table, frozen=True, kw_only=True):
     auto_models: tuple[str, ...] = ()
     tasks: dict[str, TaskTable] = {}
     fallbacks: FallbacksTable = FallbacksTable()
+    probes: ProbesTable = ProbesTable()
 
 
 class CreditsTable(Table, frozen=True, kw_only=True):
