@@ -136,6 +136,15 @@ def test_sessions_have_an_amount_each_and_end() -> None:
     assert [spend.session for spend in books.budgets.spends("session-k1-lifetime", 5)] == ["s2", "s1"]
 
 
+def test_a_session_that_was_charged_without_a_hold_is_not_over() -> None:
+    books = ledger(budget(Scope.SESSION, "acme", 100, Window.LIFETIME))
+    now_ms = 500 * 24 * HOUR_MS
+    assert books.settle("e1", ACME, 70, now_ms).charged_pusd == 70
+    books.hold("e2", msgspec.structs.replace(ACME, session="other"), 1, now_ms + HOUR_MS)
+    with pytest.raises(InsufficientCredits):
+        books.hold("e3", ACME, 31, now_ms + 2 * HOUR_MS)
+
+
 def test_a_removed_budget_bounds_nothing() -> None:
     books = ledger(budget(Scope.KEY, "k1", 100))
     books.hold("e1", ACME, 100, 5)

@@ -278,10 +278,11 @@ class Budgets:
         for meter, bucket in self._places(shares):
             meter.add(bucket, held=-amount_pusd, opened=-1)
 
-    def spend(self, shares: tuple[Share, ...], amount_pusd: int) -> None:
-        """Count what is spent where the shares are; negative to undo."""
+    def spend(self, shares: tuple[Share, ...], amount_pusd: int, admitted_ms: int = 0) -> None:
+        """Count what is spent where the shares are; negative to undo. A session that has spent is not over."""
         for meter, bucket in self._places(shares):
             meter.add(bucket, spent=amount_pusd)
+            meter.touched_ms = max(meter.touched_ms, admitted_ms)
 
     def _places(self, shares: tuple[Share, ...]) -> Iterator[tuple[_Meter, int]]:
         for share in shares:

@@ -236,7 +236,7 @@ class Ledger:
         if shares and (room := self.budgets.room(shares)) is not None:
             charged = max(0, min(charged, room))
         balance.posted -= charged
-        self.budgets.spend(shares, charged)
+        self.budgets.spend(shares, charged, admitted_ms)
         return Settlement(
             hold=hold,
             account=payer.account,
