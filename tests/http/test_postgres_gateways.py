@@ -209,10 +209,12 @@ def test_a_session_has_one_ceiling_over_both_and_their_workers(
     with ThreadPoolExecutor(8) as pool:
         statuses = Counter(answer.status for answer in pool.map(step, range(20)))
     assert statuses == {200: 9, 409: 11}
-    answers = [step(number, cost=str(6 * COST)) for number in range(7)]
-    spent = sum(Decimal(a.json["usage"]["cost"]) for a in answers if a.status == 200)
+    needed = step(0, cost=str(COST)).error["needed"]  # of such a request
+    most = needed + 2 * COST
+    answers = [step(number, cost=str(most)) for number in range(4)]
+    assert [answer.status for answer in answers] == [200, 200, 200, 409]
     assert answers[-1].error["brake"] == "cost"
-    assert 0 < spent <= 6 * COST
+    assert sum(Decimal(a.json["usage"]["cost"]) for a in answers[:3]) == 3 * COST
 
 
 def test_adjustments_limits_and_prices_hold_on_both(pair: Pair, upstream: ScriptedUpstream) -> None:
