@@ -1,6 +1,6 @@
 """Change the money code in small ways, and see whether a test notices.
 
-    python tools/mutate.py [--mutants 200] [--seed 1] [MODULE ...]
+    python tools/mutate.py [--mutants 200] [--minutes 10] [--seed 1] [MODULE ...]
 
 A mutant is one module of billing/ or domain/ with one change: a comparison, an operator, a number, a word
 of logic, min for max. Each is run in a process of its own against the tests of its module, then, if these
@@ -18,6 +18,7 @@ import os
 import random
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -170,12 +171,16 @@ def main() -> None:
     )
     parser.add_argument("modules", nargs="*", metavar="MODULE", help="domain.money and so on; default: all")
     parser.add_argument("--mutants", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=60.0, help="try no more after so long")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     modules = arguments.modules or list(TESTS)
     os.chdir(ROOT)
     killed = tried = 0
+    until_s = time.monotonic() + 60 * arguments.minutes
     for module, number in chosen(modules, arguments.mutants, random.Random(arguments.seed)):
+        if time.monotonic() > until_s:
+            break
         tree, line, what = mutant(module, number)
         tests = [f"tests/{name}" for name in TESTS[module]]
         alive = survives(module, tree, tests) and survives(module, tree, ["tests/proofs/test_simulation.py"])

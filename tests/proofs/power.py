@@ -6,7 +6,8 @@ of 512 bytes. Each such image is opened by the store's own code for a start, and
 
 What it covers: the store's statements, batches, settings and checkpoints, in SQLite's own order of writes and
 syncs. What it does not: the shared-memory index of the log (the one connection locks the file, which
-apsw's VFS asks for; SQLite makes it anew at every start), disks that lie about syncs, and the spool.
+apsw's VFS asks for; SQLite makes it anew at every start), disks that lie about syncs or forget that a
+file was deleted, and the spool.
 """
 
 from __future__ import annotations
@@ -51,11 +52,15 @@ class Recording:
         self.events.append((what, where, number, data))
 
 
+def _kind(path: str) -> str:
+    """Which of the store's files: the database, its log, or the journal of its first transaction."""
+    return next((kind for kind in ("wal", "journal") if path.endswith(f"-{kind}")), "db")
+
+
 class _File(apsw.VFSFile):
     def __init__(self, recording: Recording, filename: Any, flags: list[int]) -> None:
         self._recording = recording
-        path = filename.filename() if isinstance(filename, apsw.URIFilename) else filename
-        self._name = "wal" if path.endswith("-wal") else "db"
+        self._name = _kind(filename.filename() if isinstance(filename, apsw.URIFilename) else filename)
         super().__init__("", filename, flags)
 
     def xWrite(self, data: Any, offset: int) -> None:
@@ -74,6 +79,11 @@ class _Vfs(apsw.VFS):
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
         super().__init__(VFS, "")
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:
+        super().xDelete(filename, syncdir)
+        self._recording.note("cut", _kind(filename), 0)
+        self._recording.note("sync", _kind(filename))
 
     def xOpen(self, name: Any, flags: list[int]) -> Any:
         return _File(self._recording, name, flags)
@@ -253,7 +263,7 @@ def cuts(recording: Recording, images: int, seed: int) -> Iterator[tuple[dict[st
     """So many images of cuts at random points, each with what had been acknowledged until then."""
     dice = random.Random(seed)
     points = sorted(dice.randrange(len(recording.events) + 1) for _ in range(images))
-    platters = {"db": _Platter(), "wal": _Platter()}
+    platters = {"db": _Platter(), "wal": _Platter(), "journal": _Platter()}
     told: dict[str, Any] = {"held": {}, "settled": {}, "credited": {}}
     at = 0
     for point in points:
@@ -277,6 +287,7 @@ def check_image(folder: Path, files: dict[str, bytes], told: dict[str, Any]) -> 
     path = folder / "books.db"
     path.write_bytes(files["db"])
     path.with_name("books.db-wal").write_bytes(files["wal"])
+    path.with_name("books.db-journal").write_bytes(files["journal"])
     path.with_name("books.db-shm").unlink(missing_ok=True)
     with closing(schema.connect(path)) as connection:
         schema.prepare(connection, path)

@@ -388,6 +388,25 @@ def test_after_a_failed_sync_only_a_restart_helps(path, monkeypatch):
     assert with_store(path, lambda store: store.accounts()) == [("acme", 1000, 0)]
 
 
+def test_sums_beyond_what_one_integer_holds_are_audited(path):
+    async def scenario(store):
+        for number in range(5):
+            await store.credit("acme", MAX_PUSD, f"r{number}", "", 1)
+            await store.settle(record(f"e{number}", MAX_PUSD, created_ms=number * 3_600_000))
+        assert await store.audit() == 10
+
+    with_store(path, scenario)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE rollups SET cost = cost - 1 WHERE hour = 2")
+        connection.commit()
+
+    async def audited(store):
+        with pytest.raises(StoreCorrupt, match=r"are -1 p"):
+            await store.audit()
+
+    with_store(path, audited)
+
+
 def test_a_failed_sync_of_the_try_to_go_on_ends_the_process_too(path, monkeypatch):
     died = []
 

@@ -122,10 +122,11 @@ def check_rollups(connection: sqlite3.Connection) -> None:
         StoreCorrupt: they are not.
     """
     doubts = connection.execute(
-        "SELECT account, key, model, sum(n), sum(cost) FROM ("
+        "SELECT account, key, model, sum(n), sum(cost >> 32) * 4294967296 + sum(cost & 4294967295) FROM ("
         " SELECT account, key, model, requests AS n, cost FROM rollups UNION ALL"
         " SELECT account, key, coalesce(model, ''), -1, -cost FROM exchanges"
-        ") GROUP BY account, key, model HAVING sum(n) <> 0 OR sum(cost) <> 0 LIMIT 1"
+        ") GROUP BY account, key, model HAVING sum(n) <> 0 "
+        "OR sum(cost >> 32) * 4294967296 + sum(cost & 4294967295) <> 0 LIMIT 1"  # in halves: no sum overflows
     ).fetchone()
     if doubts is not None:
         account, key, model, _, pusd = doubts
