@@ -238,6 +238,20 @@ class MonthBooks(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[Sums, ...]
 
 
+class Unsettled(msgspec.Struct, frozen=True, kw_only=True):
+    """An exchange whose process died before it could settle it: its provider may have been called.
+
+    Attributes:
+        price_version: of the dearest deployment that could have answered; it begins with its name.
+    """
+
+    id: str
+    account: str
+    held_pusd: int
+    price_version: str
+    created_ms: int
+
+
 class PaperBooks(Protocol):
     """What papers are made from, and where they are kept.
 
@@ -252,6 +266,10 @@ class PaperBooks(Protocol):
         self, account: str, from_ms: int, to_ms: int, after: tuple[int, str] | None, limit: int
     ) -> list[ExchangeRecord]:
         """The account's exchanges that were admitted in [from_ms, to_ms), by (created_ms, id), behind ``after``."""
+        ...
+
+    async def unsettled(self, from_ms: int, to_ms: int, limit: int) -> list[Unsettled]:
+        """Exchanges that were admitted in [from_ms, to_ms) and that nobody settled, by time."""
         ...
 
     async def sums(

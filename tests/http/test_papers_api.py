@@ -120,3 +120,50 @@ def test_a_month_is_shown_and_written(gateway: Gateway) -> None:
     issued = json.loads(cli(gateway, "statements", "issue", "--month", "2020-01", "--json"))
     assert issued == {"statements": [], "skipped": []}
     assert cli(gateway, "statements", "list") == ""
+
+
+def test_a_provider_s_export_is_compared(gateway: Gateway, tmp_path: Path) -> None:
+    ask(gateway)
+    where = ["--data-dir", str(gateway.data_dir), "--config", str(gateway.config), "--sandbox", "--json"]
+
+    def judged(text: str, *words: str) -> tuple[int, Any]:
+        (tmp_path / "bill.csv").write_text(text)
+        command = [
+            sys.executable,
+            "-m",
+            "llm_router.cli",
+            "reconcile",
+            str(tmp_path / "bill.csv"),
+            *words,
+            *where,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, json.loads(done.stdout)
+
+    calls = [json.loads(line) for line in cli(gateway, "usage", "export", "--format", "jsonl").splitlines()]
+    calls = [call for call in calls if call["upstream_id"]]
+    head = "start_time_iso,model,num_model_requests,input_tokens,output_tokens,amount_value\n"
+
+    def bill(model: str, factor: int) -> str:
+        """What the provider would export: one row a call, which are added up."""
+        rows = (
+            f"{call['created']},{model},1,{call['input_tokens']},{call['output_tokens'] + call['reasoning_tokens']},"
+            f"{Decimal(call['operator_cost']) * factor}\n"
+            for call in calls
+        )
+        return head + "".join(rows)
+
+    status, same = judged(bill("gpt-5-mini-2025-08-07", 1), "--provider", "openai", "--all")
+    assert (status, set(same["causes"]), same["ok"]) == (0, {"equal"}, True)
+    assert same["total"]["theirs"]["requests"] == same["total"]["ours"]["requests"] == len(calls)
+    status, more = judged(bill("gpt-5-mini", 2), "--provider", "openai")
+    assert (status, set(more["causes"])) == (1, {"price_differs"})
+    by_id = cli(gateway, "usage", "export")
+    words = ["--provider", "generic", "--of", "openai", "--column", "cost=operator_cost"]
+    words += ["--column", "output=output_tokens+reasoning_tokens"]
+    status, each = judged(by_id, *words, "--all")
+    assert (status, each["by"], each["causes"]) == (0, "id", {"equal": len(calls)})
+    fewer = "\n".join(by_id.splitlines()[:-1]) + "\n"
+    assert judged(fewer, *words)[1]["causes"] == {"equal": len(calls) - 1, "missing_there": 1}
+    status, refused = judged("a\n1\n", "--provider", "openai")
+    assert (status, refused["error"]["code"]) == (1, "bill_unreadable")

@@ -154,3 +154,23 @@ def test_sums_and_months_are_those_of_the_exchanges(open_store):
             await store.close()
 
     run(main())
+
+
+def test_what_nobody_settled_is_told(open_store):
+    async def main():
+        store = await open_store()
+        try:
+            await store.credit("acme", 1000, "r1", "", 1)
+            for n, id_ in enumerate(("e1", "e2", "e3")):
+                await store.hold(id_, Payer(account="acme", key="key_1"), 10 + n, "openai/m", 5 + n)
+            assert await store.unsettled(0, 100, 9) == []
+            assert await store.release(["e1", "e3"], 50, orphaned=True) == 2
+            assert [(u.id, u.held_pusd, u.created_ms) for u in await store.unsettled(0, 100, 9)] == [
+                ("e1", 10, 5), ("e3", 12, 7),
+            ]  # fmt: skip
+            [one] = await store.unsettled(6, 8, 1)
+            assert (one.account, one.price_version) == ("acme", "openai/m")
+        finally:
+            await store.close()
+
+    run(main())

@@ -84,6 +84,10 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             from llm_router.cli.orphans import list_orphans
 
             return list_orphans
+        case ("reconcile", _):
+            from llm_router.cli.reconcile import reconcile
+
+            return reconcile
         case ("statements", action):
             from llm_router.cli import statements
 

@@ -79,6 +79,7 @@ def build_parser() -> Parser:
     _add_ledger(commands, where, output)
     _add_usage(commands, where, output)
     _add_statements(commands, where, output)
+    _add_reconcile(commands, where, output)
     _add_receipts(commands, where, output)
     _add_local(commands, _where(), output)
     _add_conformance(commands, output)
@@ -387,6 +388,38 @@ def _add_statements(commands: _Commands[Parser], where: Parser, output: Parser) 
     )
     issue.add_argument("--account", help="of one account (all)")
     actions.add_parser("list", parents=[where, output, whose], help="list what was issued")
+
+
+def _add_reconcile(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
+    check = commands.add_parser(
+        "reconcile", parents=[where, output], help="compare a provider's export with what was recorded"
+    )
+    check.add_argument("file", type=Path, metavar="FILE", help="CSV of the provider's usage or costs")
+    formats = ("openai", "anthropic", "google", "generic")
+    check.add_argument(
+        "--provider", required=True, choices=formats, help="whose columns: " + ", ".join(formats)
+    )
+    check.add_argument(
+        "--of", metavar="A,B", help="ids of the providers here that it bills (as of --provider)"
+    )
+    check.add_argument(
+        "--from", dest="start", metavar="DAY", help="first day, such as 2026-11-01 (of the file)"
+    )
+    check.add_argument("--to", dest="end", metavar="DAY", help="the day after the last one (of the file)")
+    check.add_argument(
+        "--time-zone", metavar="NAME", help="whose days they are (UTC; google: America/Los_Angeles)"
+    )
+    check.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="FIELD=NAME",
+        help="a column by name: time, model, id, requests, input, output, cost; input=A+B adds up",
+    )
+    check.add_argument(
+        "--tolerance", default="0.5", metavar="PERCENT", help="of drift in all that is no failure (0.5)"
+    )
+    check.add_argument("--all", action="store_true", help="print the lines that agree too")
 
 
 def _add_receipts(commands: _Commands[Parser], where: Parser, output: Parser) -> None:

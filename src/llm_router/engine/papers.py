@@ -13,6 +13,7 @@ class Papers:
     """What the endpoints and the operator's commands work with."""
 
     def __init__(self, *, books: PaperBooks, signer: ReceiptSigner, clock: Clock, issuer: Issuer) -> None:
+        self.books = books
         self.receipts = Receipts(books=books, signer=signer)
         self.reports = Reports(books=books, clock=clock)
         self.statements = Statements(books=books, clock=clock, issuer=issuer)

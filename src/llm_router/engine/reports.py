@@ -9,6 +9,7 @@ import msgspec
 from llm_router.billing.rollups import COUNTS, HOUR_MS, add_counts
 from llm_router.billing.usage_rows import COLUMNS, OPERATOR_ONLY, csv_text, sum_row, usage_row, without
 from llm_router.domain.errors import InvalidRequest
+from llm_router.domain.record import ExchangeRecord
 from llm_router.engine.moments import iso_time, parse_moment
 from llm_router.ports import Clock, PaperBooks
 
@@ -94,8 +95,15 @@ class Reports:
         self, span: tuple[int, int], account: str | None, after: Place | None, *, operator: bool
     ) -> tuple[list[dict[str, object]], Place | None]:
         """Exchanges by account and time, behind ``after``; and where the next page begins, None at the end."""
-        accounts = [account] if account is not None else await self._accounts(span)
+        records, place = await self.records(span, account, after)
         hidden = () if operator else OPERATOR_ONLY
+        return [without(usage_row(r, iso_time(r.created_ms)), hidden) for r in records], place
+
+    async def records(
+        self, span: tuple[int, int], account: str | None, after: Place | None
+    ) -> tuple[list[ExchangeRecord], Place | None]:
+        """The same as they are stored."""
+        accounts = [account] if account is not None else await self._accounts(span)
         for name in accounts:
             if after is not None and name < after[0]:
                 continue
@@ -103,8 +111,7 @@ class Reports:
             records = await self._books.exchanges(name, *span, begin, PAGE)
             if records:
                 last = records[-1]
-                rows = [without(usage_row(r, iso_time(r.created_ms)), hidden) for r in records]
-                return rows, (name, last.created_ms, last.id)
+                return records, (name, last.created_ms, last.id)
         return [], None
 
     async def export(

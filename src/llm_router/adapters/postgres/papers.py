@@ -8,7 +8,7 @@ import msgspec
 from llm_router.adapters.postgres.known import entry_of
 from llm_router.billing.rollups import COUNTS, HOUR_MS, SUM_MAX
 from llm_router.domain.record import ExchangeRecord
-from llm_router.ports import Booked, MonthBooks, Paper, Sums
+from llm_router.ports import Booked, MonthBooks, Paper, Sums, Unsettled
 
 _ADD = (
     "INSERT INTO papers SELECT p.series, p.number, p.id, p.account, p.created_ms, p.body FROM unnest("
@@ -30,6 +30,10 @@ _BOOKED = (
 _EXCHANGES = (
     "SELECT record FROM exchanges WHERE account = $1 AND created_ms < $2 "
     'AND (created_ms, id COLLATE "C") > ($3, $4) ORDER BY created_ms, id COLLATE "C" LIMIT $5'
+)
+_UNSETTLED = (
+    "SELECT exchange_id, account, amount, price_version, created_ms FROM holds WHERE voided_ms IS NOT NULL "
+    "AND created_ms >= $1 AND created_ms < $2 ORDER BY created_ms, exchange_id LIMIT $3"
 )
 _CREDITED = (
     "SELECT coalesce(sum(amount), 0) FROM entries WHERE account = $1 AND kind <> 'use' AND created_ms < $2"
@@ -94,6 +98,13 @@ async def exchanges(
     begin = (from_ms, "") if after is None else after
     rows = await connection.fetch(_EXCHANGES, account, to_ms, *begin, limit)
     return [_records.decode(row["record"]) for row in rows]
+
+
+async def unsettled(connection: asyncpg.Connection, from_ms: int, to_ms: int, limit: int) -> list[Unsettled]:
+    return [
+        Unsettled(id=row[0], account=row[1], held_pusd=row[2], price_version=row[3], created_ms=row[4])
+        for row in await connection.fetch(_UNSETTLED, from_ms, to_ms, limit)
+    ]
 
 
 async def sums(

@@ -44,7 +44,7 @@ from llm_router.domain.price import Price
 from llm_router.domain.price_rule import PriceRule
 from llm_router.domain.record import ExchangeRecord
 from llm_router.limits.rules import LimitBook
-from llm_router.ports import Booked, Clock, Document, MonthBooks, Paper, Settled, Standing, Sums
+from llm_router.ports import Booked, Clock, Document, MonthBooks, Paper, Settled, Standing, Sums, Unsettled
 
 NODE_TTL_S = 60.0
 """A node that has not been heard of for so long is dead: its holds are voided."""
@@ -392,6 +392,9 @@ class PostgresStore:
         return await self._reports.read(
             lambda c: paper_rows.exchanges(c, account, from_ms, to_ms, after, limit)
         )
+
+    async def unsettled(self, from_ms: int, to_ms: int, limit: int) -> list[Unsettled]:
+        return await self._reports.read(lambda c: paper_rows.unsettled(c, from_ms, to_ms, limit))
 
     async def sums(
         self, by: tuple[str, ...], from_hour: int, to_hour: int, account: str | None

@@ -10,7 +10,7 @@ import msgspec
 from llm_router.billing.ledger import Entry
 from llm_router.billing.rollups import COUNTS, HOUR_MS, SUM_MAX
 from llm_router.domain.record import ExchangeRecord
-from llm_router.ports import Booked, MonthBooks, Paper, Sums
+from llm_router.ports import Booked, MonthBooks, Paper, Sums, Unsettled
 
 # All or none: a condition that fails writes nothing, and costs the batch that it stands in nothing.
 ADD = (
@@ -31,6 +31,10 @@ _BOOKED = (
 _EXCHANGES = (
     "SELECT record FROM exchanges WHERE account = ? AND created_ms < ? AND (created_ms, id) > (?, ?) "
     "ORDER BY created_ms, id LIMIT ?"
+)
+_UNSETTLED = (
+    "SELECT exchange_id, account, amount, price_version, created_ms FROM holds WHERE state = 'orphaned' "
+    "AND created_ms >= ? AND created_ms < ? ORDER BY created_ms, exchange_id LIMIT ?"
 )
 # In two halves, since SQLite's own sum refuses to pass 63 bits on the way.
 _CREDITED = (
@@ -90,6 +94,13 @@ def exchanges(
     begin = (from_ms, "") if after is None else after
     rows = reads.execute(_EXCHANGES, (account, to_ms, *begin, limit))
     return [_records.decode(text) for (text,) in rows]
+
+
+def unsettled(reads: sqlite3.Connection, from_ms: int, to_ms: int, limit: int) -> list[Unsettled]:
+    return [
+        Unsettled(id=row[0], account=row[1], held_pusd=row[2], price_version=row[3], created_ms=row[4])
+        for row in reads.execute(_UNSETTLED, (from_ms, to_ms, limit))
+    ]
 
 
 def sums(

@@ -53,7 +53,7 @@ from llm_router.domain.limit import Limit, check_limit
 from llm_router.domain.price import Price
 from llm_router.domain.price_rule import PriceRule
 from llm_router.domain.record import ExchangeRecord
-from llm_router.ports import Booked, Clock, Document, MonthBooks, Paper, Settled, Standing, Sums
+from llm_router.ports import Booked, Clock, Document, MonthBooks, Paper, Settled, Standing, Sums, Unsettled
 
 _T = TypeVar("_T")
 
@@ -492,6 +492,9 @@ class SqliteStore:
         return await self._read(
             lambda reads: paper_rows.exchanges(reads, account, from_ms, to_ms, after, limit)
         )
+
+    async def unsettled(self, from_ms: int, to_ms: int, limit: int) -> list[Unsettled]:
+        return await self._read(lambda reads: paper_rows.unsettled(reads, from_ms, to_ms, limit))
 
     async def sums(
         self, by: tuple[str, ...], from_hour: int, to_hour: int, account: str | None
