@@ -10,6 +10,9 @@ import pytest
 from engine_kit import CUT, World, answer, anthropic_whole, ask, events, refusal, run, whole
 
 from llm_router.billing.policy import SettlementPolicy
+from llm_router.routing.chains import Chains, FallbackRules
+from llm_router.routing.key_ring import pool_of
+from llm_router.routing.retry import RetryRules
 
 IMAGE: Any = [{"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}]
 
@@ -48,6 +51,20 @@ def _bridged_with_media() -> tuple[World, dict[str, Any]]:
     return world, {**ask("sees"), "messages": [{"role": "user", "content": IMAGE}]}
 
 
+def _repeated() -> tuple[World, dict[str, Any]]:
+    """Another key at once, the same deployment after a pause, then a fallback to another model."""
+    world = World(
+        retries=RetryRules(attempts_max=4, repeats_max=1),
+        key_pools={"p1": pool_of(["sk-first-of-two-keys", "sk-second-of-two-keys"])},
+        fallbacks=FallbackRules(every=Chains(general=("claude",), context=("claude",))),
+    )
+    world.upstream.scripts |= {
+        "p1": [refusal(401), refusal(400, "context_length_exceeded")],
+        "anth": [refusal(500), answer(anthropic_whole())],
+    }
+    return world, ask("m1")
+
+
 def _refused() -> tuple[World, dict[str, Any]]:
     return World(), ask("m-none")
 
@@ -69,6 +86,7 @@ SCENES: dict[str, Callable[[], tuple[World, dict[str, Any]]]] = {
     "fallback": _fallback_stream,
     "all fail": _all_fail,
     "cut": _cut,
+    "repeated": _repeated,
     "bridged with media": _bridged_with_media,
     "refused": _refused,
     "no credit": _no_credit,
@@ -95,7 +113,7 @@ def test_the_scenes_reach_every_port() -> None:
     seen = {name for scene in SCENES for name in awaits_of(scene)}
     assert seen == {
         "keyring.find", "counters.admit", "books.hold", "fetcher.fetch", "upstream.send", "reply.chunk", "reply.read",
-        "client.write", "books.settle",
+        "client.write", "books.settle", "pause",
     }  # fmt: skip
 
 
