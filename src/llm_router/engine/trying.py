@@ -13,6 +13,7 @@ from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
 from llm_router.engine import pump
 from llm_router.engine.attempt import Attempts
 from llm_router.engine.deadlines import tighter
+from llm_router.engine.state import State
 from llm_router.engine.tracks import Track
 from llm_router.ports import Clock
 from llm_router.routing.advance import KEYS_FAULT, Step, Stop, Tried, fared, following, moves_on, telling
@@ -52,7 +53,7 @@ class Trying:
             RouterError: nothing more can be tried; the error that says most.
         """
         assert track.admitted is not None
-        self.health.rules, self.budget.rules = track.state.health, track.state.retries
+        self._follow(track.state)
         self.budget.earn()
         candidates = self._ordered(track, track.admitted.plan.candidates)
         candidate, tried = candidates[0], list[Tried]()
@@ -71,6 +72,12 @@ class Trying:
                 if step.wait_ms:
                     await self._pause(step.wait_ms / 1000)
                 candidate = step.candidate
+
+    def _follow(self, state: State) -> None:
+        """Go by the rules of a configuration that was read again."""
+        if self.health.rules is not state.health:
+            self.health.rules = state.health
+        self.budget.rules = state.retries
 
     def _ordered(self, track: Track, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
         """The plan's candidates, those last that are not to be called now."""

@@ -197,9 +197,20 @@ class Health:
     """What one process knows of all deployments. Each step is one method call."""
 
     def __init__(self, rules: HealthRules | None = None) -> None:
-        self.rules = HealthRules() if rules is None else rules
+        self._rules = HealthRules() if rules is None else rules
+        self._slot_ms = _slot_ms(self._rules)
         self._known: OrderedDict[str, _Standing] = OrderedDict()
         self._troubled: set[str] = set()
+
+    @property
+    def rules(self) -> HealthRules:
+        """May be replaced at any time."""
+        return self._rules
+
+    @rules.setter
+    def rules(self, rules: HealthRules) -> None:
+        self._rules = rules
+        self._slot_ms = _slot_ms(rules)
 
     @property
     def quiet(self) -> bool:
@@ -221,7 +232,7 @@ class Health:
         if standing is None:
             standing = self._known[deployment] = _Standing()
             self._forget()
-        elif len(self._known) > 1:
+        elif len(self._known) >= DEPLOYMENTS_MAX:  # only then it matters who is forgotten first
             self._known.move_to_end(deployment)
         standing.in_flight += 1
         trial = standing.opened > 0 and now_ms >= standing.back_ms
@@ -263,9 +274,16 @@ class Health:
             if cooldown_ms is None:
                 cooldown_ms = COOLDOWN_MS << min(standing.limited - 1, COOLDOWN_DOUBLINGS_MAX)
             standing.why = why
-        if cooldown_ms is not None and self.rules.enabled:
+        if cooldown_ms is not None and self._rules.enabled:
             standing.cool_ms = max(standing.cool_ms, now_ms + min(max(0, cooldown_ms), COOLDOWN_MS_MAX))
-        self._note(call.deployment, standing, now_ms)
+        if (
+            fared is not Fared.WELL
+            or cooldown_ms is not None
+            or standing.opened
+            or standing.closed_ms is not None
+            or call.deployment in self._troubled
+        ):
+            self._note(call.deployment, standing, now_ms)
 
     def view(self, deployment: str, now_ms: int) -> HealthView:
         """How a deployment stands by itself. For a choice among several see :meth:`views`."""
@@ -282,7 +300,7 @@ class Health:
         if not self._troubled:
             return tuple(views)
         out = [at for at, view in enumerate(views) if not view.available]
-        most = min(int(len(views) * self.rules.ejected_share_max), len(views) - 1)
+        most = min(int(len(views) * self._rules.ejected_share_max), len(views) - 1)
         if len(out) > most:
             out.sort(key=lambda at: views[at].back_ms or now_ms)
             for at in out[: len(out) - most]:
@@ -326,7 +344,7 @@ class Health:
             return SHARE_MIN
         if standing.closed_ms is None:
             return 1.0
-        whole_ms = self.rules.slow_start_s * 1000
+        whole_ms = self._rules.slow_start_s * 1000
         passed = 1.0 if whole_ms <= 0 else (now_ms - standing.closed_ms) / whole_ms
         return min(1.0, max(SHARE_MIN, passed))
 
@@ -348,14 +366,14 @@ class Health:
             if call.trial:
                 self._open(standing, now_ms, why)
             return
-        rules = self.rules
+        rules = self._rules
         calls, bad = standing.window.counts(slot)
         often = calls >= rules.calls_min and bad >= rules.error_rate_max * calls
         if rules.enabled and (often or standing.failures >= rules.failures_max):
             self._open(standing, now_ms, why)
 
     def _open(self, standing: _Standing, now_ms: int, why: str) -> None:
-        rules = self.rules
+        rules = self._rules
         open_s = min(rules.open_s * (1 << min(standing.opened, 30)), rules.open_s_max)
         standing.opened += 1
         standing.back_ms = now_ms + round(open_s * 1000)
@@ -363,7 +381,7 @@ class Health:
         standing.why = why
 
     def _slot(self, now_ms: int) -> int:
-        return int(now_ms * BUCKETS // max(1, round(self.rules.window_s * 1000)))
+        return now_ms // self._slot_ms
 
     def _note(self, deployment: str, standing: _Standing, now_ms: int) -> None:
         """Remember whether the deployment is one that may not be called as usual."""
@@ -381,6 +399,11 @@ class Health:
                 del self._known[deployment]
                 self._troubled.discard(deployment)
                 return
+
+
+def _slot_ms(rules: HealthRules) -> int:
+    """How long a bucket of the window is."""
+    return max(1, round(rules.window_s * 1000 / BUCKETS))
 
 
 def _timed(standing: _Standing, input_tokens: int, ttft_ms: float | None, tokens_per_s: float | None) -> None:
