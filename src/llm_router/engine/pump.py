@@ -15,6 +15,7 @@ from llm_router.wire import chat, events
 from llm_router.wire.dialect import Behind, Bill, Dialect, Observed, PassedReply, Relay, Spoken
 from llm_router.wire.embeddings.canonical import EmbedReply, check_count
 from llm_router.wire.fold import fold, unfold
+from llm_router.wire.framing.sse import utf8
 from llm_router.wire.loss import Loss
 from llm_router.wire.relay import BridgeRelay
 from llm_router.wire.toolsback import ToolsBack
@@ -24,6 +25,8 @@ SNIFF_BYTES_MAX = 64
 
 HEARD_BYTES_MAX = 8 * 1024 * 1024
 """Larger replies are not remembered."""
+
+BOM = b"\xef\xbb\xbf"
 
 REST_S = 0.05
 REST_BYTES_MAX = 64 * 1024
@@ -179,13 +182,18 @@ async def stream(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, c
         track.hear(chunk, HEARD_BYTES_MAX)
         await _forward(track, relay.feed(chunk), clock)
         waited_us = clock.monotonic_us()
-    if seen.error is not None:
-        raise seen.error
-    if not seen.ended:
-        raise UpstreamError(
-            "The provider's stream ended before the answer was complete.", kind=UpstreamKind.TRUNCATED
-        )
+    if seen.error is not None or not seen.ended:
+        raise _broken(seen.error, head)
     await _rest(intake)
+
+
+def _broken(error: UpstreamError | None, head: bytes) -> UpstreamError:
+    """What is said of a stream that failed, or whose end is not proven: perhaps it was none."""
+    if head.lstrip()[:1] == b"<":
+        return UpstreamError("The provider answered with a page of HTML.", kind=UpstreamKind.MALFORMED)
+    return error or UpstreamError(
+        "The provider's stream ended before the answer was complete.", kind=UpstreamKind.TRUNCATED
+    )
 
 
 async def _head(intake: Intake) -> bytes:
@@ -234,7 +242,7 @@ async def whole(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, cl
         body = await reply.read(track.state.reply_bytes_max)
     finally:
         track.upstream_us += clock.monotonic_us() - began_us
-    body = redact_body(body, track.sent_secret)
+    body = utf8(redact_body(body, track.sent_secret).removeprefix(BOM))
     track.hear(body, HEARD_BYTES_MAX)
     start = body[: SNIFF_BYTES_MAX * 4].lstrip()
     if start.startswith((b"data:", b"event:", b":")):

@@ -79,6 +79,7 @@ _BY_STATUS = {
     402: _K.PAYMENT,
     403: _K.PERMISSION,
     404: _K.NOT_FOUND,
+    405: _K.NOT_FOUND,
     408: _K.TIMEOUT,
     410: _K.NOT_FOUND,
     413: _K.PAYLOAD,
@@ -95,6 +96,9 @@ _BY_STATUS = {
     524: _K.TIMEOUT,
     529: _K.OVERLOADED,
 }
+_PASSING = (409, 425)
+"""Statuses below 500 that say nothing against the request: something else was under way."""
+
 _REFUSALS = (
     (_KEY, _K.AUTHENTICATION),
     (_POLICY, _K.CONTENT_POLICY),
@@ -144,7 +148,7 @@ def classify(status: int, message: str, code: str | None, type_: str | None) -> 
     if status >= 500:
         return _K.TIMEOUT if _TIMEOUT.search(words) else _K.SERVER
     if status:
-        return _first(words, _REFUSALS) or _K.INVALID_REQUEST
+        return _first(words, _REFUSALS) or (_K.SERVER if status in _PASSING else _K.INVALID_REQUEST)
     return _first(words, _UNSTATED) or _K.SERVER
 
 

@@ -27,6 +27,15 @@ def load(data: bytes) -> object:
         return None
 
 
+def load_exact(data: bytes) -> tuple[dict[str, Any] | None, bool]:
+    """The JSON object in ``data``, and whether strict readers would read the same."""
+    try:
+        found = _decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return load_object(data), False
+    return (found if isinstance(found, dict) else None), True
+
+
 def load_object(data: bytes) -> dict[str, Any] | None:
     """The JSON object in ``data``; None if there is none to be read."""
     found = load(data)

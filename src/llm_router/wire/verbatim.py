@@ -1,12 +1,10 @@
 """Readers of untrusted JSON that keep every value's bytes, and never raise.
 
-Half of a surrogate pair, which a model may write, becomes U+FFFD, a number that no float holds null; the
-answer around it is still good.
+Half of a surrogate pair, which a model may write, becomes U+FFFD, a number that no float holds null, a control
+character is taken as it is; the answer around it is still good.
 """
 
 from __future__ import annotations
-
-import re
 
 import msgspec
 
@@ -15,9 +13,6 @@ from llm_router.wire.lenient import load
 
 NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding untrusted bytes as JSON may raise."""
-
-_ODD = re.compile(rb"\\u[dD][89a-fA-F]|\d[eE]\+?\d{3}")
-"""What is JSON and yet cannot be read as it stands: halves of surrogate pairs, numbers beyond a float's."""
 
 encode = msgspec.json.Encoder().encode
 """Compact JSON bytes."""
@@ -62,8 +57,7 @@ def value(raw: Raw | bytes | None) -> object:
 
 def _mended(raw: Raw | bytes) -> object:
     """The value of JSON with something odd in it; None if it is no JSON."""
-    data = bytes(raw)
-    return load(data) if _ODD.search(data) else None
+    return load(bytes(raw))
 
 
 def string(raw: Raw | bytes | None) -> str | None:

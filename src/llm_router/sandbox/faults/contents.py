@@ -243,7 +243,7 @@ def _shuffled(answer: Answer, options: Options) -> list[Step]:
 
 
 MEMBER_KINDS: tuple[Kind, ...] = (
-    _members("no-content", "Replies whose lists of content are empty", _emptied),
+    _members("empty-content", "Replies whose lists of content are empty", _emptied),
     _members("null-content", "Replies whose content is null", _null),
     _members("missing-content", "Replies without the members that hold the content", _gone),
     _members("number-content", "Replies with a number where the content should be", _numbers),

@@ -2,7 +2,8 @@
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 LF, CRLF and CR end lines, also mixed; a byte order mark, comments, ``id:`` and ``retry:`` are
-skipped; several ``data:`` lines are joined by a newline; one blank behind the colon is not data.
+skipped; several ``data:`` lines are joined by a newline; one blank behind the colon is not data;
+what is no UTF-8 is decoded to U+FFFD.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ class SSEReader:
             lines = data[:-2].split(b"\n\n")
             if len(data) <= self._max and all(_is_plain(line) for line in lines):
                 self._barren = 0
-                return [Frame(b"", line[6:]) for line in lines]
+                if data.isascii():
+                    return [Frame(b"", line[6:]) for line in lines]
+                return [Frame(b"", utf8(line[6:])) for line in lines]
         if self._skip_lf and data:
             self._skip_lf = False
             if data[:1] == b"\n":
@@ -123,6 +126,7 @@ class SSEReader:
         if value[:1] == b" ":
             value = value[1:]
         if name == b"data":
+            value = utf8(value)
             self._data.append(value)
             self._size += len(value)
             self._check(0)
@@ -132,6 +136,17 @@ class SSEReader:
     def _check(self, pending: int) -> None:
         if self._size + pending > self._max:
             raise EventTooLarge(f"a stream event exceeds {self._max} bytes")
+
+
+def utf8(data: bytes) -> bytes:
+    """The bytes, with U+FFFD for what is no UTF-8."""
+    if data.isascii():
+        return data
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "replace").encode()
+    return data
 
 
 def _is_plain(line: bytes) -> bool:

@@ -18,7 +18,7 @@ from llm_router.wire.dialects.openai_chat.mend import has_logprobs, has_substanc
 from llm_router.wire.dialects.openai_chat.usage import NOTHING, Reading, read_usage
 from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
 from llm_router.wire.halves import HalfCharacters
-from llm_router.wire.lenient import load_object
+from llm_router.wire.lenient import load_exact
 from llm_router.wire.verbatim import encode
 
 CHOICES_MAX = 128
@@ -150,7 +150,7 @@ class ChunkMender:
             else:
                 self.error = self.error or malformed("the end of an answer without the answer")
             return
-        body = load_object(data)
+        body, exact = load_exact(data)
         if frame.event == b"error":
             self.error = error_of(body if body is not None else data.decode("utf-8", "replace"))
         elif body is None:
@@ -164,9 +164,9 @@ class ChunkMender:
             elif not b"[DONE]".startswith(data):
                 self._truncated()
         else:
-            self._body(body, data, out)
+            self._body(body, data if exact else None, out)
 
-    def _body(self, body: dict[str, Any], data: bytes, out: list[Chunk]) -> None:
+    def _body(self, body: dict[str, Any], data: bytes | None, out: list[Chunk]) -> None:
         usage = body.get("usage")
         if isinstance(usage, dict) and usage:
             self._take_usage(usage, body)
