@@ -62,6 +62,7 @@ from llm_router.engine.own_keys import KIND as OWN_KEYS_KIND
 from llm_router.engine.own_keys import OwnKeyVault
 from llm_router.engine.papers import Papers
 from llm_router.engine.payments import PaymentRules, Payments
+from llm_router.engine.presets import StoredPresets
 from llm_router.engine.responses import Keeping, Responses
 from llm_router.engine.state import State
 from llm_router.engine.treasury import Treasury
@@ -462,6 +463,7 @@ class Server:
             side_car=stores.side_car,
             prices=stores.prices,
             own_keys=self._own_keys,
+            presets=StoredPresets(stores.books, self._clock),
         )
 
     def _build_treasury(self, store: TreasuryBooks, upstream: LeanUpstream) -> Treasury:

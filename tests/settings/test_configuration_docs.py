@@ -43,6 +43,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[invoices]": tables.InvoicesTable,
     "[[invoices.taxes]]": tables.TaxTable,
     "[invoices.customers.ACCOUNT]": tables.CustomerTable,
+    "[presets.NAME]": tables.PresetTable,
     "[providers.ID]": tables.ProviderTable,
     "[[providers.ID.quirks]]": tables.QuirkTable,
     "[[providers.ID.also]]": tables.WayTable,

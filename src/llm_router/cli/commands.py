@@ -111,6 +111,10 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             from llm_router.cli.migrate import migrate
 
             return migrate
+        case ("presets", action):
+            from llm_router.cli import presets
+
+            return presets.ACTIONS[str(action)]
         case ("limits", action):
             from llm_router.cli import limits
 

@@ -59,6 +59,7 @@ def build_parser() -> Parser:
     _add_byok(commands, where, output)
     _add_budgets(commands, where, output)
     _add_limits(commands, where, output)
+    _add_presets(commands, where, output)
     forget = commands.add_parser(
         "forget",
         parents=[where, output],
@@ -299,6 +300,31 @@ def _add_limits(commands: _Commands[Parser], where: Parser, output: Parser) -> N
     shown.add_argument("--account", default="default", help="the account (default)")
     remove = actions.add_parser("remove", parents=[where, output], help="bound nothing by it any more")
     remove.add_argument("id", metavar="ID", help="lim_... of limits list")
+
+
+def _add_presets(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
+    presets = commands.add_parser("presets", help="save models, parameters and wishes under a name")
+    actions = presets.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    make = actions.add_parser("create", parents=[where, output], help="save one, or its next version")
+    make.add_argument("name", metavar="NAME", help="it is asked for as @NAME")
+    make.add_argument(
+        "--model", action="append", default=[], metavar="M", help="model string; may be repeated"
+    )
+    make.add_argument("--system", metavar="TEXT", help="system prompt of requests that have none")
+    make.add_argument("--parameters", metavar="JSON", help='what requests leave out: {"temperature": 0.2}')
+    make.add_argument("--provider", metavar="JSON", help='wishes: {"sort": "price"}')
+    make.add_argument("--dial", type=float, metavar="0-10", help="of auto: cost (0) or quality (10)")
+    make.add_argument("--description", metavar="TEXT", help="for people")
+    actions.add_parser("list", parents=[where, output], help="show the newest version of each")
+    for action, about in (
+        ("show", "show one"),
+        ("versions", "show all versions of one"),
+        ("delete", "delete one with all its versions"),
+    ):
+        named = actions.add_parser(action, parents=[where, output], help=about)
+        named.add_argument(
+            "name", metavar="NAME", help="its name" + (", or NAME:VERSION" * (action == "show"))
+        )
 
 
 def _add_prices(commands: _Commands[Parser], where: Parser, output: Parser) -> None:

@@ -15,6 +15,7 @@ from llm_router.engine.credentials import addressed, credential_headers, credent
 from llm_router.engine.exchange import Engine
 from llm_router.engine.limits import admit_to_limits, limits_for
 from llm_router.engine.planning import Occasion
+from llm_router.engine.presets import applied
 from llm_router.engine.state import State
 from llm_router.ports import UpstreamRequest
 from llm_router.routing.plan import Candidate
@@ -45,6 +46,8 @@ async def count_tokens(engine: Engine, call: admit.Call) -> Count:
     if inspect is None:
         raise InvalidRequest(f"{call.dialect.name} has no counting of tokens.")
     inspected = inspect(call.body, call.path_model, False)
+    found = await applied(state, engine.presets, call, inspected, inspect)
+    call, inspected = found.call, found.inspected
     payer = admit.payer_of(key, call)
     plan = engine.planner.plan(
         Occasion(
@@ -56,6 +59,7 @@ async def count_tokens(engine: Engine, call: admit.Call) -> Count:
             own_keys={},
             price_list=engine.price_list,
             now_ms=now_ms,
+            preset=found.preset,
         )
     )
     limits = await limits_for(engine.rules, payer, key, state.default_limits, plan.models)

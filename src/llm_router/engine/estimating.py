@@ -16,6 +16,7 @@ from llm_router.engine import admit
 from llm_router.engine.exchange import Engine
 from llm_router.engine.holding import max_cost
 from llm_router.engine.planning import Occasion
+from llm_router.engine.presets import applied
 from llm_router.routing.plan import Candidate, Rejection
 from llm_router.wire.dialect import Inspected
 
@@ -90,6 +91,8 @@ async def estimate_calls(
 async def _estimated(engine: Engine, call: admit.Call, key: Key, inspected: Inspected) -> Estimated:
     state, now_ms, payer = engine.state, engine.clock.now_ms(), admit.payer_of(key, call)
     own_keys = await engine.own_keys_of(key.account)
+    found = await applied(state, engine.presets, call, inspected, call.dialect.inspect)
+    call, inspected = found.call, found.inspected
     plan = engine.planner.plan(
         Occasion(
             state=state,
@@ -100,6 +103,7 @@ async def _estimated(engine: Engine, call: admit.Call, key: Key, inspected: Insp
             own_keys=own_keys,
             price_list=engine.price_list,
             now_ms=now_ms,
+            preset=found.preset,
         )
     )
     model = plan.candidates[0].model

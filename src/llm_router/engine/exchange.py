@@ -48,6 +48,7 @@ from llm_router.engine.fallbacks import fallbacks_of
 from llm_router.engine.holding import Asking, Ceiling, Holding, max_cost
 from llm_router.engine.limits import admit_to_limits, limits_for
 from llm_router.engine.planning import Occasion, Planner
+from llm_router.engine.presets import StoredPresets, applied
 from llm_router.engine.probing import FRONT, Probes
 from llm_router.engine.recall import Recall
 from llm_router.engine.standings import standings
@@ -106,6 +107,7 @@ class Engine:
         side_car: SideCar | None = None,
         prices: PriceBook | None = None,
         own_keys: OwnKeys | None = None,
+        presets: StoredPresets | None = None,
     ) -> None:
         self.state = state
         self.dialects = dialects
@@ -121,6 +123,7 @@ class Engine:
         self.tokens = tokens
         self._prices = prices
         self._own_keys = own_keys
+        self.presets = presets
         self._recall = None if side_car is None else Recall(side_car, behind, clock)
         self.trying = Trying(
             Attempts(behind, upstream, fetcher, clock, tokens, self._recall), clock, pause, dice
@@ -223,8 +226,13 @@ class Engine:
         inspected = call.dialect.inspect(call.body, call.path_model, call.path_stream)
         inspected.json_array = call.json_array
         inspected.keeps_state = call.state is not None
-        track.inspected = inspected
         track.asked_model = inspected.model
+        found = await applied(state, self.presets, call, inspected, call.dialect.inspect)
+        if found.preset is not None:
+            call, inspected = found.call, found.inspected
+            track.call = call
+            inspected.json_array, inspected.keeps_state = call.json_array, call.state is not None
+        track.inspected = inspected
         payer = track.payer()
         track.own_keys = await self.own_keys_of(key.account)
         track.price_list = self.price_list
@@ -237,6 +245,7 @@ class Engine:
             own_keys=track.own_keys,
             price_list=self.price_list,
             now_ms=now_ms,
+            preset=found.preset,
         )
         plan = self.planner.plan(occasion)
         fallbacks = fallbacks_of(self.planner, occasion, plan)

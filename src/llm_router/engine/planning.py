@@ -20,9 +20,10 @@ from llm_router.billing.outputs import Outputs
 from llm_router.billing.pricing import PriceList
 from llm_router.catalog.snapshot import Resolved
 from llm_router.domain.budget import Payer
-from llm_router.domain.errors import InvalidRequest, ModelNotFound, RouterError
+from llm_router.domain.errors import InvalidRequest, RouterError
 from llm_router.domain.key import Key
 from llm_router.domain.own_key import OwnKey
+from llm_router.domain.preset import Preset
 from llm_router.engine.admit import Call
 from llm_router.engine.autos import Autos, dial_of, followers, task_of
 from llm_router.engine.ordering import Ordering
@@ -47,6 +48,7 @@ class Occasion(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         own_keys: those of the account, by provider.
+        preset: the one that was written into the request (:mod:`engine.presets`).
     """
 
     state: State
@@ -57,6 +59,7 @@ class Occasion(msgspec.Struct, frozen=True, kw_only=True):
     own_keys: Mapping[str, OwnKey]
     price_list: PriceList
     now_ms: int
+    preset: Preset | None = None
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -89,8 +92,8 @@ class Planner:
             UnsupportedContent, ProviderNotConfigured, NoEligibleDeployment: nothing can serve it.
         """
         query = read_query(occasion.inspected.model, occasion.inspected.routing)
-        if query.preset is not None:
-            raise ModelNotFound(f"There is no preset '@{query.preset.name}' here.", param="model")
+        if not query.names:
+            raise InvalidRequest("A preset cannot stand here: name a model.", param="model")
         single = len(query.names) == 1 and not is_auto(query.names[0].name)
         plan = self._single(occasion, query.names[0].name) if single else self._several(occasion, query)
         session = self._ordering.session(occasion.call, occasion.payer, query, plan, occasion.state.routing)
@@ -158,7 +161,7 @@ class Planner:
             together=together,
         )
         if auto is not None and together is None:
-            ordered = self._chosen_models(occasion, auto, ordered, None)
+            ordered = self._chosen_models(occasion, auto, ordered)
         cut = ordered.candidates[rules.candidates_max :]
         rejections += (
             Rejection(deployment=c.deployment.id, reason="behind as many others as a plan may hold")
@@ -230,12 +233,13 @@ class Planner:
             else:
                 yield asked.name
 
-    def _chosen_models(self, occasion: Occasion, name: str, plan: Plan, preset_dial: float | None) -> Plan:
+    def _chosen_models(self, occasion: Occasion, name: str, plan: Plan) -> Plan:
         """The plan of an ``auto``: the chosen model's deployments, then those of the ones that may follow."""
         firsts: dict[str, tuple[Candidate, Judged]] = {}
         for candidate, judged in zip(plan.candidates, plan.judged, strict=True):
             firsts.setdefault(candidate.model.id, (candidate, judged))
         state, task = occasion.state, task_of(occasion.state, name)
+        preset_dial = None if occasion.preset is None else occasion.preset.dial
         dial = dial_of(state, occasion.call, occasion.key, task, preset_dial)
         groups = list(firsts.values())
         choice = self.autos.choose(state, occasion.call, occasion.inspected, name, groups, dial)

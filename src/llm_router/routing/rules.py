@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from llm_router.domain.preset import Preset
 from llm_router.routing.auto.tasks import Task
 
 StrategyName = Literal["priority", "weighted", "cheapest", "fastest", "balanced", "least_busy"]
@@ -43,6 +44,7 @@ class RoutingRules(msgspec.Struct, frozen=True, kw_only=True):
         dial: of ``auto``, where nothing else is said.
         auto_models: what ``auto`` chooses from: globs of public ids; () is the cheapest few of each quality.
         tasks: the operator's own, by the name behind ``auto:``.
+        presets: those of the configuration, by name.
     """
 
     strategy: StrategyName = "priority"
@@ -53,6 +55,7 @@ class RoutingRules(msgspec.Struct, frozen=True, kw_only=True):
     dial: float | None = None
     auto_models: tuple[str, ...] = ()
     tasks: Mapping[str, Task] = MappingProxyType({})
+    presets: Mapping[str, Preset] = MappingProxyType({})
 
     @property
     def plain(self) -> bool:

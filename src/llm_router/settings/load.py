@@ -142,6 +142,7 @@ def load(
     counters = counter_settings(table.counters, own, problems)
     alerts = alert_settings(table.alerts, own, problems)
     papers = paper_settings(table.receipts, table.invoices, folder, problems)
+    routing = routing_rules(table.routing, table.presets, problems)
     if problems:
         raise ConfigError(problems.lines(file))
     return Settings(
@@ -152,8 +153,8 @@ def load(
         retries=retry_rules(table.retries),
         health=health_rules(table.health),
         fallbacks=fallback_rules(table.routing.fallbacks),
-        routing=routing_rules(table.routing),
         probes=probe_rules(table.routing.probes),
+        routing=routing,
         credits=credits,
         settlement=settlement,
         sessions=_session(table.sessions),

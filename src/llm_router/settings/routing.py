@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from llm_router.domain.errors import InvalidRequest
+from llm_router.domain.preset import Preset
+from llm_router.engine.presets import check_preset
 from llm_router.routing.auto.tasks import Task
 from llm_router.routing.rules import RoutingRules, Rule, Sticking
-from llm_router.settings.schema import RoutingTable, RuleTable, TaskTable
+from llm_router.settings.check import json_value
+from llm_router.settings.problems import Problems
+from llm_router.settings.schema import PresetTable, RoutingTable, RuleTable, TaskTable
 
 
-def routing_rules(table: RoutingTable) -> RoutingRules:
+def routing_rules(
+    table: RoutingTable, presets: Mapping[str, PresetTable], problems: Problems
+) -> RoutingRules:
     """How deployments are chosen."""
     return RoutingRules(
         strategy=table.strategy,
@@ -17,8 +26,31 @@ def routing_rules(table: RoutingTable) -> RoutingRules:
         keys={id_: _rule(rule) for id_, rule in table.keys.items()},
         dial=None if table.dial is None else float(table.dial),
         auto_models=table.auto_models,
+        presets={name: _preset(name, preset, problems) for name, preset in presets.items()},
         tasks={name: _task(task) for name, task in table.tasks.items()},
     )
+
+
+def _preset(name: str, table: PresetTable, problems: Problems) -> Preset:
+    """A preset of the file; what cannot be is reported."""
+    path = ("presets", name)
+    preset = Preset(name=name)
+    try:
+        preset = Preset(
+            name=name,
+            models=table.models,
+            system=table.system,
+            parameters={key: json_value(value) for key, value in table.parameters.items()},
+            provider={key: json_value(value) for key, value in table.provider.items()},
+            dial=None if table.dial is None else float(table.dial),
+            description=table.description,
+        )
+        check_preset(preset)
+    except InvalidRequest as error:
+        problems.add(path, error.message)
+    except (TypeError, ValueError):
+        problems.add(path, "holds a value that JSON has no word for")
+    return preset
 
 
 def _rule(table: RuleTable) -> Rule:

@@ -147,6 +147,15 @@ class RoutingTable(Table, frozen=True, kw_only=True):
     probes: ProbesTable = ProbesTable()
 
 
+class PresetTable(Table, frozen=True, kw_only=True):
+    models: tuple[str, ...] = ()
+    system: str | None = None
+    parameters: dict[str, Any] = {}
+    provider: dict[str, Any] = {}
+    dial: Dial | None = None
+    description: str | None = None
+
+
 class CreditsTable(Table, frozen=True, kw_only=True):
     starting: Amount = Decimal(5)
     hold_output_tokens: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 16_384
@@ -400,5 +409,6 @@ class FileTable(Table, frozen=True, kw_only=True):
     alerts: AlertsTable = AlertsTable()
     receipts: ReceiptsTable = ReceiptsTable()
     invoices: InvoicesTable = InvoicesTable()
+    presets: dict[str, PresetTable] = {}
     providers: dict[str, ProviderTable] = {}
     models: dict[str, ModelTable] = {}

@@ -1,0 +1,173 @@
+"""Presets: saved in versions, found by name, written into requests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from engine_kit import FakeClient, FakeClock, World, answer, ask, run, whole
+
+from llm_router.domain.errors import InvalidRequest, RouterError
+from llm_router.domain.preset import Preset
+from llm_router.engine import presets
+from llm_router.engine.operations import dispatch
+from llm_router.engine.presets import BELIEVED_MS, StoredPresets
+from llm_router.ports import Document
+from llm_router.routing.rules import RoutingRules
+from llm_router.wire.verbatim import dump
+
+
+class _Books:
+    """Documents in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Document] = {}
+        self.read = 0
+
+    async def document(self, kind: str, id_: str) -> Document | None:
+        self.read += 1
+        return self.kept.get(id_)
+
+    async def put_document(self, document: Document) -> bool:
+        known = self.kept.get(document.id)
+        if document.version != (1 if known is None else known.version + 1):
+            return False
+        self.kept[document.id] = document
+        return True
+
+    async def documents(self, kind: str, *, after: str = "", **more: Any) -> list[Document]:
+        return [d for id_, d in sorted(self.kept.items()) if id_ > after]
+
+
+class _Treasury:
+    def __init__(self, books: _Books) -> None:
+        self.books = books
+
+
+class _Context:
+    def __init__(self, books: _Books) -> None:
+        self.treasury = _Treasury(books)
+        self.clock = FakeClock()
+
+
+class Kit:
+    """The commands over documents in memory, and a world that finds what they saved."""
+
+    def __init__(self) -> None:
+        self.books = _Books()
+        self.context: Any = _Context(self.books)
+        self.world = World()
+        self.world.engine.presets = StoredPresets(self.books, self.world.engine.clock)  # type: ignore[arg-type]
+        self.world.upstream.scripts["p1"] = [answer(whole())]
+
+    async def command(self, command: str, /, **arguments: Any) -> Mapping[str, Any]:
+        plain = json.loads(json.dumps(arguments))
+        return await dispatch(f"presets.{command}", plain, self.context)
+
+    async def serve(self, body: dict[str, Any]) -> dict[str, Any]:
+        """What the provider was sent."""
+        self.world.client = FakeClient(self.world)
+        self.world.upstream.requests.clear()
+        self.world.telemetry.records.clear()
+        await self.world.serve(body)
+        assert self.world.client.status == 200, self.world.client.data
+        sent: dict[str, Any] = json.loads(self.world.upstream.requests[0].body)
+        return sent
+
+
+def test_versions_are_kept_and_found() -> None:
+    async def main() -> None:
+        kit = Kit()
+        await kit.command(
+            "create", name="mail", models=["m1"], system="Be brief.", parameters={"temperature": 0.2}
+        )
+        made = await kit.command("create", name="mail", models=["m2"], parameters={"temperature": 0.7})
+        assert made["version"] == 2
+        sent = await kit.serve(ask("@mail"))
+        assert sent["temperature"] == 0.7
+        assert [m["role"] for m in sent["messages"]] == ["user"]
+        assert (kit.world.record.asked_model, kit.world.record.model) == ("@mail", "m2")
+        sent = await kit.serve(ask("@mail:1"))
+        assert sent["temperature"] == 0.2
+        assert sent["messages"][0] == {"role": "system", "content": "Be brief."}
+        assert kit.world.record.model == "m1"
+        assert (await kit.serve(ask("m6@preset/mail")))["temperature"] == 0.7
+        assert kit.world.record.model == "m6"
+        assert (await kit.serve(ask("m6", preset="mail", temperature=1)))["temperature"] == 1
+        listed = await kit.command("list")
+        assert [(p["name"], p["version"]) for p in listed["presets"]] == [("mail", 2)]
+        versions = await kit.command("versions", name="mail")
+        assert [p["version"] for p in versions["versions"]] == [2, 1]
+        assert (await kit.command("show", name="mail", version=1))["system"] == "Be brief."
+
+    run(main())
+
+
+def test_what_is_deleted_is_gone_and_its_numbers_are_not_used_again() -> None:
+    async def main() -> None:
+        kit = Kit()
+        await kit.command("create", name="mail", models=["m1"], system="secret")
+        await kit.command("delete", name="mail")
+        assert b"secret" not in kit.books.kept["mail"].body
+        for name in ("@mail", "@mail:1", "@mail:2", "@none"):
+            kit.world.client = FakeClient(kit.world)
+            await kit.world.serve(ask(name))
+            assert kit.world.client.status == 404
+            assert "There is no preset" in kit.world.client.error["message"]
+        with pytest.raises(RouterError, match="no preset"):
+            await kit.command("delete", name="mail")
+        assert (await kit.command("create", name="mail", models=["m1"]))["version"] == 3
+
+    run(main())
+
+
+def test_the_store_is_asked_once_in_a_while() -> None:
+    async def main() -> None:
+        kit = Kit()
+        await kit.command("create", name="mail", models=["m1"])
+        before = kit.books.read
+        await kit.serve(ask("@mail"))
+        await kit.serve(ask("@mail"))
+        assert kit.books.read == before + 1
+        kit.world.engine.clock._us += 1000 * BELIEVED_MS  # type: ignore[attr-defined]
+        await kit.serve(ask("@mail"))
+        assert kit.books.read == before + 2
+
+    run(main())
+
+
+def test_presets_of_the_configuration() -> None:
+    async def main() -> None:
+        own = Preset(
+            name="own", models=("m2", "m1"), provider={"order": dump(["p2"])}, parameters={"seed": dump(7)}
+        )
+        world = World(routing=RoutingRules(presets={"own": own}))
+        world.upstream.scripts["p2"] = [answer(whole())]
+        await world.serve(ask("@own"))
+        assert world.upstream.asked == ["p2"]
+        assert json.loads(world.upstream.requests[0].body)["seed"] == 7
+        world.check()
+        empty = World(routing=RoutingRules(presets={"own": Preset(name="own", parameters={"seed": dump(7)})}))
+        await empty.serve(ask("@own"))
+        assert empty.client.status == 400
+        assert "MODEL@preset/own" in empty.client.error["message"]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "a b", "models": ("m",)},
+        {"name": "a"},
+        {"name": "a", "models": ("@b",)},
+        {"name": "a", "parameters": {"messages": dump([])}},
+        {"name": "a", "provider": {"sorts": dump("price")}},
+        {"name": "a", "models": ("m",), "dial": 11.0},
+    ],
+)
+def test_what_can_be_no_preset(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest):
+        presets.check_preset(Preset(**wrong))
