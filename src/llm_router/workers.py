@@ -97,6 +97,7 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
     local: tuple[Provider, Model] | None
     local_key: str | None
     trouble: str | None
+    degraded: str | None
 
 
 class _Packer(pickle.Pickler):
@@ -147,12 +148,13 @@ class Parent(Server):
             responses = await self._open_responses(stack)
             for row in await responses.unfinished():
                 await responses.put(broken_off(row))
+            counters = await self._open_counters(stack)
             hub = Hub(
                 Shared(
                     books=store,
                     keyring=store,
                     rules=store,
-                    counters=await self._open_counters(stack),
+                    counters=counters,
                     sessions=store.sessions,
                     prices=store,
                     responses=responses,
@@ -163,7 +165,9 @@ class Parent(Server):
                 )
             )
             self._hub = hub
-            fleet = self._fleet = Fleet(hub, listeners, lambda: self._welcome(store.trouble))
+            fleet = self._fleet = Fleet(
+                hub, listeners, lambda: self._welcome(store.trouble, counters.problem())
+            )
             self._own_keys = self._build_own_keys(store)
             self._price_list = PriceList(await store.price_rules())
             treasury = self._build_treasury(store, self._open_upstream(stack))
@@ -177,7 +181,8 @@ class Parent(Server):
                 self._follow_days(),
                 self._follow_nodes(store),
                 self._purge(responses),
-                self._tell_trouble(lambda: store.trouble),
+                self._tell("trouble", lambda: store.trouble),
+                self._tell("degraded", counters.problem),
             ):
                 stack.callback(asyncio.create_task(work).cancel)
             self._follow_signals(fleet, settings.drain_s)
@@ -200,7 +205,7 @@ class Parent(Server):
             for session in await self._hub.ask("forget", timeout_s=FORGET_S):
                 self._fleet.end(session)
 
-    def _welcome(self, trouble: str | None) -> bytes:
+    def _welcome(self, trouble: str | None, degraded: str | None) -> bytes:
         welcome = Welcome(
             options=self._options,
             settings=_share(self._settings, self._started_with.server.workers),
@@ -210,6 +215,7 @@ class Parent(Server):
             local=self._overlay.local,
             local_key=self._overlay.local_key,
             trouble=trouble,
+            degraded=degraded,
         )
         return _pack(welcome)
 
@@ -244,12 +250,13 @@ class Parent(Server):
                 await responses.purge(self._clock.now_ms(), self._settings.responses.bytes_max)
             await asyncio.sleep(PURGE_S)
 
-    async def _tell_trouble(self, trouble: Callable[[], str | None]) -> None:
+    async def _tell(self, name: str, of: Callable[[], str | None]) -> None:
+        """Tell the workers whenever it changes."""
         told: str | None = None
         while True:
-            if trouble() != told:
-                told = trouble()
-                self._hub.tell("trouble", told)
+            if of() != told:
+                told = of()
+                self._hub.tell(name, told)
             await asyncio.sleep(TROUBLE_CHECK_S)
 
     def _follow_signals(self, fleet: Fleet, drain_s: float) -> None:
@@ -400,6 +407,8 @@ class Worker(Server):
         self._keyring = RemoteKeyring(link, fresh_s)
         self._rules = RemoteRules(link, fresh_s)
         self._prices = RemotePrices(link)
+        self._counters = RemoteCounters(link)
+        self._counters.degraded = welcome.degraded
         overlay = (
             Overlay()
             if welcome.sandbox_url is None
@@ -416,7 +425,7 @@ class Worker(Server):
                 books=self._port(RemoteBooks(self._link)),
                 keyring=self._port(self._keyring),
                 rules=self._rules,
-                counters=self._port(RemoteCounters(self._link)),
+                counters=self._port(self._counters),
                 sessions=self._port(RemoteSessions(self._link)),
                 prices=self._prices,
                 responses=self._port(RemoteResponses(self._link)),
@@ -471,6 +480,8 @@ class Worker(Server):
             case "trouble", [trouble]:
                 self._trouble = trouble
                 self._prices.forget()
+            case "degraded", [problem]:
+                self._counters.degraded = problem
             case "price_rules", [packed]:
                 self._reprice(PriceList(_unpack(packed)))
             case "settings", [packed]:

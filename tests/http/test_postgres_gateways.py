@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ from stripe_stub import KEY as STRIPE_KEY
 from stripe_stub import SECRET, StripeStub, deliver
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stores"))
-from postgres_server import new_database, server
+from postgres_server import Server, binaries, new_database, server
 
 O = "openai_chat"  # noqa: E741
 COST = Decimal("0.00002")
@@ -297,3 +298,68 @@ def test_responses_are_kept_by_the_gateway_that_made_them(pair: Pair, upstream: 
 )
 def test_every_command_that_shows_something_works(pair: Pair, words: tuple[str, ...]) -> None:
     assert isinstance(pair.cli(*words), dict)
+
+
+def test_a_database_that_goes_away_under_load_loses_and_doubles_nothing(
+    upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    """Before it is back nothing is held, and who was told of a cost was charged it, once."""
+    server()  # or skip
+    place = binaries()
+    assert place is not None
+    own = Server(place)
+    own.sql("postgres", "CREATE DATABASE books")
+    more = f'[store]\nurl = "{own.url("books")}"\n'
+    gateway = Gateway(tmp_path, config=config_for(upstream, NORMAL, more))
+    told: list[tuple[str, Decimal]] = []
+    statuses: Counter[int] = Counter()
+    upstream.play("o1", HELLO)
+    stop = threading.Event()
+
+    def client() -> None:
+        while not stop.is_set():
+            answer = gateway.chat("mo", max_tokens=10)
+            statuses[answer.status] += 1
+            if answer.status == 200:
+                told.append((answer.id, Decimal(answer.json["usage"]["cost"])))
+
+    threads = [threading.Thread(target=client, daemon=True) for _ in range(6)]
+    try:
+        for thread in threads:
+            thread.start()
+        until(lambda: len(told) >= 40)
+        own.stop(signal.SIGQUIT)
+        until(lambda: statuses[503] >= 6)
+        assert gateway.get("/readyz").status == 503
+        own.start()
+        before = len(told)
+        until(lambda: len(told) >= before + 40)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert set(statuses) == {200, 503}
+        assert {gateway.generation(id_)["cost_pusd"] for id_, _ in told} == {int(COST * 10**12)}
+        words = [
+            "ledger",
+            "verify",
+            "--json",
+            "--data-dir",
+            str(gateway.data_dir),
+            "--config",
+            str(gateway.config),
+        ]
+        until(lambda: gateway.get("/v1/credits").json["data"]["held"] == 0)
+        proof = subprocess.run(
+            [sys.executable, "-m", "llm_router.cli", *words], capture_output=True, text=True, check=True
+        )
+        assert json.loads(proof.stdout)["ok"]
+        charged = own.sql(
+            "books", "SELECT count(*), count(DISTINCT ref) FROM llm_router.entries WHERE kind = 'use'"
+        )
+        uses, different = map(int, charged.split("|"))
+        assert uses == different >= len(told) == len(dict(told))
+        assert gateway.credits() == 1000 - uses * COST
+    finally:
+        stop.set()
+        gateway.stop()
+        own.remove()

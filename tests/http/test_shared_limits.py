@@ -70,6 +70,7 @@ def test_two_gateways_share_a_limit_and_survive_its_server(counting: Counting, t
         ready = first.get("/readyz")
         assert (ready.status, ready.json["status"]) == (200, "ready")
         assert "counts limits by itself" in ready.json["degraded"]
+        until(lambda: all("degraded" in second.get("/readyz").json for _ in range(6)))  # its workers too
         counting.start()
         until(lambda: "degraded" not in first.get("/readyz").json)
         assert sum("counters' server" in line for line in first.log.lines) == 2

@@ -339,3 +339,42 @@ def test_schemas_of_other_versions_are_refused_and_migrated(monkeypatch: pytest.
         assert run(migrate_database(url, None)) == (step, [])
     with pytest.raises(StoreTooNew, match="later version"):
         run(opened())
+
+
+def test_a_migration_that_is_killed_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    server()  # or skip
+    from llm_router.adapters.postgres import schema
+    from llm_router.adapters.store_errors import StoreError
+    from llm_router.adapters.stores import migrate_database
+
+    database = new_database()
+    run(credited(database, 500))
+    newest = max(schema.MIGRATIONS)
+    kill = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND query LIKE '%sleep%' AND pid <> pg_backend_pid() AND wait_event = 'PgSleep'"
+    )
+
+    async def main() -> None:
+        step = "CREATE TABLE half (a int); UPDATE accounts SET posted = 1; SELECT pg_sleep(600)"
+        monkeypatch.setattr(schema, "MIGRATIONS", {**schema.MIGRATIONS, newest + 1: step})
+        migrating = asyncio.create_task(migrate_database(server().url(database), None))
+        loop = asyncio.get_running_loop()
+        while await loop.run_in_executor(None, server().sql, database, kill) != "t":
+            assert not migrating.done()
+        with pytest.raises(StoreError):
+            await migrating
+
+    run(main())
+    monkeypatch.undo()
+    assert server().sql(database, "SELECT to_regclass('llm_router.half')") == ""
+    assert server().sql(database, "SELECT value FROM llm_router.meta WHERE name = 'schema'") == str(newest)
+    assert run(migrate_database(server().url(database), None)) == (newest, [])
+
+    async def as_before() -> int:
+        store = await open_store(database)
+        balance: int = await store.balance("acme")
+        await store.close()
+        return balance
+
+    assert run(as_before()) == 500

@@ -183,17 +183,21 @@ class RemoteSessions(Remote):
 
 
 class RemoteCounters(Remote):
-    """The port Counters."""
+    """The port Counters.
+
+    Attributes:
+        degraded: why limits are not exact now, as their owner told.
+    """
 
     def __init__(self, link: Link) -> None:
         super().__init__(link, "counters", Counters)
+        self.degraded: str | None = None
 
     async def release(self, ticket: str, tokens_used: int, now_ms: int) -> None:
         self.link.tell(*_told(self.calls["release"], ticket, tokens_used, now_ms))
 
     def problem(self) -> str | None:
-        """They are where the ledger is, which tells of itself."""
-        return None
+        return self.degraded
 
     async def close(self) -> None:
         """Nothing: they are the other side's."""
