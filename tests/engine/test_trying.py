@@ -324,7 +324,7 @@ def test_how_fast_it_was_is_known_afterwards() -> None:
 
 # Several keys.
 
-KEYS = [f"sk-key-number-{n}-of-the-provider" for n in range(1, 4)]
+KEYS = [f"plain-words-{n}-that-look-like-no-key" for n in range(1, 4)]
 
 
 def pooled(**state: Any) -> World:
