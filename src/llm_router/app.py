@@ -53,6 +53,7 @@ from llm_router.domain.model import Model, Provider
 from llm_router.edge.gateway import STOP_S, Gateway
 from llm_router.edge.handlers import ROUTES
 from llm_router.edge.server import GuardedProtocol
+from llm_router.engine.auto import AutoKeeper
 from llm_router.engine.background import Background
 from llm_router.engine.exchange import Engine
 from llm_router.engine.keys import FirstKey, first_run
@@ -315,6 +316,9 @@ class Server:
         engine = self._engine = self._build_engine(stores, upstream, tokens)
         engine.price_list = self._price_list
         stack.push_async_callback(engine.close)
+        keeper = AutoKeeper(engine.planner.autos, stores.books, self._clock)
+        stack.push_async_callback(keeper.close)
+        await keeper.begin()
         responses = self._background(engine, stores.responses)
         stack.push_async_callback(responses.close)
         gateway = Gateway(

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from llm_router.domain.errors import InvalidRequest, ModelNotAllowed, ModelNotFound, ProviderNotConfigured
+from llm_router.domain.errors import ModelNotAllowed, ModelNotFound, ProviderNotConfigured
 from llm_router.domain.key import Key
 from llm_router.domain.model import Model
 from llm_router.engine.admit import Call
+from llm_router.engine.auto import read_dial
 from llm_router.engine.state import State
 from llm_router.routing.auto.artefact import decode_artefact, shipped
 from llm_router.routing.auto.choose import DIAL, Choice, Offer
@@ -33,7 +34,6 @@ MODELS_MAX = 3
 DEARER_MAX = 3
 """A model that follows costs at most so many times as much as the chosen one: the hold covers it."""
 
-DIAL_HEADER = "x-llm-router-dial"
 POOLS_MAX = 1024
 
 _ANY = Task()
@@ -53,6 +53,11 @@ class Autos:
         if self._router is None:
             self._router = AutoRouter(decode_artefact(shipped()))
         return self._router
+
+    @property
+    def used(self) -> bool:
+        """Whether any request asked for it yet."""
+        return self._router is not None
 
     def pool(self, state: State, key: Key, name: str, needs: frozenset[str]) -> tuple[str, ...]:
         """Ids of the models that ``auto`` or ``auto:TASK`` chooses from.
@@ -121,25 +126,17 @@ def task_of(state: State, name: str) -> Task:
     return task
 
 
-def dial_of(state: State, call: Call, key: Key, task: Task, preset: float | None) -> float:
+def dial_of(
+    state: State, call: Call, inspected: Inspected, key: Key, task: Task, preset: float | None
+) -> float:
     """Between cost (0) and quality (10): of the request, its preset, its key, the task or the configuration.
 
     Raises:
-        InvalidRequest: the header is no such number.
+        InvalidRequest: what the request sets is no such number.
     """
-    text = call.headers.get(DIAL_HEADER)
-    if text is not None:
-        try:
-            dial = float(text.strip())
-        except ValueError:
-            dial = -1.0
-        if not 0 <= dial <= 10:
-            raise InvalidRequest(
-                f"'{DIAL_HEADER}' must be a number from 0 (cheapest) to 10 (best).", param=DIAL_HEADER
-            )
-        return dial
     own = state.routing.keys.get(key.id)
-    for found in (preset, None if own is None else own.dial, task.dial, state.routing.dial):
+    asked = read_dial(call, inspected)
+    for found in (asked, preset, None if own is None else own.dial, task.dial, state.routing.dial):
         if found is not None:
             return found
     return DIAL

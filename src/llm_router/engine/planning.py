@@ -240,7 +240,7 @@ class Planner:
             firsts.setdefault(candidate.model.id, (candidate, judged))
         state, task = occasion.state, task_of(occasion.state, name)
         preset_dial = None if occasion.preset is None else occasion.preset.dial
-        dial = dial_of(state, occasion.call, occasion.key, task, preset_dial)
+        dial = dial_of(state, occasion.call, occasion.inspected, occasion.key, task, preset_dial)
         groups = list(firsts.values())
         choice = self.autos.choose(state, occasion.call, occasion.inspected, name, groups, dial)
         rank = {model: at for at, model in enumerate(followers(choice))}
