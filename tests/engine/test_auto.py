@@ -11,9 +11,11 @@ import pytest
 
 from llm_router.adapters.memory.books import MemoryBooks
 from llm_router.domain.errors import InvalidRequest
+from llm_router.engine import auto
 from llm_router.engine.admit import Call
 from llm_router.engine.auto import DIAL_HEADER, KIND, PLACE, AutoKeeper, read_dial
-from llm_router.routing.auto.artefact import decode_artefact, shipped
+from llm_router.engine.autos import Autos
+from llm_router.routing.auto.artefact import Artefact, decode_artefact, shipped
 from llm_router.routing.auto.choose import Offer
 from llm_router.routing.auto.router import AutoRouter
 from llm_router.wire.dialect import Inspected
@@ -63,6 +65,9 @@ class Held:
     def __init__(self) -> None:
         self.used = False
 
+    def prepare(self, artefact: Artefact) -> None:
+        """It reads the weights itself."""
+
     @cached_property
     def router(self) -> AutoRouter:
         self.used = True
@@ -80,14 +85,14 @@ class Clock:
 def test_what_was_learned_outlives_a_restart() -> None:
     async def go() -> None:
         books = MemoryBooks()
-        auto = Held()
-        keeper = AutoKeeper(auto, books, Clock())
+        held = Held()
+        keeper = AutoKeeper(held, books, Clock())
         await keeper.begin()
-        assert not auto.used
+        assert not held.used
         await keeper.close()
         assert await books.document(KIND, PLACE) is None
         for _ in range(2):  # the second time over what was there
-            auto.router.made(auto.router.choose(auto.router.read("Prove that 2 is prime."), OFFERS, 5))
+            held.router.made(held.router.choose(held.router.read("Prove that 2 is prime."), OFFERS, 5))
             await keeper.save()
             await keeper.save()
         document = await books.document(KIND, PLACE)
@@ -97,7 +102,35 @@ def test_what_was_learned_outlives_a_restart() -> None:
         again = Held()
         other = AutoKeeper(again, books, Clock())
         await other.begin()
-        assert again.router.traffic.samples == auto.router.traffic.samples
+        assert again.router.traffic.samples == held.router.traffic.samples
         await other.close()
+
+    asyncio.run(go())
+
+
+class Prepared(Autos):
+    """Says when it has its weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prepared = asyncio.Event()
+
+    def prepare(self, artefact: Artefact) -> None:
+        super().prepare(artefact)
+        self.prepared.set()
+
+
+def test_the_weights_are_read_beside_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def go() -> None:
+        monkeypatch.setattr(auto, "PREPARE_S", 0.0)
+        autos = Prepared()
+        keeper = AutoKeeper(autos, MemoryBooks(), Clock())
+        await keeper.begin()
+        async with asyncio.timeout(30):
+            await autos.prepared.wait()
+        first = autos.router
+        autos.prepare(first.artefact)
+        assert autos.router is first
+        await keeper.close()
 
     asyncio.run(go())

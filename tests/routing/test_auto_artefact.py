@@ -27,7 +27,7 @@ from llm_router.routing.auto.features import (
     prompt_of,
     read_prompt,
 )
-from llm_router.routing.auto.local import LABELS_MIN
+from llm_router.routing.auto.local import LABELS_MIN, local_buckets, pack_outcome, unpack_outcome
 from llm_router.routing.auto.router import AutoRouter
 from llm_router.routing.auto.scoring import GAIN_MIN, Score, linear, score
 from llm_router.wire.chat import Message, Text
@@ -158,8 +158,10 @@ def test_the_state_comes_back_and_the_same_state_decides_the_same() -> None:
         choice = router.choose(router.read(f"question {i} " * (i + 1)), OFFERS, 5)
         router.made(choice)
     read = router.read(PROOF, "Answer in French.")
+    features = router.choose(read, OFFERS, 5).features()
+    assert len(features) <= 330
     for _ in range(LABELS_MIN + 50):
-        router.observe(read, "small", 1, 0.0)
+        router.observe(features, "small", 1, 0.0)
     assert router.changes > LABELS_MIN
     stored = router.dump()
     assert router.changes == 0
@@ -180,3 +182,23 @@ def test_what_belongs_to_another_artefact_is_not_read() -> None:
     assert not router.restore(foreign)
     assert not router.restore(b"nonsense")
     assert router.traffic.samples == ()
+
+
+@given(st.text(max_size=2000))
+def test_what_is_kept_for_an_outcome_comes_back(text: str) -> None:
+    found = read_prompt(text)
+    before = score(SHIPPED, found)
+    after, buckets = unpack_outcome(pack_outcome(before, found.buckets))
+    assert buckets == local_buckets(found.buckets)
+    assert after.weak == pytest.approx(before.weak)
+    assert after.gain == pytest.approx(before.gain, abs=1e-6)
+
+
+@given(st.binary(max_size=400))
+def test_what_is_no_outcome_is_refused_or_harmless(data: bytes) -> None:
+    try:
+        after, buckets = unpack_outcome(data)
+    except ValueError:
+        return
+    assert 0 < after.quality(1) <= after.quality(5) <= 1
+    assert all(0 <= b < 4096 for b in buckets)

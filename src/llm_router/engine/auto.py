@@ -10,6 +10,7 @@ from typing import Protocol
 from llm_router.domain.errors import InvalidRequest, LedgerUnavailable
 from llm_router.engine.admit import Call
 from llm_router.ports import Clock, Document, TreasuryBooks
+from llm_router.routing.auto.artefact import Artefact, decode_artefact, shipped
 from llm_router.routing.auto.router import AutoRouter
 from llm_router.routing.auto.traffic import DIAL_MAX
 from llm_router.wire.dialect import Inspected
@@ -20,6 +21,9 @@ DIAL_MEMBER = "dial"
 
 KIND, PLACE = "auto_router", "state"
 """Where the state is kept among the documents."""
+
+PREPARE_S = 2.0
+"""After the start the weights are read beside the work, so that the first request need not wait for them."""
 
 SAVE_S = 300.0
 """Between two times that it is stored."""
@@ -34,6 +38,10 @@ class Holder(Protocol):
     @property
     def used(self) -> bool:
         """Whether anybody needed it yet."""
+        ...
+
+    def prepare(self, artefact: Artefact) -> None:
+        """Take the weights, if nobody needed them before."""
         ...
 
 
@@ -111,6 +119,9 @@ class AutoKeeper:
                 self._auto.router.changes += changes
 
     async def _work(self) -> None:
+        await asyncio.sleep(PREPARE_S)
+        if not self._auto.used:
+            self._auto.prepare(await asyncio.to_thread(lambda: decode_artefact(shipped())))
         while True:
             await asyncio.sleep(SAVE_S)
             await self.save()

@@ -17,7 +17,7 @@ from llm_router.domain.model import Model
 from llm_router.engine.admit import Call
 from llm_router.engine.auto import read_dial
 from llm_router.engine.state import State
-from llm_router.routing.auto.artefact import decode_artefact, shipped
+from llm_router.routing.auto.artefact import Artefact, decode_artefact, shipped
 from llm_router.routing.auto.choose import DIAL, Choice, Offer
 from llm_router.routing.auto.features import prompt_of
 from llm_router.routing.auto.router import AutoRouter
@@ -53,6 +53,11 @@ class Autos:
         if self._router is None:
             self._router = AutoRouter(decode_artefact(shipped()))
         return self._router
+
+    def prepare(self, artefact: Artefact) -> None:
+        """Take the weights, if no request asked for them before."""
+        if self._router is None:
+            self._router = AutoRouter(artefact)
 
     @property
     def used(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from llm_router.routing.auto.local import pack_outcome
 from llm_router.routing.auto.scoring import Score
 from llm_router.routing.auto.traffic import DIAL_MAX, Sample, Traffic
 
@@ -61,6 +62,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
         sample: what the request teaches of the operator's traffic; give it to :meth:`Traffic.add` if the
             request is really made.
         reason: the decision in one line, for people.
+        buckets: of the prompt, numbers of hashed words.
     """
 
     ranked: tuple[Scored, ...]
@@ -70,6 +72,12 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     worth_min: float | None
     sample: Sample | None
     reason: str
+    buckets: tuple[int, ...] = ()
+
+    def features(self) -> bytes:
+        """What to keep with the request, so that the router can learn from its outcome
+        (:meth:`router.AutoRouter.observe`). It holds no text."""
+        return pack_outcome(self.score, self.buckets)
 
 
 class Learned(Protocol):
@@ -87,6 +95,7 @@ def choose(
     dial: float,
     traffic: Traffic,
     learned: Learned | None = None,
+    buckets: tuple[int, ...] = (),
 ) -> Choice:
     """Order the offers of one request. Pure: the same arguments give the same choice.
 
@@ -123,6 +132,7 @@ def choose(
         worth_min=None if isinf(worth_min) else worth_min,
         sample=sample,
         reason=_reason(ranked, dial, rank),
+        buckets=buckets,
     )
 
 

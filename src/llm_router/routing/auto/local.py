@@ -7,12 +7,15 @@ words. Nothing but numbers of buckets and weights is kept. A head says nothing b
 
 from __future__ import annotations
 
+import struct
+import sys
+from array import array
 from collections.abc import Sequence
 from math import sqrt
 
 import msgspec
 
-from llm_router.routing.auto.scoring import chance, log_odds
+from llm_router.routing.auto.scoring import Score, chance, log_odds
 
 LABELS_MIN = 300
 
@@ -31,6 +34,8 @@ DECAY = 1e-4
 """Of what a bucket weighs, with each step that touches it."""
 
 ODDS_MAX = 4.0
+
+_SCORE = struct.Struct("<ffBB")
 
 DIGITS = 5
 """Of a weight: what is stored of all heads stays below 2 MB."""
@@ -52,6 +57,32 @@ class Head(msgspec.Struct, kw_only=True):
 def local_buckets(buckets: Sequence[int]) -> tuple[int, ...]:
     """What of a prompt is kept for its outcome: fewer, coarser buckets, in rising order."""
     return tuple(sorted({b & ((1 << BITS) - 1) for b in buckets})[:KEPT_MAX])
+
+
+def pack_outcome(score: Score, buckets: Sequence[int]) -> bytes:
+    """What of a prompt has to be kept to learn from its outcome later: at most 330 bytes, no text."""
+    kept = array("H", local_buckets(buckets))
+    if sys.byteorder == "big":
+        kept.byteswap()
+    return _SCORE.pack(score.weak, score.gain, *score.tiers) + kept.tobytes()
+
+
+def unpack_outcome(packed: bytes) -> tuple[Score, tuple[int, ...]]:
+    """The inverse of :func:`pack_outcome`.
+
+    Raises:
+        ValueError: that is none.
+    """
+    if len(packed) < _SCORE.size or len(packed) % 2 or len(packed) > _SCORE.size + 2 * KEPT_MAX:
+        raise ValueError("no features of a prompt")
+    weak, gain, low, high = _SCORE.unpack_from(packed)
+    kept = array("H", packed[_SCORE.size :])
+    if sys.byteorder == "big":
+        kept.byteswap()
+    buckets = tuple(kept)
+    if not (0.01 < weak < 0.985 and -2 < gain < 2 and low < high) or any(b >> BITS for b in buckets):
+        raise ValueError("no features of a prompt")
+    return Score(weak=weak, gain=gain, tiers=(low, high)), buckets
 
 
 class LocalHeads:

@@ -9,7 +9,7 @@ import msgspec
 from llm_router.routing.auto.artefact import Artefact
 from llm_router.routing.auto.choose import Choice, Offer, choose
 from llm_router.routing.auto.features import read_prompt
-from llm_router.routing.auto.local import Head, LocalHeads, local_buckets
+from llm_router.routing.auto.local import Head, LocalHeads, local_buckets, unpack_outcome
 from llm_router.routing.auto.scoring import Score, score
 from llm_router.routing.auto.traffic import Sample, Traffic
 
@@ -18,7 +18,7 @@ class Read(msgspec.Struct, frozen=True, kw_only=True):
     """A prompt that was read: what is expected of models, and what of it is needed to learn from its outcome.
 
     ``buckets``: numbers of hashed words, of the system's beginning too; :func:`local.local_buckets` makes of
-    them what is kept.
+    them what heads work with.
     """
 
     score: Score
@@ -67,7 +67,9 @@ class AutoRouter:
     def choose(self, read: Read, offers: Sequence[Offer], dial: float) -> Choice:
         """Order the offers. Nothing changes by it: call :meth:`made` once the request is really made."""
         learned = _Here(self.heads, local_buckets(read.buckets)) if self.heads.heads else None
-        return choose(read.score, offers, dial=dial, traffic=self.traffic, learned=learned)
+        return choose(
+            read.score, offers, dial=dial, traffic=self.traffic, learned=learned, buckets=read.buckets
+        )
 
     def made(self, choice: Choice) -> None:
         """The request is made: it belongs to the operator's traffic."""
@@ -75,9 +77,19 @@ class AutoRouter:
             self.traffic.add(choice.sample)
             self.changes += 1
 
-    def observe(self, read: Read, model: str, tier: int | None, label: float) -> None:
-        """Learn how well a model answered: 1 good .. 0 bad (feedback, errors, requests that had to be repeated)."""
-        self.heads.observe(local_buckets(read.buckets), model, label, read.score.quality(tier))
+    def observe(self, features: bytes, model: str, tier: int | None, label: float) -> None:
+        """Learn how well a model answered a prompt.
+
+        Args:
+            features: of :meth:`Choice.features`, as they were kept with the request.
+            tier: the model's quality tier.
+            label: 1 good .. 0 bad (feedback, errors, requests that had to be repeated).
+
+        Raises:
+            ValueError: the features are none.
+        """
+        score, buckets = unpack_outcome(features)
+        self.heads.observe(buckets, model, label, score.quality(tier))
         self.changes += 1
 
     def dump(self) -> bytes:
