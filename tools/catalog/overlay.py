@@ -128,6 +128,10 @@ class ProviderText(_Strict, frozen=True, kw_only=True):
     bills_abandoned: bool = False
     bills_abandoned_source: str | None = None
     deadline_header: str | None = None
+    data_collection: Literal["allow", "deny"] | None = None
+    zero_retention: bool | None = None
+    data_source: str | None = None
+    regions: tuple[str, ...] = ()
     sources: Sources = Sources()
 
     def provider(self) -> Provider:
@@ -152,6 +156,10 @@ class ProviderText(_Strict, frozen=True, kw_only=True):
             bills_abandoned=self.bills_abandoned,
             bills_abandoned_source=self.bills_abandoned_source,
             deadline_header=self.deadline_header,
+            data_collection=self.data_collection,
+            zero_retention=self.zero_retention,
+            data_source=self.data_source,
+            regions=self.regions,
             docs_url=self.docs_url,
             developer=self.developer,
         )

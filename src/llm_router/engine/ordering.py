@@ -31,6 +31,10 @@ PREFIX_BYTES = 4096
 shorter ones have nothing to find there."""
 
 
+_UNMEASURED = ("priority", "order")
+"""Strategies that look at no number."""
+
+
 class _Request(msgspec.Struct, frozen=True, kw_only=True):
     """A request to be ordered for."""
 
@@ -43,6 +47,7 @@ class _Request(msgspec.Struct, frozen=True, kw_only=True):
     named: Named
     stuck: Stuck | None
     now_ms: int
+    costed: bool
 
 
 class Ordering:
@@ -80,10 +85,12 @@ class Ordering:
         named: Named,
         now_ms: int,
         together: str | None = None,
+        costed: bool = False,
     ) -> Plan:
         """The plan with its candidates in order, and what they were judged by.
 
-        ``together``: a strategy over the candidates of all models.
+        ``together``: a strategy over the candidates of all models. ``costed``: their costs are asked for, even
+        if their order needs none.
         """
         stuck = None
         if plan.session is not None and not query.wishes.order:
@@ -98,6 +105,7 @@ class Ordering:
             named=named,
             stuck=stuck,
             now_ms=now_ms,
+            costed=costed,
         )
         ordered: list[Candidate] = []
         judged: list[Judged] = []
@@ -110,9 +118,6 @@ class Ordering:
                 places = places[:1]
             ordered += (group[place] for place in places)
             judged += (scores[place] for place in places)
-        if any(c.own_key for c in ordered):  # an account's own keys come before the gateway's
-            pairs = sorted(zip(ordered, judged, strict=True), key=lambda pair: not pair[0].own_key)
-            ordered, judged = [c for c, _ in pairs], [j for _, j in pairs]
         first = ordered[0].deployment.id
         return msgspec.structs.replace(
             plan,
@@ -126,6 +131,16 @@ class Ordering:
         self, request: _Request, strategy: str, group: Sequence[Candidate]
     ) -> tuple[list[int], list[Judged]]:
         """Places of a group's candidates, the first to be tried first, and what each was judged by."""
+        wishes, doubts = request.query.wishes, request.doubts
+        hurried = wishes.throughput_min is not None or wishes.latency_max_ms is not None
+        if strategy in _UNMEASURED and not (hurried or request.costed):
+            places = list(range(len(group)))
+            if strategy == "order":
+                places.sort(key=lambda at: _rank(request, group[at]))
+            self._settle(request, group, places)
+            return places, [
+                Judged(deployment=c.deployment.id, doubt=doubts.get(c.deployment.id)) for c in group
+            ]
         facts, given = self._facts(request, group)
         scores: tuple[float | None, ...] = (None,) * len(group)
         if strategy == "order":
@@ -133,12 +148,22 @@ class Ordering:
         else:
             found = STRATEGIES[strategy](facts, given)
             places, scores = list(found.places), found.scores
-        places.sort(key=lambda at: group[at].deployment.id in request.doubts)
-        places.sort(key=lambda at: not _meets(facts[at], request.query.wishes, given.size))
-        if request.stuck is not None:
-            places.sort(key=lambda at: group[at].deployment.id != request.stuck.deployment)  # type: ignore[union-attr]
+        if hurried:
+            places.sort(key=lambda at: not _meets(facts[at], wishes, given.size))
+        self._settle(request, group, places)
         judged = [_judged(request, c, f, given.size, s) for c, f, s in zip(group, facts, scores, strict=True)]
         return places, judged
+
+    def _settle(self, request: _Request, group: Sequence[Candidate], places: list[int]) -> None:
+        """What goes before any strategy: doubts last, who served the session first, and before all of these
+        the account's own keys."""
+        doubts, stuck = request.doubts, request.stuck
+        if doubts:
+            places.sort(key=lambda at: group[at].deployment.id in doubts)
+        if stuck is not None:
+            places.sort(key=lambda at: group[at].deployment.id != stuck.deployment)
+        if any(candidate.own_key for candidate in group):
+            places.sort(key=lambda at: not group[at].own_key)
 
     def _facts(self, request: _Request, group: Sequence[Candidate]) -> tuple[list[Facts], Given]:
         inspected, stuck = request.inspected, request.stuck

@@ -10,6 +10,7 @@ that asks for nothing particular gets what was kept, as it is.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -38,6 +39,9 @@ from llm_router.routing.sticky import Sticky
 from llm_router.routing.strategies import Dice
 from llm_router.wire.dialect import Inspected
 from llm_router.wire.operations import FORMATS
+
+OF_A_MODEL = 2
+"""Deployments of one model that ``auto`` considers, where nothing orders them but the catalogue."""
 
 KEPT_MAX = 4096
 """Plans kept for requests of the same kind."""
@@ -122,6 +126,9 @@ class Planner:
             InvalidRequest: the text is longer than every window.
         """
         snapshot, rules, inspected = occasion.state.snapshot, occasion.state.routing, occasion.inspected
+        auto = next((asked.name for asked in query.names if is_auto(asked.name)), None)
+        strategy = "auto" if auto is None else task_of(occasion.state, auto).strategy
+        together = None if strategy == "auto" else strategy
         demand = demand_of(inspected)
         wishes, named = query.wishes, snapshot.provider_named
         rejections = list(plan.rejections)
@@ -132,6 +139,8 @@ class Planner:
                 left.append(candidate)
             else:
                 rejections.append(Rejection(deployment=candidate.deployment.id, reason=reason))
+        if auto is not None and rules.plain:
+            left = _first_of_each(left)
         if not left:
             raise none_eligible(plan.model if len(query.names) == 1 else occasion.inspected.model, rejections)
         doubts = {c.deployment.id: why for c in left if (why := doubted(c, demand)) is not None}
@@ -140,9 +149,6 @@ class Planner:
             left = [c for c in left if c.deployment.id not in doubts]
             doubts = {}
         notes = tuple(f"provider '{name}' is not known here" for name in unknown_names(wishes, named))
-        auto = next((asked.name for asked in query.names if is_auto(asked.name)), None)
-        strategy = "auto" if auto is None else task_of(occasion.state, auto).strategy
-        together = None if strategy == "auto" else strategy
         ordered = self._ordering.order(
             msgspec.structs.replace(
                 plan,
@@ -159,6 +165,7 @@ class Planner:
             named=named,
             now_ms=occasion.now_ms,
             together=together,
+            costed=auto is not None,
         )
         if auto is not None and together is None:
             ordered = self._chosen_models(occasion, auto, ordered)
@@ -316,6 +323,17 @@ def demand_of(inspected: Inspected) -> Demand:
         needs=inspected.needs,
         service_tier=inspected.service_tier,
     )
+
+
+def _first_of_each(candidates: list[Candidate]) -> list[Candidate]:
+    """The first few candidates of each model: ``auto`` offers many models, and needs no more of one."""
+    counts: Counter[str] = Counter()
+    kept = []
+    for candidate in candidates:
+        counts[candidate.model.id] += 1
+        if counts[candidate.model.id] <= OF_A_MODEL:
+            kept.append(candidate)
+    return kept
 
 
 def _plain(occasion: Occasion, query: Query) -> bool:
