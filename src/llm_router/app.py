@@ -175,6 +175,7 @@ def build_state(settings: Settings, data: CatalogData, overlay: Overlay, today: 
         deadlines_by_model=settings.timeouts_by_model,
         retries=settings.retries,
         health=settings.health,
+        continuing=settings.continuing,
         fallbacks=settings.fallbacks,
         routing=settings.routing,
         probes=settings.probes,

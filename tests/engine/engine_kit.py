@@ -31,6 +31,7 @@ from llm_router.engine.admit import Call
 from llm_router.engine.exchange import Engine
 from llm_router.engine.state import State
 from llm_router.ports import Deadlines, Settled, UpstreamRequest
+from llm_router.routing.continuing import Continuing
 from llm_router.routing.retry import RetryRules
 from llm_router.wire.dialect import Fetched
 from llm_router.wire.dialects.registry import DIALECTS
@@ -367,7 +368,12 @@ class World:
             providers=known,
             models=models or MODELS,
         )
-        options = {"heartbeat_s": 0.0, "retries": RetryRules(repeats_max=0), **state}
+        options = {
+            "heartbeat_s": 0.0,
+            "continuing": Continuing(mode="off"),
+            "retries": RetryRules(repeats_max=0),
+            **state,
+        }
         self.dice = 0.5
         self.pauses: list[float] = []
         self._ids = iter(range(10**6))

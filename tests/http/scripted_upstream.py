@@ -374,7 +374,8 @@ def config_for(upstream: ScriptedUpstream, timeouts: dict[str, float], more: str
     connections then ``X2``; X is the letter of a dialect (o, a, g). A token costs $1 a million in, $2 out.
     """
     lines = ["[server]", "heartbeat_s = 0", "[credits]", "starting = 1000", "hold_wait_s = 0"]
-    # A script says what each call gets: none is to be repeated, and none to be spared.
+    # A script says what each call gets: none is to be repeated, none to be gone on with, and none to be spared.
+    lines += ["[continuation]", 'mode = "off"']
     lines += ["[retries]", "repeats_max = 0", "[health]", "enabled = false", "[timeouts]"]
     lines += [f"{name} = {value}" for name, value in timeouts.items()]
     for place in PLACES:

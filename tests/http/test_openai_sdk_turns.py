@@ -207,9 +207,12 @@ def test_a_rate_limit_says_when_to_retry(client: openai.OpenAI, model: str) -> N
 
 
 def _broken(client: openai.OpenAI, model: str, text: str) -> tuple[list[Any], openai.APIError | None]:
-    """The choices of a stream, and the exception that ended it."""
+    """The choices of a stream that nobody goes on with, and the exception that ended it."""
     choices: list[Any] = []
-    with client.chat.completions.create(model=model, messages=user(text), stream=True) as stream:
+    off = {"x-llm-router-continue": "off"}
+    with client.chat.completions.create(
+        model=model, messages=user(text), stream=True, extra_headers=off
+    ) as stream:
         try:
             for chunk in stream:
                 choices += chunk.choices

@@ -20,6 +20,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[timeouts]": tables.TimeoutsTable,
     "[retries]": tables.RetriesTable,
     "[health]": tables.HealthTable,
+    "[continuation]": tables.ContinuationTable,
     "[routing]": tables.RoutingTable,
     "[routing.fallbacks]": tables.FallbacksTable,
     '[routing.fallbacks.models."ID"]': tables.ChainsTable,

@@ -125,6 +125,20 @@ def affordable_output_tokens(
     return 0 if affordable is None else affordable
 
 
+def continued_output_tokens(
+    deployment: Deployment, input_tokens: int, available_pusd: int, service_tier: str | None
+) -> int:
+    """How many output tokens are covered at a deployment beside so many of text as input."""
+    if deployment.price is None:
+        return 0
+    rates = _dearest(deployment.price, input_tokens, service_tier)
+    left = available_pusd - _input_pusd(rates, (input_tokens, 0))
+    rate = _output_rate(rates)
+    if left < 0 or rate == 0:
+        return 0 if left < 0 else MAX_COUNT
+    return min(MAX_COUNT, left // rate)
+
+
 def _choices(inspected: Inspected) -> int:
     return max(1, inspected.n)
 

@@ -43,6 +43,23 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     key: str | None = None
 
 
+class Seam(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A place in an answer where its stream broke off and another one went on.
+
+    Attributes:
+        at_chars: characters of text before it.
+        cause: why the stream broke, as in :class:`AttemptRecord`.
+        provider, model: who went on; None: nobody.
+        way: how it was asked: ``prefill``, ``prompt``, ``call`` or ``again``.
+    """
+
+    at_chars: int
+    cause: str
+    provider: str | None = None
+    model: str | None = None
+    way: str | None = None
+
+
 class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One client request and its reply, from admission to settlement.
 
@@ -58,6 +75,7 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         other_prices: versions of the prices of other models that took part, by upstream model.
         team, user, session: on whose behalf, as the key and the request said.
         overhead_ms: of duration_ms, what was not waiting for the provider or the client.
+        seams: where the answer broke off and was gone on with.
         status: HTTP status sent to the client (200 for a stream that failed later; see ``error``).
     """
 
@@ -94,6 +112,7 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     error_message: str | None = None
     client_gone: bool = False
     flags: tuple[str, ...] = ()
+    seams: tuple[Seam, ...] = ()
 
     @property
     def payer(self) -> Payer:

@@ -22,7 +22,7 @@ from llm_router.domain.money import MAX_PUSD
 from llm_router.domain.own_key import origin_of
 from llm_router.domain.record import AttemptRecord
 from llm_router.domain.usage import Usage
-from llm_router.engine import pump
+from llm_router.engine import continuing, pump
 from llm_router.engine.credentials import addressed, credential_headers, credential_of, sent_secret, signed
 from llm_router.engine.deadlines import deadlines_of, told
 from llm_router.engine.intake import redact_error
@@ -35,6 +35,7 @@ from llm_router.routing.plan import Candidate
 from llm_router.wire.bridge import crossed
 from llm_router.wire.chat import ChatRequest
 from llm_router.wire.classify import header_retry_after_s
+from llm_router.wire.continuing.asking import prefilled
 from llm_router.wire.dialect import Behind, Dialect, Fetched, Target
 from llm_router.wire.inline import inline_media
 from llm_router.wire.placement import placed
@@ -96,10 +97,14 @@ class Attempts:
         """
         track.candidate = candidate
         track.model = candidate.model
-        track.delivery = None
+        track.delivery = track.transcript = None
+        going = track.continuation
+        if going is not None:
+            track.delivery = pump.StreamDelivery(continuing.opened(going))
         track.losses.clear()
         track.sent_secret = track.pool_key = None
-        track.heard = [] if self._recall is not None and may_give_state(track, candidate) else None
+        keeps = going is None and self._recall is not None and may_give_state(track, candidate)
+        track.heard = [] if keeps else None
         track.heard_bytes = 0
         attempt = _Attempt(
             candidate=candidate, started_ms=self._clock.now_ms(), started_us=self._clock.monotonic_us()
@@ -132,7 +137,8 @@ class Attempts:
         restored: ChatRequest | None = None
         if self._recall is not None:
             inspected, restored, target = await self._recall.restore(track, candidate, target, inspected)
-        if candidate.same_dialect and restored is None:
+        going = track.continuation
+        if candidate.same_dialect and restored is None and going is None:
             assert isinstance(call.dialect, Dialect)  # a front alone is never what a provider speaks
             track.tool_names = {}
             body, losses = call.dialect.edit_request(inspected, target, fetched)
@@ -142,7 +148,12 @@ class Attempts:
             canonical = restored if restored is not None else track.canonical
             canonical = inline_media(canonical, fetched) if fetched else canonical
             track.tool_names = client_names(canonical, behind.name) if call.operation == "chat" else {}
-            if call.operation == "chat":
+            if going is not None:
+                asked = continuing.ask(track, going, canonical, target, candidate)
+                target = msgspec.structs.replace(target, output_tokens_cap=None)
+                body, losses = crossed(asked.request, behind, target, call.dialect.words)
+                body = body if asked.prefill is None else prefilled(body, asked.prefill)
+            elif call.operation == "chat":
                 body, losses = crossed(canonical, behind, target, call.dialect.words)
             else:
                 body, losses = behind.encode_request(canonical, target)

@@ -42,6 +42,7 @@ from llm_router.engine import admit, settle
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import Attempts
 from llm_router.engine.braking import heard, limits_of, session_refusal, tighter
+from llm_router.engine.continuing import check_wish
 from llm_router.engine.deadlines import total_of, wish_of
 from llm_router.engine.drain import Audience, Drains
 from llm_router.engine.fallbacks import fallbacks_of
@@ -252,6 +253,7 @@ class Engine:
         further = fallbacks.deployments
         track.model = plan.candidates[0].model
         track.wish = wish_of(call.headers)
+        check_wish(call.headers)
         total_s = total_of(state.deadlines_for(plan.model), track.wish)
         track.due_us = call.started_us + round(total_s * 1_000_000)
         deployments = plan.deployments
@@ -456,9 +458,10 @@ class Engine:
         self._learn(track, track.record)
         self._end_step(track)  # before the end is told: the next step may come at once
         return Bill(
-            usage=None if metered is None else metered.usage,
+            usage=None if metered is None else settle.shown_usage(track, metered),
             cost_pusd=settled.charged_pusd,
             credits_remaining_pusd=settled.remaining_pusd,
+            seams=track.record.seams,
         )
 
     def _learn(self, track: Track, record: ExchangeRecord) -> None:

@@ -8,8 +8,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
+from llm_router.engine import continuing
 from llm_router.engine.intake import Intake, redact_body, unframed
-from llm_router.engine.tracks import Track, reply_headers
+from llm_router.engine.tracks import Track, reply_headers, tools_back
 from llm_router.ports import Clock, UpstreamReply
 from llm_router.wire import chat, events
 from llm_router.wire.dialect import Behind, Bill, Dialect, Observed, PassedReply, Relay, Spoken
@@ -18,7 +19,6 @@ from llm_router.wire.fold import fold, unfold
 from llm_router.wire.framing.sse import utf8
 from llm_router.wire.loss import Loss
 from llm_router.wire.relay import BridgeRelay
-from llm_router.wire.toolsback import ToolsBack
 
 SNIFF_BYTES_MAX = 64
 """How many leading blanks are skipped to see whether a body is JSON or an event stream."""
@@ -79,7 +79,7 @@ class BridgedDelivery:
 
     def __init__(self, reply: events.Reply | EmbedReply, track: Track) -> None:
         if isinstance(reply, events.Reply):
-            reply = _tools_back(track).reply(reply)
+            reply = tools_back(track).reply(reply)
         self._reply = reply
         self._context = track.context()
         self._front = track.call.dialect
@@ -126,11 +126,6 @@ def _is_cut(reply: events.Reply) -> bool:
     return reply.choices[0].finish is events.Finish.LENGTH
 
 
-def _tools_back(track: Track) -> ToolsBack:
-    """What puts the reply's calls in the terms of the client's request."""
-    return ToolsBack(track.tool_names, track.context().custom_tools, track.id.removeprefix("gen-"))
-
-
 class _WholeAsStream:
     """A decoder for a provider that answers a streamed request with one JSON body."""
 
@@ -161,15 +156,40 @@ async def stream(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, c
     intake = Intake(chunks, track.sent_secret, track.state.reply_bytes_max)
     head = await _head(intake)
     relay: Relay
-    if head.lstrip()[:1] == b"{" and not behind.json_lines:
-        relay = BridgeRelay(_WholeAsStream(behind), front.stream_encoder(context), _tools_back(track))
+    going = track.continuation
+    whole = head.lstrip()[:1] == b"{" and not behind.json_lines
+    if going is not None:
+        assert going.relay is not None
+        decoder = _WholeAsStream(behind) if whole else behind.stream_decoder()
+        going.relay.read(decoder, tools_back(track, f"c{going.times}"))
+        relay = going.relay
+    elif whole:
+        relay = BridgeRelay(_WholeAsStream(behind), front.stream_encoder(context), tools_back(track))
     elif track.candidate.same_dialect:
         assert isinstance(front, Dialect)
         relay = front.pass_relay(context)
     else:
-        relay = BridgeRelay(behind.stream_decoder(), front.stream_encoder(context), _tools_back(track))
-    track.delivery = StreamDelivery(relay)
+        relay = BridgeRelay(behind.stream_decoder(), front.stream_encoder(context), tools_back(track))
+    track.delivery, track.relay = StreamDelivery(relay), relay
+    track.transcript = None if whole else continuing.listen(track, behind)
+    try:
+        await _relayed(track, relay, intake, head, clock)
+    except UpstreamError as error:
+        if track.transcript is None or not await _was_whole(track, relay, clock):
+            raise error
+    await _rest(intake)
+
+
+async def _relayed(track: Track, relay: Relay, intake: Intake, head: bytes, clock: Clock) -> None:
+    """Give everything to the relay until the end is proven.
+
+    Raises:
+        UpstreamError: it failed or broke off.
+    """
     track.hear(head, HEARD_BYTES_MAX)
+    transcript = track.transcript
+    if transcript is not None:
+        transcript.hear(head)
     seen, waited_us = relay.observed, clock.monotonic_us()
     await _forward(track, relay.feed(head), clock)
     while not (seen.ended or seen.error):
@@ -180,11 +200,22 @@ async def stream(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, c
         track.upstream_us += clock.monotonic_us() - waited_us
         track.drained(len(chunk))
         track.hear(chunk, HEARD_BYTES_MAX)
+        if transcript is not None:
+            transcript.hear(chunk)
         await _forward(track, relay.feed(chunk), clock)
         waited_us = clock.monotonic_us()
     if seen.error is not None or not seen.ended:
         raise _broken(seen.error, head)
-    await _rest(intake)
+
+
+async def _was_whole(track: Track, relay: Relay, clock: Clock) -> bool:
+    """Whether a connection broke only after the answer had ended: all but the end marker had come."""
+    if relay.observed.error is not None or not track.content_sent:
+        return False
+    await _forward(track, relay.close(), clock)
+    if relay.observed.ended:
+        relay.observed.flags.append("cut_after_end")
+    return relay.observed.ended
 
 
 def _broken(error: UpstreamError | None, head: bytes) -> UpstreamError:

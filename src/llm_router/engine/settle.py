@@ -6,9 +6,12 @@ import msgspec
 
 from llm_router.billing.meter import FLAG_ABSURD, End, Metered, meter, rate
 from llm_router.billing.policy import Bounds
+from llm_router.billing.tokens import tokens_of_chars
 from llm_router.domain.errors import UpstreamError
+from llm_router.domain.price import Price
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
-from llm_router.domain.usage import NO_USAGE
+from llm_router.domain.usage import NO_USAGE, Usage
+from llm_router.engine.seams import Continuation
 from llm_router.engine.tracks import Track, price_of, sold_price_of
 from llm_router.wire.dialect import Observed
 
@@ -27,11 +30,21 @@ def end_of(track: Track) -> End:
 
 FLAG_DRAINED = "drained"  # the exchange went on without its client
 FLAG_OWN_KEY = "byok"  # served with the account's own provider key
+FLAG_CONTINUED = "continued"  # the answer broke off, and another stream went on
 FLAG_CAPPED = "charged_up_to_hold"  # the cost was above the hold, and the policy stops there
 
 
 def metered(track: Track) -> Metered | None:
-    """What the exchange came to; None if it never went upstream."""
+    """What the exchange came to; None if it never went upstream.
+
+    Of an answer that was gone on with: the stream that ended it, and those that broke by the policy's ``cut``.
+    """
+    bill, going = _metered(track), track.continuation
+    return bill if bill is None or going is None else _with_cuts(track, going, bill)
+
+
+def _metered(track: Track) -> Metered | None:
+    """The last attempt."""
     admitted, candidate, policy = track.admitted, track.candidate, track.state.settlement
     if admitted is None or candidate is None or (price := candidate.deployment.price) is None:
         return None  # unpriced ones are excluded by the plan
@@ -50,12 +63,90 @@ def metered(track: Track) -> Metered | None:
         usage=seen.usage,
         output_chars=chars[0],
         reasoning_chars=chars[1],
-        input_tokens_estimate=admitted.input_tokens_expected,
+        input_tokens_estimate=admitted.input_tokens_expected + _resent_tokens(track),
         price=price,
         price_of=lambda upstream_model: sold_price_of(track, upstream_model),
         policy=policy,
         bounds=_bounds(track),
         produced=seen.produced,
+    )
+
+
+def _resent_tokens(track: Track) -> int:
+    """What the last attempt was given of the answer so far, about."""
+    going = track.continuation
+    return 0 if going is None else tokens_of_chars(sum(cut.observed.output_chars for cut in going.cuts))
+
+
+def cuts_pusd(track: Track, going: Continuation) -> int:
+    """What the customer pays for the streams that broke, by the policy."""
+    return sum(bill.cost_pusd for _, bill, _ in _cuts(track, going))
+
+
+def _cuts(track: Track, going: Continuation) -> list[tuple[str, Metered, Price]]:
+    """The streams that broke and are charged, each with a name and its price."""
+    assert track.admitted is not None
+    found = []
+    for number, cut in enumerate(going.cuts):
+        price, seen = cut.candidate.deployment.price, cut.observed
+        if price is None or (track.delivery is not None and track.delivery.observed is seen):
+            continue
+        bill = meter(
+            end=End.CUT,
+            usage=seen.usage,
+            output_chars=seen.output_chars,
+            reasoning_chars=seen.reasoning_chars,
+            input_tokens_estimate=track.admitted.input_tokens_expected,
+            price=price,
+            price_of=lambda _: None,
+            policy=track.state.settlement,
+            bounds=_bounds(track),
+        )
+        if bill.lines:
+            found.append((f"{cut.candidate.deployment.id}#{number + 1}", bill, price))
+    return found
+
+
+def _with_cuts(track: Track, going: Continuation, bill: Metered) -> Metered:
+    """The bill with what is charged of the streams that broke: as parts of the usage that have their own price."""
+    cuts = _cuts(track, going)
+    if not cuts or track.candidate is None or (price := track.candidate.deployment.price) is None:
+        return bill
+    prices = {name: own for name, _, own in cuts}
+    parts = tuple((name, part.usage) for name, part, _ in cuts)
+    usage = bill.usage if bill.lines else NO_USAGE
+    usage = msgspec.structs.replace(usage, others=(*usage.others, *parts))
+    lines, others, _ = rate(usage, price, lambda name: prices.get(name) or sold_price_of(track, name))
+    return msgspec.structs.replace(
+        bill, usage=usage, lines=lines, cost_pusd=sum(line.amount_pusd for line in lines), others=others
+    )
+
+
+def own_usage(track: Track, usage: Usage) -> Usage:
+    """The usage of the last attempt alone."""
+    if track.continuation is None or not usage.others:
+        return usage
+    names = {f"{cut.candidate.deployment.id}#{n + 1}" for n, cut in enumerate(track.continuation.cuts)}
+    return msgspec.structs.replace(
+        usage, others=tuple((name, part) for name, part in usage.others if name not in names)
+    )
+
+
+def shown_usage(track: Track, bill: Metered) -> Usage:
+    """What the client is told: of an answer that was gone on with, the output of all its streams, and the input
+    of those that are charged. What went up again of the answer counts as input, not as output."""
+    going = track.continuation
+    if going is None:
+        return bill.usage
+    usage = own_usage(track, bill.usage)
+    told = [cut.observed for cut in going.cuts]
+    if track.delivery is not None:
+        told = [seen for seen in told if seen is not track.delivery.observed]
+    return msgspec.structs.replace(
+        usage,
+        input_tokens=usage.input_tokens + sum(part.usage.prompt_tokens for _, part, _ in _cuts(track, going)),
+        output_tokens=usage.output_tokens + sum(tokens_of_chars(seen.output_chars) for seen in told),
+        reasoning_tokens=usage.reasoning_tokens + sum(tokens_of_chars(seen.reasoning_chars) for seen in told),
     )
 
 
@@ -105,7 +196,7 @@ def operator_cost(track: Track, bill: Metered) -> int | None:
         return None
     if track.candidate.own_key:
         return 0
-    lines, _, unpriced = rate(bill.usage, price, lambda model: price_of(track, model))
+    lines, _, unpriced = rate(own_usage(track, bill.usage), price, lambda model: price_of(track, model))
     return None if unpriced else sum(line.amount_pusd for line in lines)
 
 
@@ -151,6 +242,7 @@ def record_of(track: Track, bill: Metered | None, now_ms: int, now_us: int) -> E
         error_code=error.code if error is not None else None,
         error_message=error.message[:ERROR_TEXT_MAX] if error is not None else None,
         client_gone=track.gone,
+        seams=tuple(track.continuation.seams) if track.continuation is not None else (),
         flags=_flags(track, bill) if capped == 0 else (*_flags(track, bill), FLAG_CAPPED),
     )
 
@@ -206,6 +298,8 @@ def _flags(track: Track, bill: Metered | None) -> tuple[str, ...]:
         flags.append(FLAG_DRAINED)
     if track.delivery is not None:
         flags += track.delivery.observed.flags
+    if track.continuation is not None:
+        flags.append(FLAG_CONTINUED)
     if isinstance(track.error, UpstreamError):
         flags.append(f"upstream_{track.error.kind.value}")
     return tuple(dict.fromkeys(flags))

@@ -14,6 +14,7 @@ from llm_router.domain.key import Limits
 from llm_router.domain.session import SessionLimits
 from llm_router.ports import Deadlines
 from llm_router.routing.chains import FallbackRules
+from llm_router.routing.continuing import Continuing
 from llm_router.routing.health import HealthRules, ProbeRules
 from llm_router.routing.key_ring import PoolKey
 from llm_router.routing.retry import RetryRules
@@ -32,6 +33,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         probes: deployments that the gateway asks by itself.
         fallbacks: models that follow when those asked for have failed.
         routing: how deployments and models are chosen.
+        continuing: whether answers that break off are gone on with.
         hold_output_tokens: output reserved for a request that names no limit.
         hold_wait_s: how long a request waits for credit that others hold.
         sessions, sessions_by_key: ceilings of a session, and those of the sessions of some keys.
@@ -52,6 +54,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: FallbackRules = FallbackRules()
     routing: RoutingRules = RoutingRules()
     probes: ProbeRules = ProbeRules()
+    continuing: Continuing = Continuing()
     default_limits: Limits = Limits()
     hold_output_tokens: int = 16384
     hold_wait_s: float = 5.0

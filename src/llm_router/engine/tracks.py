@@ -19,13 +19,16 @@ from llm_router.domain.price import Price
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.engine.admit import Admitted, Call, payer_of
 from llm_router.engine.deadlines import NO_WISH, Wish
+from llm_router.engine.seams import Continuation
 from llm_router.engine.state import State
 from llm_router.ports import Client, Clock
 from llm_router.routing.key_ring import PoolKey
 from llm_router.routing.plan import Candidate
-from llm_router.wire.dialect import Bill, Fetched, Inspected, Observed, ReplyContext
+from llm_router.wire.continuing.told import Transcript
+from llm_router.wire.dialect import Bill, Fetched, Inspected, Observed, Relay, ReplyContext
 from llm_router.wire.heads import Head
 from llm_router.wire.loss import Loss, loss_header
+from llm_router.wire.toolsback import ToolsBack
 
 RETRY_AFTER_S_MAX = 120
 """OpenAI's clients do not retry at all above it, Anthropic's obey any value: both are bad."""
@@ -68,6 +71,8 @@ class Track(msgspec.Struct, kw_only=True):
         pool_key: which of several keys of its provider the attempt was made with; keys_tried: those that
             were refused; other_key: another one may be used at once.
         wish: what its client says of the time it has; due_us: monotonic time at which it stops waiting.
+        relay: of the stream under way; transcript: what it said, where it may be gone on with if it breaks;
+            continuation: the answer broke off, and is gone on with.
         heard: the provider's answer so far, where it may hold state to remember; found: what is known
             of earlier turns, by the maker that is asked now (see engine/recall.py).
     """
@@ -116,6 +121,9 @@ class Track(msgspec.Struct, kw_only=True):
     keys_tried: set[str] = msgspec.field(default_factory=set)
     other_key: bool = False
     wish: Wish = NO_WISH
+    relay: Relay | None = None
+    transcript: Transcript | None = None
+    continuation: Continuation | None = None
     due_us: int | None = None
 
     def hear(self, data: bytes, bytes_max: int) -> None:
@@ -169,6 +177,12 @@ class Track(msgspec.Struct, kw_only=True):
 
     def note_losses(self, losses: Iterable[Loss]) -> None:
         self.losses += (loss for loss in losses if loss not in self.losses)
+
+
+def tools_back(track: Track, mark: str = "") -> ToolsBack:
+    """What puts the reply's calls in the terms of the client's request. ``mark``: of a further stream of the
+    same answer, whose calls have ids of their own."""
+    return ToolsBack(track.tool_names, track.context().custom_tools, track.id.removeprefix("gen-") + mark)
 
 
 def price_of(track: Track, upstream_model: str) -> Price | None:

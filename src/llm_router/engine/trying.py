@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
-from llm_router.engine import pump
+from llm_router.engine import continuing, pump
 from llm_router.engine.attempt import Attempts
 from llm_router.engine.deadlines import tighter
 from llm_router.engine.state import State
@@ -63,8 +63,11 @@ class Trying:
                     await self.one(track, candidate)
                     return
                 except RouterError as error:
-                    if track.content_sent or not moves_on(error):
+                    if not moves_on(error):
                         raise
+                    if track.content_sent:
+                        candidate = continuing.follow(track, candidates, candidate, error, self._clock)
+                        continue
                     tried.append(self._tried(track, candidate, error))
                 step = self._next(track, candidates, tried)
                 if isinstance(step, Stop):

@@ -24,6 +24,7 @@ from llm_router.settings.payments import SecretReader, alert_settings, own_key_f
 from llm_router.settings.problems import ConfigError, Problems
 from llm_router.settings.providers import merge_providers
 from llm_router.settings.reliability import (
+    continuing,
     deadlines,
     deadlines_by_model,
     fallback_rules,
@@ -152,6 +153,7 @@ def load(
         timeouts_by_model=deadlines_by_model(table.models, usual),
         retries=retry_rules(table.retries),
         health=health_rules(table.health),
+        continuing=continuing(table.continuation),
         fallbacks=fallback_rules(table.routing.fallbacks),
         probes=probe_rules(table.routing.probes),
         routing=routing,

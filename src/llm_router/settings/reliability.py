@@ -8,10 +8,12 @@ import msgspec
 
 from llm_router.ports import Deadlines
 from llm_router.routing.chains import KINDS, Chains, FallbackRules
+from llm_router.routing.continuing import Continuing
 from llm_router.routing.health import HealthRules, ProbeRules
 from llm_router.routing.retry import RetryRules
 from llm_router.settings.schema import (
     ChainsTable,
+    ContinuationTable,
     FallbacksTable,
     HealthTable,
     ModelTable,
@@ -76,6 +78,10 @@ def unknown_models(table: FallbacksTable, known: Container[str]) -> Iterator[str
 
 def _chains(table: ChainsTable) -> Chains:
     return Chains(general=table.general, context=table.context, content_policy=table.content_policy)
+
+
+def continuing(table: ContinuationTable) -> Continuing:
+    return Continuing(mode=table.mode, times_max=table.times_max, models=tuple(table.models.items()))
 
 
 def deadlines(table: TimeoutsTable) -> Deadlines:

@@ -24,6 +24,7 @@ from llm_router.billing.policy import (
     OnZero,
 )
 from llm_router.domain.model import AuthScheme, EditKind, Knowledge
+from llm_router.routing.continuing import Mode
 from llm_router.routing.query import Quantization
 from llm_router.routing.rules import StrategyName
 
@@ -104,6 +105,12 @@ class FallbacksTable(ChainsTable, frozen=True, kw_only=True):
 class ProbesTable(Table, frozen=True, kw_only=True):
     deployments: tuple[str, ...] = ()
     interval_s: Seconds = Decimal(30)
+
+
+class ContinuationTable(Table, frozen=True, kw_only=True):
+    mode: Mode = "equal"
+    times_max: Annotated[int, msgspec.Meta(ge=1, le=10)] = 2
+    models: dict[str, Mode] = {}
 
 
 class ModelTimeoutsTable(Table, frozen=True, kw_only=True):
@@ -395,6 +402,7 @@ class FileTable(Table, frozen=True, kw_only=True):
     timeouts: TimeoutsTable = TimeoutsTable()
     retries: RetriesTable = RetriesTable()
     health: HealthTable = HealthTable()
+    continuation: ContinuationTable = ContinuationTable()
     routing: RoutingTable = RoutingTable()
     credits: CreditsTable = CreditsTable()
     settlement: SettlementTable = SettlementTable()

@@ -15,13 +15,14 @@ where nothing else is said, an embedding in :mod:`wire.embeddings`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 import msgspec
 
 from llm_router.domain.errors import RouterError, UpstreamError
 from llm_router.domain.model import Capabilities, Knowledge, Quirk
+from llm_router.domain.record import Seam
 from llm_router.domain.usage import Usage
 from llm_router.wire.chat import ChatRequest, Part
 from llm_router.wire.events import Event, Reply
@@ -109,12 +110,14 @@ class ReplyContext(msgspec.Struct, frozen=True, kw_only=True):
 class Bill(msgspec.Struct, frozen=True, kw_only=True):
     """What the exchange came to. ``usage`` is what was metered; None when nothing is known.
 
-    Money is picodollars; the encoder writes it as exact decimal dollars.
+    Money is picodollars; the encoder writes it as exact decimal dollars. ``seams``: where the answer broke off
+    and another stream went on.
     """
 
     usage: Usage | None
     cost_pusd: int
     credits_remaining_pusd: int
+    seams: tuple[Seam, ...] = ()
 
 
 class Inspected(msgspec.Struct, kw_only=True):
@@ -246,6 +249,11 @@ class Relay(Protocol):
         ...
 
     def fail(self, error: RouterError, request_id: str) -> bytes: ...
+
+    def handover(self, encoder: StreamEncoder, told: Sequence[Event]) -> StreamEncoder:
+        """The encoder that goes on in this relay's place: a new one of the client's dialect, brought to where
+        the relay stopped by the events that were told, or the relay's own. What it made of them is dropped."""
+        ...
 
 
 class PassedReply(Protocol):

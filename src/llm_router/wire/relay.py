@@ -6,6 +6,8 @@ still be answered by another deployment, or by an HTTP status.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
 from llm_router.wire import events
 from llm_router.wire.dialect import Bill, Observed, StreamDecoder, StreamEncoder
@@ -13,6 +15,13 @@ from llm_router.wire.toolsback import ToolsBack
 
 PREAMBLE_BYTES_MAX = 1024 * 1024
 """How much may be held back before content. Preambles are a few hundred bytes."""
+
+
+def caught_up(encoder: StreamEncoder, told: Iterable[events.Event]) -> StreamEncoder:
+    """The encoder as if it had told these events."""
+    for event in told:
+        encoder.encode(event)
+    return encoder
 
 
 class BridgeRelay:
@@ -48,6 +57,9 @@ class BridgeRelay:
         held = bytes(self._held)
         self._held.clear()
         return held + self._encoder.fail(error, request_id)
+
+    def handover(self, encoder: StreamEncoder, told: Sequence[events.Event]) -> StreamEncoder:
+        return self._encoder
 
     def _take(self, batch: list[events.Event]) -> bytes:
         out = bytearray()

@@ -8,14 +8,14 @@ client reads none of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from llm_router.domain.errors import RouterError, UnsupportedContent, UpstreamError, UpstreamKind
 from llm_router.wire import events, media
 from llm_router.wire.chat import Raw
-from llm_router.wire.dialect import Bill, Fetched, Inspected, Observed, ReplyContext, Target
+from llm_router.wire.dialect import Bill, Fetched, Inspected, Observed, ReplyContext, StreamEncoder, Target
 from llm_router.wire.dialects.anthropic_messages.errors import encode_error
 from llm_router.wire.dialects.anthropic_messages.inspect import Tree
 from llm_router.wire.dialects.anthropic_messages.reply import decode_reply, open_message, reply_id
@@ -27,7 +27,7 @@ from llm_router.wire.fold import unfold
 from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
 from llm_router.wire.loss import Loss
 from llm_router.wire.quirks import apply_quirks
-from llm_router.wire.relay import PREAMBLE_BYTES_MAX
+from llm_router.wire.relay import PREAMBLE_BYTES_MAX, caught_up
 from llm_router.wire.routed import strip
 from llm_router.wire.verbatim import dump, items, members, string
 
@@ -219,6 +219,9 @@ class PassRelay:
     def fail(self, error: RouterError, request_id: str) -> bytes:
         """An error in mid-stream, which ends it."""
         return _frame(b"error", encode_error(error, request_id))
+
+    def handover(self, encoder: StreamEncoder, told: Sequence[events.Event]) -> StreamEncoder:
+        return caught_up(encoder, told)
 
     def _last_frames(self) -> list[Frame]:
         self._decoder.closing = True

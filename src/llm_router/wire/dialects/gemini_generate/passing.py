@@ -7,13 +7,14 @@ finishes: the bill belongs into it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
 from llm_router.wire import events
-from llm_router.wire.dialect import Bill, Observed, ReplyContext
+from llm_router.wire.dialect import Bill, Observed, ReplyContext, StreamEncoder
 from llm_router.wire.dialects.gemini_generate.chunks import ChunkReader
 from llm_router.wire.dialects.gemini_generate.enums import name_enums
 from llm_router.wire.dialects.gemini_generate.errors import error_value
@@ -23,7 +24,7 @@ from llm_router.wire.dialects.gemini_generate.reply import billing_members
 from llm_router.wire.dialects.gemini_generate.stream import BROKEN, Cut, Messages, Writer
 from llm_router.wire.dialects.gemini_generate.usage import encode_usage
 from llm_router.wire.framing.sse import EVENT_BYTES_MAX, EventTooLarge, SSEReader
-from llm_router.wire.relay import PREAMBLE_BYTES_MAX
+from llm_router.wire.relay import PREAMBLE_BYTES_MAX, caught_up
 
 _BLANK_LINES = (b"\n\n", b"\n\r", b"\r\r")
 """How the end of a line and an empty line behind it can look; a further LF belongs to a CR."""
@@ -239,6 +240,9 @@ class PassRelay:
         self._preamble.clear()
         message = msgspec.json.encode(error_value(error, request_id))
         return held + self._writer.frame(message) + self._writer.end()
+
+    def handover(self, encoder: StreamEncoder, told: Sequence[events.Event]) -> StreamEncoder:
+        return caught_up(encoder, told)
 
     def _take(self, frames: list[Frame]) -> bytes:
         out = b""

@@ -78,7 +78,8 @@ def usage_metadata(bill: Bill, reply: Reply | None = None) -> dict[str, Any]:
 def billing_members(bill: Bill) -> dict[str, Raw]:
     """The bill in Google's spelling. Its client ignores members that it does not know."""
     said = bill_members(bill)
-    return {"cost": said["cost"], "creditsRemaining": said["credits_remaining"]}
+    names = {"credits_remaining": "creditsRemaining"}
+    return {names.get(name, name): value for name, value in said.items()}
 
 
 def encode_choice(choice: Choice) -> tuple[dict[str, Any], list[Loss]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from llm_router.domain.errors import RouterError
-from llm_router.wire.dialect import Bill, Observed, ReplyContext
+from llm_router.wire import events
+from llm_router.wire.dialect import Bill, Observed, ReplyContext, StreamEncoder
 from llm_router.wire.dialects.openai_chat.body import MendedBody, mend_body
 from llm_router.wire.dialects.openai_chat.chunks import Chunk, ChunkMender
 from llm_router.wire.dialects.openai_chat.errors import malformed
@@ -14,7 +16,7 @@ from llm_router.wire.dialects.openai_chat.mend import has_substance
 from llm_router.wire.dialects.openai_chat.usage import passed_usage
 from llm_router.wire.loss import Loss
 from llm_router.wire.openaierrors import error_members
-from llm_router.wire.relay import PREAMBLE_BYTES_MAX
+from llm_router.wire.relay import PREAMBLE_BYTES_MAX, caught_up
 from llm_router.wire.verbatim import encode
 
 DONE = b"data: [DONE]\n\n"
@@ -53,6 +55,9 @@ class PassRelay:
         self._held.clear()
         rest = b"".join(chunk.frame() for chunk in self._shaped(self._mender.release()))
         return held + rest + error_frame(self._mender.head.members(), error, request_id)
+
+    def handover(self, encoder: StreamEncoder, told: Sequence[events.Event]) -> StreamEncoder:
+        return caught_up(encoder, told)
 
     def _take(self, chunks: list[Chunk]) -> bytes:
         seen, mender = self.observed, self._mender

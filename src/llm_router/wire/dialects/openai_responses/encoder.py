@@ -10,6 +10,7 @@ https://platform.openai.com/docs/api-reference/responses-streaming
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -107,6 +108,21 @@ class ResponsesStreamEncoder:
         native = self._finished.native
         told = {} if native in (None, status) else {"native_finish_reason": native}
         return self._response(status=status, incomplete_details=details, usage=usage_object(bill), **told)
+
+    def named(self, ids: Mapping[int, str]) -> ResponsesStreamEncoder:
+        """The same with the ids of items that were announced already."""
+        self._writer.known = ids
+        return self
+
+    def resume(self, sequence: int, done: int) -> None:
+        """Go on where another stream of events stopped: at a number, with so many items told as done."""
+        if done > len(self._writer.output):
+            for part in self._parts.values():
+                part.closed = True
+            self._advance()
+            self._end_text()
+            self._writer.close()
+        self._writer.resume(sequence)
 
     def _response(self, **last: Any) -> dict[str, Any]:
         assert self._head is not None

@@ -8,6 +8,7 @@ citations (xAI gives only addresses).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from llm_router.wire.dialect import ReplyContext
@@ -48,6 +49,11 @@ class EventMender:
         self.sequence = 0
         self.reply_id: str | None = None
         self.head: dict[str, Any] | None = None
+
+    @property
+    def ids(self) -> Mapping[int, str]:
+        """The ids of the items so far, by output index."""
+        return self._ids
 
     def changes(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
         """The members of an event that must be other ones."""

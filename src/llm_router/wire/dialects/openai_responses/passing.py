@@ -6,13 +6,15 @@ are no JSON are left out, since the official clients read none of them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from llm_router.domain.errors import RouterError
 from llm_router.wire import events
 from llm_router.wire.chat import Raw
-from llm_router.wire.dialect import Bill, Observed, ReplyContext
+from llm_router.wire.dialect import Bill, Observed, ReplyContext, StreamEncoder
 from llm_router.wire.dialects.openai_responses.content import complete_notes
+from llm_router.wire.dialects.openai_responses.encoder import ResponsesStreamEncoder
 from llm_router.wire.dialects.openai_responses.errors import failed_members, malformed
 from llm_router.wire.dialects.openai_responses.mend import EventMender
 from llm_router.wire.dialects.openai_responses.reply import open_response, reply_of
@@ -24,7 +26,7 @@ from llm_router.wire.dialects.openai_responses.writer import frame
 from llm_router.wire.fold import unfold
 from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
 from llm_router.wire.lenient import load_object
-from llm_router.wire.relay import PREAMBLE_BYTES_MAX
+from llm_router.wire.relay import PREAMBLE_BYTES_MAX, caught_up
 from llm_router.wire.verbatim import dump, encode, members
 from llm_router.wire.verbatim import value as value_of
 
@@ -79,6 +81,7 @@ class PassRelay:
         self._mender = EventMender(context)
         self._last: dict[str, Raw] = {}
         self._response: dict[str, Raw] = {}
+        self._done = 0  # items that are told as done
 
     def feed(self, data: bytes) -> bytes:
         if self._over:
@@ -121,6 +124,12 @@ class PassRelay:
         body = {"type": "response.failed", "sequence_number": self._mender.sequence, "response": response}
         return held + frame("response.failed", body)
 
+    def handover(self, encoder: StreamEncoder, told: Sequence[events.Event]) -> StreamEncoder:
+        assert isinstance(encoder, ResponsesStreamEncoder)
+        caught_up(encoder.named(self._mender.ids), told)
+        encoder.resume(self._mender.sequence, self._done)
+        return encoder
+
     @property
     def _over(self) -> bool:
         return self.observed.ended or self.observed.error is not None
@@ -156,6 +165,8 @@ class PassRelay:
             return b""
         kind = text_of(body.get("type")) or frame_.event.decode("utf-8", "replace")
         changes = self._mender.changes(kind, body)
+        if kind == "response.output_item.done":
+            self._done += 1
         self.observed.reply_id = self._mender.reply_id
         if kind in LAST:
             self._last = {**(members(data) or {}), **{name: dump(value) for name, value in changes.items()}}

@@ -7,6 +7,7 @@ is whole.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from llm_router.wire.verbatim import encode
@@ -40,6 +41,11 @@ class OutputWriter:
         self._ids: set[str] = set()
         self._place: dict[str, Any] = {}  # the members that say which item or part an event is about
         self.output: list[Any] = []
+        self.known: Mapping[int, str] = {}  # ids of items that were announced already, by output index
+
+    def resume(self, sequence: int) -> None:
+        """Count the events from there on."""
+        self._sequence = sequence
 
     def event(self, kind: str, **rest: Any) -> bytes:
         body = {"type": kind, "sequence_number": self._sequence, **rest}
@@ -57,6 +63,7 @@ class OutputWriter:
         """Begin an item; the one before is done."""
         out = self.close()
         number = len(self.output)
+        id_ = self.known.get(number, id_)
         if not id_ or id_ in self._ids:  # xAI gives one id to all reasoning of a reply
             id_ = f"{PREFIXES[kind]}{self._seed}{number:04x}"
         self._ids.add(id_)

@@ -1,0 +1,97 @@
+"""A stream that is cut anywhere and gone on with says what the uncut one says, in all pairs of dialects."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from continuing_kit import FRONTS, SCRIPTS, Bench, read, reply_of, scripted, stream_of, visible
+
+from llm_router.domain.errors import UpstreamError
+from llm_router.wire import chat, events
+from llm_router.wire.continuing.overlap import Diverged, Overlap
+
+PROSE = (
+    "The tide turns twice a day. When the moon stands over the sea, water rises; when it sets, water falls. "
+    "Fishermen knew this long before anybody wrote it down: “Every tide: high or low, ß — comes back.”\n\n"
+    "1. First high water\n2. First low water\n\nThat is all there is to it. \n```py\nprint('tide')\n```\n"
+)
+JSON = json.dumps({"city": "Kraków", "list": [1, -2.5e3, None, True], "deep": {"a": '"x"\n', "b": []}})
+CALLS = (
+    chat.ToolCall(
+        id="call_aaaaaaaaaaaaaaaaaaaaaaaa", name="weather", arguments='{"city": "Oslo", "days": 3}'
+    ),
+    chat.ToolCall(
+        id="call_bbbbbbbbbbbbbbbbbbbbbbbb", name="weather", arguments='{"city": "Rome", "days": 5}'
+    ),
+)
+CASES = {
+    "prose": reply_of(chat.Text(text=PROSE)),
+    "reasoning": reply_of(chat.Thinking(text="Let me think about tides."), chat.Text(text=PROSE[:120])),
+    "calls": reply_of(chat.Text(text="I will look."), *CALLS, finish=events.Finish.TOOL_CALLS),
+    "one call": reply_of(CALLS[0], finish=events.Finish.TOOL_CALLS),
+    "json": reply_of(chat.Text(text=JSON)),
+}
+PAIRS = list(itertools.product(FRONTS, FRONTS))
+
+
+@pytest.mark.parametrize(("front", "behind"), PAIRS)
+@pytest.mark.parametrize("case", CASES)
+def test_a_cut_at_any_event_is_gone_on_with(case: str, front: str, behind: str) -> None:
+    whole = CASES[case]
+    pieces = stream_of(behind, whole)
+    uncut = visible(whole)
+    went_on = 0
+    scripts = list(SCRIPTS.values())
+    for cut in range(1, len(pieces)):
+        bench = Bench(front, behind, b"".join(pieces[:cut]))
+        if not bench.seen.content_started or bench.seen.ended or bench.told.finished:
+            continue
+        found = bench.ask(json_mode=case == "json", prefill=cut % 2 == 0)
+        other = FRONTS[(FRONTS.index(behind) + cut) % len(FRONTS)]
+        answer = scripted(bench, found, whole, scripts[cut % len(scripts)])
+        data = bench.go_on(other, answer, chars=1 + cut % 7)
+        try:
+            got = visible(read(front, data))
+        except UpstreamError as error:
+            raise AssertionError((cut, found.way, error.message, data[-600:])) from None
+        assert got == uncut, (cut, found.way, bench.told.text[-40:])
+        went_on += 1
+    assert went_on > 0
+
+
+def _said(before: str, *said: str, prompted: bool = True) -> str:
+    overlap = Overlap(before, prompted=prompted)
+    return "".join([*(overlap.feed(piece) for piece in said), overlap.close()])
+
+
+@pytest.mark.parametrize("size", [1, 4, 1000])
+@pytest.mark.parametrize(
+    ("before", "said", "told"),
+    [
+        ("The quick brown fox jumps ov", "brown fox jumps over the dog.", "er the dog."),
+        ("The quick brown fox jumps", "The quick brown fox jumps over.", " over."),
+        ("The quick brown fox jumps\n\n", "brown fox jumps\nover", "over"),
+        ("The quick brown fox jumps", "Sure, here is the rest: brown fox jumps over.", " over."),
+        ("The quick brown fox jumps", "Sorry for the interruption.\n\nbrown fox jumps over.", " over."),
+        ("The quick brown fox jumps", " over the lazy dog.", " over the lazy dog."),
+        ("The quick brown fox jumps", "Sure enough, it fell.", "Sure enough, it fell."),
+        ("One. Two. Three, and here it ends.", "", ""),
+        ("aaaa", "aaaab", "b"),
+    ],
+)
+def test_what_is_repeated_is_taken_off(before: str, said: str, told: str, size: int) -> None:
+    assert _said(before, *[said[at : at + size] for at in range(0, len(said), size)]) == told
+
+
+def test_an_answer_that_begins_anew_and_differs_is_no_continuation() -> None:
+    before = "The capital of France is Paris, a city on the Seine. It has two million inhabitants and"
+    with pytest.raises(Diverged):
+        _said(before, "The capital of France is Paris, and it is", " beautiful.")
+
+
+def test_an_answer_that_was_begun_for_the_model_is_taken_as_it_comes() -> None:
+    before = "ha ha ha ha ha ha ha ha ha ha"
+    assert _said(before, " ha ha ha ha ha ha", " ha!", prompted=False) == " ha ha ha ha ha ha ha!"
+    assert _said(before, before, " end", prompted=False) == " end"
