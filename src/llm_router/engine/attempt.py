@@ -149,7 +149,7 @@ class Attempts:
             canonical = inline_media(canonical, fetched) if fetched else canonical
             track.tool_names = client_names(canonical, behind.name) if call.operation == "chat" else {}
             if going is not None:
-                asked = continuing.ask(track, going, canonical, target, candidate)
+                asked = continuing.ask(going, canonical, target, candidate)
                 target = msgspec.structs.replace(target, output_tokens_cap=None)
                 body, losses = crossed(asked.request, behind, target, call.dialect.words)
                 body = body if asked.prefill is None else prefilled(body, asked.prefill)

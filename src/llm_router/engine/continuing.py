@@ -12,7 +12,7 @@ hold still covers. If that is next to nothing, there is none.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
@@ -100,6 +100,7 @@ def follow(
     found = follower(candidates, broke, error, going.tried, fit)
     if found is None:
         raise cause
+    going.limit = _limit(track, going, found)
     going.times += 1
     going.tried.add(found.deployment.id)
     track.continuation = going
@@ -123,7 +124,9 @@ def _first(track: Track, broke: Candidate, error: RouterError) -> Continuation:
     assert relay is not None
     told, shown = transcript.told(tools_back(track))
     track.transcript = None
-    if told.finished or told.odd:
+    if track.canonical is None and track.inspected is not None:
+        track.canonical = track.call.dialect.decode_request(track.inspected)
+    if told.finished or why_not(told, track.canonical) is not None:
         raise error
     seen = delivery.observed
     encoder = relay.handover(track.call.dialect.stream_encoder(track.context()), _named(shown, seen.reply_id))
@@ -180,19 +183,10 @@ def opened(going: Continuation) -> ContinuedRelay:
     return going.relay
 
 
-def ask(
-    track: Track, going: Continuation, request: ChatRequest, target: Target, candidate: Candidate
-) -> Asked:
-    """How the deployment is asked to go on.
-
-    Raises:
-        RouterError: it cannot be; the error of the break.
-    """
-    if why_not(going.told, request) is not None:
-        _give_up(going)
-    limit = _limit(track, going, candidate)
+def ask(going: Continuation, request: ChatRequest, target: Target, candidate: Candidate) -> Asked:
+    """How the deployment is asked to go on."""
     prefill = candidate.deployment.id not in going.no_prefill
-    found = asked(going.told, request, target, limit=limit, prefill=prefill)
+    found = asked(going.told, request, target, limit=going.limit, prefill=prefill)
     relay = going.relay
     assert relay is not None
     relay.begin(found)
@@ -229,14 +223,9 @@ def _limit(track: Track, going: Continuation, candidate: Candidate) -> int | Non
     )
     named = inspected.output_tokens if admitted.output_tokens_cap is None else admitted.output_tokens_cap
     if covered < OUTPUT_TOKENS_MIN and (named is None or covered < named):
-        _give_up(going)
+        raise going.cause
     if named is not None:
         left = max(OUTPUT_TOKENS_MIN, named - tokens_of_chars(going.told.chars))
         return min(left, covered)
     most = candidate.deployment.output_tokens_max
     return None if most is None else min(most, covered)
-
-
-def _give_up(going: Continuation) -> NoReturn:
-    going.times = 1_000_000
-    raise going.cause

@@ -28,6 +28,7 @@ class Continuation(msgspec.Struct, kw_only=True):
         began: the deployment that began it.
         told: what the client was told; encoder: what tells it more.
         times: how often it was gone on with; tried: on which deployments.
+        limit: the output limit of the next one; None: the provider's own.
         no_prefill: deployments that refused to have their answer begun for them.
         relay, asked: of the continuation under way.
         cuts: the streams that broke; seams: where, and who went on.
@@ -40,6 +41,7 @@ class Continuation(msgspec.Struct, kw_only=True):
     reply_id: str | None
     tried: set[str]
     times: int = 0
+    limit: int | None = None
     no_prefill: set[str] = msgspec.field(default_factory=set)
     relay: ContinuedRelay | None = None
     asked: Asked | None = None
