@@ -32,7 +32,7 @@ class Upkeep:
         """Resolve the hold of an exchange as soon as the store writes again. It costs nothing: that is
         what its client was told."""
         flags = (*record.flags, FLAG_VOIDED)
-        self.settle_later(msgspec.structs.replace(record, cost_pusd=0, cost=(), flags=flags))
+        self.settle_later(msgspec.structs.replace(record, cost_pusd=0, absorbed_pusd=0, cost=(), flags=flags))
 
     def settle_later(self, record: ExchangeRecord) -> None:
         """Settle again, which does nothing if it was settled."""
