@@ -51,6 +51,8 @@ def _inspect(
     tree = _parse(data)
     body = tree.body
     model = body.get("model") if path_model is None else path_model
+    if model is None and isinstance(listed := body.get("models"), list) and listed:
+        model = listed[0]
     if not isinstance(model, str) or not model:
         raise _refuse("model", 'a model\'s name, such as "claude-sonnet-4-5", is required')
     limit = _integer(body, "max_tokens", 0, None)
