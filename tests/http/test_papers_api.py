@@ -68,6 +68,16 @@ def test_receipts_verify_offline(gateway: Gateway, tmp_path: Path) -> None:
     assert "default: 4 receipts up to number 4, all signed and chained" in done.stdout
 
 
+def test_a_reply_names_its_receipt_when_asked(gateway: Gateway) -> None:
+    body = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hello"}]}
+    for stream in (False, True):
+        data = json.dumps({**body, "stream": stream}).encode()
+        reply = gateway.send("POST", "/v1/chat/completions", data, headers={"x-receipt": "1"})
+        path = reply.headers["x-llm-router-receipt"]
+        assert gateway.get(path).json["receipt"]["exchange"]["id"] == reply.headers["x-generation-id"]
+    assert "x-llm-router-receipt" not in ask(gateway).headers
+
+
 def test_others_see_none_of_it(gateway: Gateway) -> None:
     id_ = ask(gateway).json["id"]
     other = gateway.command("keys.create", name="other", account="other")["key"]

@@ -212,6 +212,10 @@ def _other(track: Track, upstream_model: str) -> Deployment | None:
     return next((d for d in resolved.deployments if d.provider == provider), None)
 
 
+RECEIPT_HEADER = "x-receipt"
+"""A request that has it is told where its receipt will be: what it costs is known when its answer is whole."""
+
+
 def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[bytes, bytes]]:
     """The headers of a reply: what it is, who answered, what was lost, what is left of the limits."""
     stream = error is None and track.inspected is not None and track.inspected.stream
@@ -225,6 +229,8 @@ def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[
     ]
     if stream:
         headers += [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+    if error is None and RECEIPT_HEADER in track.call.headers:
+        headers.append((b"x-llm-router-receipt", f"/v1/generations/{track.id}/receipt".encode()))
     if track.model is not None:
         headers.append((b"x-llm-router-model", track.model.id.encode()))
         if track.candidate is not None and track.candidate.via == "successor":
