@@ -148,6 +148,10 @@ def test_sums_and_months_are_those_of_the_exchanges(open_store):
             assert [entry.ref for entry in books.credits] == ["credit:r1", "credit:r2"]
             [(names, counts)] = books.models
             assert (names, counts[COUNTS.index("cost")]) == (("n",), 7)
+            edges = await store.month("acme", 30 * HOUR_MS, 50 * HOUR_MS, HOUR_MS)
+            assert (edges.used_pusd, edges.earlier_used_pusd, edges.earlier_credited_pusd) == (big, 0, big)
+            [(_, counts)] = edges.models
+            assert counts[COUNTS.index("cost")] == 3
             empty = await store.month("nobody", 0, HOUR_MS, 0)
             assert (empty.credits, empty.models, empty.credited_pusd, empty.used_pusd) == ((), (), 0, 0)
         finally:
