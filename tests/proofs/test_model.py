@@ -10,7 +10,7 @@ from model import walk
 
 from llm_router.billing.budgets import Budgets
 
-STEPS = int(os.environ.get("MODEL_STEPS", "100000"))
+STEPS = int(os.environ.get("MODEL_STEPS", "60000"))
 WALK = 400
 
 
