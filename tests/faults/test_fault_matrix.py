@@ -29,6 +29,8 @@ access_log = false
 [credits]
 starting = 1000
 hold_wait_s = 0
+[continuation]
+mode = "off"
 [timeouts]
 connect_s = 3
 first_byte_s = 3
