@@ -129,7 +129,7 @@ def scenario(folder: Path, work: Any, count: int = 4) -> Any:
         books = Books(folder, count)
         store = await books.open()
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(300):
                 return await work(books, store, books.receipts(store))
         finally:
             await store.close()

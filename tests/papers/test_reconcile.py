@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_router.billing.provider_bills import FORMATS, BillProblem, Row, read_bill
@@ -146,6 +146,7 @@ def test_the_tolerance_is_of_all_together() -> None:
     assert not compare({key: side()}, {}, {}).within(5000)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 @given(
     st.dictionaries(st.integers(1, 9), st.tuples(st.integers(0, 99), st.integers(0, 10**15)), max_size=6),
     st.dictionaries(st.integers(1, 9), st.tuples(st.integers(0, 99), st.integers(0, 10**15)), max_size=6),

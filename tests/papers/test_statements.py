@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_router.adapters.sqlite.store import SqliteStore
@@ -63,7 +63,7 @@ def scenario(folder: Path, work: Work, issuer: Issuer = Issuer()) -> Any:  # noq
         clock = Hand()
         store = await SqliteStore.open(folder / "books.db", clock=clock)
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(300):
                 return await work(store, clock, Statements(books=store, clock=clock, issuer=issuer))
         finally:
             await store.close()
@@ -172,6 +172,7 @@ def test_numbers_have_no_gap_whoever_asks_at_once(tmp_path: Path) -> None:
     scenario(tmp_path, work)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 @given(
     st.integers(0, 10**16),
     st.lists(st.integers(0, 300_000), max_size=3),
