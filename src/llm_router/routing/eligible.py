@@ -106,11 +106,18 @@ def unknown_names(wishes: Wishes, named: Named) -> tuple[str, ...]:
     return tuple(dict.fromkeys(slug for slug in slugs if named(slug.partition("/")[0]) is None))
 
 
+def _told(candidate: Candidate) -> bool:
+    """Whether a candidate is a router that is told the wishes, and meets them by whom it asks in turn."""
+    return candidate.same_dialect and "routing" in candidate.provider.knows
+
+
 def _by_name(candidate: Candidate, wishes: Wishes, named: Named) -> str | None:
-    if wishes.only is not None and not any(matches(candidate, slug, named) for slug in wishes.only):
-        return "provider.only does not name it"
     if any(matches(candidate, slug, named) for slug in wishes.ignore):
         return "provider.ignore names it"
+    if _told(candidate):
+        return None
+    if wishes.only is not None and not any(matches(candidate, slug, named) for slug in wishes.only):
+        return "provider.only does not name it"
     if not wishes.order or wishes.allow_fallbacks:
         return None
     if any(matches(candidate, slug, named) for slug in wishes.order):
@@ -121,7 +128,7 @@ def _by_name(candidate: Candidate, wishes: Wishes, named: Named) -> str | None:
 def _by_policy(candidate: Candidate, wishes: Wishes) -> str | None:
     """A strict demand is not met by what nobody knows. A router is told the demand itself."""
     provider = candidate.provider
-    told = candidate.same_dialect and "routing" in provider.knows
+    told = _told(candidate)
     if wishes.data_collection == "deny" and not told and provider.data_collection != "deny":
         known = "it may keep or train on what it is sent"
         return known if provider.data_collection == "allow" else "what it does with data is not known"
