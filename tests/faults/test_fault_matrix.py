@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from expected import EXPECTED, Row
+from fault_expectations import EXPECTED, Row
 from lab_kit import Lab, Seen, running
 
 from llm_router.domain.errors import UpstreamError, UpstreamKind

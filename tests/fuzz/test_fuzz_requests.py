@@ -9,8 +9,8 @@ import json
 import random
 
 import pytest
-from asking import REQUESTS
 from mutate import ROUNDS, SEED, Seed, mutated
+from seed_requests import REQUESTS
 
 from llm_router.domain.errors import ClientError
 from llm_router.wire.dialect import Behind, Dialect, Inspected, Target
