@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from llm_router.billing.ledger import Entry
+from llm_router.billing.ledger import Entry, Wanted
 from llm_router.billing.sessions import Calls, Granted
 from llm_router.domain.budget import Payer
 from llm_router.domain.key import Key
@@ -70,6 +70,15 @@ class Books(Protocol):
                 another try and ``reachable_pusd`` for one after others have settled; nothing was
                 reserved.
             LedgerUnavailable: the store cannot promise durability now.
+        """
+        ...
+
+    async def hold_all(self, wanted: Sequence[Wanted], payer: Payer, now_ms: int) -> int:
+        """Reserve credits for several exchanges of one payer in one step: all of it or nothing. As
+        :meth:`hold` otherwise; an error speaks of the sum.
+
+        Raises:
+            LedgerUnavailable: some of it may be reserved: settle each of them.
         """
         ...
 

@@ -17,7 +17,7 @@ from llm_router.adapters.memory.counters import MemoryCounters
 from llm_router.adapters.memory.sessions import MemorySessions
 from llm_router.adapters.memory.side_car import MemorySideCar
 from llm_router.adapters.sealing import Sealer
-from llm_router.billing.ledger import Ledger, booked
+from llm_router.billing.ledger import Ledger, Wanted, booked
 from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import compile_snapshot
 from llm_router.domain.budget import Payer, Scope
@@ -107,6 +107,14 @@ class FakeBooks:
         self.holds.append(exchange_id)
         await self._world.step("books.hold")
         return hold.available_pusd
+
+    async def hold_all(self, wanted: Sequence[Wanted], payer: Payer, now_ms: int) -> int:
+        if self.down:
+            raise LedgerUnavailable("down")
+        self.ledger.hold_all(wanted, payer, now_ms)
+        self.holds += [each.exchange_id for each in wanted]
+        await self._world.step("books.hold")
+        return self.ledger.available(payer.account)
 
     async def settle(self, record: ExchangeRecord) -> Settled:
         if record.id in self.records:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from store_cases import ACME, Open, openers, record, run
 
+from llm_router.billing.ledger import Wanted
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import InsufficientCredits, InvalidRequest
 from llm_router.domain.money import MAX_PUSD
@@ -52,6 +53,68 @@ def test_hold_refuses_what_is_not_there_and_reserves_nothing(open_store):
         with pytest.raises(InsufficientCredits):
             await store.hold("e2", Payer(account="stranger"), 1, "v1", 2)
         assert await store.hold("e3", ACME, 1_500_000_000_000, "v1", 2) == 0  # all of it is fine
+
+    with_store(open_store, scenario)
+
+
+def wanted(*amounts: int) -> list[Wanted]:
+    return [
+        Wanted(exchange_id=f"e{n}", amount_pusd=amount, price_version="v1")
+        for n, amount in enumerate(amounts)
+    ]
+
+
+def test_several_are_held_for_together_and_settled_one_by_one(open_store):
+    async def scenario(store):
+        await store.credit("acme", 1000, "r1", "", 1)
+        assert await store.hold_all(wanted(300, 0, 500), ACME, 2) == 200
+        assert await store.accounts() == [("acme", 1000, 800)]
+        assert (await store.settle(record("e2", 120))).remaining_pusd == 580
+        assert (await store.settle(record("e0", 0))).remaining_pusd == 880
+        assert (await store.settle(record("e1", 0))).remaining_pusd == 880
+        assert await store.accounts() == [("acme", 880, 0)]
+        with pytest.raises(ValueError, match="settled already"):
+            await store.hold_all(wanted(1, 1), ACME, 2)
+
+    with_store(open_store, scenario)
+
+
+def test_of_several_holds_that_are_not_covered_none_is_made(open_store):
+    async def scenario(store):
+        await store.credit("acme", 1000, "r1", "", 1)
+        with pytest.raises(InsufficientCredits) as caught:
+            await store.hold_all(wanted(400, 400, 400), ACME, 2)
+        assert (caught.value.available_pusd, caught.value.reachable_pusd) == (1000, 1000)
+        assert msgspec.json.encode(caught.value.details) == b'{"needed":0.0000000012,"available":0.000000001}'
+        with pytest.raises(ValueError, match="twice"):
+            await store.hold_all(wanted(1) + wanted(1), ACME, 2)
+        with pytest.raises(ValueError, match="credit"):
+            await store.hold_all(wanted(500, -100), ACME, 2)
+        await store.hold("e1", ACME, 1, "v1", 2)
+        with pytest.raises(ValueError, match="already"):
+            await store.hold_all(wanted(1, 1), ACME, 2)
+        assert await store.accounts() == [("acme", 1000, 1)]
+        await store.settle(record("e1", 0))
+        assert await store.accounts() == [("acme", 1000, 0)]
+
+    with_store(open_store, scenario)
+
+
+def test_many_sets_of_holds_at_once_are_each_whole_or_not_there(open_store):
+    async def scenario(store):
+        await store.credit("acme", 1000, "r1", "", 1)
+
+        def part(n: int) -> list[Wanted]:
+            return [
+                Wanted(exchange_id=f"e{n}-{lane}", amount_pusd=30, price_version="v1") for lane in range(3)
+            ]
+
+        tries = await asyncio.gather(
+            *(store.hold_all(part(n), ACME, 2) for n in range(40)), return_exceptions=True
+        )
+        assert sum(isinstance(each, int) for each in tries) == 11
+        assert all(isinstance(each, int | InsufficientCredits) for each in tries)
+        assert await store.accounts() == [("acme", 1000, 990)]
 
     with_store(open_store, scenario)
 

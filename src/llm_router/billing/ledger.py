@@ -12,7 +12,7 @@ The budgets of whoever pays move in the same step as the account, or nothing mov
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -36,6 +36,18 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def account(self) -> str:
         return self.payer.account
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What an exchange is to hold.
+
+    Attributes:
+        price_version: of the dearest price that it may be charged by.
+    """
+
+    exchange_id: str
+    amount_pusd: int
+    price_version: str
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,30 +198,51 @@ class Ledger:
             InsufficientCredits: the account has less available, or owes, or a budget leaves less.
             ValueError: the amount is negative, or the exchange holds already.
         """
-        if amount_pusd < 0:
-            raise ValueError(f"a hold of {amount_pusd} p$ would be a credit")
-        if exchange_id in self._open:
-            raise ValueError(f"exchange {exchange_id} holds credits already")
+        return self._hold(((exchange_id, amount_pusd),), amount_pusd, payer, now_ms)[0]
+
+    def hold_all(self, wanted: Sequence[Wanted], payer: Payer, now_ms: int) -> list[Hold]:
+        """Reserve credits for several exchanges: all of it or nothing.
+
+        Raises:
+            as :meth:`hold`, of the sum.
+        """
+        amounts = [(each.exchange_id, each.amount_pusd) for each in wanted]
+        if len(dict(amounts)) < len(amounts):
+            raise ValueError("an exchange would hold twice")
+        return self._hold(amounts, sum(amount for _, amount in amounts), payer, now_ms)
+
+    def _hold(
+        self, amounts: Sequence[tuple[str, int]], sum_pusd: int, payer: Payer, now_ms: int
+    ) -> list[Hold]:
+        for exchange_id, amount_pusd in amounts:
+            if amount_pusd < 0:
+                raise ValueError(f"a hold of {amount_pusd} p$ would be a credit")
+            if exchange_id in self._open:
+                raise ValueError(f"exchange {exchange_id} holds credits already")
         balance = self._balance(payer.account)
         if payer.account in self._owed:
-            raise self._indebted(payer.account, amount_pusd)
-        if amount_pusd > balance.available:
-            raise self._refusal(insufficient(amount_pusd, balance.available), payer, now_ms)
+            raise self._indebted(payer.account, sum_pusd)
+        if sum_pusd > balance.available:
+            raise self._refusal(insufficient(sum_pusd, balance.available), payer, now_ms)
         try:
-            shares = self.budgets.reserve(payer, amount_pusd, now_ms)
+            shares = self.budgets.reserve(payer, sum_pusd, now_ms)
         except InsufficientCredits as error:
             raise self._refusal(error, payer, now_ms) from None
-        balance.held += amount_pusd
-        hold = Hold(
-            exchange_id=exchange_id,
-            payer=payer,
-            amount_pusd=amount_pusd,
-            available_pusd=balance.available,
-            admitted_ms=now_ms,
-            shares=shares,
-        )
-        self._open[exchange_id] = hold
-        return hold
+        balance.held += sum_pusd
+        holds = [
+            Hold(
+                exchange_id=exchange_id,
+                payer=payer,
+                amount_pusd=amount_pusd,
+                available_pusd=balance.available,
+                admitted_ms=now_ms,
+                shares=shares,
+            )
+            for exchange_id, amount_pusd in amounts
+        ]
+        for hold in holds:
+            self._open[hold.exchange_id] = hold
+        return holds
 
     def settle(self, exchange_id: str, payer: Payer, cost_pusd: int, admitted_ms: int) -> Settlement:
         """Resolve the hold of an exchange, or charge one that held nothing.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from llm_router.billing.budgets import Spend
-from llm_router.billing.ledger import Entry, Ledger, booked, credit_kind, same_credit
+from llm_router.billing.ledger import Entry, Ledger, Wanted, booked, credit_kind, same_credit
 from llm_router.domain.budget import Budget, Payer
 from llm_router.domain.key import Key
 from llm_router.domain.limit import Limit
@@ -55,6 +55,13 @@ class MemoryBooks:
             raise ValueError(f"exchange {exchange_id} is settled already")
         hold = self._ledger.hold(exchange_id, payer, amount_pusd, now_ms)
         return hold.available_pusd
+
+    async def hold_all(self, wanted: Sequence[Wanted], payer: Payer, now_ms: int) -> int:
+        for each in wanted:
+            if each.exchange_id in self._records:
+                raise ValueError(f"exchange {each.exchange_id} is settled already")
+        self._ledger.hold_all(wanted, payer, now_ms)
+        return self._ledger.available(payer.account)
 
     async def settle(self, record: ExchangeRecord) -> Settled:
         known = self._records.get(record.id)

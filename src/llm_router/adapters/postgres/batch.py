@@ -114,23 +114,24 @@ class Batch:
             op.error = error
 
     def _hold(self, op: HoldOp) -> int:
-        id_ = op.exchange_id
-        if id_ in self._known.costs or id_ in self._known.voided:
-            raise ValueError(f"exchange {id_} is settled already")
-        if op.tried and self._ledger.is_open(id_):  # committed, but the answer was lost
-            return self._ledger.available(op.payer.account)
-        hold = self._ledger.hold(id_, op.payer, op.amount_pusd, op.now_ms)
-        self._holds[id_] = (
-            id_,
-            hold.account,
-            hold.amount_pusd,
-            _json(op.payer),
-            _json(hold.shares) if hold.shares else "[]",
-            op.price_version,
-            op.now_ms,
-        )
-        self._touch(hold.shares, op.now_ms)
-        return hold.available_pusd
+        for each in op.wanted:
+            if each.exchange_id in self._known.costs or each.exchange_id in self._known.voided:
+                raise ValueError(f"exchange {each.exchange_id} is settled already")
+        if op.tried and all(self._ledger.is_open(each.exchange_id) for each in op.wanted):
+            return self._ledger.available(op.payer.account)  # committed, but the answer was lost
+        holds = self._ledger.hold_all(op.wanted, op.payer, op.now_ms)
+        for hold, each in zip(holds, op.wanted, strict=True):
+            self._holds[hold.exchange_id] = (
+                hold.exchange_id,
+                hold.account,
+                hold.amount_pusd,
+                _json(op.payer),
+                _json(hold.shares) if hold.shares else "[]",
+                each.price_version,
+                op.now_ms,
+            )
+            self._touch(hold.shares, op.now_ms)
+        return self._ledger.available(op.payer.account)
 
     def _settle(self, op: SettleOp) -> Settled:
         record = op.record

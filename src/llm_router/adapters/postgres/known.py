@@ -91,7 +91,7 @@ async def _concerned(
         match op:
             case HoldOp():
                 accounts.add(op.payer.account)
-                exchanges.add(op.exchange_id)
+                exchanges.update(each.exchange_id for each in op.wanted)
                 sessions.add(op.payer.session or "")
             case SettleOp():
                 accounts.add(op.record.account)

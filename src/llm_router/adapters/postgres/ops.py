@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from llm_router.billing.ledger import Wanted
 from llm_router.domain.budget import Payer
 from llm_router.domain.record import ExchangeRecord
 
@@ -27,12 +29,10 @@ class Op(msgspec.Struct, kw_only=True, eq=False):
 
 
 class HoldOp(Op, kw_only=True, eq=False):
-    """Its result is what the account then has available."""
+    """Holds of one payer, all of them or none. Its result is what the account then has available."""
 
-    exchange_id: str
+    wanted: Sequence[Wanted]
     payer: Payer
-    amount_pusd: int
-    price_version: str
     now_ms: int
 
 

@@ -35,7 +35,7 @@ from llm_router.adapters.postgres.writer import HOLD_S, SETTLE_S, Writer, check_
 from llm_router.adapters.sqlite.prices import KnownPrices
 from llm_router.adapters.store_errors import StoreError
 from llm_router.billing.budgets import Spend
-from llm_router.billing.ledger import Entry, Ledger
+from llm_router.billing.ledger import Entry, Ledger, Wanted
 from llm_router.domain.budget import Budget, Payer
 from llm_router.domain.errors import LedgerUnavailable
 from llm_router.domain.key import Key
@@ -218,14 +218,22 @@ class PostgresStore:
             InsufficientCredits, LedgerUnavailable: as the port says.
             ValueError: the exchange holds already or is settled already.
         """
+        wanted = Wanted(exchange_id=exchange_id, amount_pusd=amount_pusd, price_version=price_version)
+        return await self.hold_all((wanted,), payer, now_ms)
+
+    async def hold_all(self, wanted: Sequence[Wanted], payer: Payer, now_ms: int) -> int:
+        """As the port says; answers within HOLD_S, whatever the database does.
+
+        Raises:
+            InsufficientCredits, LedgerUnavailable: as the port says.
+            ValueError: one of the exchanges holds already or is settled already.
+        """
         check_usable(self._writer)
         op = HoldOp(
             future=self._loop.create_future(),
             until_s=self._loop.time() + HOLD_S,
-            exchange_id=exchange_id,
+            wanted=wanted,
             payer=payer,
-            amount_pusd=amount_pusd,
-            price_version=price_version,
             now_ms=now_ms,
         )
         future = self._writer.submit(op)

@@ -105,11 +105,14 @@ class Writer:
         except ValueError:
             op.tried = True  # under way
         if op.tried and isinstance(op, HoldOp):
-            self._release(op.exchange_id)
+            self._release(op)
 
-    def _release(self, exchange_id: str) -> None:
+    def _release(self, op: HoldOp) -> None:
         loop = asyncio.get_running_loop()
-        self.submit(ReleaseOp(future=loop.create_future(), until_s=float("inf"), exchange_id=exchange_id))
+        for each in op.wanted:
+            self.submit(
+                ReleaseOp(future=loop.create_future(), until_s=float("inf"), exchange_id=each.exchange_id)
+            )
 
     async def _run(self) -> None:
         while self._queue or not self._closing:
@@ -190,7 +193,7 @@ class Writer:
         for op in ops:
             op.error = unavailable(error)
             if isinstance(op, HoldOp) and op.tried and not self._closing:
-                self._release(op.exchange_id)  # its commit may have been the last thing that was done
+                self._release(op)  # its commit may have been the last thing that was done
             _resolve(op)
 
 

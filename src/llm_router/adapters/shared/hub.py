@@ -14,6 +14,7 @@ import msgspec
 
 from llm_router.adapters.shared.calls import CALL_S, Call, calls_of
 from llm_router.adapters.shared.link import Link
+from llm_router.billing.ledger import Wanted
 from llm_router.billing.sessions import Calls, Granted
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import LedgerUnavailable, SessionBrake
@@ -182,6 +183,7 @@ class Session:
                 desk[call.name] = (call, getattr(store, name))
         for name, answer in (
             ("books.hold", self._hold),
+            ("books.hold_all", self._hold_all),
             ("books.settle", self._settle),
             ("counters.admit", self._admit),
             ("counters.release", self._release),
@@ -214,6 +216,25 @@ class Session:
             return available_pusd
         finally:
             del self._holding[exchange_id]
+            done.set_result(None)
+
+    async def _hold_all(self, wanted: Sequence[Wanted], payer: Payer, now_ms: int) -> int:
+        for each in wanted:
+            if each.price_version in self._refused:
+                raise ValueError(self._refused[each.price_version])
+        ids = [each.exchange_id for each in wanted]
+        done = asyncio.get_running_loop().create_future()
+        self._holding |= dict.fromkeys(ids, done)
+        try:
+            available_pusd = await self._stores.books.hold_all(wanted, payer, now_ms)
+            self._open |= dict.fromkeys(ids)
+            return available_pusd
+        except LedgerUnavailable:  # some of it may be there
+            self._open |= dict.fromkeys(ids)
+            raise
+        finally:
+            for id_ in ids:
+                self._holding.pop(id_, None)
             done.set_result(None)
 
     async def _settle(self, record: ExchangeRecord) -> Any:

@@ -13,6 +13,7 @@ from llm_router.adapters.shared.calls import CALL_S, Call, Remote
 from llm_router.adapters.shared.hub import EXTRA
 from llm_router.adapters.shared.link import Link
 from llm_router.adapters.sqlite.keys import KeyCache
+from llm_router.billing.ledger import Wanted
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import LedgerUnavailable
 from llm_router.domain.key import Key
@@ -43,6 +44,7 @@ class RemoteBooks(Remote):
     def __init__(self, link: Link) -> None:
         super().__init__(link, "books", TreasuryBooks)
         self._hold = self.calls["hold"]
+        self._hold_all = self.calls["hold_all"]
 
     async def hold(
         self, exchange_id: str, payer: Payer, amount_pusd: int, price_version: str, now_ms: int
@@ -53,6 +55,15 @@ class RemoteBooks(Remote):
             return int(await self._hold.ask(self.link, arguments, HOLD_S))
         except LedgerUnavailable:
             self.link.tell(*_told(EXTRA["void"], exchange_id))
+            raise
+
+    async def hold_all(self, wanted: Sequence[Wanted], payer: Payer, now_ms: int) -> int:
+        """As the port says. What nobody heard of in time is taken back."""
+        try:
+            return int(await self._hold_all.ask(self.link, (wanted, payer, now_ms), HOLD_S))
+        except LedgerUnavailable:
+            for each in wanted:
+                self.link.tell(*_told(EXTRA["void"], each.exchange_id))
             raise
 
     def owe(self, account: str, owed_pusd: int) -> None:

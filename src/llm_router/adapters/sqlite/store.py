@@ -44,7 +44,7 @@ from llm_router.adapters.sqlite.spool import SPOOL_SUFFIX, Spool
 from llm_router.adapters.sqlite.spooling import replay
 from llm_router.adapters.sqlite.writer import Writer
 from llm_router.billing.budgets import Spend
-from llm_router.billing.ledger import Entry, Ledger, Settlement, booked, same_credit
+from llm_router.billing.ledger import Entry, Ledger, Settlement, Wanted, booked, same_credit
 from llm_router.billing.rollups import rollup_counts, rollup_key
 from llm_router.domain.budget import Budget, Payer
 from llm_router.domain.errors import LedgerUnavailable
@@ -194,6 +194,32 @@ class SqliteStore:
         op = HoldOp(future=self._journal.future(), hold=hold, price_version=price_version, now_ms=now_ms)
         await self._journal.submit(op)
         return hold.available_pusd
+
+    async def hold_all(self, wanted: Sequence[Wanted], payer: Payer, now_ms: int) -> int:
+        """As the port says.
+
+        Raises:
+            InsufficientCredits, LedgerUnavailable: as the port says.
+            ValueError: one of the exchanges holds already or is settled already.
+        """
+        self._journal.check_usable()
+        self._journal.check_room()
+        for each in wanted:
+            if self._journal.is_settling(each.exchange_id):
+                raise ValueError(f"exchange {each.exchange_id} is settled already")
+        holds = self._ledger.hold_all(wanted, payer, now_ms)
+        waits = [
+            self._journal.submit(
+                HoldOp(
+                    future=self._journal.future(), hold=hold, price_version=each.price_version, now_ms=now_ms
+                )
+            )
+            for hold, each in zip(holds, wanted, strict=True)
+        ]
+        for result in await asyncio.gather(*waits, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+        return self._ledger.available(payer.account) if not holds else holds[-1].available_pusd
 
     async def settle(self, record: ExchangeRecord) -> Settled:
         """As the port says. May be called for an exchange that held nothing, to record a refusal.
