@@ -253,8 +253,8 @@ class FakeUpstream:
 
     async def send(self, request: UpstreamRequest, deadlines: Deadlines) -> FakeReply:
         self.requests.append(request)
-        await self._world.step("upstream.send")
         scripts = self.scripts.get(self.asked[-1])
+        await self._world.step("upstream.send")
         if not scripts:
             raise UpstreamError("refused", kind=UpstreamKind.UNAVAILABLE, sent=False)
         reply = (scripts.pop(0) if len(scripts) > 1 else scripts[0])(self._world)

@@ -73,6 +73,7 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         absorbed_pusd: part of the metered cost above the hold, the balance and the budgets, borne by
             the operator.
         other_prices: versions of the prices of other models that took part, by upstream model.
+        comparison: the id (``cmp-...``) of the comparison that it is a lane of.
         team, user, session: on whose behalf, as the key and the request said.
         overhead_ms: of duration_ms, what was not waiting for the provider or the client.
         seams: where the answer broke off and was gone on with.
@@ -112,6 +113,7 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     error_message: str | None = None
     client_gone: bool = False
     flags: tuple[str, ...] = ()
+    comparison: str | None = None
     seams: tuple[Seam, ...] = ()
 
     @property

@@ -24,6 +24,7 @@ from llm_router.edge.http import AsgiClient, Receive, Request, Scope, Send, answ
 from llm_router.edge.routes import Route, RouteTable
 from llm_router.engine.admit import Call, authenticate
 from llm_router.engine.background import Background
+from llm_router.engine.comparing import Comparing
 from llm_router.engine.exchange import Engine, stopping
 from llm_router.engine.papers import Papers
 from llm_router.engine.tracks import error_headers
@@ -64,6 +65,7 @@ class Gateway:
     ) -> None:
         self.engine = engine
         self.responses = responses
+        self.comparing = Comparing(engine)
         self.routes = routes
         self.treasury = treasury
         self.papers = papers
@@ -144,7 +146,9 @@ class Gateway:
             key=key,
         )
         client = AsgiClient(send)
-        serve = self.responses.serve if call.dialect.name == "openai_responses" else self.engine.serve
+        serve = self.comparing.serve if route.compares else self.engine.serve
+        if call.dialect.name == "openai_responses":
+            serve = self.responses.serve
         try:
             await self.watched(request, serve(call, client))
         except RouterError:

@@ -25,6 +25,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         operation: set for inference routes.
         stream: what the path says of streaming, where it does (Gemini); None where the body says it.
         shared: several APIs have this path; errors take the form of the one whose client asks.
+        compares: several models are asked at the same time.
         summary: one line for the documentation.
     """
 
@@ -36,6 +37,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     operation: str | None = None
     stream: bool | None = None
     shared: bool = False
+    compares: bool = False
 
 
 class RouteTable:

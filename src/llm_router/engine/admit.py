@@ -41,6 +41,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         started_us: monotonic time at which the request's first byte was handled.
         key: what the credential was found to be, or what is wrong with it; None if nobody looked yet.
         state: for :attr:`ReplyContext.state`; None where the gateway keeps nothing of the exchange.
+        comparison: the id of the comparison that it is a lane of.
     """
 
     operation: str
@@ -54,6 +55,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     json_array: bool = False
     key: Key | ClientError | None = None
     state: Mapping[str, msgspec.Raw] | None = None
+    comparison: str | None = None
 
 
 class Admitted(msgspec.Struct, frozen=True, kw_only=True):

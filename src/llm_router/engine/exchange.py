@@ -46,7 +46,7 @@ from llm_router.engine.continuing import check_wish
 from llm_router.engine.deadlines import total_of, wish_of
 from llm_router.engine.drain import Audience, Drains
 from llm_router.engine.fallbacks import fallbacks_of
-from llm_router.engine.holding import Asking, Ceiling, Holding, max_cost
+from llm_router.engine.holding import Asking, Ceiling, Held, Holder, Holding, max_cost
 from llm_router.engine.limits import admit_to_limits, limits_for
 from llm_router.engine.planning import Occasion, Planner
 from llm_router.engine.presets import StoredPresets, applied
@@ -141,12 +141,17 @@ class Engine:
         self._running: dict[asyncio.Task[object], Track] = {}
 
     async def serve(
-        self, call: Call, client: Client, admitted: Callable[[Track], Awaitable[None]] | None = None
+        self,
+        call: Call,
+        client: Client,
+        admitted: Callable[[Track], Awaitable[None]] | None = None,
+        holder: Holder | None = None,
     ) -> None:
         """Answer one call. Raises only what is a bug of ours; errors are told to the client.
 
         Ask :meth:`left` when the client has left, and cancel the task if it says so. ``admitted`` is called
-        once the credit is held; a RouterError of it ends the exchange.
+        once the credit is held; a RouterError of it ends the exchange. ``holder`` takes the hold, where it is
+        one for several exchanges.
         """
         audience = Audience(client, self._drains)
         track = Track(
@@ -156,6 +161,7 @@ class Engine:
             state=self.state,
             clock=self.clock,
             created_ms=self.clock.now_ms(),
+            holder=holder,
         )
         audience.track = track
         task = asyncio.current_task()
@@ -264,7 +270,7 @@ class Engine:
         track.admission = admission = await self._admit_to_limits(track, key, plan.models)
         track.held = True  # before the await: a cancelled hold must be resolved too
         try:
-            held = await self.holding.hold(
+            held = await (self.holding if track.holder is None else track.holder).hold(
                 Asking(
                     exchange_id=track.id,
                     payer=track.payer(),
@@ -284,8 +290,8 @@ class Engine:
             if ceiling is not None and ceiling.session:
                 raise session_refusal(error, limits, ceiling.amount_pusd) from None
             raise
-        except RouterError:
-            track.held = False
+        except RouterError as error:  # of a hold for several, this one's part may be there even so
+            track.held = track.holder is not None and isinstance(error, LedgerUnavailable)
             raise
         inspected = track.inspected = held.inspected
         wish = inspected.usage_chunk
@@ -301,7 +307,7 @@ class Engine:
             input_tokens_expected=expected_input(inspected),
             output_tokens_cap=held.cap,
             lowered_to=held.lowered,
-            charge_pusd_max=_charge_max(track, ceiling),
+            charge_pusd_max=_charge_max(track, ceiling, held),
             strict=admit.is_strict(call, key),
             usage_chunk=key.usage_chunk if wish is None else wish,
         )
@@ -499,9 +505,11 @@ class Engine:
                 await self.counters.release(track.id, used, self.clock.now_ms())
 
 
-def _charge_max(track: Track, ceiling: Ceiling | None) -> int | None:
+def _charge_max(track: Track, ceiling: Ceiling | None, held: Held) -> int | None:
     """The most that may be charged, whatever the provider reports."""
     bounds = [] if ceiling is None else [ceiling.amount_pusd]
+    if held.most_pusd is not None:
+        bounds.append(held.most_pusd)
     if track.session_held_pusd:  # others of the session may use the rest
         bounds.append(track.session_held_pusd)
     return min(bounds, default=None)

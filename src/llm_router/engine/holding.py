@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -87,6 +88,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
         cap: the output limit to write upstream, where the request names none.
         lowered: the limit to which the request's own were lowered.
         covered: of the fallbacks, those that the hold covers too.
+        most_pusd: at most this may be charged; None bounds nothing more.
     """
 
     inspected: Inspected
@@ -94,6 +96,18 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     cap: int | None
     lowered: int | None
     covered: tuple[Deployment, ...] = ()
+    most_pusd: int | None = None
+
+
+class Holder(Protocol):
+    """Who takes the hold of an exchange."""
+
+    async def hold(self, asking: Asking) -> Held:
+        """
+        Raises:
+            MaxCostExceeded, InsufficientCredits, LedgerUnavailable: there is no hold.
+        """
+        ...
 
 
 def max_cost(call: Call) -> Ceiling | None:

@@ -217,6 +217,7 @@ def record_of(track: Track, bill: Metered | None, now_ms: int, now_us: int) -> E
         operation=track.call.operation,
         dialect=track.call.dialect.name,
         asked_model=track.asked_model,
+        comparison=track.call.comparison,
         model=track.model.id if track.model is not None else None,
         deployment=candidate.deployment.id if candidate is not None else None,
         provider=candidate.provider.id if candidate is not None else None,

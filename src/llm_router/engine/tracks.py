@@ -19,6 +19,7 @@ from llm_router.domain.price import Price
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.engine.admit import Admitted, Call, payer_of
 from llm_router.engine.deadlines import NO_WISH, Wish
+from llm_router.engine.holding import Holder
 from llm_router.engine.seams import Continuation
 from llm_router.engine.state import State
 from llm_router.ports import Client, Clock
@@ -73,6 +74,7 @@ class Track(msgspec.Struct, kw_only=True):
         wish: what its client says of the time it has; due_us: monotonic time at which it stops waiting.
         relay: of the stream under way; transcript: what it said, where it may be gone on with if it breaks;
             continuation: the answer broke off, and is gone on with.
+        holder: who takes its hold, where that is not the engine.
         heard: the provider's answer so far, where it may hold state to remember; found: what is known
             of earlier turns, by the maker that is asked now (see engine/recall.py).
     """
@@ -91,6 +93,7 @@ class Track(msgspec.Struct, kw_only=True):
     admitted: Admitted | None = None
     counted: bool = False
     held: bool = False
+    holder: Holder | None = None
     stepped: bool = False
     session_held_pusd: int = 0
     price_list: PriceList = PriceList()
@@ -241,7 +244,7 @@ def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[
             headers.append((b"x-llm-router-simulated", b"true"))
     if track.losses:
         headers.append((b"x-llm-router-losses", _latin(loss_header(track.losses))))
-    cap = None if track.admitted is None else _limit_set(track.admitted)
+    cap = limit_set(track.admitted)
     if cap is not None:
         headers.append((b"x-llm-router-max-tokens", b"%d" % cap))
     seen = track.delivery.observed if track.delivery is not None and error is None else None
@@ -253,8 +256,10 @@ def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[
     return headers
 
 
-def _limit_set(admitted: Admitted) -> int | None:
+def limit_set(admitted: Admitted | None) -> int | None:
     """The output limit that the gateway set or lowered."""
+    if admitted is None:
+        return None
     return admitted.output_tokens_cap if admitted.lowered_to is None else admitted.lowered_to
 
 
