@@ -28,12 +28,6 @@ from llm_router.wire.dialect import Inspected
 OF_A_TIER = 3
 """Models of each quality tier that are offered where the configuration names none: the cheapest."""
 
-MODELS_MAX = 3
-"""Models in the plan of an ``auto``: the chosen one, and those that follow when it fails."""
-
-DEARER_MAX = 3
-"""A model that follows costs at most so many times as much as the chosen one: the hold covers it."""
-
 POOLS_MAX = 1024
 
 _ANY = Task()
@@ -145,15 +139,6 @@ def dial_of(
         if found is not None:
             return found
     return DIAL
-
-
-def followers(choice: Choice) -> tuple[str, ...]:
-    """Ids of the models of the plan: the chosen one, and those that may follow it."""
-    first, *rest = choice.ranked
-    near = [each for each in rest if each.cost_pusd <= DEARER_MAX * first.cost_pusd]
-    if not near and rest:
-        near = [min(rest, key=lambda each: each.cost_pusd)]
-    return tuple(each.model for each in (first, *near[: MODELS_MAX - 1]))
 
 
 def _pool(state: State, key: Key, name: str, needs: frozenset[str]) -> tuple[str, ...]:

@@ -17,13 +17,14 @@ from llm_router.billing.interval import expected_tokens, forecast
 from llm_router.billing.outputs import Outputs
 from llm_router.domain.budget import Payer
 from llm_router.engine.admit import Call
+from llm_router.routing.arrange import Arrangement, arrange
 from llm_router.routing.eligible import Named, matches
 from llm_router.routing.health import Health, size_of
 from llm_router.routing.plan import Candidate, Judged, Plan
 from llm_router.routing.query import Query, Wishes
 from llm_router.routing.rules import RoutingRules
 from llm_router.routing.sticky import Sticky, Stuck
-from llm_router.routing.strategies import SORTS, STRATEGIES, Dice, Facts, Given
+from llm_router.routing.strategies import SORTS, Dice, Facts, Given
 from llm_router.wire.dialect import Inspected
 
 PREFIX_BYTES = 4096
@@ -109,61 +110,48 @@ class Ordering:
         )
         ordered: list[Candidate] = []
         judged: list[Judged] = []
-        used: list[str] = []
+        arranged: list[Arrangement] = []
         for group in _groups(plan.candidates, query.wishes, together):
-            strategy = together or _strategy(request, group[0])
-            used.append(strategy)
-            places, scores = self._places(request, strategy, group)
-            if not query.wishes.allow_fallbacks and not query.wishes.order:
-                places = places[:1]
-            ordered += (group[place] for place in places)
-            judged += (scores[place] for place in places)
+            arrangement = self._arrangement(request, together or _strategy(request, group[0]), group)
+            arranged.append(arrangement)
+            found = arrange(arrangement, self._dice)
+            ordered += (group[place] for place in found.places)
+            judged += (_judged(request, arrangement, place, found.scores[place]) for place in found.places)
         first = ordered[0].deployment.id
         return msgspec.structs.replace(
             plan,
             candidates=tuple(ordered),
             judged=tuple(judged),
-            strategy=used[0],
+            strategy=arranged[0].strategy,
             stuck=first if stuck is not None and stuck.deployment == first else None,
+            weighed=plan.candidates,
+            arranged=tuple(arranged),
         )
 
-    def _places(
-        self, request: _Request, strategy: str, group: Sequence[Candidate]
-    ) -> tuple[list[int], list[Judged]]:
-        """Places of a group's candidates, the first to be tried first, and what each was judged by."""
-        wishes, doubts = request.query.wishes, request.doubts
+    def _arrangement(self, request: _Request, strategy: str, group: Sequence[Candidate]) -> Arrangement:
+        """All that the order of a group follows from. What nothing asks for is not looked up."""
+        wishes, doubts, stuck = request.query.wishes, request.doubts, request.stuck
         hurried = wishes.throughput_min is not None or wishes.latency_max_ms is not None
-        if strategy in _UNMEASURED and not (hurried or request.costed):
-            places = list(range(len(group)))
-            if strategy == "order":
-                places.sort(key=lambda at: _rank(request, group[at]))
-            self._settle(request, group, places)
-            return places, [
-                Judged(deployment=c.deployment.id, doubt=doubts.get(c.deployment.id)) for c in group
-            ]
-        facts, given = self._facts(request, group)
-        scores: tuple[float | None, ...] = (None,) * len(group)
-        if strategy == "order":
-            places = sorted(range(len(group)), key=lambda at: _rank(request, group[at]))
-        else:
-            found = STRATEGIES[strategy](facts, given)
-            places, scores = list(found.places), found.scores
-        if hurried:
-            places.sort(key=lambda at: not _meets(facts[at], wishes, given.size))
-        self._settle(request, group, places)
-        judged = [_judged(request, c, f, given.size, s) for c, f, s in zip(group, facts, scores, strict=True)]
-        return places, judged
-
-    def _settle(self, request: _Request, group: Sequence[Candidate], places: list[int]) -> None:
-        """What goes before any strategy: doubts last, who served the session first, and before all of these
-        the account's own keys."""
-        doubts, stuck = request.doubts, request.stuck
-        if doubts:
-            places.sort(key=lambda at: group[at].deployment.id in doubts)
-        if stuck is not None:
-            places.sort(key=lambda at: group[at].deployment.id != stuck.deployment)
-        if any(candidate.own_key for candidate in group):
-            places.sort(key=lambda at: not group[at].own_key)
+        facts, given, ids = None, None, tuple(c.deployment.id for c in group)
+        if strategy not in _UNMEASURED or hurried or request.costed:
+            facts, given = self._facts(request, group)
+        own = tuple(c.own_key for c in group)
+        return Arrangement(
+            strategy=strategy,
+            deployments=ids,
+            facts=None if facts is None else tuple(facts),
+            size=0 if given is None else given.size,
+            output_tokens=0 if given is None else given.output_tokens,
+            ranks=tuple(_rank(request, c) for c in group) if strategy == "order" else None,
+            slow=None
+            if facts is None or given is None or not hurried
+            else tuple(not _meets(f, wishes, given.size) for f in facts),
+            doubted=tuple(id_ in doubts for id_ in ids) if doubts else None,
+            stuck=None if stuck is None else tuple(id_ == stuck.deployment for id_ in ids),
+            own=own if True in own else None,
+            first_only=not wishes.allow_fallbacks and not wishes.order,
+            thrown=[],
+        )
 
     def _facts(self, request: _Request, group: Sequence[Candidate]) -> tuple[list[Facts], Given]:
         inspected, stuck = request.inspected, request.stuck
@@ -242,14 +230,19 @@ def _tools(candidate: Candidate) -> int:
     return 8 * can.tools + 4 * can.json_schema + 2 * own + whole
 
 
-def _judged(request: _Request, candidate: Candidate, facts: Facts, size: int, score: float | None) -> Judged:
+def _judged(request: _Request, group: Arrangement, place: int, score: float | None) -> Judged:
+    deployment = group.deployments[place]
+    doubt = request.doubts.get(deployment)
+    if group.facts is None:
+        return Judged(deployment=deployment, doubt=doubt)
+    facts = group.facts[place]
     return Judged(
-        deployment=candidate.deployment.id,
+        deployment=deployment,
         cost_pusd=facts.cost_pusd,
-        ttft_ms=facts.view.ttft_of(size),
+        ttft_ms=facts.view.ttft_of(group.size),
         tokens_per_s=facts.view.tokens_per_s,
         in_flight=facts.view.in_flight,
         error_rate=facts.view.error_rate,
         score=score,
-        doubt=request.doubts.get(candidate.deployment.id),
+        doubt=doubt,
     )

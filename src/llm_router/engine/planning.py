@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 
 import msgspec
 
@@ -26,11 +27,12 @@ from llm_router.domain.key import Key
 from llm_router.domain.own_key import OwnKey
 from llm_router.domain.preset import Preset
 from llm_router.engine.admit import Call
-from llm_router.engine.autos import Autos, dial_of, followers, task_of
+from llm_router.engine.autos import Autos, dial_of, task_of
 from llm_router.engine.ordering import Ordering
 from llm_router.engine.own_keys import with_own_keys
 from llm_router.engine.refusing import check_model_allowed, check_operation, none_eligible, nothing_serves
 from llm_router.engine.state import State
+from llm_router.routing.auto.choose import followers
 from llm_router.routing.eligible import Demand, doubted, refused, unknown_names
 from llm_router.routing.health import Health
 from llm_router.routing.plan import Candidate, Judged, Plan, Rejection, make_plan
@@ -250,7 +252,7 @@ class Planner:
         dial = dial_of(state, occasion.call, occasion.inspected, occasion.key, task, preset_dial)
         groups = list(firsts.values())
         choice = self.autos.choose(state, occasion.call, occasion.inspected, name, groups, dial)
-        rank = {model: at for at, model in enumerate(followers(choice))}
+        rank = {model: at for at, model in enumerate(followers(choice.ranked))}
         pairs = [p for p in zip(plan.candidates, plan.judged, strict=True) if p[0].model.id in rank]
         pairs.sort(key=lambda pair: rank[pair[0].model.id])
         return msgspec.structs.replace(
@@ -284,7 +286,8 @@ class Planner:
         kept = self._kept.get(place)
         if kept is None:
             resolved = state.snapshot.resolve(name, active=state.active)
-            kept = _Kept(resolved, _planned(occasion, resolved, resolved))
+            plan = _planned(occasion, resolved, resolved)
+            kept = _Kept(resolved, msgspec.structs.replace(plan, version=version_of(plan)))
             if len(self._kept) < KEPT_MAX:
                 self._kept[place] = kept
         sold = self._sold(occasion, kept.resolved)
@@ -311,6 +314,15 @@ def _planned(occasion: Occasion, resolved: Resolved, sold: Resolved) -> Plan:
         asked=resolved.asked,
         via=resolved.via,
     )
+
+
+def version_of(plan: Plan) -> str:
+    """A digest of what a plan says: candidates in order, at which prices, and who was left out for what reason."""
+    said = [
+        *(f"{c.deployment.id} {c.dialect} {c.deployment.price and c.deployment.price.version}" for c in plan.candidates),
+        *(f"{r.deployment} {r.reason}" for r in plan.rejections),
+    ]
+    return blake2b("\n".join(said).encode(), digest_size=6).hexdigest()
 
 
 def demand_of(inspected: Inspected) -> Demand:

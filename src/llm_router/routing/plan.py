@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from llm_router.domain.model import Deployment, Model, Provider
+from llm_router.routing.arrange import Arrangement
 from llm_router.routing.auto.choose import Choice
 from llm_router.routing.speaking import speak
 
@@ -73,6 +74,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         stuck: the deployment that comes first because it served the session before.
         exact: nothing of the request's parameters may be lost on the way.
         auto: how ``auto`` chose the models.
+        weighed: the candidates before they were ordered; arranged: how they were, group by group. Empty if
+            nothing asked for an order.
+        version: of a plan that is the same for all requests of a kind: a digest of all that it says.
     """
 
     candidates: tuple[Candidate, ...]
@@ -85,6 +89,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     stuck: str | None = None
     exact: bool = False
     auto: Choice | None = None
+    weighed: tuple[Candidate, ...] = ()
+    arranged: tuple[Arrangement, ...] = ()
+    version: str = ""
 
     def without(self, rejections: tuple[Rejection, ...]) -> Plan:
         """The same plan, with further rejections to tell."""

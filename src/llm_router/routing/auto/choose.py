@@ -19,6 +19,12 @@ from llm_router.routing.auto.traffic import DIAL_MAX, Sample, Traffic
 DIAL = 5.0
 """The middle, where nobody set it."""
 
+MODELS_MAX = 3
+"""Models in the plan of an ``auto``: the chosen one, and those that follow when it fails."""
+
+DEARER_MAX = 3
+"""A model that follows costs at most so many times as much as the chosen one: the hold covers it."""
+
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """A deployment that passed the filters, and what this very request is expected to cost there.
@@ -43,6 +49,7 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         quality: how likely it answers well, 0..1.
         worth: quality less price in units of quality; None at dial 0, where only the price counts.
+        fits: of the offer.
     """
 
     id: str
@@ -50,6 +57,7 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True):
     quality: float
     cost_pusd: int
     worth: float | None
+    fits: int = 0
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,19 +117,19 @@ def choose(
         worth_min = traffic.worth_min(dial, 1, 0.0, score.gain)
     else:
         worth_min = traffic.worth_min(dial, sample.extra_pusd, sample.gain, score.gain)
-    if isinf(worth_min):
-        known.sort(key=lambda pair: (pair[0].cost_pusd, -pair[1], -pair[0].fits))
-    else:
-        known.sort(key=lambda p: (worth_min * p[0].cost_pusd - p[1], -p[0].fits, p[0].cost_pusd))
-    ranked = tuple(
-        Scored(
-            id=offer.id,
-            model=offer.model,
-            quality=quality,
-            cost_pusd=offer.cost_pusd,
-            worth=None if isinf(worth_min) else quality - worth_min * offer.cost_pusd,
-        )
-        for offer, quality in known
+    least = None if isinf(worth_min) else worth_min
+    ranked = ranking(
+        [
+            Scored(
+                id=offer.id,
+                model=offer.model,
+                quality=quality,
+                cost_pusd=offer.cost_pusd,
+                worth=None if least is None else quality - least * offer.cost_pusd,
+                fits=offer.fits,
+            )
+            for offer, quality in known
+        ]
     )
     rank = traffic.rank(score.gain)
     return Choice(
@@ -129,11 +137,34 @@ def choose(
         score=score,
         dial=dial,
         rank=rank,
-        worth_min=None if isinf(worth_min) else worth_min,
+        worth_min=least,
         sample=sample,
         reason=_reason(ranked, dial, rank),
         buckets=buckets,
     )
+
+
+def ranking(offers: Sequence[Scored]) -> tuple[Scored, ...]:
+    """The offers by what they are worth; by price alone where that was not asked."""
+    return tuple(
+        sorted(
+            offers,
+            key=lambda each: (
+                (each.cost_pusd, -each.quality, -each.fits)
+                if each.worth is None
+                else (-each.worth, -each.fits, each.cost_pusd)
+            ),
+        )
+    )
+
+
+def followers(ranked: Sequence[Scored]) -> tuple[str, ...]:
+    """Ids of the models of a plan: the chosen one, and those that may follow it."""
+    first, *rest = ranked
+    near = [each for each in rest if each.cost_pusd <= DEARER_MAX * first.cost_pusd]
+    if not near and rest:
+        near = [min(rest, key=lambda each: each.cost_pusd)]
+    return tuple(each.model for each in (first, *near[: MODELS_MAX - 1]))
 
 
 def _quality(shipped: float, offer: Offer, learned: Learned | None) -> float:
