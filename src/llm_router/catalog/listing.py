@@ -89,7 +89,7 @@ def model_entry(model: Model, active_providers: Collection[str]) -> dict[str, ob
         "strengths": list(model.strengths),
         "aliases": list(model.aliases),
         "pricing": _pricing(first.price),
-        "price_per_mtok": _per_mtok(first.price),
+        "price_per_mtok": per_mtok(first.price),
         "providers": [_provider_entry(d, active_providers) for d in model.deployments],
     }
 
@@ -119,7 +119,7 @@ def _provider_entry(deployment: Deployment, active: Collection[str]) -> dict[str
         "max_output_tokens": deployment.output_tokens_max,
         "available": deployment.provider in active,
         "pricing": _pricing(deployment.price),
-        "price_per_mtok": _per_mtok(deployment.price),
+        "price_per_mtok": per_mtok(deployment.price),
     }
 
 
@@ -155,7 +155,7 @@ def _rate_texts(rates: Rates) -> dict[str, str]:
     return texts
 
 
-def _per_mtok(price: Price | None) -> dict[str, object] | None:
+def per_mtok(price: Price | None) -> dict[str, object] | None:
     """Dollars per million tokens, as exact JSON numbers; None if unpriced."""
     if price is None:
         return None

@@ -155,6 +155,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         asks: the request in numbers; None of one that was refused before it was measured.
+        model: the model string with the preset that it named in place; None if that changed nothing.
         routing: its members that speak to the gateway; None if there were none or they were too long to keep.
         version: digest of candidates, prices and rejections where nothing else decided.
         plan: keys of the candidates in order (:func:`key_of`); () where there was one alone.
@@ -162,13 +163,14 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         most: at most so many were kept.
         session: the request belonged to one that is remembered; stuck: who served it before and came first.
         fallbacks: what might follow the plan, by the kind of failure.
-        stood: of the candidates, before the first attempt, those that were not as usual; dice: thrown for them;
-            order: in which they were then tried, if that was not the plan's.
+        stood: of the candidates, before the first attempt, those that were not as usual; dice: thrown for them.
         followed: of each attempt but the first; stopped: why no other was made.
-        hold_pusd: what was reserved; None if nothing was.
+        limits: where the payer stood.
+        hold_pusd: what was reserved; None if nothing was. output_cap: the output limit that the credit covers.
     """
 
     asks: Asks | None = None
+    model: str | None = None
     routing: dict[str, Any] | None = None
     version: str = ""
     strategy: str = ""
@@ -183,7 +185,6 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fallbacks: dict[str, tuple[str, ...]] = {}
     stood: tuple[Stood, ...] = ()
     dice: tuple[float, ...] = ()
-    order: tuple[str, ...] = ()
     followed: tuple[Followed, ...] = ()
     stopped: str | None = None
     limits: tuple[Left, ...] = ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from llm_router.domain.budget import Payer
+from llm_router.domain.decision import Decision
 from llm_router.domain.price import CostLine
 from llm_router.domain.usage import NO_USAGE, Usage
 
@@ -74,6 +75,7 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
             the operator.
         other_prices: versions of the prices of other models that took part, by upstream model.
         comparison: the id (``cmp-...``) of the comparison that it is a lane of.
+        decision: what was decided about it and by what; shown by ``/explain`` alone.
         team, user, session: on whose behalf, as the key and the request said.
         overhead_ms: of duration_ms, what was not waiting for the provider or the client.
         seams: where the answer broke off and was gone on with.
@@ -115,6 +117,7 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     flags: tuple[str, ...] = ()
     comparison: str | None = None
     seams: tuple[Seam, ...] = ()
+    decision: Decision | None = None
 
     @property
     def payer(self) -> Payer:

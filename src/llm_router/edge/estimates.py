@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from llm_router.edge.gateway import Gateway
 from llm_router.edge.http import Request, Send, answer_json
 from llm_router.edge.routes import Route
 from llm_router.engine.estimating import Estimated, Priced, Unpriced, estimate_call, estimate_calls
+from llm_router.engine.explaining import admit_preview
 from llm_router.wire.apis import APIS, Api, named_api, recognised_api
 
 MODELS_MAX = 50
@@ -27,18 +29,19 @@ async def estimate(gateway: Gateway, request: Request, send: Send, parameters: d
     body, key = await gateway.read(request, "openai_chat")
     if isinstance(key, ClientError):
         raise key
-    members, raw = _members(body)
-    api = _api(gateway, request, members)
+    await admit_preview(gateway.engine, key)
+    members, raw = members_of(body)
+    api = api_of(gateway, request, members)
     models = _models(members)
 
     model = models[0] if models is not None else None
     call = gateway.call(
         request,
-        _body(raw, APIS[api], model),
+        body_of(raw, APIS[api], model),
         started_us,
         operation=APIS[api].operation,
         dialect=APIS[api].dialect,
-        model=(model or _model(members)) if APIS[api].path_model else None,
+        model=(model or model_of(members)) if APIS[api].path_model else None,
         stream=None,
         key=key,
     )
@@ -52,7 +55,7 @@ async def estimate(gateway: Gateway, request: Request, send: Send, parameters: d
     await answer_json(send, 200, {"object": "list", "data": data})
 
 
-def _members(body: bytes) -> tuple[dict[str, Any], dict[str, msgspec.Raw]]:
+def members_of(body: bytes) -> tuple[dict[str, Any], dict[str, msgspec.Raw]]:
     try:
         members = msgspec.json.decode(body)
         if not isinstance(members, dict):
@@ -62,7 +65,7 @@ def _members(body: bytes) -> tuple[dict[str, Any], dict[str, msgspec.Raw]]:
         raise InvalidRequest("The request body is not valid JSON in UTF-8.") from None
 
 
-def _api(gateway: Gateway, request: Request, members: dict[str, Any]) -> str:
+def api_of(gateway: Gateway, request: Request, members: dict[str, Any]) -> str:
     """The API that is named by the query or the body, else the one that the body looks like."""
     name = request.parameter("api")
     if name is None and "api" in members:
@@ -90,16 +93,16 @@ def _models(members: dict[str, Any]) -> list[str] | None:
     return list(dict.fromkeys(models))
 
 
-def _model(members: dict[str, Any]) -> str:
+def model_of(members: dict[str, Any]) -> str:
     model = members.get("model")
     if not isinstance(model, str) or not model:
         raise InvalidRequest("Name the model in 'model', or several in 'models'.", param="model")
     return model.removeprefix("models/")
 
 
-def _body(raw: dict[str, msgspec.Raw], api: Api, model: str | None) -> bytes:
+def body_of(raw: dict[str, msgspec.Raw], api: Api, model: str | None, keep: Collection[str] = ()) -> bytes:
     """The request itself: without what only this endpoint reads, for that model."""
-    members = {name: value for name, value in raw.items() if name not in ("api", "models")}
+    members = {name: value for name, value in raw.items() if name not in ("api", "models") or name in keep}
     if api.path_model:
         members.pop("model", None)
     elif model is not None:

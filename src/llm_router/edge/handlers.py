@@ -20,6 +20,7 @@ from llm_router.domain.record import ExchangeRecord
 from llm_router.edge.conversations import CONVERSATION_ROUTES
 from llm_router.edge.credits import CREDIT_ROUTES
 from llm_router.edge.estimates import ESTIMATE_ROUTES
+from llm_router.edge.explain import EXPLAIN_ROUTES
 from llm_router.edge.gateway import GEMINI_KEY, Gateway, credential
 from llm_router.edge.http import Request, Send, answer_json
 from llm_router.edge.papers import PAPER_ROUTES
@@ -146,11 +147,14 @@ async def generation(gateway: Gateway, request: Request, send: Send, parameters:
     await answer_json(send, 200, generation_entry(record))
 
 
+_UNSHOWN = ("account", "decision")
+
+
 def generation_entry(record: ExchangeRecord) -> dict[str, object]:
     """The record as JSON, every member of it there, with money in exact decimal dollars beside the
     picodollars."""
     entry: dict[str, object] = {"object": "generation"}
-    entry |= {name: getattr(record, name) for name in record.__struct_fields__ if name != "account"}
+    entry |= {name: getattr(record, name) for name in record.__struct_fields__ if name not in _UNSHOWN}
     usage = record.usage
     entry["usage"] = {
         **msgspec.to_builtins(usage),
@@ -308,6 +312,7 @@ ROUTES = RouteTable(
             dialect="gemini_generate",
             summary="One model in Gemini's shape.",
         ),
+        *EXPLAIN_ROUTES,
         *PAPER_ROUTES,  # before the generation, whose id may hold slashes
         Route(
             method="GET",

@@ -17,7 +17,7 @@ from llm_router.engine.exchange import Engine
 from llm_router.engine.holding import max_cost
 from llm_router.engine.planning import Occasion
 from llm_router.engine.presets import applied
-from llm_router.routing.plan import Candidate, Rejection
+from llm_router.routing.plan import Candidate, Plan, Rejection
 from llm_router.wire.dialect import Inspected
 
 
@@ -65,7 +65,7 @@ async def estimate_call(engine: Engine, call: admit.Call) -> Estimated:
         RouterError: as for the request itself, up to the plan.
     """
     key = await admit.key_of(engine.keyring, call, engine.clock.now_ms())
-    return await _estimated(engine, call, key, _inspected(call))
+    return await _estimated(engine, call, key, preview_inspected(call))
 
 
 async def estimate_calls(
@@ -77,7 +77,7 @@ async def estimate_calls(
         RouterError: the request itself is wrong, or its key.
     """
     key = await admit.key_of(engine.keyring, call, engine.clock.now_ms())
-    inspected = _inspected(call)
+    inspected = preview_inspected(call)
     found: list[Estimated | Unpriced] = []
     for model in models:
         try:
@@ -88,24 +88,33 @@ async def estimate_calls(
     return found
 
 
-async def _estimated(engine: Engine, call: admit.Call, key: Key, inspected: Inspected) -> Estimated:
+async def planned(engine: Engine, call: admit.Call, key: Key, inspected: Inspected) -> tuple[Occasion, Plan]:
+    """A call as it would be planned now.
+
+    Raises:
+        RouterError: as for the request itself.
+    """
     state, now_ms, payer = engine.state, engine.clock.now_ms(), admit.payer_of(key, call)
     own_keys = await engine.own_keys_of(key.account)
     found = await applied(state, engine.presets, call, inspected, call.dialect.inspect)
-    call, inspected = found.call, found.inspected
-    plan = engine.planner.plan(
-        Occasion(
-            state=state,
-            call=call,
-            key=key,
-            payer=payer,
-            inspected=inspected,
-            own_keys=own_keys,
-            price_list=engine.price_list,
-            now_ms=now_ms,
-            preset=found.preset,
-        )
+    occasion = Occasion(
+        state=state,
+        call=found.call,
+        key=key,
+        payer=payer,
+        inspected=found.inspected,
+        own_keys=own_keys,
+        price_list=engine.price_list,
+        now_ms=now_ms,
+        preset=found.preset,
     )
+    return occasion, engine.planner.plan(occasion)
+
+
+async def _estimated(engine: Engine, call: admit.Call, key: Key, inspected: Inspected) -> Estimated:
+    occasion, plan = await planned(engine, call, key, inspected)
+    state, now_ms, payer = occasion.state, occasion.now_ms, occasion.payer
+    call, inspected = occasion.call, occasion.inspected
     model = plan.candidates[0].model
     ceiling = max_cost(call)
     deployments = plan.deployments
@@ -131,7 +140,7 @@ async def _estimated(engine: Engine, call: admit.Call, key: Key, inspected: Insp
     )
 
 
-def _inspected(call: admit.Call) -> Inspected:
+def preview_inspected(call: admit.Call) -> Inspected:
     """The request measured. Where the API insists on an output limit, one without is taken all the same."""
     dialect = call.dialect
     count = dialect.inspect_count_tokens

@@ -254,7 +254,7 @@ class Engine:
             now_ms=now_ms,
             preset=found.preset,
         )
-        plan = self.planner.plan(occasion)
+        plan = track.plan = self.planner.plan(occasion)
         fallbacks = fallbacks_of(self.planner, occasion, plan)
         further = fallbacks.deployments
         track.model = plan.candidates[0].model

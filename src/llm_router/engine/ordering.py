@@ -146,7 +146,7 @@ class Ordering:
             slow=None
             if facts is None or given is None or not hurried
             else tuple(not _meets(f, wishes, given.size) for f in facts),
-            doubted=tuple(id_ in doubts for id_ in ids) if doubts else None,
+            doubts=tuple(doubts.get(id_) for id_ in ids) if doubts else None,
             stuck=None if stuck is None else tuple(id_ == stuck.deployment for id_ in ids),
             own=own if True in own else None,
             first_only=not wishes.allow_fallbacks and not wishes.order,

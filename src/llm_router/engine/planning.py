@@ -319,7 +319,10 @@ def _planned(occasion: Occasion, resolved: Resolved, sold: Resolved) -> Plan:
 def version_of(plan: Plan) -> str:
     """A digest of what a plan says: candidates in order, at which prices, and who was left out for what reason."""
     said = [
-        *(f"{c.deployment.id} {c.dialect} {c.deployment.price and c.deployment.price.version}" for c in plan.candidates),
+        *(
+            f"{c.deployment.id} {c.dialect} {c.deployment.price and c.deployment.price.version}"
+            for c in plan.candidates
+        ),
         *(f"{r.deployment} {r.reason}" for r in plan.rejections),
     ]
     return blake2b("\n".join(said).encode(), digest_size=6).hexdigest()

@@ -11,6 +11,7 @@ from llm_router.domain.errors import UpstreamError
 from llm_router.domain.price import Price
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.domain.usage import NO_USAGE, Usage
+from llm_router.engine.deciding import decision_of
 from llm_router.engine.seams import Continuation
 from llm_router.engine.tracks import Track, price_of, sold_price_of
 from llm_router.wire.dialect import Observed
@@ -245,6 +246,7 @@ def record_of(track: Track, bill: Metered | None, now_ms: int, now_us: int) -> E
         client_gone=track.gone,
         seams=tuple(track.continuation.seams) if track.continuation is not None else (),
         flags=_flags(track, bill) if capped == 0 else (*_flags(track, bill), FLAG_CAPPED),
+        decision=decision_of(track),
     )
 
 

@@ -23,8 +23,9 @@ from llm_router.engine.holding import Holder
 from llm_router.engine.seams import Continuation
 from llm_router.engine.state import State
 from llm_router.ports import Client, Clock
+from llm_router.routing.health import HealthView
 from llm_router.routing.key_ring import PoolKey
-from llm_router.routing.plan import Candidate
+from llm_router.routing.plan import Candidate, Plan
 from llm_router.wire.continuing.told import Transcript
 from llm_router.wire.dialect import Bill, Fetched, Inspected, Observed, Relay, ReplyContext
 from llm_router.wire.heads import Head
@@ -52,6 +53,15 @@ class Delivery(Protocol):
     def losses(self) -> Iterable[Loss]: ...
 
 
+class Stances(msgspec.Struct, frozen=True, kw_only=True):
+    """How the candidates of a plan stood before the first attempt, and the dice that were thrown for those
+    that come back slowly."""
+
+    deployments: tuple[str, ...]
+    views: tuple[HealthView, ...]
+    thrown: list[float]
+
+
 class Track(msgspec.Struct, kw_only=True):
     """One exchange under way.
 
@@ -71,6 +81,8 @@ class Track(msgspec.Struct, kw_only=True):
         sent_secret: what of a credential went to the provider of the attempt, and so may come back.
         pool_key: which of several keys of its provider the attempt was made with; keys_tried: those that
             were refused; other_key: another one may be used at once.
+        plan: as it was made; stood: how its candidates stood, None if all were as usual.
+        followed: why each further attempt was made and after how many milliseconds; stopped_for: why no other.
         wish: what its client says of the time it has; due_us: monotonic time at which it stops waiting.
         relay: of the stream under way; transcript: what it said, where it may be gone on with if it breaks;
             continuation: the answer broke off, and is gone on with.
@@ -123,6 +135,10 @@ class Track(msgspec.Struct, kw_only=True):
     pool_key: PoolKey | None = None
     keys_tried: set[str] = msgspec.field(default_factory=set)
     other_key: bool = False
+    plan: Plan | None = None
+    stood: Stances | None = None
+    followed: tuple[tuple[str, int], ...] = ()
+    stopped_for: str | None = None
     wish: Wish = NO_WISH
     relay: Relay | None = None
     transcript: Transcript | None = None

@@ -6,7 +6,7 @@ this module waits, calls and reports how each deployment fared.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
@@ -14,7 +14,7 @@ from llm_router.engine import continuing, pump
 from llm_router.engine.attempt import Attempts
 from llm_router.engine.deadlines import tighter
 from llm_router.engine.state import State
-from llm_router.engine.tracks import Track
+from llm_router.engine.tracks import Stances, Track
 from llm_router.ports import Clock
 from llm_router.routing.advance import KEYS_FAULT, Step, Stop, Tried, fared, following, moves_on, telling
 from llm_router.routing.health import Fared, Health, HealthView, spread
@@ -67,11 +67,14 @@ class Trying:
                         raise
                     if track.content_sent:
                         candidate = continuing.follow(track, candidates, candidate, error, self._clock)
+                        track.followed += (("continue", 0),)
                         continue
                     tried.append(self._tried(track, candidate, error))
                 step = self._next(track, candidates, tried)
                 if isinstance(step, Stop):
+                    track.stopped_for = step.why
                     raise telling(tried)
+                track.followed += ((step.why, step.wait_ms),)
                 if step.wait_ms:
                     await self._pause(step.wait_ms / 1000)
                 candidate = step.candidate
@@ -86,8 +89,11 @@ class Trying:
         """The plan's candidates, those last that are not to be called now."""
         if self.health.quiet or len(candidates) == 1:
             return candidates
-        views = self.health.views([each.deployment.id for each in candidates], self._clock.now_ms())
-        return [candidates[at] for at in spread(views, iter(self._dice, None))]
+        ids = tuple(each.deployment.id for each in candidates)
+        views, thrown = self.health.views(ids, self._clock.now_ms()), list[float]()
+        places = spread(views, _noted(self._dice, thrown))
+        track.stood = Stances(deployments=ids, views=views, thrown=thrown)
+        return [candidates[at] for at in places]
 
     def _next(self, track: Track, candidates: Sequence[Candidate], tried: Sequence[Tried]) -> Step | Stop:
         now_ms = self._clock.now_ms()
@@ -170,6 +176,13 @@ class Trying:
             if tighter(base, track.wish):
                 return Fared.NEITHER
         return fared(error, own_key=candidate.own_key or track.other_key)
+
+
+def _noted(dice: Dice, thrown: list[float]) -> Iterator[float]:
+    """The dice, written down as they are thrown."""
+    while True:
+        thrown.append(found := dice())
+        yield found
 
 
 def _chain(track: Track, tried: Sequence[Tried]) -> Sequence[Candidate]:

@@ -1,10 +1,10 @@
 """The order of candidates from what is known of them. The same arguments, dice included, give the same order.
 
-    strategy ──── or provider.order, or the catalogue
-      slow ────── less fast than was preferred, behind the others
-      doubted ─── what is likely not to do, behind these
-      session ─── who served it before, first
-      own keys ── of the account, before all
+strategy ──── or provider.order, or the catalogue
+  slow ────── less fast than was preferred, behind the others
+  doubted ─── what is likely not to do, behind these
+  session ─── who served it before, first
+  own keys ── of the account, before all
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ class Arrangement(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         facts: their numbers, where the strategy asks for any.
+        doubts: why they may not do.
         ranks: their places in ``provider.order``, which goes before the strategy.
         first_only: only the first of them may serve.
         thrown: the dice of the order, once it was made.
@@ -31,7 +32,7 @@ class Arrangement(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int = 0
     ranks: tuple[int, ...] | None = None
     slow: tuple[bool, ...] | None = None
-    doubted: tuple[bool, ...] | None = None
+    doubts: tuple[str | None, ...] | None = None
     stuck: tuple[bool, ...] | None = None
     own: tuple[bool, ...] | None = None
     first_only: bool = False
@@ -50,9 +51,10 @@ def arrange(group: Arrangement, dice: Dice) -> Ordered:
         given = Given(size=group.size, output_tokens=group.output_tokens, dice=_noted(dice, group.thrown))
         found = STRATEGIES[group.strategy](group.facts, given)
         places, scores = list(found.places), found.scores
-    for worse in (group.slow, group.doubted):
-        if worse is not None:
-            places.sort(key=worse.__getitem__)
+    if group.slow is not None:
+        places.sort(key=group.slow.__getitem__)
+    if group.doubts is not None:
+        places.sort(key=[doubt is not None for doubt in group.doubts].__getitem__)
     for better in (group.stuck, group.own):
         if better is not None:
             places.sort(key=[not each for each in better].__getitem__)

@@ -66,7 +66,7 @@ def _arrangement(weighing: Weighing) -> Arrangement:
         if weighing.strategy == "order"
         else None,
         slow=tuple(c.slow for c in candidates),
-        doubted=tuple(c.doubt is not None for c in candidates),
+        doubts=tuple(c.doubt for c in candidates),
         stuck=tuple(c.stuck for c in candidates),
         own=tuple(c.own_key for c in candidates),
         first_only=weighing.first_only,

@@ -1,0 +1,217 @@
+"""Decisions: what is kept of them, that they can be made again from it, and what is told of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from engine_kit import FakeClient, World, answer, ask, deployment, model, provider, refusal, run, whole
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llm_router.domain.decision import Decision, key_of
+from llm_router.domain.model import Deployment
+from llm_router.domain.price import Price, Rates
+from llm_router.domain.record import ExchangeRecord
+from llm_router.engine.explanation import CHANGED, explain_record
+from llm_router.routing.health import Fared
+from llm_router.routing.replay import replay, replay_order
+from llm_router.routing.rules import RoutingRules
+
+NAMES = ("p1", "p2", "p3", "p4")
+PROVIDERS = tuple(provider(name) for name in NAMES)
+
+
+def _served(id_: str, at: str, rate: int, weight: int = 1, window: int | None = None) -> Deployment:
+    price = Price(version=f"{at}-{rate}", rates=Rates(input=rate, output=3 * rate))
+    found = deployment(id_, at, weight=weight, context_tokens=window)
+    return msgspec.structs.replace(found, price=price)
+
+
+def _world(rates: dict[str, list[int]], weights: list[int], **state: Any) -> World:
+    models = [
+        msgspec.structs.replace(
+            model(id_, deployments=tuple(_served(id_, at, r, w) for at, r, w in zip(NAMES, each, weights, strict=False))),
+            quality_tier=1 + at,
+        )
+        for at, (id_, each) in enumerate(rates.items())
+    ]  # fmt: skip
+    world = World(*models, providers=PROVIDERS, **state)
+    for name in NAMES:
+        world.upstream.scripts[name] = [answer(whole())]
+    return world
+
+
+def _again(record: ExchangeRecord) -> Decision:
+    """The decision as it comes back from a store."""
+    text = msgspec.json.encode(record)
+    found = msgspec.json.decode(text, type=ExchangeRecord).decision
+    assert found is not None
+    return found
+
+
+ROUTES = st.fixed_dictionaries(
+    {},
+    optional={
+        "order": st.lists(st.sampled_from(NAMES), max_size=3),
+        "ignore": st.lists(st.sampled_from(NAMES), max_size=2),
+        "allow_fallbacks": st.booleans(),
+        "sort": st.sampled_from(["price", "throughput", "latency", "exacto"]),
+        "preferred_max_latency": st.sampled_from([0.05, 0.5]),
+    },
+)
+FARED = st.lists(
+    st.tuples(
+        st.sampled_from(NAMES),
+        st.sampled_from(["a", "b", "c"]),
+        st.sampled_from(Fared),
+        st.sampled_from([20.0, 90.5, 700.25]),
+        st.sampled_from([10.0, 33.3, 250.0]),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    strategy=st.sampled_from(["priority", "weighted", "cheapest", "fastest", "balanced", "least_busy"]),
+    asked=st.sampled_from(["a", "a|b", "b:floor|a:nitro", "auto", "a:exacto", "auto|c"]),
+    wishes=ROUTES,
+    fared=FARED,
+    rates=st.lists(st.integers(1, 50), min_size=12, max_size=12),
+    weights=st.lists(st.integers(0, 5), min_size=4, max_size=4),
+    dice=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=9),
+    most=st.integers(1, 6),
+    session=st.booleans(),
+    dial=st.sampled_from([None, 0, 3.5, 10]),
+)
+def test_the_same_record_gives_the_same_choice(
+    strategy: Any,
+    asked: str,
+    wishes: dict[str, Any],
+    fared: list[tuple[str, str, Fared, float, float]],
+    rates: list[int],
+    weights: list[int],
+    dice: list[float],
+    most: int,
+    session: bool,
+    dial: float | None,
+) -> None:
+    async def main() -> None:
+        groups = {"a": rates[:4], "b": rates[4:8], "c": rates[8:]}
+        rules = RoutingRules(strategy=strategy, candidates_max=most)
+        world = _world(groups, weights, routing=rules)
+        thrown = iter(dice * 100)
+        throw = lambda: next(thrown)  # noqa: E731
+        world.engine.trying._dice = world.engine.planner._ordering._dice = throw
+        health = world.engine.trying.health
+        for name, id_, how, ttft, speed in fared:
+            call = health.began(f"{name}/{id_}", 1_700_000_000_000)
+            health.ended(call, 1_700_000_000_000, how, ttft_ms=ttft, tokens_per_s=speed)
+        body = ask(asked, provider=wishes, **({"session_id": "s"} if session else {}))
+        if dial is not None:
+            body["dial"] = dial
+        for _ in range(2):  # the second one of a session finds where the first was served
+            world.client = FakeClient(world)
+            await world.serve(body)
+            record = world.telemetry.records[-1]
+            if record.error_code == "no_eligible_deployment":
+                assert _again(record).left_out
+                continue
+            assert world.client.status == 200, world.client.data
+            decision = _again(record)
+            if not decision.weighings:
+                continue
+            assert replay(decision) == decision.plan
+            order = replay_order(decision, decision.plan)
+            assert order[0] == record.attempts[0].deployment
+            snapshot = world.engine.state.snapshot
+            shown = explain_record(record, snapshot, world.engine.state.active)
+            assert shown["replayed"] == {"same": True, "plan": list(decision.plan)}
+
+    run(main())
+
+
+def test_a_record_that_was_tampered_with_gives_another_choice() -> None:
+    async def main() -> None:
+        world = _world({"a": [5, 3, 9, 7]}, [1, 1, 1, 1], routing=RoutingRules(strategy="cheapest"))
+        await world.serve(ask("a"))
+        decision = _again(world.record)
+        assert decision.plan == ("p2/a", "p1/a", "p4/a", "p3/a")
+        weighing = decision.weighings[0]
+        dearer = tuple(
+            msgspec.structs.replace(c, cost_pusd=10**12) if c.deployment == "p2/a" else c
+            for c in weighing.candidates
+        )
+        changed = msgspec.structs.replace(
+            decision, weighings=(msgspec.structs.replace(weighing, candidates=dearer),)
+        )
+        assert replay(changed)[-1] == "p2/a"
+        record = msgspec.structs.replace(world.record, decision=changed)
+        shown: Any = explain_record(record, world.engine.state.snapshot, world.engine.state.active)
+        assert shown["replayed"]["same"] is False
+
+    run(main())
+
+
+def test_a_plain_request_keeps_next_to_nothing_and_is_explained_all_the_same() -> None:
+    async def main() -> None:
+        world = World()
+        world.upstream.scripts["p1"] = [answer(whole())]
+        await world.serve(ask("m1"))
+        record, state = world.record, world.engine.state
+        assert record.decision is not None
+        assert len(msgspec.json.encode(record.decision)) < 200
+        shown: Any = explain_record(record, state.snapshot, state.active)
+        assert shown["plan"] == [key_of(c.id, False) for c in state.snapshot.models["m1"].deployments]
+        assert shown["candidates"][0]["price_per_mtok"] is not None
+        assert shown["candidates"][0]["forecast_cost"] is not None
+        assert shown["attempts"][0]["why"] == "first"
+        assert shown["hold"] is not None
+        fewer: Any = explain_record(record, state.snapshot, state.active - {"p1"})
+        assert fewer["notes"] == [CHANGED]
+
+    run(main())
+
+
+def test_what_failed_and_what_followed_is_told() -> None:
+    async def main() -> None:
+        world = _world({"a": [5, 3, 9, 7]}, [1, 1, 1, 1])
+        world.upstream.scripts["p1"] = [refusal(503)]
+        await world.serve(ask("a"))
+        record, state = world.record, world.engine.state
+        shown: Any = explain_record(record, state.snapshot, state.active)
+        assert [(a["why"], a["outcome"], a["cause"]) for a in shown["attempts"]] == [
+            ("first", "failed", "provider_overloaded"),
+            ("next", "delivered", None),
+        ]
+        assert shown["served_by"] == "p2/a"
+        assert shown["stopped"] is None
+
+    run(main())
+
+
+def test_why_nothing_more_was_tried() -> None:
+    async def main() -> None:
+        world = _world({"a": [5]}, [1])
+        world.upstream.scripts["p1"] = [refusal(400)]
+        await world.serve(ask("a"))
+        shown: Any = explain_record(world.record, world.engine.state.snapshot, world.engine.state.active)
+        assert shown["stopped"] == "request"
+        assert shown["error"]["code"] == world.record.error_code
+        assert shown["served_by"] is None
+
+    run(main())
+
+
+@pytest.mark.parametrize("rejected", [{"only": ["nowhere"]}, {"ignore": list(NAMES)}])
+def test_who_was_left_out_of_a_request_that_nobody_could_serve(rejected: dict[str, Any]) -> None:
+    async def main() -> None:
+        world = _world({"a": [5, 3, 9, 7]}, [1, 1, 1, 1])
+        await world.serve(ask("a", provider=rejected))
+        shown: Any = explain_record(world.record, world.engine.state.snapshot, world.engine.state.active)
+        assert [each["deployment"] for each in shown["rejected"]] == [f"{name}/a" for name in NAMES]
+        assert shown["hold"] is None
+
+    run(main())
