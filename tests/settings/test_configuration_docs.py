@@ -28,6 +28,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     '[routing.models."GLOB"]': tables.RuleTable,
     "[routing.tasks.NAME]": tables.TaskTable,
     "[routing.probes]": tables.ProbesTable,
+    "[routing.hedging]": tables.HedgingTable,
     "[credits]": tables.CreditsTable,
     "[settlement]": tables.SettlementTable,
     "[sessions]": tables.SessionsTable,

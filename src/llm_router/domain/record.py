@@ -12,12 +12,16 @@ from llm_router.domain.decision import Decision
 from llm_router.domain.price import CostLine
 from llm_router.domain.usage import NO_USAGE, Usage
 
+OUTRUN = "outrun"
+"""The outcome of an attempt whose client got another one's answer, which came first."""
+
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One try of one deployment.
 
     Attributes:
-        outcome: ``delivered``, ``failed``, ``aborted`` (the client left) or ``unknown``.
+        outcome: ``delivered``, ``failed``, ``aborted`` (the client left), ``outrun`` (another call of the exchange
+            answered first) or ``unknown``.
         status: HTTP status of the provider; None when it never answered.
         error_kind: of :class:`~llm_router.domain.errors.UpstreamKind`, when it failed.
         first_byte_ms: from sending to the first byte of the reply's body.
@@ -25,6 +29,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         key: number and fingerprint of the key, where its provider has several.
         operator_cost_pusd: what this try costs the operator at the provider's own price, by the usage
             that was reported, or else charged; None is unknown.
+        operator_cost_estimated: it is what a call that was outrun may have cost: nobody was told.
     """
 
     deployment: str
@@ -40,6 +45,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     upstream_id: str | None = None
     usage: Usage | None = None
     operator_cost_pusd: int | None = None
+    operator_cost_estimated: bool = False
     byok: bool = False
     key: str | None = None
 

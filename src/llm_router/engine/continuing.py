@@ -138,6 +138,8 @@ def _first(track: Track, broke: Candidate, error: RouterError) -> Continuation:
         reply_id=seen.reply_id,
         tried={broke.deployment.id},
     )
+    if track.outrun is not None:  # it was late a moment ago: behind all others
+        going.tried.add(track.outrun.deployment.id)
     going.cuts.append(Cut(candidate=broke, observed=seen))
     going.seams.append(_seam(going, error))
     return going

@@ -38,7 +38,7 @@ from llm_router.domain.own_key import OwnKey
 from llm_router.domain.price import Price
 from llm_router.domain.record import ExchangeRecord
 from llm_router.domain.session import SessionLimits
-from llm_router.engine import admit, settle
+from llm_router.engine import admit, hedging, settle
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import Attempts
 from llm_router.engine.braking import heard, limits_of, session_refusal, tighter
@@ -260,6 +260,7 @@ class Engine:
         track.model = plan.candidates[0].model
         track.wish = wish_of(call.headers)
         check_wish(call.headers)
+        hedging.wish_of(call.headers)
         total_s = total_of(state.deadlines_for(plan.model), track.wish)
         track.due_us = call.started_us + round(total_s * 1_000_000)
         deployments = plan.deployments

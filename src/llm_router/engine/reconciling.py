@@ -54,7 +54,7 @@ def _row(record: ExchangeRecord, attempt: AttemptRecord, *, last: bool) -> dict[
     if usage is None and last and record.usage.provenance is not Provenance.NONE:
         usage = record.usage
         estimated = usage.provenance is not Provenance.REPORTED
-    unknown = usage is None and attempt.outcome in ("aborted", "unknown")
+    unknown = usage is None and attempt.outcome in ("aborted", "outrun", "unknown")
     if usage is None and not unknown and attempt.outcome != "delivered":
         return None
     return {

@@ -8,12 +8,14 @@ from llm_router.billing.meter import FLAG_ABSURD, End, Metered, meter, rate
 from llm_router.billing.policy import Bounds
 from llm_router.billing.tokens import tokens_of_chars
 from llm_router.domain.errors import UpstreamError
-from llm_router.domain.price import Price
-from llm_router.domain.record import AttemptRecord, ExchangeRecord
-from llm_router.domain.usage import NO_USAGE, Usage
+from llm_router.domain.money import MAX_PUSD
+from llm_router.domain.price import Price, cost_lines
+from llm_router.domain.record import OUTRUN, AttemptRecord, ExchangeRecord
+from llm_router.domain.usage import MAX_COUNT, NO_USAGE, Provenance, Usage
 from llm_router.engine.deciding import decision_of
 from llm_router.engine.seams import Continuation
 from llm_router.engine.tracks import Track, price_of, sold_price_of
+from llm_router.routing.plan import Candidate
 from llm_router.wire.dialect import Observed
 
 ERROR_TEXT_MAX = 2000
@@ -175,11 +177,37 @@ def attempts_of(track: Track, bill: Metered | None) -> tuple[AttemptRecord, ...]
     is charged by our own count, the last one by that too. None where nobody knows.
     """
     attempts = list(track.attempts)
+    if track.outrun is not None:
+        attempts = [_outrun(track, track.outrun, each, bill) for each in attempts]
     orphaned = _billed_on(track)
     if bill is not None and attempts and (bill.lines or orphaned or FLAG_ABSURD in bill.flags):
         cost_pusd = operator_cost(track, bill) if bill.lines and not orphaned else None
         attempts[-1] = msgspec.structs.replace(attempts[-1], operator_cost_pusd=cost_pusd)
     return tuple(attempts)
+
+
+def _outrun(
+    track: Track, candidate: Candidate, attempt: AttemptRecord, bill: Metered | None
+) -> AttemptRecord:
+    """The attempt with what a call that was cancelled, because another one answered first, may cost the operator:
+    its input, and where the provider bills to the end an answer as long as the one that was given."""
+    price = candidate.deployment.operator_price
+    if attempt.outcome != OUTRUN or price is None or track.admitted is None:
+        return attempt
+    told = attempt.usage
+    output = 0 if told is None else told.completion_tokens
+    if candidate.provider.bills_abandoned and bill is not None:
+        output = max(output, bill.usage.completion_tokens)
+    prompt = track.admitted.input_tokens_expected if told is None else told.prompt_tokens
+    usage = Usage(  # what was told is not to be believed beyond reason
+        input_tokens=min(max(0, prompt), MAX_COUNT),
+        output_tokens=min(max(0, output), MAX_COUNT),
+        provenance=Provenance.ESTIMATED,
+    )
+    cost_pusd = sum(line.amount_pusd for line in cost_lines(price, usage))
+    return msgspec.structs.replace(
+        attempt, operator_cost_pusd=min(cost_pusd, MAX_PUSD), operator_cost_estimated=True
+    )
 
 
 def _billed_on(track: Track) -> bool:

@@ -87,6 +87,8 @@ class Track(msgspec.Struct, kw_only=True):
         relay: of the stream under way; transcript: what it said, where it may be gone on with if it breaks;
             continuation: the answer broke off, and is gone on with.
         holder: who takes its hold, where that is not the engine.
+        of: the exchange of which this is one of two calls (engine/hedging.py); None if it is the exchange itself.
+        outrun: the deployment whose call was cancelled because another one answered first.
         heard: the provider's answer so far, where it may hold state to remember; found: what is known
             of earlier turns, by the maker that is asked now (see engine/recall.py).
     """
@@ -144,6 +146,8 @@ class Track(msgspec.Struct, kw_only=True):
     transcript: Transcript | None = None
     continuation: Continuation | None = None
     due_us: int | None = None
+    of: Track | None = None
+    outrun: Candidate | None = None
 
     def hear(self, data: bytes, bytes_max: int) -> None:
         """Note what the provider said, as far as it may be remembered."""
@@ -160,9 +164,10 @@ class Track(msgspec.Struct, kw_only=True):
         Raises:
             ConnectionError: it is too much: the exchange ends as if it had not gone on.
         """
-        if self.drain is not None:
-            self.drain -= size
-            if self.drain < 0:
+        track = self if self.of is None else self.of
+        if track.drain is not None:
+            track.drain -= size
+            if track.drain < 0:
                 raise ConnectionError("the client left")
 
     def payer(self) -> Payer:

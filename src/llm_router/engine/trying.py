@@ -13,6 +13,7 @@ from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
 from llm_router.engine import continuing, pump
 from llm_router.engine.attempt import Attempts
 from llm_router.engine.deadlines import tighter
+from llm_router.engine.hedging import Hedges, Race
 from llm_router.engine.state import State
 from llm_router.engine.tracks import Stances, Track
 from llm_router.ports import Clock
@@ -34,6 +35,7 @@ class Trying:
     Attributes:
         health: how the deployments fare that this process calls.
         budget: the repeats that it may still make.
+        hedges: what decides on second calls beside a late one.
         ring: whose turn it is of the keys of providers that have several.
     """
 
@@ -45,6 +47,7 @@ class Trying:
         self._dice = dice
         self.health = Health()
         self.budget = RetryBudget()
+        self.hedges = Hedges()
 
     async def deliver(self, track: Track) -> None:
         """Try the plan's deployments in order until one delivers.
@@ -60,9 +63,14 @@ class Trying:
         with pump.heartbeat(track):
             while True:
                 try:
-                    await self.one(track, candidate)
+                    if tried or track.continuation is not None or track.state.routing.hedging.never:
+                        await self.one(track, candidate)
+                    else:
+                        await self._hedged(track, candidates, candidate, tried)
                     return
                 except RouterError as error:
+                    assert track.candidate is not None, "it was tried"
+                    candidate = track.candidate
                     if not moves_on(error):
                         raise
                     if track.content_sent:
@@ -78,6 +86,31 @@ class Trying:
                 if step.wait_ms:
                     await self._pause(step.wait_ms / 1000)
                 candidate = step.candidate
+
+    async def _hedged(
+        self, track: Track, candidates: Sequence[Candidate], candidate: Candidate, tried: list[Tried]
+    ) -> None:
+        """The first attempt, with a second one beside it if it is late. ``tried`` gets the one that failed
+        before the last.
+
+        Raises:
+            RouterError: as :meth:`one`, of ``track.candidate``.
+        """
+        views = partial(self._views, now_ms=self._clock.now_ms())
+        hedge = self.hedges.of(track, candidates, candidate, views)
+        if hedge is None:
+            await self.one(track, candidate)
+            return
+        race = Race(
+            track, candidate, hedge, hedges=self.hedges, one=self.one, pause=self._pause, clock=self._clock
+        )
+        try:
+            await race.run()
+        except RouterError:
+            for lane in race.failed_before:
+                assert lane.error is not None
+                tried.append(self._tried(lane.track, lane.candidate, lane.error))
+            raise
 
     def _follow(self, state: State) -> None:
         """Go by the rules of a configuration that was read again."""
@@ -135,6 +168,13 @@ class Trying:
         finally:
             ttft_ms, speed = _times(track, began_us, self._clock.monotonic_us())
             expected = track.admitted.input_tokens_expected if track.admitted is not None else 0
+            if (
+                ttft_ms is not None
+                and how is Fared.WELL
+                and not track.state.routing.hedging.never
+                and track.admitted
+            ):
+                self.hedges.took(track, candidate, ttft_ms)
             self.health.ended(
                 call,
                 self._clock.now_ms(),

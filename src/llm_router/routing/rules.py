@@ -11,6 +11,7 @@ import msgspec
 
 from llm_router.domain.preset import Preset
 from llm_router.routing.auto.tasks import Task
+from llm_router.routing.hedging import HedgeRules
 
 StrategyName = Literal["priority", "weighted", "cheapest", "fastest", "balanced", "least_busy"]
 
@@ -45,6 +46,7 @@ class RoutingRules(msgspec.Struct, frozen=True, kw_only=True):
         auto_models: what ``auto`` chooses from: globs of public ids; () is the cheapest few of each quality.
         tasks: the operator's own, by the name behind ``auto:``.
         presets: those of the configuration, by name.
+        hedging: when a second call is made beside a late one.
     """
 
     strategy: StrategyName = "priority"
@@ -56,6 +58,7 @@ class RoutingRules(msgspec.Struct, frozen=True, kw_only=True):
     auto_models: tuple[str, ...] = ()
     tasks: Mapping[str, Task] = MappingProxyType({})
     presets: Mapping[str, Preset] = MappingProxyType({})
+    hedging: HedgeRules = HedgeRules()
 
     @property
     def plain(self) -> bool:

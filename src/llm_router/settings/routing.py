@@ -8,10 +8,11 @@ from llm_router.domain.errors import InvalidRequest
 from llm_router.domain.preset import Preset
 from llm_router.engine.presets import check_preset
 from llm_router.routing.auto.tasks import Task
+from llm_router.routing.hedging import WHOLE_BP, HedgeRules
 from llm_router.routing.rules import RoutingRules, Rule, Sticking
 from llm_router.settings.check import json_value
 from llm_router.settings.problems import Problems
-from llm_router.settings.schema import PresetTable, RoutingTable, RuleTable, TaskTable
+from llm_router.settings.schema import HedgingTable, PresetTable, RoutingTable, RuleTable, TaskTable
 
 
 def routing_rules(
@@ -28,6 +29,7 @@ def routing_rules(
         auto_models=table.auto_models,
         presets={name: _preset(name, preset, problems) for name, preset in presets.items()},
         tasks={name: _task(task) for name, task in table.tasks.items()},
+        hedging=_hedging(table.hedging),
     )
 
 
@@ -55,6 +57,17 @@ def _preset(name: str, table: PresetTable, problems: Problems) -> Preset:
 
 def _rule(table: RuleTable) -> Rule:
     return Rule(strategy=table.strategy, dial=None if table.dial is None else float(table.dial))
+
+
+def _hedging(table: HedgingTable) -> HedgeRules:
+    return HedgeRules(
+        mode=table.mode,
+        percentile=float(table.percentile),
+        share_bp=round(table.extra_percent_max * WHOLE_BP / 100),
+        models=tuple(table.models.items()),
+        keys=table.keys,
+        presets=table.presets,
+    )
 
 
 def _task(table: TaskTable) -> Task:

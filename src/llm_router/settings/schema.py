@@ -25,6 +25,7 @@ from llm_router.billing.policy import (
 )
 from llm_router.domain.model import AuthScheme, EditKind, Knowledge
 from llm_router.routing.continuing import Mode
+from llm_router.routing.hedging import HedgeMode
 from llm_router.routing.query import Quantization
 from llm_router.routing.rules import StrategyName
 
@@ -141,6 +142,15 @@ class TaskTable(Table, frozen=True, kw_only=True):
     dial: Dial | None = None
 
 
+class HedgingTable(Table, frozen=True, kw_only=True):
+    mode: HedgeMode = "off"
+    percentile: Annotated[Decimal, msgspec.Meta(extra={"min": 50, "max": Decimal("99.9")})] = Decimal(95)
+    extra_percent_max: Annotated[Decimal, msgspec.Meta(extra={"min": 0, "max": 100})] = Decimal(5)
+    models: dict[str, HedgeMode] = {}
+    keys: dict[str, HedgeMode] = {}
+    presets: dict[str, HedgeMode] = {}
+
+
 class RoutingTable(Table, frozen=True, kw_only=True):
     strategy: StrategyName = "priority"
     candidates_max: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
@@ -152,6 +162,7 @@ class RoutingTable(Table, frozen=True, kw_only=True):
     tasks: dict[str, TaskTable] = {}
     fallbacks: FallbacksTable = FallbacksTable()
     probes: ProbesTable = ProbesTable()
+    hedging: HedgingTable = HedgingTable()
 
 
 class PresetTable(Table, frozen=True, kw_only=True):
