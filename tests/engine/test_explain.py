@@ -6,7 +6,19 @@ from typing import Any
 
 import msgspec
 import pytest
-from engine_kit import FakeClient, World, answer, ask, deployment, model, provider, refusal, run, whole
+from engine_kit import (
+    FakeClient,
+    World,
+    answer,
+    ask,
+    deployment,
+    events,
+    model,
+    provider,
+    refusal,
+    run,
+    whole,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +26,7 @@ from llm_router.domain.decision import Decision, key_of
 from llm_router.domain.model import Deployment
 from llm_router.domain.price import Price, Rates
 from llm_router.domain.record import ExchangeRecord
+from llm_router.engine.brief import CHARS_MAX
 from llm_router.engine.explanation import CHANGED, explain_record
 from llm_router.routing.health import Fared
 from llm_router.routing.replay import replay, replay_order
@@ -213,5 +226,57 @@ def test_who_was_left_out_of_a_request_that_nobody_could_serve(rejected: dict[st
         shown: Any = explain_record(world.record, world.engine.state.snapshot, world.engine.state.active)
         assert [each["deployment"] for each in shown["rejected"]] == [f"{name}/a" for name in NAMES]
         assert shown["hold"] is None
+
+    run(main())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_header_says_it_in_short(stream: bool) -> None:
+    async def main() -> None:
+        world = _world({"a": [5, 3, 9, 7]}, [1, 1, 1, 1], routing=RoutingRules(strategy="cheapest"))
+        world.upstream.scripts["p2"] = [refusal(503)]
+        if stream:
+            world.upstream.scripts["p1"] = [answer(*events("Hi"))]
+        await world.serve(ask("a", stream=stream), headers={"x-llm-router-explain": "1"})
+        said = world.client.headers["x-llm-router-explain"]
+        parts = dict(part.split("=", 1) for part in said.split("; "))
+        assert parts["strategy"] == "cheapest"
+        assert parts["plan"] == "p2/a,p1/a,p4/a,p3/a"
+        first, second = parts["tried"].split(",")
+        assert first.startswith("p2/a:provider_overloaded:")
+        assert second == "p1/a"
+        assert "error" not in parts
+
+    run(main())
+
+
+def test_the_header_comes_with_errors_and_only_when_asked() -> None:
+    async def main() -> None:
+        world = _world({"a": [5]}, [1])
+        world.upstream.scripts["p1"] = [refusal(400)]
+        await world.serve(ask("a"), headers={"x-llm-router-explain": "true"})
+        said = world.client.headers["x-llm-router-explain"]
+        assert "tried=p1/a:invalid_request:" in said
+        assert said.endswith(f"error={world.record.error_code}")
+        for wish in ({}, {"x-llm-router-explain": "0"}):
+            world.client = FakeClient(world)
+            await world.serve(ask("a", provider={"only": ["x"]}), headers=wish)
+            assert "x-llm-router-explain" not in world.client.headers
+        world.client = FakeClient(world)
+        await world.serve(ask("a", provider={"only": ["x"]}), headers={"x-llm-router-explain": "1"})
+        assert world.client.headers["x-llm-router-explain"] == "left_out=1; error=no_eligible_deployment"
+
+    run(main())
+
+
+def test_the_header_is_bounded_and_ascii() -> None:
+    async def main() -> None:
+        names = tuple(f"prövider-{'x' * 150}-{n}" for n in range(12))
+        found = tuple(_served("a", name, 5) for name in names)
+        world = World(model("a", deployments=found), providers=tuple(provider(name) for name in names))
+        await world.serve(ask("a"), headers={"x-llm-router-explain": "1"})
+        said = world.client.headers["x-llm-router-explain"]
+        assert said.isascii()
+        assert len(said) <= CHARS_MAX
 
     run(main())

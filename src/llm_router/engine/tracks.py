@@ -18,6 +18,7 @@ from llm_router.domain.own_key import OwnKey
 from llm_router.domain.price import Price
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.engine.admit import Admitted, Call, payer_of
+from llm_router.engine.brief import HEADER, explain_header
 from llm_router.engine.deadlines import NO_WISH, Wish
 from llm_router.engine.holding import Holder
 from llm_router.engine.seams import Continuation
@@ -272,6 +273,8 @@ def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[
     native = seen.native_finish if seen is not None and not stream else None
     if native is not None and native.isprintable():
         headers.append((b"x-llm-router-native-finish-reason", _latin(native[:NATIVE_CHARS_MAX])))
+    if HEADER in track.call.headers and (said := explain_header(track)) is not None:
+        headers.append((b"x-llm-router-explain", said))
     if error is not None:
         headers += error_headers(error)
     return headers
