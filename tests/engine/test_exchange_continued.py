@@ -10,7 +10,9 @@ import pytest
 from engine_kit import CUT, World, answer, ask, events, run
 
 from llm_router.billing.policy import SettlementPolicy
+from llm_router.domain.preset import Preset
 from llm_router.routing.continuing import Continuing
+from llm_router.routing.rules import RoutingRules
 
 ON = Continuing()
 
@@ -136,6 +138,35 @@ def test_what_cannot_be_gone_on_with_is_an_error(case: str, header: str | None, 
         assert world.upstream.asked == ["p1"]
         assert world.client.error["code"] == "upstream_truncated"
         assert b"[DONE]" not in world.client.data
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("rules", "more", "goes_on"),
+    [
+        (Continuing(mode="off", keys={"key_1": "equal"}), {}, True),
+        (Continuing(keys={"key_1": "off"}), {}, False),
+        (Continuing(keys={"key_2": "off"}), {}, True),
+        (Continuing(models=(("m2", "off"),), keys={"key_1": "on"}), {}, True),
+        (Continuing(models=(("m2", "off"),)), {}, False),
+        (Continuing(keys={"key_1": "on"}, presets={"own": "off"}), {"preset": "own"}, False),
+        (Continuing(mode="off", presets={"own": "on"}), {"preset": "own"}, True),
+        (Continuing(presets={"other": "off"}), {"preset": "own"}, True),
+    ],
+)
+def test_keys_and_presets_have_modes_of_their_own(
+    rules: Continuing, more: dict[str, Any], goes_on: bool
+) -> None:
+    async def main() -> None:
+        own = Preset(name="own", system="Be short.")
+        world = World(continuing=rules, routing=RoutingRules(presets={"own": own}))
+        rest = spoken("there was a king who", " had a crown.", finish="stop", usage=USAGE)
+        world.upstream.scripts |= {"p1": [answer(*BEGUN, error=CUT)], "p2": [answer(*rest)]}
+        await world.serve(ask("m2", stream=True, max_tokens=300, **more))
+        world.check()
+        assert world.upstream.asked == (["p1", "p2"] if goes_on else ["p1"])
+        assert (world.client.error is None) is goes_on
 
     run(main())
 

@@ -64,6 +64,28 @@ def test_what_is_said_arrives(builtin: Snapshot, tmp_path: Path) -> None:
     assert not any("'gpt-5'" in warning for warning in settings.warnings)
 
 
+def test_who_goes_on_is_said_for_all_models_keys_and_presets(builtin: Snapshot, tmp_path: Path) -> None:
+    text = """
+    [continuation]
+    mode = "on"
+    models = { "claude-*" = "off" }
+    keys = { key_1 = "equal" }
+    presets = { mail = "off" }
+    """
+    rules = read(builtin, tmp_path, text).continuing
+    assert [rules.mode_for(model) for model in ("gpt-5", "claude-x", None)] == ["on", "off", "on"]
+    assert rules.mode_for("claude-x", key="key_1") == "equal"
+    assert rules.mode_for("gpt-5", key="key_1", preset="mail") == "off"
+    assert rules.mode_for("gpt-5", key="key_2", preset="other") == "on"
+
+
+@pytest.mark.parametrize("place", ["mode =", "models.gpt-5 =", "keys.key_1 =", "presets.mail ="])
+def test_a_mode_that_there_is_not_is_refused(builtin: Snapshot, tmp_path: Path, place: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(builtin, tmp_path, f'[continuation]\n{place} "perhaps"')
+    assert f'continuation.{place[:-2]}: must be one of "equal", "off", "on"' in str(caught.value)
+
+
 def revealed(settings: Settings, provider: str) -> list[str]:
     return [secret.reveal() for secret in settings.key_pools.get(provider, ())]
 

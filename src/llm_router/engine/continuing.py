@@ -51,13 +51,20 @@ def check_wish(headers: Mapping[str, str]) -> None:
 
 
 def mode_of(track: Track) -> Mode:
-    """Whether an answer may be gone on with: by the request, its model, the configuration."""
-    wish = track.call.headers.get(HEADER, "").strip().lower()
-    for mode in MODES:
-        if wish == mode:
-            return mode
-    rules = track.state.continuing
-    return rules.mode_for(track.model.id) if track.model is not None else rules.mode
+    """Whether an answer may be gone on with: by the request, its preset, key, model, the configuration."""
+    wish = track.call.headers.get(HEADER)
+    if wish is not None:
+        wish = wish.strip().lower()
+        for mode in MODES:
+            if wish == mode:
+                return mode
+    preset = None if track.inspected is None else track.inspected.routing.get("preset")
+    began = track.model if track.continuation is None else track.continuation.began.model
+    return track.state.continuing.mode_for(
+        None if began is None else began.id,
+        key=None if track.key is None else track.key.id,
+        preset=preset if isinstance(preset, str) else None,
+    )
 
 
 def listen(track: Track, behind: Behind[Any, Any]) -> Transcript | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
@@ -22,14 +23,23 @@ class Continuing(msgspec.Struct, frozen=True, kw_only=True):
         mode: "equal": only with the model that began; "on": with any of the plan.
         times_max: how often one answer is gone on with.
         models: the mode by patterns of public model ids; the first one that fits counts.
+        keys: the mode by id of the API key; presets: by name.
     """
 
     mode: Mode = "equal"
     times_max: int = 2
     models: tuple[tuple[str, Mode], ...] = ()
+    keys: Mapping[str, Mode] = MappingProxyType({})
+    presets: Mapping[str, Mode] = MappingProxyType({})
 
-    def mode_for(self, model: str) -> Mode:
-        """The mode for a model, where the request says nothing."""
+    def mode_for(self, model: str | None, *, key: str | None = None, preset: str | None = None) -> Mode:
+        """The mode where the request says nothing: what is said for its preset, else its key, its model, all."""
+        if preset is not None and preset in self.presets:
+            return self.presets[preset]
+        if key is not None and key in self.keys:
+            return self.keys[key]
+        if model is None or not self.models:
+            return self.mode
         return next((mode for pattern, mode in self.models if fnmatchcase(model, pattern)), self.mode)
 
 

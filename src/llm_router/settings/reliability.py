@@ -81,7 +81,13 @@ def _chains(table: ChainsTable) -> Chains:
 
 
 def continuing(table: ContinuationTable) -> Continuing:
-    return Continuing(mode=table.mode, times_max=table.times_max, models=tuple(table.models.items()))
+    return Continuing(
+        mode=table.mode,
+        times_max=table.times_max,
+        models=tuple(table.models.items()),
+        keys=table.keys,
+        presets=table.presets,
+    )
 
 
 def deadlines(table: TimeoutsTable) -> Deadlines:

@@ -112,6 +112,8 @@ class ContinuationTable(Table, frozen=True, kw_only=True):
     mode: Mode = "equal"
     times_max: Annotated[int, msgspec.Meta(ge=1, le=10)] = 2
     models: dict[str, Mode] = {}
+    keys: dict[str, Mode] = {}
+    presets: dict[str, Mode] = {}
 
 
 class ModelTimeoutsTable(Table, frozen=True, kw_only=True):
