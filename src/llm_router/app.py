@@ -64,6 +64,7 @@ from llm_router.engine.own_keys import OwnKeyVault
 from llm_router.engine.papers import Papers
 from llm_router.engine.payments import PaymentRules, Payments
 from llm_router.engine.presets import StoredPresets
+from llm_router.engine.replays import Replays
 from llm_router.engine.responses import Keeping, Responses
 from llm_router.engine.state import State
 from llm_router.engine.treasury import Treasury
@@ -276,7 +277,7 @@ class Server:
             self._price_list = PriceList(await store.price_rules())
             treasury = self._build_treasury(store, upstream)
             stack.push_async_callback(treasury.close)
-            await treasury.begin()
+            await treasury.begin(alone=self._settings.store is None)
             context = self._operations(store, side_car, treasury)
             first = await first_run(context)
             control = await serve_control(settings.data_dir, lambda c, a: dispatch(c, a, context))
@@ -331,6 +332,7 @@ class Server:
             ready=lambda: "stopping" if self._stopping else trouble(),
             treasury=treasury,
             papers=self._build_papers(stores.papers),
+            replays=Replays(treasury.replays, self._clock, lambda: engine.state.deadlines.total_s),
         )
         server = http_server(gateway, settings.drain_s)
         self._handle_signals(server, gateway, settings.drain_s)

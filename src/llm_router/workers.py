@@ -172,7 +172,7 @@ class Parent(Server):
             self._price_list = PriceList(await store.price_rules())
             treasury = self._build_treasury(store, self._open_upstream(stack))
             stack.push_async_callback(treasury.close)
-            await treasury.begin()
+            await treasury.begin(alone=self._settings.store is None)
             context = self._operations(store, side_car, treasury)
             first = await first_run(context)
             control = await serve_control(settings.data_dir, lambda c, a: self._command(c, a, context))

@@ -16,6 +16,8 @@ RouterError
 |   +-- NotFound                     404 not_found
 |   +-- MethodNotAllowed             405 method_not_allowed
 |   +-- SessionBrake                 409 session_brake
+|   +-- IdempotencyConflict          409 idempotency_conflict (the same request is being answered)
+|   +-- IdempotencyMismatch          422 idempotency_mismatch
 |   +-- PayloadTooLarge              413 payload_too_large
 |   +-- UnsupportedEncoding          415 unsupported_media_type
 |   +-- RateLimitExceeded            429 rate_limit_exceeded
@@ -161,6 +163,16 @@ class SessionBrake(ClientError):
     ) -> None:
         super().__init__(message, param=param, code=code, details=details, retry_after_s=retry_after_s)
         self.headers = (("x-should-retry", "false"),)
+
+
+class IdempotencyConflict(ClientError):
+    status = 409
+    code = "idempotency_conflict"
+
+
+class IdempotencyMismatch(ClientError):
+    status = 422
+    code = "idempotency_mismatch"
 
 
 class ModelNotAllowed(ClientError):

@@ -27,6 +27,7 @@ from llm_router.engine.background import Background
 from llm_router.engine.comparing import Comparing
 from llm_router.engine.exchange import Engine, stopping
 from llm_router.engine.papers import Papers
+from llm_router.engine.replays import HEADER, Replays
 from llm_router.engine.tracks import error_headers
 from llm_router.engine.treasury import Treasury
 from llm_router.wire.bounds import check_objects
@@ -48,6 +49,7 @@ class Gateway:
         exchanges_max: inference requests served at the same time; more are refused at once.
         ready: answers whether requests can be served now; the reason if not.
         treasury: credits, vouchers, payments; None where the store has no room for them.
+        replays: requests that are answered once however often they are sent; None likewise.
         papers: receipts, reports, statements; None likewise.
     """
 
@@ -62,6 +64,7 @@ class Gateway:
         ready: Callable[[], str | None],
         treasury: Treasury | None = None,
         papers: Papers | None = None,
+        replays: Replays | None = None,
     ) -> None:
         self.engine = engine
         self.responses = responses
@@ -69,6 +72,7 @@ class Gateway:
         self.routes = routes
         self.treasury = treasury
         self.papers = papers
+        self.replays = replays
         self.body_bytes_max = body_bytes_max
         self.exchanges_max = exchanges_max
         self.exchanges = 0
@@ -150,7 +154,10 @@ class Gateway:
         if call.dialect.name == "openai_responses":
             serve = self.responses.serve
         try:
-            await self.watched(request, serve(call, client))
+            if self.replays is not None and HEADER in call.headers:
+                await self.watched(request, self.replays.serve(call, client, serve))
+            else:
+                await self.watched(request, serve(call, client))
         except RouterError:
             raise
         except Exception:
@@ -158,7 +165,7 @@ class Gateway:
             if not client.started:  # else the server cuts the connection: no answer that looks whole
                 await self.answer_error(route.dialect, _unforeseen(), send)
 
-    async def watched(self, request: Request, work: Coroutine[Any, Any, None]) -> None:
+    async def watched(self, request: Request, work: Coroutine[Any, Any, object]) -> None:
         """Do the work, as long as the client is there."""
         task = asyncio.current_task()
         assert task is not None

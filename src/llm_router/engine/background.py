@@ -68,7 +68,7 @@ class Run:
         self.cancelled = False
         self.refusal: tuple[int, Headers, bytes] | None = None
         self.ready = asyncio.Event()
-        self.exchange: asyncio.Task[None] | None = None
+        self.exchange: asyncio.Task[bool] | None = None
         self.task: asyncio.Task[None] | None = None
         self._bytes_max = bytes_max
         self._size = 0
@@ -169,30 +169,30 @@ class Background:
 
     # -- create ------------------------------------------------------------------------------------
 
-    async def serve(self, call: Call, client: Client) -> None:
-        """Answer a request for a response, in the background or not.
+    async def serve(self, call: Call, client: Client) -> bool:
+        """Answer a request for a response, in the background or not; return whether the answer was whole.
 
         Raises:
             RouterError: it is refused before anything is held.
         """
         turn = await self.kept.prepare(call)
         if not turn.asked.background:
-            await self._engine.serve(turn.call, self.kept.keeper(turn, client))
-            return
+            return await self._engine.serve(turn.call, self.kept.keeper(turn, client))
         run = await self._launch(turn)
         if run.refusal is not None:
             status, headers, body = run.refusal
             await client.start(status, headers)
             await client.finish(body)
-            return
+            return False
         if run.track is None or run.row is None:
             raise ServerError(UNFORESEEN)
         headers = reply_headers(run.track)
         if turn.asked.stream:
             await self._tell(run, client, 0, headers)
-            return
+            return True
         await client.start(200, [(b"content-type", b"application/json"), *headers[1:]])
         await client.finish(run.row.body)
+        return True
 
     async def _launch(self, turn: Turn) -> Run:
         """Start the exchange; return when it is admitted, or refused.

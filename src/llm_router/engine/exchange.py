@@ -146,8 +146,9 @@ class Engine:
         client: Client,
         admitted: Callable[[Track], Awaitable[None]] | None = None,
         holder: Holder | None = None,
-    ) -> None:
-        """Answer one call. Raises only what is a bug of ours; errors are told to the client.
+    ) -> bool:
+        """Answer one call; return whether the answer was whole. Raises only what is a bug of ours; errors are
+        told to the client.
 
         Ask :meth:`left` when the client has left, and cancel the task if it says so. ``admitted`` is called
         once the credit is held; a RouterError of it ends the exchange. ``holder`` takes the hold, where it is
@@ -173,6 +174,7 @@ class Engine:
             self._drains.end(track)
             audience.track = None  # no cycle: what is over must be freed at once
             del self._running[task]
+        return track.error is None and not track.gone
 
     def health(self) -> list[dict[str, object]]:
         """How the deployments stand, as this process knows them: see engine/standings.py."""

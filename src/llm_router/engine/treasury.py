@@ -19,6 +19,7 @@ from llm_router.engine.notices import Notices
 from llm_router.engine.orders import block_debtors
 from llm_router.engine.own_keys import OwnKeyVault
 from llm_router.engine.payments import Payments
+from llm_router.engine.replays import Shelf
 from llm_router.engine.vouchers import Vouchers
 from llm_router.ports import Clock, NoticeChannel, TreasuryBooks
 
@@ -51,6 +52,7 @@ class Treasury:
         self.payments = payments
         self.own_keys = own_keys
         self.notices = Notices(books=books, clock=clock, new_id=new_id, channels=channels, low_pusd=low_pusd)
+        self.replays = Shelf(books, clock)
         self.auto: AutoTopups | None = None
         if payments is not None:
             self.auto = AutoTopups(books=books, clock=clock, payments=payments, notices=self.notices)
@@ -76,15 +78,17 @@ class Treasury:
                 print(f"the treasury could not finish its work: {error}", file=sys.stderr)
 
     def _chores(self) -> tuple[Chore, ...]:
-        chores = [self.vouchers.sweep]
+        chores = [self.vouchers.sweep, self.replays.sweep]
         if self.payments is not None:
             chores.append(self.payments.sweep)
         if self.auto is not None:
             chores.append(self.auto.work)
         return (*chores, self.notices.watch, self.notices.deliver)
 
-    async def begin(self) -> None:
+    async def begin(self, *, alone: bool = False) -> None:
         """Block the accounts that owe, and open the keys of accounts, before anything is served.
+
+        ``alone``: nobody else serves requests over these books.
 
         Raises:
             LedgerUnavailable: nobody can tell now.
@@ -92,6 +96,8 @@ class Treasury:
         if self.own_keys is not None:
             await self.own_keys.load()
         await block_debtors(self.books)
+        if alone:
+            await self.replays.begin()
 
     async def _work(self) -> None:
         while True:

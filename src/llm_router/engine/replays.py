@@ -1,0 +1,286 @@
+"""Requests that carry an ``Idempotency-Key``: however often one is sent, it is made and charged once.
+
+The first of them claims its key in the books, which all processes and nodes share; its whole answer is kept there
+before the client has the end of it. Who sends the same request under the same key again gets that answer; while the
+first is still being answered, a 409; with another body, a 422. An answer that failed, or was cut, is not kept: the
+next one tries anew. Kept is what the client saw, compressed, for a day.
+https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+
+from llm_router.domain.errors import IdempotencyConflict, IdempotencyMismatch, InvalidRequest
+from llm_router.domain.key import Key
+from llm_router.engine.admit import Call
+from llm_router.ports import Client, Clock, Document, TreasuryBooks
+
+HEADER = "idempotency-key"
+REPLAYED = (b"x-llm-router-replayed", b"true")
+
+NAME_CHARS_MAX = 255
+DAY_MS = 86_400_000
+KEPT_MS = DAY_MS
+"""So long the same key means the same request."""
+
+ANSWER_BYTES_MAX = 16 * 1024 * 1024
+"""Of an answer that is larger the key is remembered, and not the answer."""
+
+PACKED_BYTES_MAX = 1024 * 1024
+CLAIM_MARGIN_MS = 60_000
+"""Longer than its request may take, a claim is that of a process which died."""
+
+SWEPT_MAX = 200
+"""Documents deleted in one round."""
+
+SWEPT_DAYS = 7
+"""So far back a process looks when it starts."""
+
+Headers = list[tuple[bytes, bytes]]
+Serve = Callable[[Call, Client], Coroutine[Any, Any, bool]]
+
+
+class _Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known of a key.
+
+    Attributes:
+        digest: of the request.
+        until_ms: while it is being answered: when that must be over.
+        answer: what the client saw, compressed; None where it was too large.
+    """
+
+    digest: str
+    until_ms: int | None = None
+    status: int = 0
+    headers: tuple[tuple[str, str], ...] = ()
+    answer: bytes | None = None
+
+
+class Shelf:
+    """Where keys and answers are kept. A day has a kind of documents of its own, so that whole days can go."""
+
+    def __init__(self, books: TreasuryBooks, clock: Clock) -> None:
+        self._books = books
+        self._clock = clock
+        self._swept_day = 0
+
+    async def find(self, id_: str, now_ms: int) -> Document | None:
+        """What is kept under a key."""
+        today = now_ms // DAY_MS
+        for day in (today, today - 1, today + 1):  # the clock of another node may be ahead
+            document = await self._books.document(_kind(day), id_)
+            if document is not None and now_ms - document.created_ms < KEPT_MS:
+                return document
+        return None
+
+    async def claim(
+        self, id_: str, account: str, kept: _Kept, stale: Document | None, now_ms: int
+    ) -> Document | None:
+        """Take a key, or take it over; None if somebody else was faster."""
+        claim = Document(
+            kind=_kind(now_ms // DAY_MS) if stale is None else stale.kind,
+            id=id_,
+            account=account,
+            version=1 if stale is None else stale.version + 1,
+            open=True,
+            created_ms=now_ms,
+            body=msgspec.json.encode(kept),
+        )
+        return claim if await self._books.put_document(claim) else None
+
+    async def keep(self, claim: Document, kept: _Kept) -> None:
+        """Put the answer in the place of its claim."""
+        document = msgspec.structs.replace(
+            claim, version=claim.version + 1, open=False, body=msgspec.json.encode(kept)
+        )
+        await self._books.put_document(document)
+
+    async def release(self, claim: Document) -> None:
+        await self._books.remove_document(claim.kind, claim.id)
+
+    async def begin(self) -> None:
+        """Release what was being answered when the only process of these books ended."""
+        today = self._clock.now_ms() // DAY_MS
+        for day in (today - 1, today):
+            while page := await self._books.documents(_kind(day), open_only=True, limit=SWEPT_MAX):
+                for document in page:
+                    await self.release(document)
+
+    async def sweep(self) -> None:
+        """Delete what is no longer needed, some at a time."""
+        newest = self._clock.now_ms() // DAY_MS - 2
+        for day in range(max(self._swept_day + 1, newest - SWEPT_DAYS), newest + 1):
+            page = await self._books.documents(_kind(day), limit=SWEPT_MAX)
+            for document in page:
+                await self.release(document)
+            if page:
+                return
+            self._swept_day = day
+
+
+class Replays:
+    """Answers requests once. One per process, over the books of all.
+
+    ``total_s``: how long a request may take at most.
+    """
+
+    def __init__(self, shelf: Shelf, clock: Clock, total_s: Callable[[], float]) -> None:
+        self._shelf = shelf
+        self._clock = clock
+        self._total_s = total_s
+
+    async def serve(self, call: Call, client: Client, serve: Serve) -> None:
+        """Answer a request that has the header, if it was not answered before.
+
+        Raises:
+            InvalidRequest: the key is empty, too long, or no visible ASCII.
+            IdempotencyMismatch, IdempotencyConflict: another request has it; the same one is being answered.
+            LedgerUnavailable: nobody can tell now.
+        """
+        if not isinstance(call.key, Key):  # refused whatever it says
+            await serve(call, client)
+            return
+        account, name = call.key.account, _checked(call.headers[HEADER])
+        digest, id_ = _digest(call), hashlib.sha256(f"{account}\0{name}".encode()).hexdigest()
+        now_ms = self._clock.now_ms()
+        found = await self._shelf.find(id_, now_ms)
+        if found is not None and not _is_stale(found, now_ms):
+            await _replay(found, digest, client)
+            return
+        total_ms = round(self._total_s() * 1000)
+        begun = _Kept(digest=digest, until_ms=now_ms + total_ms + CLAIM_MARGIN_MS)
+        claim = await self._shelf.claim(id_, account, begun, found, now_ms)
+        if claim is None:
+            raise _conflict()
+        recorder, whole = _Recorder(client), False
+        try:
+            whole = await serve(call, recorder)
+        finally:
+            if whole and recorder.last is not None:
+                await self._shelf.keep(claim, recorder.kept(digest))
+            else:
+                await self._shelf.release(claim)
+        await recorder.end()
+
+
+class _Recorder:
+    """The port Client: passes all on and keeps it, but for the end, which waits for :meth:`end`.
+
+    Attributes:
+        last: the end, once the answer came to it.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._parts: list[bytes] = []
+        self._size = 0
+        self.status = 0
+        self.headers: Headers = []
+        self.last: bytes | None = None
+
+    @property
+    def started(self) -> bool:
+        return self._client.started
+
+    @property
+    def last_sent_s(self) -> float:
+        return self._client.last_sent_s
+
+    async def start(self, status: int, headers: Headers) -> None:
+        self.status, self.headers = status, list(headers)
+        await self._client.start(status, headers)
+
+    async def send(self, data: bytes) -> None:
+        self._add(data)
+        await self._client.send(data)
+
+    async def finish(self, data: bytes = b"") -> None:
+        self._add(data)
+        self.last = data
+
+    async def beat(self, status: int, headers: Headers, data: bytes) -> None:
+        if not self.started:
+            self.status, self.headers = status, list(headers)
+        await self._client.beat(status, headers, data)
+
+    async def end(self) -> None:
+        """Tell the end of the answer."""
+        if self.last is not None:
+            await self._client.finish(self.last)
+
+    def kept(self, digest: str) -> _Kept:
+        """What the client saw, to be kept."""
+        packed = zlib.compress(b"".join(self._parts), level=1) if self._size <= ANSWER_BYTES_MAX else None
+        return _Kept(
+            digest=digest,
+            status=self.status,
+            headers=tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers),
+            answer=packed if packed is not None and len(packed) <= PACKED_BYTES_MAX else None,
+        )
+
+    def _add(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size <= ANSWER_BYTES_MAX:
+            self._parts.append(data)
+        else:
+            self._parts.clear()
+
+
+async def _replay(document: Document, digest: str, client: Client) -> None:
+    kept = msgspec.json.decode(document.body, type=_Kept)
+    if kept.digest != digest:
+        raise IdempotencyMismatch(
+            "This Idempotency-Key was used for another request. Choose a new one for each new request.",
+            param="idempotency-key",
+        )
+    if kept.until_ms is not None:
+        raise _conflict()
+    if kept.answer is None:
+        generation = dict(kept.headers).get("x-generation-id", "")
+        raise IdempotencyConflict(
+            f"The request of this Idempotency-Key was answered and charged (generation {generation}), but its answer "
+            "was too large to be kept. Choose a new key to have it made, and charged, again.",
+            param="idempotency-key",
+        )
+    headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in kept.headers if n != "content-length"]
+    await client.start(kept.status, [*headers, REPLAYED])
+    await client.finish(zlib.decompress(kept.answer))
+
+
+def _is_stale(document: Document, now_ms: int) -> bool:
+    """Whether it is the claim of a process that died."""
+    until_ms = msgspec.json.decode(document.body, type=_Kept).until_ms
+    return until_ms is not None and until_ms < now_ms
+
+
+def _digest(call: Call) -> str:
+    """Of all that makes a request this one, but its headers."""
+    place = (call.operation, call.dialect.name, call.path_model, call.path_stream, call.json_array)
+    return hashlib.sha256(msgspec.json.encode(place) + b"\0" + call.body).hexdigest()
+
+
+def _checked(name: str) -> str:
+    if not 0 < len(name) <= NAME_CHARS_MAX or not (name.isascii() and name.isprintable()):
+        raise InvalidRequest(
+            f"Idempotency-Key takes 1 to {NAME_CHARS_MAX} visible ASCII characters: a UUID, for example.",
+            param="idempotency-key",
+        )
+    return name
+
+
+def _conflict() -> IdempotencyConflict:
+    return IdempotencyConflict(
+        "A request with this Idempotency-Key is being answered. Retry shortly: you will get the same answer.",
+        param="idempotency-key",
+        retry_after_s=1.0,
+    )
+
+
+def _kind(day: int) -> str:
+    return f"replay:{day}"
