@@ -27,7 +27,7 @@ from llm_router.engine.background import Background
 from llm_router.engine.comparing import Comparing
 from llm_router.engine.exchange import Engine, stopping
 from llm_router.engine.papers import Papers
-from llm_router.engine.replays import HEADER, Replays
+from llm_router.engine.replays import HEADER, Replays, Serve
 from llm_router.engine.tracks import error_headers
 from llm_router.engine.treasury import Treasury
 from llm_router.wire.bounds import check_objects
@@ -150,12 +150,12 @@ class Gateway:
             key=key,
         )
         client = AsgiClient(send)
-        serve = self.comparing.serve if route.compares else self.engine.serve
+        serve: Serve = self.comparing.serve if route.compares else self.engine.serve
         if call.dialect.name == "openai_responses":
             serve = self.responses.serve
         try:
             if self.replays is not None and HEADER in call.headers:
-                await self.watched(request, self.replays.serve(call, client, serve))
+                await self.watched(request, self.replays.serve(call, request.path, client, serve))
             else:
                 await self.watched(request, serve(call, client))
         except RouterError:

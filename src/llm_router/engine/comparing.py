@@ -60,8 +60,8 @@ class Comparing:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def serve(self, call: Call, client: Client) -> None:
-        """Answer one comparison.
+    async def serve(self, call: Call, client: Client) -> bool:
+        """Answer one comparison; return whether it took place.
 
         Raises:
             ClientError: there is no valid key, or the request is malformed: nothing was done.
@@ -95,12 +95,13 @@ class Comparing:
             data = await self._whole(call, id_, lanes)
             await client.start(200, _head(id_, b"application/json"))
             await client.finish(data)
+        return refused is None
 
     async def _begin(
         self,
         joint: Joint,
         lanes: Sequence[Lane],
-        tasks: Sequence[asyncio.Task[None]],
+        tasks: Sequence[asyncio.Task[bool]],
         client: Client | None,
         id_: str,
     ) -> Lane | None:
@@ -127,7 +128,7 @@ class Comparing:
         joint.grant(held)
         return None
 
-    async def _leave(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+    async def _leave(self, tasks: Sequence[asyncio.Task[bool]]) -> None:
         """The client left: end the lanes, but for those that go on to learn what they cost."""
         for task in tasks:
             if not task.done() and self._engine.left(task):

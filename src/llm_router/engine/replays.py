@@ -44,6 +44,7 @@ SWEPT_DAYS = 7
 
 Headers = list[tuple[bytes, bytes]]
 Serve = Callable[[Call, Client], Coroutine[Any, Any, bool]]
+"""Answer a call; whether the answer was whole."""
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -135,8 +136,8 @@ class Replays:
         self._clock = clock
         self._total_s = total_s
 
-    async def serve(self, call: Call, client: Client, serve: Serve) -> None:
-        """Answer a request that has the header, if it was not answered before.
+    async def serve(self, call: Call, path: str, client: Client, serve: Serve) -> None:
+        """Answer a request that has the header and was sent to that path, if it was not answered before.
 
         Raises:
             InvalidRequest: the key is empty, too long, or no visible ASCII.
@@ -147,7 +148,7 @@ class Replays:
             await serve(call, client)
             return
         account, name = call.key.account, _checked(call.headers[HEADER])
-        digest, id_ = _digest(call), hashlib.sha256(f"{account}\0{name}".encode()).hexdigest()
+        digest, id_ = _digest(call, path), hashlib.sha256(f"{account}\0{name}".encode()).hexdigest()
         now_ms = self._clock.now_ms()
         found = await self._shelf.find(id_, now_ms)
         if found is not None and not _is_stale(found, now_ms):
@@ -259,10 +260,10 @@ def _is_stale(document: Document, now_ms: int) -> bool:
     return until_ms is not None and until_ms < now_ms
 
 
-def _digest(call: Call) -> str:
+def _digest(call: Call, path: str) -> str:
     """Of all that makes a request this one, but its headers."""
-    place = (call.operation, call.dialect.name, call.path_model, call.path_stream, call.json_array)
-    return hashlib.sha256(msgspec.json.encode(place) + b"\0" + call.body).hexdigest()
+    place = msgspec.json.encode((path, call.json_array))
+    return hashlib.sha256(place + b"\0" + call.body).hexdigest()
 
 
 def _checked(name: str) -> str:
