@@ -111,7 +111,7 @@ class Joint:
         self._changed.set()
         return await answer
 
-    async def gathered(self, lanes: Sequence[asyncio.Task[None]]) -> None:
+    async def gathered(self, lanes: Sequence[asyncio.Task[bool]]) -> None:
         """Wait until all lanes have asked for their hold, or have ended."""
         for lane in lanes:
             lane.add_done_callback(lambda _: self._changed.set())
