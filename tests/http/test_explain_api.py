@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -73,11 +75,11 @@ def test_auto_says_what_it_chose_by(sandbox: Gateway) -> None:
 
 
 def test_a_request_that_would_be_refused_is_told_why(sandbox: Gateway) -> None:
-    body = {"model": MODEL, "provider": {"only": ["mistral"]}, "messages": []}
+    body = {"model": MODEL, "provider": {"max_price": {"completion": 0}}, "messages": []}
     found = post(sandbox, "/v1/explain", {**body, "messages": [{"role": "user", "content": "Hi"}]})
     assert found.status == 200
     assert found.json["error"]["code"] == "no_eligible_deployment"
-    assert found.json["rejected"][0]["reason"] == "provider.only does not name it"
+    assert found.json["rejected"][0]["reason"] == "its price is above provider.max_price.completion"
     wrong = post(sandbox, "/v1/explain", {"model": MODEL, "messages": "x"})
     assert wrong.status == 400
     assert post(sandbox, "/v1/explain/v1/nowhere", body).status == 404
@@ -103,3 +105,27 @@ def test_questions_are_bounded_by_the_key_and_consume_none_of_its_requests(
     assert int(refused.headers["retry-after"]) > 0
     statuses = [post(sandbox, "/v1/chat/completions", body, key).status for _ in range(3)]
     assert statuses == [200, 200, 429]
+
+
+def _cli(gateway: Gateway, *words: str) -> subprocess.CompletedProcess[str]:
+    where = ("--data-dir", str(gateway.data_dir), "--config", str(gateway.config), "--sandbox")
+    command = [sys.executable, "-W", "error", "-m", "llm_router.cli", *words, *where]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_the_command_tells_it_to_people(sandbox: Gateway) -> None:
+    body = {
+        "model": f"auto|{MODEL}", "dial": 2, "provider": {"ignore": ["openrouter"]}, "max_tokens": 40,
+        "messages": [{"role": "user", "content": "Hi"}],
+    }  # fmt: skip
+    id_ = post(sandbox, "/v1/chat/completions", body).id
+    done = _cli(sandbox, "explain", id_)
+    assert done.returncode == 0, done.stderr
+    assert "Ordered by  auto at dial 2" in done.stdout
+    assert "first of the plan" in done.stdout
+    assert "the decision is the same" in done.stdout
+    shown = json.loads(_cli(sandbox, "explain", id_, "--json").stdout)
+    assert shown["id"] == id_
+    missing = _cli(sandbox, "explain", "gen-nowhere")
+    assert missing.returncode == 1
+    assert "no exchange 'gen-nowhere'" in missing.stderr

@@ -63,6 +63,10 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             from llm_router.cli.deployments import list_deployments
 
             return list_deployments
+        case ("explain", _):
+            from llm_router.cli.explain import explain
+
+            return explain
         case ("config", "check"):
             from llm_router.cli.config import check
 

@@ -70,6 +70,11 @@ def build_parser() -> Parser:
         "deployments", parents=[where, output], help="show how the deployments fare that are called"
     )
     deployments.add_argument("--all", action="store_true", help="those that were never called too")
+    explain = commands.add_parser(
+        "explain", parents=[where, output], help="say why an exchange went where it went"
+    )
+    explain.add_argument("id", metavar="ID", help="of the exchange (x-generation-id) or of the reply")
+    explain.add_argument("--account", default="default", help="whose it is (default)")
     models = commands.add_parser("models", parents=[where, output], help="list models with their prices")
     models.add_argument("--all", action="store_true", help="those that cannot be called too")
     _add_config(commands, where, output)

@@ -133,7 +133,7 @@ class Stood(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class Followed(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """Why an attempt was made after others: ``next``, ``fallback``, ``key``, ``repeat``; and after what wait."""
+    """Why an attempt was made after others: ``next``, ``fallback``, ``key``, ``repeat``, ``continue``, ``hedge``; and after what wait."""
 
     why: str
     wait_ms: int = 0

@@ -19,9 +19,10 @@ from llm_router.engine import admit
 from llm_router.engine.deciding import asks_of, shown_view, unusual, with_plan
 from llm_router.engine.estimating import planned, preview_inspected
 from llm_router.engine.exchange import Engine
-from llm_router.engine.explanation import Shown, dollars, shown_decision
+from llm_router.engine.explanation import Shown, shown_decision
 from llm_router.engine.fallbacks import fallbacks_of
 from llm_router.engine.limits import limits_for
+from llm_router.engine.operator import dollars
 from llm_router.routing.plan import Candidate
 
 PREVIEWS_A_MINUTE = 600

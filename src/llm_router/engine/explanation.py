@@ -6,21 +6,21 @@ the digest in the record tells whether that still says what it said then.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
 from llm_router.billing.interval import expected_tokens, forecast
 from llm_router.catalog.listing import per_mtok
 from llm_router.catalog.snapshot import Snapshot
-from llm_router.domain.decision import OWN, AutoChoice, Decision, LeftOut, Weighed, key_of
-from llm_router.domain.errors import RouterError
+from llm_router.domain.decision import OWN, AutoChoice, Decision, Followed, Weighed, key_of
+from llm_router.domain.errors import NotFound, RouterError
 from llm_router.domain.model import Deployment
-from llm_router.domain.money import format_usd
 from llm_router.domain.price import Price
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.engine.deciding import grouped, inspected_of
 from llm_router.engine.moments import iso_time
+from llm_router.engine.operator import DEFAULT_ACCOUNT, Arguments, Context, Result, account_name, dollars
 from llm_router.engine.planning import version_of
 from llm_router.routing.plan import Plan, make_plan
 from llm_router.routing.replay import replay, replay_order
@@ -66,7 +66,12 @@ def explain_record(record: ExchangeRecord, snapshot: Snapshot, active: Collectio
         "served_by": record.deployment if record.error_code is None else None,
         "status": record.status,
         **shown_decision(decision, _prices(snapshot), notes),
-        "attempts": [_attempt(at, each, decision) for at, each in enumerate(record.attempts)],
+        "attempts": [
+            _attempt(at, each, followed)
+            for at, (each, followed) in enumerate(
+                zip(record.attempts, _followed(record.attempts, decision), strict=True)
+            )
+        ],
         "stopped": decision.stopped,
         "seams": [msgspec.to_builtins(seam) for seam in record.seams],
         "cache": {
@@ -104,11 +109,6 @@ def shown_decision(decision: Decision, prices: Mapping[str, Price], notes: list[
         "notes": [*notes, *decision.notes],
         "replayed": {"same": made == decision.plan, "plan": list(made)},
     }
-
-
-def rejections_of(left_out: Collection[LeftOut]) -> dict[str, str]:
-    """Reasons by deployment."""
-    return {deployment: each.reason for each in left_out for deployment in each.deployments}
 
 
 def _again(
@@ -226,14 +226,25 @@ def _auto(choice: AutoChoice) -> Shown:
     }
 
 
-def _attempt(at: int, attempt: AttemptRecord, decision: Decision) -> Shown:
-    """One try, with why it was made: ``first``, or what followed from the one before."""
-    followed = decision.followed[at - 1] if 0 < at <= len(decision.followed) else None
+FIRST, OTHER = Followed(why="first"), Followed(why="other")
+
+
+def _followed(attempts: Sequence[AttemptRecord], decision: Decision) -> list[Followed]:
+    """Why each attempt was made. Of two that ran side by side the one that began later was the second."""
+    found = [FIRST, *decision.followed][: len(attempts)]
+    found += [OTHER] * (len(attempts) - len(found))
+    if len(found) > 1 and found[1].why == "hedge" and attempts[0].started_ms > attempts[1].started_ms:
+        found[:2] = [found[1], FIRST]
+    return found
+
+
+def _attempt(at: int, attempt: AttemptRecord, followed: Followed) -> Shown:
+    """One try, with why it was made."""
     cost_pusd = attempt.operator_cost_pusd
     return {
         "number": at + 1,
-        "why": "first" if at == 0 else "other" if followed is None else followed.why,
-        "waited_ms": 0 if followed is None else followed.wait_ms,
+        "why": followed.why,
+        "waited_ms": followed.wait_ms,
         "deployment": attempt.deployment,
         "provider": attempt.provider,
         "upstream_model": attempt.upstream_model,
@@ -275,10 +286,27 @@ def _settlement(record: ExchangeRecord) -> Shown:
     }
 
 
+class Explain(Arguments, frozen=True, kw_only=True):
+    """``explain``. ``id`` is that of the exchange or of the reply."""
+
+    id: str
+    account: str = DEFAULT_ACCOUNT
+
+
+async def explain(arguments: Explain, context: Context) -> Result:
+    """Why an exchange of an account went as it did.
+
+    Raises:
+        NotFound: it has no such exchange.
+    """
+    account = account_name(arguments.account)
+    record = await context.books.generation(account, arguments.id)
+    if record is None:
+        raise NotFound(
+            f"the account '{account}' has no exchange '{arguments.id[:100]}'; it is the x-generation-id of a reply"
+        )
+    return explain_record(record, context.snapshot(), context.active())
+
+
 def _members(value: msgspec.Struct) -> Shown:
     return {name: getattr(value, name) for name in value.__struct_fields__}
-
-
-def dollars(pusd: int) -> msgspec.Raw:
-    """An exact JSON number of dollars."""
-    return msgspec.Raw(format_usd(pusd).encode())

@@ -14,6 +14,7 @@ from llm_router.domain.errors import InvalidRequest
 from llm_router.engine import (
     budgeting,
     credits,
+    explanation,
     keys,
     limiting,
     own_keying,
@@ -103,6 +104,7 @@ _COMMANDS: dict[str, tuple[type[Arguments], Callable[[Any, Context], Awaitable[R
     "statements.issue": (stating.IssueStatements, stating.issue_statements),
     "statements.list": (stating.ListStatements, stating.list_statements),
     "reconcile.attempts": (reconciling.ListAttempts, reconciling.list_attempts),
+    "explain": (explanation.Explain, explanation.explain),
     "forget": (credits.Forget, credits.forget),
     "models": (Nothing, list_models),
     "deployments": (standings.ListDeployments, standings.list_deployments),
