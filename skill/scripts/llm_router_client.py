@@ -84,6 +84,7 @@ class LLMRouterError(RuntimeError):
         self.body: dict[str, Any] = {}
         self.retry_after: float | None = None
         self.repeatable = False  # whether the same request may safely be sent again
+        self.unsent = False  # no connection was made
         self.partial: dict[str, Any] | None = None
         self.partial_text = ""
 
@@ -149,6 +150,7 @@ class LLMRouterClient:
         url = base_url or os.environ.get("LLM_ROUTER_BASE_URL", "").strip() or DEFAULT_BASE_URL
         self._http = _Http(key, _check_base_url(url), timeout, idle_timeout, max_retries)
         self.last_stream: StreamResult | None = None
+        self._compares = True  # until the gateway turns out to be older, or another service
 
     def chat(
         self,
@@ -204,23 +206,53 @@ class LLMRouterClient:
     def compare_models(self, models: Sequence[str], message: str, **kwargs: Any) -> dict[str, dict[str, Any]]:
         """Put one question to several models at the same time; one that is named twice is asked once.
 
+        The gateway compares them itself if it can, so that credit for all of them is there before any is asked;
+        else each is asked by a chat of its own.
+
         Returns:
             ``{model: result}`` in the order of ``models``. A result is ``{"success": True, "response",
             "latency", "tokens", "cost"}`` or ``{"success": False, "error", "latency"}``: latency in seconds,
-            retries included, cost in US dollars, ``error`` as :meth:`chat` has it.
+            cost in US dollars, ``error`` as :meth:`chat` has it.
         """
+        names = list(dict.fromkeys(models))
+        messages = [{"role": "user", "content": message}]
 
         def ask(model: str) -> dict[str, Any]:
             began = time.monotonic()
-            reply = self.chat(model, [{"role": "user", "content": message}], **kwargs)
-            latency = round(time.monotonic() - began, 3)
-            if "error" in reply:
-                return {"success": False, "error": reply["error"], "latency": latency}
-            usage = _dict(reply.get("usage"))
-            facts = {"latency": latency, "tokens": usage.get("total_tokens"), "cost": usage.get("cost")}
-            return {"success": True, "response": _text(reply), **facts}
+            reply = self.chat(model, messages, **kwargs)
+            return _compared(reply, time.monotonic() - began)
 
-        return _in_parallel(ask, list(dict.fromkeys(models)))
+        if self._compares and _comparable(names) and not kwargs.keys() & {"model", "messages", "models"}:
+            began = time.monotonic()
+            try:
+                lanes = self._compare(names, messages, kwargs)
+            except LLMRouterError as error:
+                failed, took = error.as_dict(), time.monotonic() - began
+                return {name: _compared(failed, took) for name in names}
+            if lanes is not None:
+                return {name: _lane_result(lanes.get(name.strip(), {})) for name in names}
+        return _in_parallel(ask, names)
+
+    def _compare(
+        self, names: Sequence[str], messages: Sequence[Message], options: Mapping[str, Any]
+    ) -> dict[str, dict[str, Any]] | None:
+        """The lanes of a comparison by the gateway, by model; None if what answers there makes none."""
+        options = {
+            name: value for name, value in options.items() if value is not None or name not in _OPTIONAL
+        }
+        body = _json_body({"models": names, "messages": messages, **options, "stream": False})
+        try:
+            lanes = self._http.json("/compare", "lanes", body, once=True)["lanes"]
+        except LLMRouterError as error:
+            if error.unsent:
+                return None  # each chat will try again
+            if error.status is None or error.status not in (200, 404, 405, 501):
+                raise
+            if error.status == 200 and error.body:
+                raise
+            self._compares = False
+            return None
+        return {str(lane.get("model")): lane for lane in _dicts(lanes)}
 
     def list_models(self, include_unavailable: bool = False) -> dict[str, Any]:
         """The models that can be called now, by family, or a dict with ``error``.
@@ -336,12 +368,13 @@ class _Http:
         self.idle_s = idle_s
         self.retries_max = retries_max
 
-    def json(self, path: str, member: str, body: bytes | None = None) -> dict[str, Any]:
-        """The JSON object that answers; one without ``member`` is no answer."""
-        with self.send(path, body) as reply:
+    def json(self, path: str, member: str, body: bytes | None = None, once: bool = False) -> dict[str, Any]:
+        """The JSON object that answers; one without ``member`` is no answer. ``once``: do not try again to
+        connect."""
+        with self.send(path, body, once=once) as reply:
             return reply.json(member)
 
-    def send(self, path: str, body: bytes | None, stream: bool = False) -> _Reply:
+    def send(self, path: str, body: bytes | None, stream: bool = False, once: bool = False) -> _Reply:
         """Send a request (POST if it has a body), again where that is safe; return a reply that is no error."""
         deadline = time.monotonic() + self.timeout_s
         tries = 0
@@ -350,7 +383,7 @@ class _Http:
                 return self._try(path, body, stream, max(deadline - time.monotonic(), 0.001))
             except LLMRouterError as error:
                 long = error.retry_after is not None and error.retry_after > RETRY_AFTER_S_MAX
-                if long or not error.repeatable or tries >= self.retries_max:
+                if long or not error.repeatable or tries >= self.retries_max or (once and error.unsent):
                     raise
                 pause_s = _pause_s(error.retry_after, tries)
                 if time.monotonic() + pause_s >= deadline:
@@ -411,6 +444,7 @@ class _Http:
             "Start one with 'llm-router serve', or set LLM_ROUTER_BASE_URL to the address of yours."
         )
         failure = LLMRouterError("NETWORK_ERROR", text)
+        failure.unsent = True
         unknown = isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN
         failure.repeatable = not (unknown or isinstance(error, (UnicodeError, ssl.SSLCertVerificationError)))
         return failure
@@ -583,8 +617,12 @@ def _parse(text: str) -> Any:
 
 def _request(model: str, messages: Sequence[Message], options: Mapping[str, Any]) -> bytes:
     """The body of a chat request."""
+    return _json_body({"model": model, "messages": messages, **options})
+
+
+def _json_body(members: Mapping[str, Any]) -> bytes:
     try:
-        return json.dumps({"model": model, "messages": messages, **options}, allow_nan=False).encode()
+        return json.dumps(members, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise LLMRouterError("INVALID_INPUT", f"The request cannot be written as JSON: {error}.") from None
 
@@ -770,6 +808,46 @@ def _image_url(image: str) -> str:
     if kind is None:
         raise LLMRouterError("INVALID_INPUT", f"'{image}' is no PNG, JPEG, GIF or WebP image.")
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+COMPARED_MAX = 16
+"""Models that the gateway compares in one request."""
+
+_OPTIONAL = frozenset({"temperature", "max_tokens", "top_p"})
+"""Members that are left out where they are None, as in a chat."""
+
+
+def _comparable(names: Sequence[Any]) -> bool:
+    """Whether the gateway takes the models in one request, and tells them apart."""
+    if not all(isinstance(name, str) and name.strip() for name in names):
+        return False
+    return 2 <= len(names) <= COMPARED_MAX and len({name.strip() for name in names}) == len(names)
+
+
+def _compared(reply: Mapping[str, Any], latency_s: float) -> dict[str, Any]:
+    """A chat's reply as the result of its model."""
+    latency = round(latency_s, 3)
+    if "error" in reply:
+        return {"success": False, "error": reply["error"], "latency": latency}
+    usage = _dict(reply.get("usage"))
+    facts = {"latency": latency, "tokens": usage.get("total_tokens"), "cost": usage.get("cost")}
+    return {"success": True, "response": _text(reply), **facts}
+
+
+def _lane_result(lane: Mapping[str, Any]) -> dict[str, Any]:
+    """A lane of a comparison as the result of its model."""
+    took_ms = lane.get("latency_ms")
+    latency_s = took_ms / 1000 if isinstance(took_ms, (int, float)) else 0.0
+    if lane.get("success") is True:
+        return _compared(_dict(lane.get("response")), latency_s)
+    told, status = _dict(lane.get("error")), lane.get("status")
+    error = LLMRouterError(
+        str(told.get("code") or "NETWORK_ERROR"),
+        str(told.get("message") or "The gateway tells nothing of this model."),
+        status if isinstance(status, int) and status >= 400 else None,
+    )
+    error.body = told
+    return _compared(error.as_dict(), latency_s)
 
 
 def _in_parallel(work: Callable[[str], dict[str, Any]], items: Sequence[str]) -> dict[str, dict[str, Any]]:

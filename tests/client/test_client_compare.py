@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from typing import Any
 
 import pytest
+from client_kit import Script
+from scripted_gateway import reply as http_reply
 
 import llm_router_client
 from llm_router_client import LLMRouterClient
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, chat: Any) -> LLMRouterClient:
+    """A client of a gateway that compares nothing itself."""
     client = LLMRouterClient("sk-1")
+    monkeypatch.setattr(client, "_compares", False)
     monkeypatch.setattr(client, "chat", chat)
     return client
 
@@ -78,3 +83,92 @@ def test_no_models_and_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_mistake_of_the_caller_is_raised() -> None:
     with pytest.raises(TypeError):
         LLMRouterClient("sk-1").compare_models(["a"], "hi", messages=[])
+
+
+def lane(model: str, **members: Any) -> dict[str, Any]:
+    return {
+        "model": model,
+        "success": True,
+        "latency_ms": 1234,
+        "response": reply(f"I am {model}"),
+        **members,
+    }
+
+
+def asked(server: Any) -> list[str]:
+    return [line.split()[1] for line, _, _ in server.requests]
+
+
+def test_the_gateway_compares_in_one_request(scripted: Script) -> None:
+    broken = {
+        "success": False,
+        "status": 200,
+        "error": {"code": "upstream_error", "message": "cut", "type": "t"},
+    }
+    unknown = {"success": False, "status": 404, "error": {"code": "model_not_found", "message": "no"}}
+    lanes = [lane("b", **unknown), lane("a"), lane("c", **broken)]  # in whatever order
+    server = scripted(http_reply(200, {"object": "comparison", "lanes": lanes}))
+    got = LLMRouterClient("sk-1", server.url).compare_models(
+        ["a", "b", "c", "a", "d "], "hi", max_tokens=5, temperature=None, seed=1
+    )
+    assert asked(server) == ["/v1/compare"]
+    assert server.requests[0][2] == {
+        "models": ["a", "b", "c", "d "],
+        "messages": [{"role": "user", "content": "hi"}],
+        "max_tokens": 5,
+        "seed": 1,
+        "stream": False,
+    }
+    assert list(got) == ["a", "b", "c", "d "]
+    assert got["a"] == {"success": True, "response": "I am a", "latency": 1.234, "tokens": 5, "cost": 0.0}
+    assert got["b"]["error"] == {"code": "model_not_found", "message": "no", "status": 404}
+    assert got["c"]["error"] == {"code": "upstream_error", "message": "cut", "type": "t"}
+    assert got["d "]["error"]["code"] == "NETWORK_ERROR"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, {"error": {"code": "not_found", "message": "There is no POST /v1/compare."}}),
+        (405, b""),
+        (501, b"<html>"),
+        (200, {"choices": []}),
+    ],
+)
+def test_where_nothing_compares_each_model_is_asked(scripted: Script, status: int, body: Any) -> None:
+    server = scripted(http_reply(status, body), http_reply(200, reply("x")))
+    client = LLMRouterClient("sk-1", server.url)
+    for _ in range(2):
+        assert [r["response"] for r in client.compare_models(["a", "b"], "hi").values()] == ["x", "x"]
+    assert asked(server) == ["/v1/compare"] + ["/v1/chat/completions"] * 4  # it is asked for it once
+
+
+def test_a_refusal_of_the_whole_is_that_of_each_model(scripted: Script) -> None:
+    error = {"code": "insufficient_credits", "message": "The request may cost up to $2", "needed": 2}
+    server = scripted(http_reply(402, {"error": error}))
+    got = LLMRouterClient("sk-1", server.url).compare_models(["a", "b"], "hi")
+    assert asked(server) == ["/v1/compare"]
+    assert [(r["success"], r["error"]["code"], r["error"]["needed"]) for r in got.values()] == [
+        (False, "insufficient_credits", 2),
+        (False, "insufficient_credits", 2),
+    ]
+
+
+@pytest.mark.parametrize("names", [["a"], [f"m{n}" for n in range(17)], ["a", " a"]])
+def test_what_the_gateway_would_not_compare_is_asked_one_by_one(scripted: Script, names: list[str]) -> None:
+    server = scripted(http_reply(200, reply("x")))
+    assert list(LLMRouterClient("sk-1", server.url).compare_models(names, "hi")) == names
+    assert set(asked(server)) == {"/v1/chat/completions"}
+
+
+def test_what_cannot_be_written_is_told_for_each(scripted: Script) -> None:
+    got = LLMRouterClient("sk-1").compare_models(["a", "b"], "hi", seed=object())
+    assert {r["error"]["code"] for r in got.values()} == {"INVALID_INPUT"}
+
+
+def test_without_a_gateway_each_model_says_so(pauses: list[float]) -> None:
+    with socket.socket() as deaf:  # bound, never listening: whoever connects is refused
+        deaf.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        got = LLMRouterClient("sk-1", url).compare_models(["a", "b"], "hi")
+    assert {r["error"]["code"] for r in got.values()} == {"NETWORK_ERROR"}
