@@ -56,6 +56,7 @@ from llm_router.edge.server import GuardedProtocol
 from llm_router.engine.auto import AutoKeeper
 from llm_router.engine.background import Background
 from llm_router.engine.exchange import Engine
+from llm_router.engine.experiments import Experiments
 from llm_router.engine.keys import FirstKey, first_run
 from llm_router.engine.operations import dispatch
 from llm_router.engine.operator import Context
@@ -317,6 +318,9 @@ class Server:
         stack.push_async_callback(tokens.close)
         engine = self._engine = self._build_engine(stores, upstream, tokens)
         engine.price_list = self._price_list
+        if engine.experiments is not None:
+            stack.push_async_callback(engine.experiments.close)
+            await engine.experiments.begin()
         stack.push_async_callback(engine.close)
         keeper = AutoKeeper(engine.planner.autos, stores.books, self._clock)
         stack.push_async_callback(keeper.close)
@@ -471,6 +475,13 @@ class Server:
             prices=stores.prices,
             own_keys=self._own_keys,
             presets=StoredPresets(stores.books, self._clock),
+            experiments=Experiments(
+                stores.books,
+                self._clock,
+                new_id("node"),
+                configured=lambda: self._live().routing.experiments,
+                say=lambda line: print(line, file=sys.stderr, flush=True),
+            ),
         )
 
     def _build_treasury(self, store: TreasuryBooks, upstream: LeanUpstream) -> Treasury:
@@ -530,6 +541,7 @@ class Server:
             papers=self._build_papers(store),
             price_rules=store,
             reprice=self._reprice,
+            configured=lambda: self._live().routing,
         )
 
     def _reprice(self, price_list: PriceList) -> None:

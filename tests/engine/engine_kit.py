@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from llm_router.adapters.memory.books import MemoryBooks
 from llm_router.adapters.memory.counters import MemoryCounters
 from llm_router.adapters.memory.sessions import MemorySessions
 from llm_router.adapters.memory.side_car import MemorySideCar
@@ -22,6 +23,7 @@ from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import compile_snapshot
 from llm_router.domain.budget import Payer, Scope
 from llm_router.domain.errors import InvalidRequest, LedgerUnavailable, UpstreamError, UpstreamKind
+from llm_router.domain.experiment import Experiment
 from llm_router.domain.key import Key, key_digest
 from llm_router.domain.limit import Admission, Limit, LimitKind
 from llm_router.domain.model import Capabilities, Deployment, Model, Provider
@@ -29,6 +31,7 @@ from llm_router.domain.price import Price, Rates
 from llm_router.domain.record import ExchangeRecord
 from llm_router.engine.admit import Call
 from llm_router.engine.exchange import Engine
+from llm_router.engine.experiments import Experiments
 from llm_router.engine.state import State
 from llm_router.ports import Deadlines, Settled, UpstreamRequest
 from llm_router.routing.continuing import Continuing
@@ -354,6 +357,7 @@ class World:
     Attributes:
         steps: the awaits of the exchange so far, by name.
         dice: what every throw comes to; pauses: the seconds that were waited between attempts.
+        documents: what experiments keep; configured: those of the configuration; said: what operators hear.
         strike: called with (number of the await, task) at each of them.
     """
 
@@ -368,6 +372,9 @@ class World:
         self.fetcher = FakeFetcher(self)
         self.telemetry = FakeTelemetry()
         self.side_car = MemorySideCar(Sealer(bytes(32), "test"), bytes_max=10**6, ttl_ms=10**6)
+        self.documents = MemoryBooks()
+        self.configured: dict[str, Experiment] = {}
+        self.said: list[str] = []
         self.client = FakeClient(self)
         self.task: asyncio.Task[Any] | None = None
         known = providers or PROVIDERS
@@ -406,6 +413,9 @@ class World:
             dice=lambda: self.dice,
             pause=self._pause,
             side_car=self.side_car,
+            experiments=Experiments(
+                self.documents, FakeClock(), "node-1", lambda: self.configured, self.said.append
+            ),
         )
 
     async def step(self, name: str) -> None:

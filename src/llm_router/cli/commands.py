@@ -115,6 +115,10 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             from llm_router.cli.migrate import migrate
 
             return migrate
+        case ("experiments", action):
+            from llm_router.cli import experiments
+
+            return experiments.ACTIONS[str(action)]
         case ("presets", action):
             from llm_router.cli import presets
 

@@ -60,6 +60,7 @@ def build_parser() -> Parser:
     _add_budgets(commands, where, output)
     _add_limits(commands, where, output)
     _add_presets(commands, where, output)
+    _add_experiments(commands, where, output)
     forget = commands.add_parser(
         "forget",
         parents=[where, output],
@@ -305,6 +306,50 @@ def _add_limits(commands: _Commands[Parser], where: Parser, output: Parser) -> N
     shown.add_argument("--account", default="default", help="the account (default)")
     remove = actions.add_parser("remove", parents=[where, output], help="bound nothing by it any more")
     remove.add_argument("id", metavar="ID", help="lim_... of limits list")
+
+
+def _add_experiments(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
+    experiments = commands.add_parser("experiments", help="split traffic into arms, and compare them")
+    actions = experiments.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    create = actions.add_parser("create", parents=[where, output], help="begin an experiment")
+    create.add_argument("name", metavar="NAME", help="what reports are asked for by")
+    create.add_argument("--of", required=True, metavar="WHAT", help="@PRESET, or a model as clients write it")
+    kinds = ("ab", "canary", "shadow")
+    create.add_argument("--kind", choices=kinds, default="ab", help="ab, canary or shadow (ab)")
+    create.add_argument(
+        "--arm",
+        action="append",
+        default=[],
+        metavar="ARM",
+        help="NAME[:WEIGHT][=MODEL or JSON]; the first is compared with",
+    )
+    sticky = ("user", "session", "key", "request")
+    create.add_argument("--sticky", choices=sticky, default="user", help="what keeps its arm (user)")
+    create.add_argument(
+        "--share", type=float, default=1.0, metavar="PART", help="shadow: copied part, 0 to 1 (1)"
+    )
+    create.add_argument(
+        "--concurrency", type=int, default=4, metavar="N", help="shadow: copies at a time (4)"
+    )
+    billed = ("operator", "customer")
+    create.add_argument("--billed", choices=billed, default="operator", help="shadow: who pays (operator)")
+    create.add_argument(
+        "--guard-requests", type=int, default=20, metavar="N", help="canary: judged from so many on (20)"
+    )
+    create.add_argument(
+        "--guard-margin", type=float, default=0.0, metavar="PART", help="canary: errors it may have more (0)"
+    )
+    create.add_argument("--description", help="what it is for")
+    actions.add_parser("list", parents=[where, output], help="list all experiments")
+    for action, text in (
+        ("show", "print an experiment as JSON"),
+        ("stop", "end an experiment"),
+        ("report", "compare the arms"),
+    ):
+        named = actions.add_parser(action, parents=[where, output], help=text)
+        named.add_argument("name", metavar="NAME", help="of experiments list")
+        if action == "stop":
+            named.add_argument("--reason", help="why, for the report")
 
 
 def _add_presets(commands: _Commands[Parser], where: Parser, output: Parser) -> None:

@@ -183,6 +183,7 @@ async def _opened(arguments: argparse.Namespace, place: Place, command: str) -> 
             clock=clock,
             snapshot=offer.snapshot,
             active=offer.active,
+            configured=lambda: offer.settings(secrets=False).routing,
             new_key_text=new_key_text,
             new_id=new_id,
             starting_pusd=place.credits.starting_pusd,

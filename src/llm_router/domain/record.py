@@ -83,6 +83,8 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         comparison: the id (``cmp-...``) of the comparison that it is a lane of.
         decision: what was decided about it and by what; shown by ``/explain`` alone.
         team, user, session: on whose behalf, as the key and the request said.
+        experiment, arm: what it took part in; trial: the run of it, and the group that its figures belong to.
+        features: of a request whose model ``auto`` chose: numbers of hashed words, to learn from its rating.
         overhead_ms: of duration_ms, what was not waiting for the provider or the client.
         seams: where the answer broke off and was gone on with.
         status: HTTP status sent to the client (200 for a stream that failed later; see ``error``).
@@ -122,6 +124,10 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     client_gone: bool = False
     flags: tuple[str, ...] = ()
     comparison: str | None = None
+    experiment: str | None = None
+    arm: str | None = None
+    trial: str | None = None
+    features: bytes | None = None
     seams: tuple[Seam, ...] = ()
     decision: Decision | None = None
 

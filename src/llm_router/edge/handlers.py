@@ -21,6 +21,7 @@ from llm_router.edge.conversations import CONVERSATION_ROUTES
 from llm_router.edge.credits import CREDIT_ROUTES
 from llm_router.edge.estimates import ESTIMATE_ROUTES
 from llm_router.edge.explain import EXPLAIN_ROUTES
+from llm_router.edge.feedback import FEEDBACK_ROUTES
 from llm_router.edge.gateway import GEMINI_KEY, Gateway, credential
 from llm_router.edge.http import Request, Send, answer_json
 from llm_router.edge.papers import PAPER_ROUTES
@@ -147,7 +148,8 @@ async def generation(gateway: Gateway, request: Request, send: Send, parameters:
     await answer_json(send, 200, generation_entry(record))
 
 
-_UNSHOWN = ("account", "decision")
+_UNSHOWN = ("account", "decision", "trial", "features")
+"""Members of a record that its owner is not shown: whose it is, what is shown elsewhere, what is learned from."""
 
 
 def generation_entry(record: ExchangeRecord) -> dict[str, object]:
@@ -313,6 +315,7 @@ ROUTES = RouteTable(
             summary="One model in Gemini's shape.",
         ),
         *EXPLAIN_ROUTES,
+        *FEEDBACK_ROUTES,
         *PAPER_ROUTES,  # before the generation, whose id may hold slashes
         Route(
             method="GET",

@@ -45,6 +45,7 @@ from llm_router.engine.braking import heard, limits_of, session_refusal, tighter
 from llm_router.engine.continuing import check_wish
 from llm_router.engine.deadlines import total_of, wish_of
 from llm_router.engine.drain import Audience, Drains
+from llm_router.engine.experiments import Experiments, Trial, armed, with_dial
 from llm_router.engine.fallbacks import fallbacks_of
 from llm_router.engine.holding import Asking, Ceiling, Held, Holder, Holding, max_cost
 from llm_router.engine.limits import admit_to_limits, limits_for
@@ -52,6 +53,7 @@ from llm_router.engine.planning import Occasion, Planner
 from llm_router.engine.presets import StoredPresets, applied
 from llm_router.engine.probing import FRONT, Probes
 from llm_router.engine.recall import Recall
+from llm_router.engine.shadows import Shadows
 from llm_router.engine.standings import standings
 from llm_router.engine.state import State
 from llm_router.engine.tracks import Track, reply_headers
@@ -73,6 +75,7 @@ from llm_router.ports import (
     Tokens,
     Upstream,
 )
+from llm_router.routing.plan import Plan
 from llm_router.wire.dialect import Behind, Bill, Dialect, Front, Inspected
 
 REFUSALS_NOT_RECORDED = (401, 429)
@@ -109,6 +112,7 @@ class Engine:
         prices: PriceBook | None = None,
         own_keys: OwnKeys | None = None,
         presets: StoredPresets | None = None,
+        experiments: Experiments | None = None,
     ) -> None:
         self.state = state
         self.dialects = dialects
@@ -125,6 +129,7 @@ class Engine:
         self._prices = prices
         self._own_keys = own_keys
         self.presets = presets
+        self.experiments = experiments
         self._recall = None if side_car is None else Recall(side_car, behind, clock)
         self.trying = Trying(
             Attempts(behind, upstream, fetcher, clock, tokens, self._recall), clock, pause, dice
@@ -138,7 +143,34 @@ class Engine:
         self.holding = Holding(books)
         self.sessions = sessions
         self.planner = Planner(self.trying.health, self.holding.outputs, dice)
+        self.shadows = (
+            None if experiments is None else self._shadows(experiments, behind, fetcher, pause, dice)
+        )
         self._running: dict[asyncio.Task[object], Track] = {}
+
+    def _shadows(
+        self,
+        experiments: Experiments,
+        behind: Mapping[str, Behind[Any, Any]],
+        fetcher: Fetcher,
+        pause: Pause,
+        dice: Dice,
+    ) -> Shadows:
+        """What copies requests: with eyes of its own on how deployments fare."""
+        attempts = Attempts(behind, self.upstream, fetcher, self.clock, self.tokens)
+        return Shadows(
+            experiments=experiments,
+            planner=self.planner,
+            trying=Trying(attempts, self.clock, pause, dice),
+            holding=self.holding,
+            books=self.books,
+            upkeep=self._upkeep,
+            presets=self.presets,
+            telemetry=self.telemetry,
+            clock=self.clock,
+            new_id=self.new_id,
+            publish=self._publish,
+        )
 
     async def serve(
         self,
@@ -200,6 +232,8 @@ class Engine:
 
     async def close(self) -> None:
         """Let go of what runs beside the exchanges."""
+        if self.shadows is not None:
+            await self.shadows.close()
         await self._upkeep.close()
 
     async def _serve(
@@ -236,27 +270,9 @@ class Engine:
         inspected.json_array = call.json_array
         inspected.keeps_state = call.state is not None
         track.asked_model = inspected.model
-        found = await applied(state, self.presets, call, inspected, call.dialect.inspect)
-        if found.preset is not None:
-            call, inspected = found.call, found.inspected
-            track.call = call
-            inspected.json_array, inspected.keeps_state = call.json_array, call.state is not None
-        track.inspected = inspected
-        payer = track.payer()
-        track.own_keys = await self.own_keys_of(key.account)
-        track.price_list = self.price_list
-        occasion = Occasion(
-            state=state,
-            call=call,
-            key=key,
-            payer=payer,
-            inspected=inspected,
-            own_keys=track.own_keys,
-            price_list=self.price_list,
-            now_ms=now_ms,
-            preset=found.preset,
-        )
-        plan = track.plan = self.planner.plan(occasion)
+        occasion, plan = await self._planned(track, key, inspected)
+        track.plan = plan
+        call, inspected, payer = occasion.call, occasion.inspected, occasion.payer
         fallbacks = fallbacks_of(self.planner, occasion, plan)
         further = fallbacks.deployments
         track.model = plan.candidates[0].model
@@ -314,6 +330,51 @@ class Engine:
             strict=admit.is_strict(call, key),
             usage_chunk=key.usage_chunk if wish is None else wish,
         )
+
+    async def _planned(self, track: Track, key: Key, inspected: Inspected) -> tuple[Occasion, Plan]:
+        """The plan of a request: with its arm, if it takes part in an experiment and the arm can serve it.
+
+        Raises:
+            RouterError: nothing can serve it; see ``Planner.plan``.
+        """
+        track.price_list = self.price_list
+        track.own_keys = await self.own_keys_of(key.account)
+        experiments = self.experiments
+        if experiments is None or not experiments.running or track.call.comparison is not None:
+            return await self._plan(track, key, inspected, None)
+        trial = track.trial = experiments.trial(track.call, key, inspected)
+        try:
+            return await self._plan(track, key, inspected, trial)
+        except RouterError:
+            if trial is None or trial.arm.plain:
+                raise
+            trial.left, track.call = True, trial.call
+            return await self._plan(track, key, inspected, None)
+
+    async def _plan(
+        self, track: Track, key: Key, inspected: Inspected, trial: Trial | None
+    ) -> tuple[Occasion, Plan]:
+        call, state = track.call, track.state
+        if trial is not None:
+            call, inspected = armed(trial.experiment, trial.arm, call, inspected)
+        found = await applied(state, self.presets, call, inspected, call.dialect.inspect)
+        track.call = call = found.call
+        inspected, preset = found.inspected, found.preset
+        if preset is not None:
+            inspected.json_array, inspected.keeps_state = call.json_array, call.state is not None
+        track.inspected = inspected
+        occasion = Occasion(
+            state=state,
+            call=call,
+            key=key,
+            payer=track.payer(),
+            inspected=inspected,
+            own_keys=track.own_keys,
+            price_list=track.price_list,
+            now_ms=track.created_ms,
+            preset=preset if trial is None else with_dial(trial.arm, preset),
+        )
+        return occasion, self.planner.plan(occasion)
 
     async def _begin_step(
         self, track: Track, payer: Payer, inspected: Inspected, deployments: tuple[Deployment, ...]
@@ -486,6 +547,14 @@ class Engine:
             plan, state = track.admitted.plan, track.state
             self.planner.served(plan, track.candidate, record.usage.prompt_tokens, state, self.clock.now_ms())
 
+    def _tried(self, track: Track, trial: Trial) -> None:
+        """An exchange that took part in an experiment is over: count it, and make the copies of a shadow."""
+        if track.admitted is None or track.record is None or track.stopped or self.experiments is None:
+            return
+        self.experiments.ended(trial, track.record)
+        if trial.experiment.kind == "shadow" and not trial.left and self.shadows is not None:
+            self.shadows.begin(trial, track.state, track.price_list)
+
     async def _close(self, track: Track) -> None:
         """Resolve what is still open. Runs on every way out."""
         if track.error is None and not (track.settled or track.gone):
@@ -503,6 +572,8 @@ class Engine:
                 self.holding.waiting.freed(track.key.account)
             if track.record is not None:
                 self.telemetry.exchange(track.record)
+            if track.trial is not None:
+                self._tried(track, track.trial)
             if track.counted:
                 used = track.record.usage.total_tokens if track.record is not None else 0
                 await self.counters.release(track.id, used, self.clock.now_ms())

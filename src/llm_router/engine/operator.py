@@ -21,6 +21,7 @@ from llm_router.domain.money import MAX_PUSD, format_usd, parse_usd
 from llm_router.engine.papers import Papers
 from llm_router.engine.treasury import Treasury
 from llm_router.ports import Books, Clock, Keyring, PriceRules, SideCar
+from llm_router.routing.rules import RoutingRules
 
 DEFAULT_ACCOUNT = "default"
 NAME_CHARS_MAX = 100
@@ -89,6 +90,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             for that.
         papers: receipts, reports, statements; None where the store has no room for them.
         price_rules: what the operator sells at; reprice: tells the running gateway of a new list.
+        configured: presets and experiments of the configuration.
         reload: reads the configuration again and says what came of it; None where no gateway runs.
     """
 
@@ -107,6 +109,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     papers: Papers | None = None
     price_rules: PriceRules | None = None
     reprice: Callable[[PriceList], None] | None = None
+    configured: Callable[[], RoutingRules] = RoutingRules
 
 
 class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

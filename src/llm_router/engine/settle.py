@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from llm_router.billing.meter import FLAG_ABSURD, End, Metered, meter, rate
@@ -15,6 +17,7 @@ from llm_router.domain.usage import MAX_COUNT, NO_USAGE, Provenance, Usage
 from llm_router.engine.deciding import decision_of
 from llm_router.engine.seams import Continuation
 from llm_router.engine.tracks import Track, price_of, sold_price_of
+from llm_router.routing.auto.choose import Choice
 from llm_router.routing.plan import Candidate
 from llm_router.wire.dialect import Observed
 
@@ -275,7 +278,25 @@ def record_of(track: Track, bill: Metered | None, now_ms: int, now_us: int) -> E
         seams=tuple(track.continuation.seams) if track.continuation is not None else (),
         flags=_flags(track, bill) if capped == 0 else (*_flags(track, bill), FLAG_CAPPED),
         decision=decision_of(track),
+        **(_trial(track) if track.trial is not None or _auto(track) is not None else {}),
     )
+
+
+def _trial(track: Track) -> dict[str, Any]:
+    """What the record says of an experiment, and of a choice of ``auto`` whose outcome may be learned."""
+    trial, auto = track.trial, _auto(track)
+    found: dict[str, Any] = {} if auto is None else {"features": auto.features()}
+    if trial is not None and not trial.left:
+        found |= {
+            "experiment": trial.experiment.name,
+            "arm": trial.arm.name,
+            "trial": f"{trial.run}/{trial.group}",
+        }
+    return found
+
+
+def _auto(track: Track) -> Choice | None:
+    return None if track.admitted is None else track.admitted.plan.auto
 
 
 def settled_record(record: ExchangeRecord, charged_pusd: int) -> ExchangeRecord:

@@ -20,6 +20,7 @@ from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.engine.admit import Admitted, Call, payer_of
 from llm_router.engine.brief import HEADER, explain_header
 from llm_router.engine.deadlines import NO_WISH, Wish
+from llm_router.engine.experiments import Trial
 from llm_router.engine.holding import Holder
 from llm_router.engine.seams import Continuation
 from llm_router.engine.state import State
@@ -90,6 +91,7 @@ class Track(msgspec.Struct, kw_only=True):
         holder: who takes its hold, where that is not the engine.
         of: the exchange of which this is one of two calls (engine/hedging.py); None if it is the exchange itself.
         outrun: the deployment whose call was cancelled because another one answered first.
+        trial: its part in an experiment.
         heard: the provider's answer so far, where it may hold state to remember; found: what is known
             of earlier turns, by the maker that is asked now (see engine/recall.py).
     """
@@ -149,6 +151,7 @@ class Track(msgspec.Struct, kw_only=True):
     due_us: int | None = None
     of: Track | None = None
     outrun: Candidate | None = None
+    trial: Trial | None = None
 
     def hear(self, data: bytes, bytes_max: int) -> None:
         """Note what the provider said, as far as it may be remembered."""

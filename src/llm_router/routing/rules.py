@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from llm_router.domain.experiment import Experiment
 from llm_router.domain.preset import Preset
 from llm_router.routing.auto.tasks import Task
 from llm_router.routing.hedging import HedgeRules
@@ -45,7 +46,7 @@ class RoutingRules(msgspec.Struct, frozen=True, kw_only=True):
         dial: of ``auto``, where nothing else is said.
         auto_models: what ``auto`` chooses from: globs of public ids; () is the cheapest few of each quality.
         tasks: the operator's own, by the name behind ``auto:``.
-        presets: those of the configuration, by name.
+        presets, experiments: those of the configuration, by name.
         hedging: when a second call is made beside a late one.
     """
 
@@ -59,6 +60,7 @@ class RoutingRules(msgspec.Struct, frozen=True, kw_only=True):
     tasks: Mapping[str, Task] = MappingProxyType({})
     presets: Mapping[str, Preset] = MappingProxyType({})
     hedging: HedgeRules = HedgeRules()
+    experiments: Mapping[str, Experiment] = MappingProxyType({})
 
     @property
     def plain(self) -> bool:

@@ -143,7 +143,7 @@ def load(
     counters = counter_settings(table.counters, own, problems)
     alerts = alert_settings(table.alerts, own, problems)
     papers = paper_settings(table.receipts, table.invoices, folder, problems)
-    routing = routing_rules(table.routing, table.presets, problems)
+    routing = routing_rules(table.routing, table.presets, table.experiments, problems)
     if problems:
         raise ConfigError(problems.lines(file))
     return Settings(

@@ -5,18 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llm_router.domain.errors import InvalidRequest
+from llm_router.domain.experiment import Arm, Experiment, Guard
 from llm_router.domain.preset import Preset
+from llm_router.engine.experimenting import check_experiment
 from llm_router.engine.presets import check_preset
 from llm_router.routing.auto.tasks import Task
 from llm_router.routing.hedging import WHOLE_BP, HedgeRules
 from llm_router.routing.rules import RoutingRules, Rule, Sticking
 from llm_router.settings.check import json_value
 from llm_router.settings.problems import Problems
-from llm_router.settings.schema import HedgingTable, PresetTable, RoutingTable, RuleTable, TaskTable
+from llm_router.settings.schema import (
+    ExperimentTable,
+    HedgingTable,
+    PresetTable,
+    RoutingTable,
+    RuleTable,
+    TaskTable,
+)
 
 
 def routing_rules(
-    table: RoutingTable, presets: Mapping[str, PresetTable], problems: Problems
+    table: RoutingTable,
+    presets: Mapping[str, PresetTable],
+    experiments: Mapping[str, ExperimentTable],
+    problems: Problems,
 ) -> RoutingRules:
     """How deployments are chosen."""
     return RoutingRules(
@@ -28,6 +40,7 @@ def routing_rules(
         dial=None if table.dial is None else float(table.dial),
         auto_models=table.auto_models,
         presets={name: _preset(name, preset, problems) for name, preset in presets.items()},
+        experiments=_experiments(experiments, problems),
         tasks={name: _task(task) for name, task in table.tasks.items()},
         hedging=_hedging(table.hedging),
     )
@@ -53,6 +66,53 @@ def _preset(name: str, table: PresetTable, problems: Problems) -> Preset:
     except (TypeError, ValueError):
         problems.add(path, "holds a value that JSON has no word for")
     return preset
+
+
+def _experiments(tables: Mapping[str, ExperimentTable], problems: Problems) -> dict[str, Experiment]:
+    """The experiments of the file; what cannot be is reported, and that two want the same requests."""
+    found: dict[str, Experiment] = {}
+    taken: dict[str, str] = {}
+    for name, table in tables.items():
+        path = ("experiments", name)
+        try:
+            experiment = _experiment(name, table)
+            check_experiment(experiment)
+        except InvalidRequest as error:
+            problems.add(path, error.message)
+            continue
+        except (TypeError, ValueError):
+            problems.add(path, "holds a value that JSON has no word for")
+            continue
+        if (other := taken.setdefault(experiment.of, name)) != name:
+            problems.add((*path, "of"), f"is what the experiment '{other}' is of already")
+        found[name] = experiment
+    return found
+
+
+def _experiment(name: str, table: ExperimentTable) -> Experiment:
+    return Experiment(
+        name=name,
+        of=table.of,
+        kind=table.kind,
+        arms=tuple(
+            Arm(
+                name=arm.name,
+                weight=arm.weight,
+                model=arm.model,
+                system=arm.system,
+                parameters={key: json_value(value) for key, value in arm.parameters.items()},
+                provider={key: json_value(value) for key, value in arm.provider.items()},
+                dial=None if arm.dial is None else float(arm.dial),
+            )
+            for arm in table.arms
+        ),
+        sticky=table.sticky,
+        share=float(table.share),
+        concurrency=table.concurrency,
+        billed=table.billed,
+        guard=Guard(requests_min=table.guard.requests_min, margin=float(table.guard.margin)),
+        description=table.description,
+    )
 
 
 def _rule(table: RuleTable) -> Rule:

@@ -176,6 +176,33 @@ class PresetTable(Table, frozen=True, kw_only=True):
     description: str | None = None
 
 
+class ArmTable(Table, frozen=True, kw_only=True):
+    name: str
+    weight: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 1
+    model: str | None = None
+    system: str | None = None
+    parameters: dict[str, Any] = {}
+    provider: dict[str, Any] = {}
+    dial: Dial | None = None
+
+
+class GuardTable(Table, frozen=True, kw_only=True):
+    requests_min: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20
+    margin: Annotated[Decimal, msgspec.Meta(extra={"min": 0, "max": 1})] = Decimal(0)
+
+
+class ExperimentTable(Table, frozen=True, kw_only=True):
+    of: str
+    kind: Literal["ab", "canary", "shadow"] = "ab"
+    arms: tuple[ArmTable, ...]
+    sticky: Literal["user", "session", "key", "request"] = "user"
+    share: Annotated[Decimal, msgspec.Meta(extra={"above": 0, "max": 1})] = Decimal(1)
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 4
+    billed: Literal["operator", "customer"] = "operator"
+    guard: GuardTable = GuardTable()
+    description: str | None = None
+
+
 class CreditsTable(Table, frozen=True, kw_only=True):
     starting: Amount = Decimal(5)
     hold_output_tokens: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 16_384
@@ -431,5 +458,6 @@ class FileTable(Table, frozen=True, kw_only=True):
     receipts: ReceiptsTable = ReceiptsTable()
     invoices: InvoicesTable = InvoicesTable()
     presets: dict[str, PresetTable] = {}
+    experiments: dict[str, ExperimentTable] = {}
     providers: dict[str, ProviderTable] = {}
     models: dict[str, ModelTable] = {}
