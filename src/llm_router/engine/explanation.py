@@ -258,6 +258,7 @@ def _attempt(at: int, attempt: AttemptRecord, followed: Followed) -> Shown:
         "own_key": attempt.byok,
         "key": attempt.key,
         "provider_bills": None if cost_pusd is None else dollars(cost_pusd),
+        "provider_bills_estimated": attempt.operator_cost_estimated,
     }
 
 

@@ -281,6 +281,8 @@ class Race:
                 if self._winner is not None and lane.error is None:
                     self._outrun(lane)
                 track.attempts += lane.track.attempts
+        if self._lanes[1].began_us is not None:
+            track.followed += (("hedge", round(self._hedge.wait_s * 1000)),)
         _adopt(track, chosen.track)
         waited_us = 0 if chosen.began_us is None else chosen.began_us - self._began_us
         track.upstream_us += waited_us + chosen.track.upstream_us

@@ -111,9 +111,6 @@ class Trying:
                 assert lane.error is not None
                 tried.append(self._tried(lane.track, lane.candidate, lane.error))
             raise
-        finally:
-            if len(track.attempts) > 1:
-                track.followed += (("hedge", 0),)
 
     def _follow(self, state: State) -> None:
         """Go by the rules of a configuration that was read again."""
