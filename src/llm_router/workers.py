@@ -434,8 +434,6 @@ class Worker(Server):
             )
             upstream = self._open_upstream(stack)
             self._own_keys = self._build_own_keys(stores.books)
-            if self._own_keys is not None:
-                await self._own_keys.load()
             treasury = self._build_treasury(stores.books, upstream)
             server, gateway = await self._open_gateway(
                 stack, stores, upstream, treasury, lambda: self._trouble
@@ -474,9 +472,9 @@ class Worker(Server):
                 self._keyring.forget()
                 self._rules.forget()
                 if self._own_keys is not None:
-                    await self._own_keys.load()
+                    self._own_keys.forget()
             case "own_keys", [] if self._own_keys is not None:
-                await self._own_keys.load()
+                self._own_keys.forget()
             case "trouble", [trouble]:
                 self._trouble = trouble
                 self._prices.forget()

@@ -23,6 +23,8 @@ from scripted_upstream import SECRETS, Peer, ScriptedUpstream, answers, config_f
 from stripe_stub import KEY as STRIPE_KEY
 from stripe_stub import SECRET, StripeStub, deliver
 
+from llm_router.domain.errors import RouterError
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "stores"))
 from postgres_server import Server, binaries, new_database, server
 
@@ -298,6 +300,34 @@ def test_responses_are_kept_by_the_gateway_that_made_them(pair: Pair, upstream: 
 )
 def test_every_command_that_shows_something_works(pair: Pair, words: tuple[str, ...]) -> None:
     assert isinstance(pair.cli(*words), dict)
+
+
+def test_workers_outlive_a_database_that_is_away(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """An idle gateway notices it by itself; commands fail and cost no worker; it comes back by itself."""
+    server()  # or skip
+    place = binaries()
+    assert place is not None
+    own = Server(place)
+    own.sql("postgres", "CREATE DATABASE books")
+    more = f'[store]\nurl = "{own.url("books")}"\n'
+    gateway = Gateway(tmp_path, "--workers", "2", config=config_for(upstream, NORMAL, more))
+    upstream.play("o1", HELLO)
+    ready = lambda: Counter(gateway.get("/readyz").status for _ in range(8))  # noqa: E731 - each of its workers
+    try:
+        assert charged(gateway, gateway.key) == COST
+        own.stop(signal.SIGQUIT)
+        until(lambda: ready() == {503: 8})
+        with pytest.raises(RouterError, match="database"):
+            gateway.command("credits.show", account="default")
+        assert {gateway.chat("mo").status for _ in range(8)} == {503}
+        own.start()
+        until(lambda: ready() == {200: 8})
+        until(lambda: gateway.chat("mo").status == 200)
+        assert charged(gateway, gateway.key) == COST
+        assert "ended by" not in gateway.log.text
+    finally:
+        gateway.stop()
+        own.remove()
 
 
 def test_a_database_that_goes_away_under_load_loses_and_doubles_nothing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -39,17 +40,40 @@ class OwnKeyVault:
         self._clock = clock
         self._seals = seals
         self._known: dict[str, dict[str, OwnKey]] = {}
+        self._stale = True
+        self._loading = asyncio.Lock()
+
+    def forget(self) -> None:
+        """They may have changed elsewhere: the next request loads them."""
+        self._stale = True
 
     async def load(self) -> None:
         """Open all keys. One that cannot be opened (the installation's secret is another) is left out."""
+        async with self._loading:
+            await self._load()
+
+    async def _load(self) -> None:
+        self._stale = False  # who forgets while this reads makes it be done again
         known: dict[str, dict[str, OwnKey]] = {}
-        for document in await self._documents(None):
-            key = self._opened(document)
-            if key is not None:
-                known.setdefault(document.account, {})[key.provider] = key
+        try:
+            for document in await self._documents(None):
+                key = self._opened(document)
+                if key is not None:
+                    known.setdefault(document.account, {})[key.provider] = key
+        except BaseException:
+            self._stale = True
+            raise
         self._known = known
 
     async def of(self, account: str) -> Mapping[str, OwnKey]:
+        """
+        Raises:
+            LedgerUnavailable: they were to be loaded anew, and could not be.
+        """
+        if self._stale:
+            async with self._loading:
+                if self._stale:
+                    await self._load()
         return self._known.get(account, {})
 
     async def set(self, account: str, provider: Provider, secret: str, *, fallback: bool) -> Document:

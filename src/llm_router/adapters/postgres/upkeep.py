@@ -80,6 +80,7 @@ class Upkeep:
                 pause_s = self._ttl_s / 3
             except FAILURES:
                 self._keys.hear(False)
+                self._writer.doubt()
                 self._due.clear()
                 pause_s = min(AGAIN_S, self._ttl_s / 3)
 

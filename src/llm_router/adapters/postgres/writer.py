@@ -63,6 +63,7 @@ class Writer:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._doubted = False
         self.node = 0
         self.failure: Exception | None = None
         self.fenced = 0
@@ -98,6 +99,11 @@ class Writer:
     def room(self) -> bool:
         return len(self._queue) < PENDING_MAX
 
+    def doubt(self) -> None:
+        """Something says that the database is away: find out with an empty batch, ahead of any request."""
+        self._doubted = True
+        self._wake.set()
+
     def give_up(self, op: Op) -> None:
         """Nobody waits for this hold any more: forget it, or void it if it may be there already."""
         try:
@@ -116,10 +122,11 @@ class Writer:
 
     async def _run(self) -> None:
         while self._queue or not self._closing:
-            if not self._queue and self.failure is None:
+            if not (self._queue or self._doubted) and self.failure is None:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
+            self._doubted = False
             # After a failure an empty batch is tried too: it finds out when the database is back.
             ops = [self._queue.popleft() for _ in range(min(BATCH_MAX, len(self._queue)))]
             await self._handle(ops)
