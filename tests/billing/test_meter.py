@@ -125,6 +125,14 @@ def test_usage_that_contradicts_the_request_is_charged_by_our_own_count(usage):
     assert (free.cost_pusd, free.flags) == (0, ("usage_absurd",))
 
 
+def test_what_is_no_count_is_charged_by_the_policy_of_usage_that_cannot_be_true():
+    both = {"output_chars": 8, "nonsense": True}
+    assert charge(End.DELIVERED, None, **both).cost_pusd == 30 * 10 + 2 * 100 + 3
+    assert charge(End.DELIVERED, None, **both, policy=SettlementPolicy(absurd="free")).cost_pusd == 0
+    assert charge(End.DELIVERED, None, **both, policy=SettlementPolicy(no_usage="free")).cost_pusd > 0
+    assert charge(End.DELIVERED, USAGE, **both, policy=SettlementPolicy(absurd="free")).cost_pusd == EXACT
+
+
 @pytest.mark.parametrize(
     ("usage", "fields"),
     [

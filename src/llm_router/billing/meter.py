@@ -78,6 +78,7 @@ def meter(
     policy: SettlementPolicy = DEFAULT_POLICY,
     bounds: Bounds | None = None,
     produced: bool = False,
+    nonsense: bool = False,
 ) -> Metered:
     """Charge an exchange that ended so.
 
@@ -89,12 +90,13 @@ def meter(
         price_of: prices of other upstream models that consumed tokens inside this exchange.
         bounds: what a true usage cannot exceed; None bounds nothing.
         produced: the answer holds something that is not counted in characters or output tokens.
+        nonsense: there is no usage because what the provider reported is no count at all.
     """
     counted = _counted(output_chars, reasoning_chars, input_tokens_estimate)
     flags: tuple[str, ...] = ()
     if usage is not None and _absurd(usage, bounds, counted, produced, price, price_of):
         usage, flags = None, (FLAG_ABSURD,)
-    basis = _basis(end, usage, counted, policy, produced, bool(flags))
+    basis = _basis(end, usage, counted, policy, produced, absurd=bool(flags) or (nonsense and usage is None))
     if isinstance(basis, str):
         return _free(usage, (*flags, *((basis,) if basis else ())))
     chosen, why = basis
@@ -102,7 +104,13 @@ def meter(
 
 
 def _basis(
-    end: End, usage: Usage | None, counted: Usage, policy: SettlementPolicy, produced: bool, absurd: bool
+    end: End,
+    usage: Usage | None,
+    counted: Usage,
+    policy: SettlementPolicy,
+    produced: bool,
+    *,
+    absurd: bool,
 ) -> tuple[Usage, tuple[str, ...]] | str:
     """The usage to charge, with its flags; or the flag (or none: "") of what is free."""
     spared = FLAG_NOT_CHARGED if _consumed(usage) else ""

@@ -75,6 +75,7 @@ def _metered(track: Track) -> Metered | None:
         policy=policy,
         bounds=_bounds(track),
         produced=seen.produced,
+        nonsense=seen.usage_is_nonsense,
     )
 
 

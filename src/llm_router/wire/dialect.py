@@ -202,6 +202,11 @@ class Observed(msgspec.Struct, kw_only=True):
     flags: list[str] = msgspec.field(default_factory=list)
     losses: list[Loss] = msgspec.field(default_factory=list)
 
+    @property
+    def usage_is_nonsense(self) -> bool:
+        """Whether there is no usage because what was reported is no count."""
+        return self.usage is None and "usage_invalid" in self.flags
+
 
 class StreamDecoder(Protocol):
     """Upstream bytes to events. Never raises: what it cannot read becomes a Failed event."""
