@@ -118,6 +118,41 @@ def test_guesses_are_bounded_by_account_and_time(place: Path | None) -> None:
     with_treasury(place, scenario)
 
 
+def test_of_many_wrong_codes_at_once_no_more_are_answered(place: Path | None) -> None:
+    async def scenario(treasury: Treasury, clock: HandClock) -> None:
+        tries = [treasury.vouchers.redeem("thief", new_code()) for _ in range(10 * GUESSES_MAX)]
+        ends = await asyncio.gather(*tries, return_exceptions=True)
+        assert sum(isinstance(end, NotFound) for end in ends) <= GUESSES_MAX
+        assert all(isinstance(end, NotFound | RateLimitExceeded) for end in ends)
+        for _ in range(GUESSES_MAX):
+            with pytest.raises((NotFound, RateLimitExceeded)):
+                await treasury.vouchers.redeem("thief", new_code())
+        with pytest.raises(RateLimitExceeded):
+            await treasury.vouchers.redeem("thief", new_code())
+
+    with_treasury(place, scenario)
+
+
+def test_withdrawing_one_that_is_redeemed_at_the_same_moment_tells_the_truth(
+    place: Path | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(treasury: Treasury, clock: HandClock) -> None:
+        [(code, voucher)] = await treasury.vouchers.create(TEN, 1, note="", expires_ms=None)
+        read = treasury.vouchers.all
+
+        async def all_then_redeemed() -> object:
+            found = await read()
+            await treasury.vouchers.redeem("acme", code)
+            return found
+
+        monkeypatch.setattr(treasury.vouchers, "all", all_then_redeemed)
+        with pytest.raises(InvalidRequest, match="redeemed already"):
+            await treasury.vouchers.revoke(voucher.id)
+        assert await treasury.books.balance("acme") == TEN
+
+    with_treasury(place, scenario)
+
+
 def test_a_claim_that_was_cut_off_is_booked_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(treasury: Treasury, clock: HandClock) -> None:
         [(code, _)] = await treasury.vouchers.create(TEN, 1, note="", expires_ms=None)

@@ -109,6 +109,9 @@ class Vouchers:
             voucher = msgspec.structs.replace(voucher, revoked_ms=self._clock.now_ms())
             if await self._books.put_document(_next(document, voucher, open_=False)):
                 return voucher
+            present = await self._books.document(KIND, document.id)  # somebody else was first
+            assert present is not None, "vouchers stay"
+            voucher = _decoder.decode(present.body)
         if voucher.redeemed_ms is None:
             return voucher
         raise InvalidRequest(f"the voucher {voucher.id} was redeemed already", param="id")
@@ -169,7 +172,9 @@ class Vouchers:
 
     async def _check_guesses(self, account: str) -> None:
         now_ms = self._clock.now_ms()
-        recent = _recent(await self._books.document(GUESSES, account), now_ms)
+        self._refuse_more(_recent(await self._books.document(GUESSES, account), now_ms), now_ms)
+
+    def _refuse_more(self, recent: list[int], now_ms: int) -> None:
         if len(recent) >= GUESSES_MAX:
             raise RateLimitExceeded(
                 f"{GUESSES_MAX} wrong voucher codes were tried within {GUESS_WINDOW_MS // 60_000} minutes. "
@@ -178,10 +183,16 @@ class Vouchers:
             )
 
     async def _guessed(self, account: str) -> None:
-        """Count a wrong code, for all processes that share the books."""
+        """Count a wrong code, for all processes that share the books.
+
+        Raises:
+            RateLimitExceeded: others of the same moment were the last that are answered, or so many are tried
+                that this one cannot be counted.
+        """
         for _ in range(WRITE_TRIES):
             known, now_ms = await self._books.document(GUESSES, account), self._clock.now_ms()
-            times = [*_recent(known, now_ms), now_ms][-GUESSES_MAX:]
+            recent = _recent(known, now_ms)
+            self._refuse_more(recent, now_ms)
             document = Document(
                 kind=GUESSES,
                 id=account,
@@ -189,10 +200,11 @@ class Vouchers:
                 version=1 if known is None else known.version + 1,
                 open=True,
                 created_ms=now_ms,
-                body=msgspec.json.encode(times),
+                body=msgspec.json.encode([*recent, now_ms]),
             )
             if await self._books.put_document(document):
                 return
+        raise RateLimitExceeded("Too many wrong voucher codes are tried at once.", retry_after_s=1)
 
     async def _forget_guesses(self) -> None:
         now_ms = self._clock.now_ms()
