@@ -177,6 +177,7 @@ def build_state(settings: Settings, data: CatalogData, overlay: Overlay, today: 
         deadlines_by_model=settings.timeouts_by_model,
         retries=settings.retries,
         health=settings.health,
+        concurrency=settings.concurrency,
         continuing=settings.continuing,
         fallbacks=settings.fallbacks,
         routing=settings.routing,

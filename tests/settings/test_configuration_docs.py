@@ -29,6 +29,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[routing.tasks.NAME]": tables.TaskTable,
     "[routing.probes]": tables.ProbesTable,
     "[routing.hedging]": tables.HedgingTable,
+    "[routing.concurrency]": tables.ConcurrencyTable,
     "[credits]": tables.CreditsTable,
     "[settlement]": tables.SettlementTable,
     "[sessions]": tables.SessionsTable,

@@ -8,6 +8,7 @@ import pytest
 
 from llm_router.catalog.snapshot import Snapshot, compile_snapshot, load_builtin
 from llm_router.ports import Deadlines
+from llm_router.routing.concurrency import ConcurrencyRules
 from llm_router.routing.health import HealthRules, ProbeRules
 from llm_router.routing.retry import RetryRules
 from llm_router.settings import ConfigError, Settings, load
@@ -29,6 +30,7 @@ def test_without_a_word_the_rules_are_the_usual_ones(builtin: Snapshot, tmp_path
     assert settings.retries == RetryRules()
     assert settings.health == HealthRules()
     assert settings.probes == ProbeRules()
+    assert settings.concurrency == ConcurrencyRules()
     assert settings.fallbacks.empty
     assert settings.timeouts_by_model == {}
 
@@ -52,11 +54,19 @@ def test_what_is_said_arrives(builtin: Snapshot, tmp_path: Path) -> None:
     [routing.probes]
     deployments = ["openai/*"]
     interval_s = 5
+    [routing.concurrency]
+    wait_max_s = 0.25
+    latency_factor = 3
+    [routing.concurrency.most]
+    "gpu-box/*" = 8
     """
     settings = read(builtin, tmp_path, text)
     assert (settings.retries.attempts_max, settings.retries.budget) == (5, 0.125)
     assert (settings.health.enabled, settings.health.error_rate_max) == (False, 0.25)
     assert settings.timeouts_by_model == {"gpt-5": Deadlines(idle_s=7, total_s=90.5)}
+    assert settings.concurrency == ConcurrencyRules(
+        wait_s_max=0.25, latency_factor=3.0, most=(("gpu-box/*", 8),)
+    )
     assert settings.fallbacks.every.general == ("gpt-5", "no-such-model")
     assert settings.fallbacks.keys["key_1"].context == ()
     assert settings.probes == ProbeRules(deployments=("openai/*",), interval_s=5.0)

@@ -193,6 +193,7 @@ def create_key(arguments: argparse.Namespace) -> int:
             "concurrency": arguments.concurrency,
             "usage_chunk": not arguments.no_usage_chunk,
             "strict": arguments.strict,
+            "priority": "batch" if arguments.batch else "interactive",
         },
     )
     if arguments.json:

@@ -40,7 +40,7 @@ def _row(shown: dict[str, Any]) -> tuple[str, ...]:
         str(shown["deployment"]),
         state if shown["available"] or state != "closed" else "cooling down",
         f"{float(shown['share']):.0%}",
-        str(shown["in_flight"]),
+        str(shown["in_flight"]) if shown["limit"] is None else f"{shown['in_flight']}/{shown['limit']}",
         str(shown["calls"]),
         "-" if rate is None else f"{float(rate):.0%}",
         "-" if not times else f"{min(times):.0f} ms",

@@ -193,6 +193,7 @@ def _add_keys(commands: _Commands[Parser], where: Parser, output: Parser) -> Non
         "--no-usage-chunk", action="store_true", help="streams end without usage and cost unless asked for"
     )
     create.add_argument("--strict", action="store_true", help="refuse what a translation would lose")
+    create.add_argument("--batch", action="store_true", help="refuse its requests first when busy")
     actions.add_parser("list", parents=[where, output], help="list all keys")
     revoke = actions.add_parser("revoke", parents=[where, output], help="refuse a key from now on")
     revoke.add_argument("id", metavar="ID", help="key_... of keys list")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Literal
 
 import msgspec
 
 KEY_PREFIX = "sk-lr-"
 """Every key begins so, which lets secret scanners recognise it."""
+
+
+Priority = Literal["interactive", "batch"]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +35,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
         usage_chunk: whether streams end with the chunk that carries usage and cost, when the
             request does not say.
         strict: refuse requests that would lose something in translation.
+        priority: "interactive", or "batch": the first to be refused when there is too much to do.
     """
 
     id: str
@@ -46,6 +51,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     usage_chunk: bool = True
     strict: bool = False
+    priority: Priority = "interactive"
 
 
 def key_digest(text: bytes) -> bytes:

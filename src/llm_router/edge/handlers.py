@@ -177,9 +177,17 @@ async def healthz(gateway: Gateway, request: Request, send: Send, parameters: di
 
 async def readyz(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """GET /readyz: requests can be served; 503 with the reason if not. ``draining``: exchanges that go on
-    without their client; ``degraded``: what works in a lesser way."""
+    without their client; ``degraded``: what works in a lesser way; ``load``: how much there is to do."""
     reason = gateway.ready()
-    body: dict[str, object] = {"status": "ready", "draining": gateway.engine.draining}
+    body: dict[str, object] = {
+        "status": "ready",
+        "draining": gateway.engine.draining,
+        "load": {
+            "exchanges": gateway.exchanges,
+            "exchanges_max": gateway.exchanges_max,
+            **gateway.engine.load,
+        },
+    }
     if (problem := gateway.engine.counters.problem()) is not None:
         body["degraded"] = problem
     if reason is not None:

@@ -47,6 +47,7 @@ from llm_router.engine.deadlines import total_of, wish_of
 from llm_router.engine.drain import Audience, Drains
 from llm_router.engine.experiments import Experiments, Trial, armed, with_dial
 from llm_router.engine.fallbacks import fallbacks_of
+from llm_router.engine.gate import is_urgent
 from llm_router.engine.holding import Asking, Ceiling, Held, Holder, Holding, max_cost
 from llm_router.engine.limits import admit_to_limits, limits_for
 from llm_router.engine.planning import Occasion, Planner
@@ -217,6 +218,12 @@ class Engine:
         """How many exchanges go on without their client."""
         return self._drains.running
 
+    @property
+    def load(self) -> dict[str, int]:
+        """What waits for deployments: requests in queues, deployments without room, requests turned away."""
+        gate = self.trying.gate
+        return {"waiting": gate.waiting, "full": len(gate.lanes.full), "shed": gate.lanes.shed}
+
     def left(self, task: asyncio.Task[object]) -> bool:
         """The client of the exchange in that task has left: whether the task is to be cancelled. If not,
         the exchange goes on for a while, to learn what it costs."""
@@ -275,6 +282,7 @@ class Engine:
         call, inspected, payer = occasion.call, occasion.inspected, occasion.payer
         fallbacks = fallbacks_of(self.planner, occasion, plan)
         further = fallbacks.deployments
+        self.trying.check((*plan.candidates, *fallbacks.chains.get("general", ())), is_urgent(key))
         track.model = plan.candidates[0].model
         track.wish = wish_of(call.headers)
         check_wish(call.headers)
@@ -512,7 +520,7 @@ class Engine:
             with contextlib.suppress(ServerError):  # the hold must be resolved all the same
                 self._publish(price, track.created_ms)
         track.record = settle.record_of(track, metered, self.clock.now_ms(), self.clock.monotonic_us())
-        if track.key is None or not (track.held or track.record.status not in REFUSALS_NOT_RECORDED):
+        if track.key is None or not (track.held or _recorded(track.record.status, track.error)):
             return None
         try:
             settled = await self.books.settle(track.record)
@@ -577,6 +585,11 @@ class Engine:
             if track.counted:
                 used = track.record.usage.total_tokens if track.record is not None else 0
                 await self.counters.release(track.id, used, self.clock.now_ms())
+
+
+def _recorded(status: int, error: RouterError | None) -> bool:
+    """Whether a refusal gets a durable record. Turning requests away must cost next to nothing."""
+    return status not in REFUSALS_NOT_RECORDED and not isinstance(error, Overloaded)
 
 
 def _charge_max(track: Track, ceiling: Ceiling | None, held: Held) -> int | None:

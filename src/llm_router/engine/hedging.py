@@ -171,6 +171,7 @@ class Race:
         hedge: Hedge,
         *,
         hedges: Hedges,
+        takes: Callable[[Candidate], bool],
         one: Callable[[Track, Candidate], Awaitable[None]],
         pause: Callable[[float], Awaitable[None]],
         clock: Clock,
@@ -178,6 +179,7 @@ class Race:
         self._track = track
         self._hedge = hedge
         self._hedges = hedges
+        self._takes = takes
         self._one = one
         self._pause = pause
         self._clock = clock
@@ -226,9 +228,11 @@ class Race:
             raise asyncio.CancelledError
 
     async def _go_late(self, lane: _Lane) -> None:
-        """The second call: only when the first one is late, and the budget allows it."""
+        """The second call: only when the first one is late, its deployment takes one and the budget allows it."""
         await self._pause(self._hedge.wait_s)
-        if self._winner is None and not self._failed and self._hedges.budget.spend(self._hedge.cost_pusd):
+        if self._winner is not None or self._failed or not self._takes(lane.candidate):
+            return
+        if self._hedges.budget.spend(self._hedge.cost_pusd):
             await self._go(lane)
 
     async def _go(self, lane: _Lane) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from llm_router.catalog.snapshot import Snapshot
 from llm_router.domain.errors import InvalidRequest, ModelNotFound, NotFound
-from llm_router.domain.key import Key, Limits, key_digest
+from llm_router.domain.key import Key, Limits, Priority, key_digest
 from llm_router.engine.moments import iso_time, parse_expiry
 from llm_router.engine.operator import (
     DEFAULT_ACCOUNT,
@@ -46,6 +46,7 @@ class CreateKey(Arguments, frozen=True, kw_only=True):
     concurrency: int | None = None
     usage_chunk: bool = True
     strict: bool = False
+    priority: Priority = "interactive"
 
 
 class RevokeKey(Arguments, frozen=True, kw_only=True):
@@ -135,6 +136,7 @@ def _new_key(arguments: CreateKey, context: Context) -> tuple[str, Key]:
         ),
         usage_chunk=arguments.usage_chunk,
         strict=arguments.strict,
+        priority=arguments.priority,
     )
     return text, key
 
@@ -184,6 +186,7 @@ def _describe(key: Key, now_ms: int) -> Result:
         "limits": msgspec.to_builtins(key.limits),
         "usage_chunk": key.usage_chunk,
         "strict": key.strict,
+        "priority": key.priority,
     }
 
 

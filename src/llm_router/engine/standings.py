@@ -44,6 +44,8 @@ def standings(trying: Trying, probes: Probes, state: State, now_ms: int) -> list
                     "provider": deployment.provider,
                     "model": model.id,
                     **_shown(trying.health.view(deployment.id, now_ms)),
+                    "limit": (lane := trying.gate.lanes.view(deployment.id)).limit,
+                    "shed": lane.shed,
                     "probes": _probes(probes.probed.get(deployment.id)),
                     "called": deployment.id in trying.health,
                     "keys": [

@@ -14,6 +14,7 @@ from llm_router.domain.key import Limits
 from llm_router.domain.session import SessionLimits
 from llm_router.ports import Deadlines
 from llm_router.routing.chains import FallbackRules
+from llm_router.routing.concurrency import ConcurrencyRules
 from llm_router.routing.continuing import Continuing
 from llm_router.routing.health import HealthRules, ProbeRules
 from llm_router.routing.key_ring import PoolKey
@@ -29,7 +30,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         key_pools: of providers with several keys, all of them.
         active: ids of providers that can be called: they have a key, or need none.
         deadlines_by_model: those of models that have their own.
-        retries: how hard an exchange is tried; health: when a deployment is passed over.
+        retries: how hard an exchange is tried; health: when a deployment is passed over;
+            concurrency: how many calls it takes at a time.
         probes: deployments that the gateway asks by itself.
         fallbacks: models that follow when those asked for have failed.
         routing: how deployments and models are chosen.
@@ -51,6 +53,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     deadlines_by_model: Mapping[str, Deadlines] = MappingProxyType({})
     retries: RetryRules = RetryRules()
     health: HealthRules = HealthRules()
+    concurrency: ConcurrencyRules = ConcurrencyRules()
     fallbacks: FallbackRules = FallbackRules()
     routing: RoutingRules = RoutingRules()
     probes: ProbeRules = ProbeRules()

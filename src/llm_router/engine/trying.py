@@ -8,17 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
+from math import inf
 
-from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
+import msgspec
+
+from llm_router.domain.errors import Overloaded, RouterError, UpstreamError, UpstreamKind
 from llm_router.engine import continuing, pump
+from llm_router.engine.admit import Admitted
 from llm_router.engine.attempt import Attempts
 from llm_router.engine.deadlines import tighter
+from llm_router.engine.gate import Gate, Promise, is_urgent
 from llm_router.engine.hedging import Hedges, Race
 from llm_router.engine.state import State
 from llm_router.engine.tracks import Stances, Track
 from llm_router.ports import Clock
-from llm_router.routing.advance import KEYS_FAULT, Step, Stop, Tried, fared, following, moves_on, telling
-from llm_router.routing.health import Fared, Health, HealthView, spread
+from llm_router.routing.advance import (
+    KEYS_FAULT,
+    Step,
+    Stop,
+    Tried,
+    fared,
+    following,
+    moves_on,
+    open_to,
+    telling,
+)
+from llm_router.routing.concurrency import WHOLE, WHOLE_TOKENS, Went
+from llm_router.routing.health import Fared, Health, HealthView, size_of, spread
 from llm_router.routing.plan import Candidate
 from llm_router.routing.retry import RetryBudget
 
@@ -34,6 +50,7 @@ class Trying:
 
     Attributes:
         health: how the deployments fare that this process calls.
+        gate: how many calls each of them takes, and who waits for a place.
         budget: the repeats that it may still make.
         hedges: what decides on second calls beside a late one.
         ring: whose turn it is of the keys of providers that have several.
@@ -46,6 +63,7 @@ class Trying:
         self._pause = pause
         self._dice = dice
         self.health = Health()
+        self.gate = Gate()
         self.budget = RetryBudget()
         self.hedges = Hedges()
 
@@ -62,6 +80,8 @@ class Trying:
         candidate, tried = candidates[0], list[Tried]()
         with pump.heartbeat(track):
             while True:
+                if not track.content_sent and not self._takes(candidate):
+                    candidate = await self._with_room(track, candidate, candidates, tried)
                 try:
                     if tried or track.continuation is not None or track.state.routing.hedging.never:
                         await self.one(track, candidate)
@@ -101,8 +121,16 @@ class Trying:
         if hedge is None:
             await self.one(track, candidate)
             return
+        promise = None if candidate.own_key else self.gate.promise(candidate.deployment.id)
         race = Race(
-            track, candidate, hedge, hedges=self.hedges, one=self.one, pause=self._pause, clock=self._clock
+            track,
+            candidate,
+            hedge,
+            hedges=self.hedges,
+            takes=self._takes,
+            one=partial(self.one, promise=promise),
+            pause=self._pause,
+            clock=self._clock,
         )
         try:
             await race.run()
@@ -111,12 +139,62 @@ class Trying:
                 assert lane.error is not None
                 tried.append(self._tried(lane.track, lane.candidate, lane.error))
             raise
+        finally:
+            if promise is not None:
+                promise.redeem()
 
     def _follow(self, state: State) -> None:
         """Go by the rules of a configuration that was read again."""
         if self.health.rules is not state.health:
             self.health.rules = state.health
         self.budget.rules = state.retries
+        if self.gate.lanes.rules is not state.concurrency:
+            self.gate.lanes.rules = state.concurrency
+
+    def check(self, candidates: Sequence[Candidate], urgent: bool) -> None:
+        """Refuse a request, before anything is held for it, for which there is no place.
+
+        Raises:
+            Overloaded: every deployment has as many calls as it takes, and enough requests wait.
+        """
+        if not any(map(self._takes, candidates)):
+            self.gate.check([each.deployment.id for each in candidates], urgent=urgent)
+
+    def _takes(self, candidate: Candidate) -> bool:
+        """Whether the deployment takes a call now. What it takes with a customer's own key is not known."""
+        return candidate.own_key or self.gate.lanes.room(candidate.deployment.id)
+
+    async def _with_room(
+        self, track: Track, wanted: Candidate, candidates: Sequence[Candidate], tried: Sequence[Tried]
+    ) -> Candidate:
+        """A candidate that takes a call, or will soon: the one that is wanted, else another.
+
+        Raises:
+            RouterError: there is none; what failed before, if anything did.
+        """
+        assert track.admitted is not None
+        now_ms = self._clock.now_ms()
+        found = dict.fromkeys(
+            [wanted.deployment.id, *(c.deployment.id for c in _further(track, candidates, tried))]
+        )
+        by_id = {c.deployment.id: c for c in (*_all(track.admitted, candidates), wanted)}
+        if not self.health.quiet:
+            fit = [
+                i
+                for i, view in zip(found, self.health.views(list(found), now_ms), strict=True)
+                if view.available
+            ]
+            found = dict.fromkeys(fit or found)
+        due_ms = _due_ms(track, now_ms, self._clock)
+        timeout_s = inf if due_ms is None else (due_ms - now_ms) / 1000
+        try:
+            chosen = await self.gate.place(list(found), timeout_s, urgent=is_urgent(track.key))
+        except Overloaded:
+            track.stopped_for = "busy"
+            if tried:
+                raise telling(tried) from None
+            raise
+        return by_id[chosen]
 
     def _ordered(self, track: Track, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
         """The plan's candidates, those last that are not to be called now."""
@@ -143,30 +221,43 @@ class Trying:
         )
 
     def _views(self, deployments: Sequence[str], now_ms: int) -> Sequence[HealthView]:
-        return self.health.views(deployments, now_ms)
+        """How deployments stand; those that take no call now are not available."""
+        views = self.health.views(deployments, now_ms)
+        room = self.gate.lanes.room
+        return [
+            view if room(id_) else msgspec.structs.replace(view, available=False)
+            for id_, view in zip(deployments, views, strict=True)
+        ]
 
-    async def one(self, track: Track, candidate: Candidate) -> None:
-        """One attempt; however it ends, the deployment's health hears of it once.
+    async def one(self, track: Track, candidate: Candidate, *, promise: Promise | None = None) -> None:
+        """One attempt; however it ends, the deployment's health hears of it once. ``promise``: a place that was
+        kept for it, if it is for this deployment.
 
         Raises:
             RouterError: as :meth:`Attempts.run`.
         """
         began_us = self._clock.monotonic_us()
-        call = self.health.began(candidate.deployment.id, self._clock.now_ms())
-        how, why, cooldown_ms = Fared.NEITHER, "", None
+        now_ms = self._clock.now_ms()
+        call = self.health.began(candidate.deployment.id, now_ms)
+        if promise is not None and promise.deployment == candidate.deployment.id:
+            promise.redeem()
+        place = None if candidate.own_key else self.gate.enter(candidate.deployment.id, now_ms)
+        how, why, cooldown_ms, went = Fared.NEITHER, "", None, Went.NEITHER
         try:
             await self._attempts.run(track, candidate)
             self._turn_key(track, candidate, None)
-            how = Fared.WELL
+            how, went = Fared.WELL, Went.WELL
         except RouterError as error:
             self._turn_key(track, candidate, error)
             how = self._blame(track, candidate, error)
             why = error.kind.value if isinstance(error, UpstreamError) else error.code
             if how in (Fared.LIMITED, Fared.BADLY) and error.retry_after_s is not None:
                 cooldown_ms = round(error.retry_after_s * 1000)
+            went = _load(how, error)
             raise
         finally:
-            ttft_ms, speed = _times(track, began_us, self._clock.monotonic_us())
+            now_us, now_ms = self._clock.monotonic_us(), self._clock.now_ms()
+            ttft_ms, speed = _times(track, began_us, now_us)
             expected = track.admitted.input_tokens_expected if track.admitted is not None else 0
             if (
                 ttft_ms is not None
@@ -175,9 +266,12 @@ class Trying:
                 and track.admitted
             ):
                 self.hedges.took(track, candidate, ttft_ms)
+            if place is not None:
+                kind, sample = _sample(track, expected, ttft_ms, now_us - began_us)
+                self.gate.leave(place, now_ms, went, kind, sample)
             self.health.ended(
                 call,
-                self._clock.now_ms(),
+                now_ms,
                 how,
                 why=why,
                 cooldown_ms=cooldown_ms,
@@ -231,6 +325,42 @@ def _chain(track: Track, tried: Sequence[Tried]) -> Sequence[Candidate]:
         return ()
     kinds = dict.fromkeys(each.verdict.chain for each in reversed(tried))
     return [c for kind in kinds if kind is not None for c in track.admitted.fallbacks.get(kind, ())]
+
+
+def _further(track: Track, candidates: Sequence[Candidate], tried: Sequence[Tried]) -> Sequence[Candidate]:
+    """Who else may answer where the one that is wanted takes no call now."""
+    assert track.admitted is not None
+    chain = _chain(track, tried) if tried else track.admitted.fallbacks.get("general", ())
+    return [each for each in (*open_to(candidates, tried), *open_to(chain, tried)) if not each.own_key]
+
+
+def _all(admitted: Admitted, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Every candidate of a request, those of its plan last."""
+    every = (*(c for chain in admitted.fallbacks.values() for c in chain), *candidates)
+    return [each for each in every if not each.own_key]
+
+
+def _load(how: Fared, error: RouterError) -> Went:
+    """What a failure says of how many calls a deployment takes."""
+    if not isinstance(error, UpstreamError) or how not in (Fared.LIMITED, Fared.BADLY):
+        return Went.NEITHER
+    if error.kind is UpstreamKind.TIMEOUT:
+        return Went.LATE
+    return Went.REFUSED if error.kind in _REFUSALS else Went.NEITHER
+
+
+_REFUSALS = {UpstreamKind.RATE_LIMIT, UpstreamKind.OVERLOADED}
+
+
+def _sample(track: Track, input_tokens: int, ttft_ms: float | None, took_us: int) -> tuple[int, float | None]:
+    """How long a call took, for calls of its kind: to the first token, or of a whole answer per token."""
+    if track.inspected is None or track.inspected.stream:
+        return size_of(input_tokens), ttft_ms
+    seen = track.delivery.observed if track.delivery is not None else None
+    usage = seen.usage if seen is not None else None
+    if usage is None:
+        return WHOLE, None
+    return WHOLE, took_us / 1000 / (usage.completion_tokens + WHOLE_TOKENS)
 
 
 def _due_ms(track: Track, now_ms: int, clock: Clock) -> int | None:

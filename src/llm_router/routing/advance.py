@@ -170,10 +170,15 @@ def following(
     if last.other_key:
         return Step(candidate=last.candidate, why="key")
     for why, group in (("next", candidates), ("fallback", chain)):
-        open_ = [each for each in group if _may(each, tried)]
+        open_ = open_to(group, tried)
         if open_:
             return Step(candidate=_fittest(open_, views), why=why)
     return _again(rules, tried, now_ms=now_ms, due_ms=due_ms, budget=budget, dice=dice)
+
+
+def open_to(candidates: Sequence[Candidate], tried: Sequence[Tried]) -> list[Candidate]:
+    """Those of the candidates that were not tried, and that none of the failures speaks against."""
+    return [each for each in candidates if _may(each, tried)]
 
 
 def _may(candidate: Candidate, tried: Sequence[Tried]) -> bool:

@@ -24,6 +24,7 @@ from llm_router.settings.payments import SecretReader, alert_settings, own_key_f
 from llm_router.settings.problems import ConfigError, Problems
 from llm_router.settings.providers import merge_providers
 from llm_router.settings.reliability import (
+    concurrency_rules,
     continuing,
     deadlines,
     deadlines_by_model,
@@ -156,6 +157,7 @@ def load(
         continuing=continuing(table.continuation),
         fallbacks=fallback_rules(table.routing.fallbacks),
         probes=probe_rules(table.routing.probes),
+        concurrency=concurrency_rules(table.routing.concurrency),
         routing=routing,
         credits=credits,
         settlement=settlement,

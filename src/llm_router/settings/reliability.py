@@ -8,11 +8,13 @@ import msgspec
 
 from llm_router.ports import Deadlines
 from llm_router.routing.chains import KINDS, Chains, FallbackRules
+from llm_router.routing.concurrency import ConcurrencyRules
 from llm_router.routing.continuing import Continuing
 from llm_router.routing.health import HealthRules, ProbeRules
 from llm_router.routing.retry import RetryRules
 from llm_router.settings.schema import (
     ChainsTable,
+    ConcurrencyTable,
     ContinuationTable,
     FallbacksTable,
     HealthTable,
@@ -51,6 +53,17 @@ def health_rules(table: HealthTable) -> HealthRules:
 
 def probe_rules(table: ProbesTable) -> ProbeRules:
     return ProbeRules(deployments=table.deployments, interval_s=float(table.interval_s))
+
+
+def concurrency_rules(table: ConcurrencyTable) -> ConcurrencyRules:
+    return ConcurrencyRules(
+        enabled=table.enabled,
+        least=table.least,
+        most=tuple(table.most.items()),
+        latency_factor=float(table.latency_factor),
+        queue_max=table.queue_max,
+        wait_s_max=float(table.wait_max_s),
+    )
 
 
 def fallback_rules(table: FallbacksTable) -> FallbackRules:

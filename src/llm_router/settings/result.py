@@ -15,6 +15,7 @@ from llm_router.domain.model import Model, Provider
 from llm_router.domain.session import SessionLimits
 from llm_router.ports import Deadlines
 from llm_router.routing.chains import FallbackRules
+from llm_router.routing.concurrency import ConcurrencyRules
 from llm_router.routing.continuing import Continuing
 from llm_router.routing.health import HealthRules, ProbeRules
 from llm_router.routing.retry import RetryRules
@@ -225,6 +226,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: FallbackRules
     routing: RoutingRules
     probes: ProbeRules
+    concurrency: ConcurrencyRules
     credits: CreditSettings
     settlement: SettlementPolicy
     sessions: SessionLimits

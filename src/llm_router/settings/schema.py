@@ -108,6 +108,15 @@ class ProbesTable(Table, frozen=True, kw_only=True):
     interval_s: Seconds = Decimal(30)
 
 
+class ConcurrencyTable(Table, frozen=True, kw_only=True):
+    enabled: bool = True
+    least: Count = 1
+    most: dict[str, Count] = {}
+    latency_factor: Annotated[Decimal, msgspec.Meta(extra={"min": 0, "max": 100})] = Decimal(2)
+    queue_max: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 32
+    wait_max_s: Pause = Decimal(1)
+
+
 class ContinuationTable(Table, frozen=True, kw_only=True):
     mode: Mode = "equal"
     times_max: Annotated[int, msgspec.Meta(ge=1, le=10)] = 2
@@ -165,6 +174,7 @@ class RoutingTable(Table, frozen=True, kw_only=True):
     fallbacks: FallbacksTable = FallbacksTable()
     probes: ProbesTable = ProbesTable()
     hedging: HedgingTable = HedgingTable()
+    concurrency: ConcurrencyTable = ConcurrencyTable()
 
 
 class PresetTable(Table, frozen=True, kw_only=True):

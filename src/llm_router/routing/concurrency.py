@@ -1,0 +1,360 @@
+"""How many calls a deployment takes at a time, learned from how they go. Pure: the time is an argument.
+
+    no limit ── it refuses, or even its fastest answers take much longer than usual ──► a limit below that
+       ▲                                                                                   │ calls go well: +1
+       └── a quiet minute ◄────────────────────────────────────────────────────────────────┘ again: lower
+
+A refusal (429, overloaded, a timeout) says that there were too many calls: the limit goes below the number that
+were under way, once for all calls of one round. Latency says it before: the *fastest* of a round of calls is
+compared with what the fastest usually takes, since single answers differ by their nature, but only a queue delays all.
+By Little's law the calls under way times that ratio are what the deployment works on at a time. If fewer calls
+are not faster, it was not their number: the limit is taken back, and that speed is the usual one from then on.
+
+Each process learns for itself. In the spirit of TCP's congestion control and of
+https://github.com/Netflix/concurrency-limits.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from math import sqrt
+
+import msgspec
+
+from llm_router.routing.health import SIZES
+
+LANES_MAX = 10_000
+"""Deployments remembered; of those without a call the one that was called least recently is forgotten."""
+
+REFUSED = 0.85
+"""After a refusal the limit is this part of the calls that were under way before it."""
+
+LATE = 0.7
+"""The same after a timeout."""
+
+HEADROOM = 1.2
+"""Above what a deployment seems to work on at a time, so that it never runs dry."""
+
+CUT_MOST = 0.5
+"""Latency takes off no more than this at once."""
+
+NEAR = 0.9
+"""So near to where calls were refused the last time, the limit grows by one a round only."""
+
+ROUND_MIN = 8
+ROUND_MAX = 16
+"""Calls of a round: as many as are under way, within these bounds. A longer one would see a queue too late."""
+
+DRIFT = 1.02
+"""What is usual grows by no more than this a round."""
+
+SLACK_MS = 20.0
+"""To the first token, that never count as late."""
+
+BUSY_MIN = 4
+"""With fewer calls under way nothing is learned from latency."""
+
+QUIET_MS = 60_000
+"""A limit that was not half used for so long is forgotten."""
+
+WHOLE = SIZES
+"""The kind of sample of whole answers: milliseconds per token. Before it: to the first token, by size of the input."""
+
+WHOLE_TOKENS = 20
+"""Added to the output of a whole answer: what its beginning takes, in tokens."""
+
+
+class Went(StrEnum):
+    """What a call says of the load."""
+
+    WELL = "well"
+    REFUSED = "refused"
+    LATE = "late"
+    NEITHER = "neither"
+
+
+class ConcurrencyRules(msgspec.Struct, frozen=True, kw_only=True):
+    """How calls of one deployment are bounded.
+
+    Attributes:
+        enabled: False: they are not, unless by ``most``.
+        least: no limit that is learned goes below it.
+        most: calls at a time, by patterns of deployments' ids; the first that fits counts.
+        latency_factor: so many times the usual latency is too much; 0: only refusals count.
+        queue_max: requests that wait for one deployment; wait_s_max: how long.
+    """
+
+    enabled: bool = True
+    least: int = 1
+    most: tuple[tuple[str, int], ...] = ()
+    latency_factor: float = 2.0
+    queue_max: int = 32
+    wait_s_max: float = 1.0
+
+    def most_of(self, deployment: str) -> int | None:
+        return next((most for pattern, most in self.most if fnmatchcase(deployment, pattern)), None)
+
+
+class LaneView(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment's calls: under way, at most (None: no limit), and requests turned away."""
+
+    in_flight: int = 0
+    limit: int | None = None
+    shed: int = 0
+
+
+class Place:
+    """A call under way, from :meth:`Lanes.enter` to :meth:`Lanes.leave`. ``beside``: calls with it."""
+
+    __slots__ = ("began_ms", "beside", "deployment", "number", "over")
+
+    def __init__(self, deployment: str, number: int, beside: int, began_ms: int) -> None:
+        self.deployment = deployment
+        self.number = number
+        self.beside = beside
+        self.began_ms = began_ms
+        self.over = False
+
+
+class _Round:
+    """The fastest of a round of calls of one kind, what that usually is, and how many were under way."""
+
+    __slots__ = ("besides", "count", "least", "usual")
+
+    def __init__(self) -> None:
+        self.usual: float | None = None
+        self.clear()
+
+    def clear(self) -> None:
+        self.count, self.least, self.besides = 0, 0.0, 0
+
+    def add(self, sample: float, beside: int) -> None:
+        self.least = min(self.least, sample) if self.count else sample
+        self.besides += beside
+        self.count += 1
+
+    @property
+    def beside(self) -> float:
+        """Calls under way, as a mean over those of the round."""
+        return self.besides / self.count
+
+    def learn(self) -> None:
+        """The usual follows what is faster at once, what is slower in small steps."""
+        usual = self.least if self.usual is None else self.usual
+        self.usual = (usual + self.least) / 2 if self.least < usual else min(self.least, usual * DRIFT)
+
+
+class _Cut(msgspec.Struct, frozen=True):
+    """A limit that latency lowered: from what, and why."""
+
+    kind: int
+    before: float | None
+    least: float
+    beside: float
+
+
+class Lane:
+    """The calls of one deployment."""
+
+    __slots__ = (
+        "_cut", "_numbered", "_refused_at", "_rounds", "_since", "_used_ms", "duration_ms", "in_flight", "learned",
+        "most", "promised", "shed",
+    )  # fmt: skip
+
+    def __init__(self, most: int | None) -> None:
+        self.most = most
+        self.learned: float | None = None
+        self.in_flight = 0
+        self.promised = 0  # places that are kept for who waited
+        self.shed = 0
+        self.duration_ms = 0.0  # of a call that went well, as a mean
+        self._numbered = 0
+        self._since = 0  # calls up to this number began before the limit was lowered
+        self._used_ms = 0
+        self._refused_at = 0.0
+        self._rounds: list[_Round | None] = [None] * (SIZES + 1)
+        self._cut: _Cut | None = None
+
+    @property
+    def limit(self) -> int | None:
+        """Calls at a time; None without a limit."""
+        learned = None if self.learned is None else max(1, int(self.learned))
+        if self.most is None or learned is None:
+            return self.most if learned is None else learned
+        return min(self.most, learned)
+
+    @property
+    def room(self) -> int | None:
+        """Calls that may begin now; None: any number."""
+        limit = self.limit
+        return None if limit is None else limit - self.in_flight - self.promised
+
+    def enter(self, deployment: str, now_ms: int) -> Place:
+        self._numbered += 1
+        self.in_flight += 1
+        if self.learned is not None:
+            if 2 * self.in_flight >= self.learned:
+                self._used_ms = now_ms
+            elif now_ms - self._used_ms > QUIET_MS:
+                self.learned, self._cut, self._refused_at = None, None, 0.0
+        return Place(deployment, self._numbered, self.in_flight, now_ms)
+
+    def leave(
+        self, rules: ConcurrencyRules, place: Place, now_ms: int, went: Went, kind: int, sample: float | None
+    ) -> None:
+        self.in_flight -= 1
+        if went is Went.WELL:
+            went_ms = max(0, now_ms - place.began_ms)
+            self.duration_ms += (went_ms - self.duration_ms) * (0.1 if self.duration_ms else 1.0)
+        if not rules.enabled or went is Went.NEITHER or place.number <= self._since:
+            return
+        if went is Went.WELL:
+            self._grow(place)
+            if sample is not None and rules.latency_factor > 0:
+                self._timed(rules, place, now_ms, kind, sample)
+            return
+        self._refused_at = float(place.beside)
+        self._cut = None
+        part = REFUSED * (place.beside - 1) if went is Went.REFUSED else LATE * place.beside
+        self._lower(rules, part, now_ms)
+
+    def _grow(self, place: Place) -> None:
+        """A call went well with the limit in use: allow a little more."""
+        learned = self.learned
+        if learned is None or 2 * place.beside < learned:
+            return
+        near = NEAR * self._refused_at <= learned <= self._refused_at / NEAR
+        self.learned = learned + (1 / learned if near else 1 / sqrt(learned))
+
+    def _lower(self, rules: ConcurrencyRules, limit: float, now_ms: int) -> None:
+        limit = limit if self.learned is None else min(limit, self.learned)
+        self.learned = max(float(rules.least), limit)
+        self._since = self._numbered
+        self._used_ms = now_ms
+        for each in self._rounds:
+            if each is not None:
+                each.clear()
+
+    def _timed(self, rules: ConcurrencyRules, place: Place, now_ms: int, kind: int, sample: float) -> None:
+        """Add a sample to its round; judge the round when it is whole."""
+        found = self._rounds[kind]
+        if found is None:
+            found = self._rounds[kind] = _Round()
+        found.add(sample, place.beside)
+        if found.count < min(ROUND_MAX, max(ROUND_MIN, place.beside)):
+            return
+        if found.usual is not None and self._late(rules, found, kind, now_ms):
+            return
+        found.learn()
+        found.clear()
+
+    def _late(self, rules: ConcurrencyRules, found: _Round, kind: int, now_ms: int) -> bool:
+        """Lower the limit if a round was late; take that back if fewer calls were no faster."""
+        assert found.usual is not None
+        cut, least, beside = self._cut, found.least, found.beside
+        slack = SLACK_MS if kind < WHOLE else 0.0
+        late = least > rules.latency_factor * found.usual + slack
+        if cut is not None and cut.kind == kind and beside < NEAR * cut.beside:
+            self._cut = None
+            if late and not _helped(cut, least, beside):
+                self.learned, found.usual = cut.before, least
+                found.clear()
+                return True
+        if not late or beside < BUSY_MIN:
+            return False
+        works_on = beside * found.usual / least
+        self._cut = _Cut(kind, self.learned, least, beside)
+        self._lower(rules, max(HEADROOM * works_on, CUT_MOST * beside), now_ms)
+        return True
+
+
+def _helped(cut: _Cut, least: float, beside: float) -> bool:
+    """Whether fewer calls were faster, by half of what they would be if their number were all there is to it."""
+    return least <= cut.least * (1 + beside / cut.beside) / 2
+
+
+class Lanes:
+    """Those of all deployments that one process calls."""
+
+    def __init__(self, rules: ConcurrencyRules | None = None) -> None:
+        self._rules = ConcurrencyRules() if rules is None else rules
+        self._lanes: OrderedDict[str, Lane] = OrderedDict()
+
+    @property
+    def rules(self) -> ConcurrencyRules:
+        """May be replaced at any time."""
+        return self._rules
+
+    @rules.setter
+    def rules(self, rules: ConcurrencyRules) -> None:
+        self._rules = rules
+        for deployment, lane in self._lanes.items():
+            lane.most = rules.most_of(deployment)
+            if not rules.enabled:
+                lane.learned = None
+
+    def room(self, deployment: str) -> bool:
+        """Whether a call may begin now."""
+        lane = self._lanes.get(deployment)
+        if lane is None or (lane.learned is None and lane.most is None):
+            return True
+        room = lane.room
+        return room is None or room > 0
+
+    def lane(self, deployment: str) -> Lane:
+        """What is known of a deployment."""
+        lane = self._lanes.get(deployment)
+        if lane is None:
+            lane = self._lanes[deployment] = Lane(self._rules.most_of(deployment))
+            self._forget()
+        return lane
+
+    def enter(self, deployment: str, now_ms: int) -> Place:
+        """A call begins, whether there is room or not. Hand what it returns to :meth:`leave`."""
+        return self.lane(deployment).enter(deployment, now_ms)
+
+    def leave(
+        self, place: Place, now_ms: int, went: Went, *, kind: int = WHOLE, sample: float | None = None
+    ) -> None:
+        """A call is over. A second word about the same call is not heard.
+
+        Args:
+            sample: how long it took, for calls of its ``kind``: milliseconds to the first token by size of
+                the input, or per token (WHOLE).
+        """
+        lane = self._lanes.get(place.deployment)
+        if lane is not None and not place.over:
+            place.over = True
+            lane.leave(self._rules, place, now_ms, went, kind, sample)
+
+    def wait_ms(self, deployment: str, ahead: int) -> float:
+        """How long one waits for a place, behind so many others."""
+        lane = self.lane(deployment)
+        return (ahead + 1) * lane.duration_ms / max(1, lane.limit or 1)
+
+    def view(self, deployment: str) -> LaneView:
+        """How many calls a deployment has and may have."""
+        lane = self._lanes.get(deployment)
+        if lane is None:
+            return LaneView(limit=self._rules.most_of(deployment))
+        return LaneView(in_flight=lane.in_flight, limit=lane.limit, shed=lane.shed)
+
+    @property
+    def full(self) -> tuple[str, ...]:
+        """Deployments that take no further call now."""
+        return tuple(id_ for id_ in self._lanes if not self.room(id_))
+
+    @property
+    def shed(self) -> int:
+        """Requests that were turned away for want of a place."""
+        return sum(lane.shed for lane in self._lanes.values())
+
+    def _forget(self) -> None:
+        if len(self._lanes) <= LANES_MAX:
+            return
+        for deployment, lane in self._lanes.items():
+            if not lane.in_flight and not lane.promised:
+                del self._lanes[deployment]
+                return
