@@ -41,6 +41,7 @@ def test_credits_entries_and_vouchers(gateway: Gateway) -> None:
         "total_usage": cost,
         "credits_remaining": 14 - cost,
         "held": 0,
+        "owed": 0,
     }
     page = gateway.get("/v1/credits/entries?limit=2").json
     assert [row["amount"] for row in page["data"]] == [-1, 10]

@@ -212,6 +212,8 @@ def test_what_was_spent_is_owed_and_blocks_until_it_is_paid(
     assert (shown["owed"], shown["booked"]) == (3, 3)
     refused = gateway.chat("gpt-5-mini", key=key)
     assert (refused.status, refused.error["code"], refused.error["owed"]) == (402, "account_blocked", 3)
+    assert gateway.get("/v1/credits", key=key).json["data"]["owed"] == 3
+    assert gateway.command("credits.show", account=account)["owed"] == 3
     gateway.stop()  # it stays so
     gateway.start()
     assert gateway.chat("gpt-5-mini", key=key).error["code"] == "account_blocked"
@@ -219,6 +221,8 @@ def test_what_was_spent_is_owed_and_blocks_until_it_is_paid(
     paid = {**stripe.objects[again["payment"]], "amount_received": 800}
     deliver(gateway, stripe.event("payment_intent.succeeded", paid))
     assert left(gateway, key) == 5
+    assert gateway.get("/v1/credits", key=key).json["data"]["owed"] == 0
+    assert "owed" not in gateway.command("credits.show", account=account)
     assert gateway.chat("gpt-5-mini", key=key).status == 200
 
 

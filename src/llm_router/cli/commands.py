@@ -266,6 +266,7 @@ def add_credits(arguments: argparse.Namespace) -> int:
     if result.get("booked") is False:
         note(f"Nothing was added: the reference {result['ref']} was booked already.")
     print(f"The account {result['account']} has {_dollars(result)} left.")
+    _note_debt(result)
     warnings = result.get("warnings")
     for warning in warnings if isinstance(warnings, list) else ():
         note(f"Note: {warning}")
@@ -280,6 +281,7 @@ def show_credits(arguments: argparse.Namespace) -> int:
         print_json(result)
     else:
         print(f"The account {result['account']} has {_dollars(result)} left.")
+        _note_debt(result)
     return 0
 
 
@@ -308,9 +310,17 @@ def reload_config(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _dollars(result: dict[str, object]) -> str:
+def _note_debt(result: dict[str, object]) -> None:
+    if "owed" in result:
+        note(
+            f"It owes {_dollars(result, 'owed')} of payments that were taken back, and is blocked until that is paid: "
+            "what is added pays it first, within seconds."
+        )
+
+
+def _dollars(result: dict[str, object], name: str = "credits_remaining") -> str:
     """An amount of a result for people: exact, with cents at least."""
-    amount = result["credits_remaining"]
+    amount = result[name]
     text = bytes(amount).decode() if isinstance(amount, msgspec.Raw) else str(amount)
     whole, _, part = text.partition(".")
     return f"${whole}.{part.ljust(2, '0')}"

@@ -16,6 +16,7 @@ from llm_router.engine.operator import (
     ref_of,
     remaining,
 )
+from llm_router.engine.orders import owed_pusd
 
 
 class AddCredits(Arguments, frozen=True, kw_only=True):
@@ -63,6 +64,7 @@ async def add_credits(arguments: AddCredits, context: Context) -> Result:
         "ref": ref,
         "booked": not known,
         "credits_remaining": await remaining(account, context),
+        **await debt(account, context),
     }
     if not any(key.account == account for key in await context.keyring.list()):
         result["warnings"] = [
@@ -82,7 +84,15 @@ async def show_credits(arguments: ShowCredits, context: Context) -> Result:
     keys = [key for key in await context.keyring.list() if key.account == account]
     if not keys and await context.books.balance(account) == 0:
         raise NotFound(f"there is no account '{account}': it has neither a key nor credits")
-    return {"account": account, "credits_remaining": await remaining(account, context), "keys": len(keys)}
+    left = await remaining(account, context)
+    result: Result = {"account": account, "credits_remaining": left, "keys": len(keys)}
+    return result | await debt(account, context)
+
+
+async def debt(account: str, context: Context) -> Result:
+    """``owed``, where something was taken back of the account's payments that it had not any more."""
+    owed = 0 if context.treasury is None else await owed_pusd(context.treasury.books, account)
+    return {"owed": dollars(owed)} if owed else {}
 
 
 async def forget(arguments: Forget, context: Context) -> Result:

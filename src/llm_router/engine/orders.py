@@ -28,11 +28,16 @@ async def block_debtors(books: TreasuryBooks) -> None:
 async def block(books: TreasuryBooks, account: str) -> None:
     """Block an account as long as any order of it owes: by the store, since other processes of the
     gateway book too."""
-    owed_pusd, after = 0, ""
+    books.owe(account, await owed_pusd(books, account))
+
+
+async def owed_pusd(books: TreasuryBooks, account: str) -> int:
+    """What was taken back of an account's payments and is not paid yet."""
+    total, after = 0, ""
     while page := await books.documents(KIND, account=account, open_only=True, after=after):
-        owed_pusd += sum(ORDERS.decode(document.body).owed_pusd for document in page)
+        total += sum(ORDERS.decode(document.body).owed_pusd for document in page)
         after = page[-1].id
-    books.owe(account, owed_pusd)
+    return total
 
 
 async def all_orders(books: TreasuryBooks, account: str | None = None) -> list[Order]:

@@ -16,7 +16,7 @@ from llm_router.domain.money import format_usd
 from llm_router.engine.auto_topup import AutoTopups
 from llm_router.engine.moments import iso_time
 from llm_router.engine.notices import Notices
-from llm_router.engine.orders import block_debtors
+from llm_router.engine.orders import block_debtors, owed_pusd
 from llm_router.engine.own_keys import OwnKeyVault
 from llm_router.engine.payments import Payments
 from llm_router.engine.replays import Shelf
@@ -125,6 +125,7 @@ class Treasury:
                 "total_usage": dollars(standing.credited_pusd - standing.posted_pusd),
                 "credits_remaining": dollars(standing.posted_pusd - standing.held_pusd),
                 "held": dollars(standing.held_pusd),
+                "owed": dollars(await owed_pusd(self.books, account)),
             }
         }
 
