@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from math import comb, isclose, log, sqrt
 from random import Random
 
@@ -82,6 +83,14 @@ def test_another_definition_is_another_run() -> None:
     assert first.run == experiment(1, 1).run
     assert first.run == msgspec.structs.replace(first, description="why").run
     assert first.run != experiment(1, 2).run
+    assert first.run != experiment(1, 1, guard=Guard(margin=0.5)).run
+    said = experiment(1, 1, share=float("0.5"), guard=Guard(margin=float("0.25")))
+    for again in (
+        msgspec.json.decode(msgspec.json.encode(said), type=Experiment),
+        msgspec.msgpack.decode(msgspec.msgpack.encode(said), type=Experiment),
+        pickle.loads(pickle.dumps(said)),
+    ):
+        assert again.run == said.run
 
 
 # -- figures ---------------------------------------------------------------------------------------

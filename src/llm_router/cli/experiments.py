@@ -81,8 +81,11 @@ def report(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(result)
         return 0
+    import msgspec
+
     from llm_router.routing.experiments.report import columns
 
+    result = msgspec.json.decode(msgspec.json.encode(result))  # numbers of a running gateway come verbatim
     over = "" if result["reason"] is None else f", {result['ended_by']}: {printable(result['reason'])}"
     print(
         f"{printable(result['name'])} ({result['kind']}) of {printable(result['of'])}: {result['state']}{over}"

@@ -83,8 +83,25 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def run(self) -> str:
         """What its figures are kept under: another definition is another run."""
-        said = msgspec.json.encode(msgspec.structs.replace(self, description=None))
+        said = msgspec.json.encode(_said(msgspec.structs.replace(self, description=None)), order="sorted")
         return f"{self.name}:{hashlib.sha256(said).hexdigest()[:12]}"
+
+
+def _said(value: object) -> object:
+    """What differs from the defaults: the same wherever it was read from, and after fields were added."""
+    if isinstance(value, tuple):
+        return [_said(each) for each in value]
+    if not isinstance(value, msgspec.Struct):
+        return value
+    fields = {
+        f.name: getattr(value, f.name) for f in msgspec.structs.fields(type(value)) if not _usual(value, f)
+    }
+    return {name: _said(each) for name, each in fields.items()}
+
+
+def _usual(value: msgspec.Struct, field: msgspec.structs.FieldInfo) -> bool:
+    found = getattr(value, field.name)
+    return found == {} if field.default_factory is dict else bool(found == field.default)
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
