@@ -67,6 +67,10 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
             from llm_router.cli.explain import explain
 
             return explain
+        case ("routes", _):
+            from llm_router.cli.routes import try_routes
+
+            return try_routes
         case ("config", "check"):
             from llm_router.cli.config import check
 

@@ -76,6 +76,7 @@ def build_parser() -> Parser:
     )
     explain.add_argument("id", metavar="ID", help="of the exchange (x-generation-id) or of the reply")
     explain.add_argument("--account", default="default", help="whose it is (default)")
+    _add_routes(commands, where, output)
     models = commands.add_parser("models", parents=[where, output], help="list models with their prices")
     models.add_argument("--all", action="store_true", help="those that cannot be called too")
     _add_config(commands, where, output)
@@ -497,6 +498,32 @@ def _add_reconcile(commands: _Commands[Parser], where: Parser, output: Parser) -
         "--tolerance", default="0.5", metavar="PERCENT", help="of drift in all that is no failure (0.5)"
     )
     check.add_argument("--all", action="store_true", help="print the lines that agree too")
+
+
+def _add_routes(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
+    routes = commands.add_parser("routes", help="try requests on a configuration, without sending them")
+    actions = routes.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    test = actions.add_parser(
+        "test", parents=[where, output], help="say what would route, cost and fail differently"
+    )
+    test.add_argument(
+        "file",
+        metavar="FILE",
+        help="requests, or what was kept of some, one JSON object a line; - reads them",
+    )
+    test.add_argument(
+        "--against",
+        type=Path,
+        metavar="OLD",
+        help="compare with this configuration, not with what was recorded",
+    )
+    test.add_argument("--all", action="store_true", help="print what stays the same too")
+    test.add_argument(
+        "--fail-on",
+        choices=("failures", "moves", "never"),
+        default="failures",
+        help="status 1 if a request fails that did not (failures), or goes elsewhere too (moves)",
+    )
 
 
 def _add_receipts(commands: _Commands[Parser], where: Parser, output: Parser) -> None:

@@ -62,6 +62,7 @@ def explain_record(record: ExchangeRecord, snapshot: Snapshot, active: Collectio
         "operation": record.operation,
         "stream": record.stream,
         "asked_model": record.asked_model,
+        "planned_as": decision.model or record.asked_model,
         "model": record.model,
         "served_by": record.deployment if record.error_code is None else None,
         "status": record.status,

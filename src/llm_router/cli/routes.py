@@ -1,0 +1,198 @@
+"""``llm-router routes test``: what a changed configuration would route, cost and fail differently."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from llm_router.cli.output import note, print_json, print_table, printable
+from llm_router.domain.errors import ModelNotFound
+from llm_router.domain.money import format_usd
+from llm_router.engine.dry_run import NEEDS_TEXT, Case, Difference, DryRun, Route
+from llm_router.engine.state import State
+
+_RIGHT = frozenset({"COST", "CHANGE"})
+
+
+def try_routes(arguments: argparse.Namespace) -> int:
+    """Plan every request of a file under a configuration and, if there is one, under the other.
+
+    Raises:
+        ConfigError: a configuration has problems.
+        NotFound, InvalidRequest: the file cannot be read, or a line of it is none.
+    """
+    from llm_router.cli.cases import read_cases
+
+    now_ms, new = _state(arguments)
+    old = None
+    if arguments.against is not None:
+        _, old = _state(argparse.Namespace(**{**vars(arguments), "config": arguments.against}))
+    cases = list(read_cases(arguments.file, lambda model: _embeds(new, model)))
+    found = asyncio.run(_compared(cases, new, old, now_ms))
+    counts = _counts(found)
+    if arguments.json:
+        print_json({"requests": [_entry(each) for each in found], **counts})
+    else:
+        _print(found, counts, every=arguments.all)
+    fatal = counts["failing"] if arguments.fail_on == "failures" else 0
+    if arguments.fail_on == "moves":
+        fatal = counts["failing"] + counts["moved"]
+    return 1 if fatal else 0
+
+
+async def _compared(cases: Sequence[Case], new: State, old: State | None, now_ms: int) -> list[Difference]:
+    from llm_router.wire.dialect import Dialect, Front
+    from llm_router.wire.operations import SPOKEN
+
+    fronts = {name: each for name, each in SPOKEN.items() if isinstance(each, Dialect | Front)}
+    after = DryRun(new, fronts, now_ms)
+    before = None if old is None else DryRun(old, fronts, now_ms)
+    return [
+        Difference(
+            case=case,
+            before=case.was if before is None else await before.route(case),
+            after=await after.route(case),
+        )
+        for case in cases
+    ]
+
+
+def _state(arguments: argparse.Namespace) -> tuple[int, State]:
+    """What a gateway with that configuration would work with. With ``--sandbox`` every provider can be called."""
+    from llm_router.adapters.clock import SystemClock
+    from llm_router.app import Overlay, build_state
+    from llm_router.catalog.snapshot import load_builtin
+    from llm_router.cli.world import Offer, options_of
+    from llm_router.engine.moments import iso_time
+
+    now_ms = SystemClock().now_ms()
+    settings = Offer(arguments, now_ms).settings(secrets=not arguments.sandbox)
+    state = build_state(settings, load_builtin(), Overlay(), iso_time(now_ms)[:10])
+    if options_of(arguments).sandbox:
+        every = frozenset(p.id for p in settings.providers) - settings.disabled
+        state = msgspec.structs.replace(state, active=every)
+    return now_ms, state
+
+
+def _embeds(state: State, model: str) -> bool:
+    try:
+        return state.snapshot.find(model).operations == ("embed",)
+    except ModelNotFound:
+        return False
+
+
+def _counts(found: Sequence[Difference]) -> dict[str, int]:
+    return {
+        "all": len(found),
+        "moved": sum(each.moved and not each.fails for each in found),
+        "failing": sum(each.fails for each in found),
+        "mended": sum(
+            each.after is not None
+            and each.after.error is None
+            and each.before is not None
+            and each.before.error is not None
+            for each in found
+        ),
+        "unknown": sum(each.after is None for each in found),
+    }
+
+
+def _entry(each: Difference) -> dict[str, object]:
+    dearer = each.dearer_pusd
+    return {
+        "asked_model": each.case.asked,
+        "api": each.case.dialect,
+        "moved": each.moved,
+        "fails": each.fails,
+        "change": None if dearer is None else _dollars(dearer),
+        "before": _route(each.before),
+        "after": _route(each.after),
+        "unknown": NEEDS_TEXT if each.after is None else None,
+    }
+
+
+def _route(route: Route | None) -> dict[str, object] | None:
+    if route is None:
+        return None
+    return {
+        "model": route.model,
+        "plan": list(route.plan),
+        "strategy": route.strategy,
+        "expected_cost": None if route.expected_pusd is None else _dollars(route.expected_pusd),
+        "max_cost": None if route.max_pusd is None else _dollars(route.max_pusd),
+        "error": None if route.error is None else {"code": route.error, "message": route.message},
+        "rejected": [{"deployment": r.deployment, "reason": r.reason} for r in route.rejected],
+    }
+
+
+def _dollars(pusd: int) -> msgspec.Raw:
+    return msgspec.Raw(_usd(pusd).encode())
+
+
+def _usd(pusd: int) -> str:
+    return f"-{format_usd(-pusd)}" if pusd < 0 else format_usd(pusd)
+
+
+def _print(found: Sequence[Difference], counts: dict[str, int], *, every: bool) -> None:
+    compared = any(each.before is not None for each in found)
+    shown = [(number, each) for number, each in enumerate(found, start=1) if every or _tells(each)]
+    columns = ("#", "ASKED", "BEFORE", "AFTER", "COST", "CHANGE", "WHAT") if compared else (
+        "#", "ASKED", "ROUTE", "COST", "WHAT",
+    )  # fmt: skip
+    rows = [_row(number, each, compared) for number, each in shown]
+    if rows:
+        print_table(columns, rows, _RIGHT)
+    costs = [change for each in found if (change := each.dearer_pusd) is not None]
+    said = [f"{counts['all']} requests", f"{counts['failing']} fail that did not"] if compared else [
+        f"{counts['all']} requests", f"{counts['failing']} fail",
+    ]  # fmt: skip
+    if compared:
+        said += [f"{counts['moved']} go elsewhere", f"{counts['mended']} fail no more"]
+        said.append(f"expected cost {'+' if sum(costs) >= 0 else '-'}${format_usd(abs(sum(costs)))}")
+    if counts["unknown"]:
+        said.append(f"{counts['unknown']} cannot be said ({NEEDS_TEXT})")
+    note("; ".join(said) + ".")
+
+
+def _tells(each: Difference) -> bool:
+    """Whether there is something to tell: without a comparison always."""
+    return each.before is None or each.moved or each.fails or each.after is None
+
+
+def _row(number: int, each: Difference, compared: bool) -> tuple[str, ...]:
+    after = each.after
+    cost = "-" if after is None or after.expected_pusd is None else f"${format_usd(after.expected_pusd)}"
+    head = (str(number), printable(each.case.asked[:60]))
+    if not compared:
+        return (*head, _where(after), cost, _what(each))
+    dearer = each.dearer_pusd
+    change = "-" if dearer is None else f"{'+' if dearer >= 0 else '-'}${format_usd(abs(dearer))}"
+    return (*head, _where(each.before), _where(after), cost, change, _what(each))
+
+
+def _where(route: Route | None) -> str:
+    if route is None:
+        return "-"
+    return printable(route.first) if route.first is not None else f"error {route.error}"
+
+
+def _what(each: Difference) -> str:
+    if each.after is None:
+        return NEEDS_TEXT
+    if each.after.error is not None:
+        return printable(("FAILS: " if each.fails else "fails as before: ") + (each.after.message or "")[:90])
+    if each.before is not None and each.before.error is not None:
+        return "fails no more"
+    return _moved_why(each.before, each.after) if each.moved else "-"
+
+
+def _moved_why(before: Any, after: Route) -> str:
+    """Why the one that was asked first is so no more, where that is known."""
+    reason = next((r.reason for r in after.rejected if r.deployment == before.first), None)
+    if reason is not None:
+        return printable(f"left out: {reason}"[:90])
+    return f"now behind, by {after.strategy}" if before.first in after.plan else "no candidate any more"

@@ -1,0 +1,228 @@
+"""Requests planned under a configuration without being sent: where they would go, at what cost, or why not.
+
+A case is the body of a request, or what was kept of one that was served (:class:`~llm_router.domain.decision.Asks`).
+The latter has no text: it is planned by its size, and by the times and speeds that were measured then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from llm_router.billing.estimate import estimate
+from llm_router.billing.interval import interval
+from llm_router.billing.outputs import Outputs
+from llm_router.billing.pricing import PriceList
+from llm_router.domain.decision import Asks
+from llm_router.domain.errors import InvalidRequest, RouterError
+from llm_router.domain.key import Key
+from llm_router.domain.model import Deployment
+from llm_router.domain.price import cost_lines
+from llm_router.domain.usage import Usage
+from llm_router.engine.admit import Call, payer_of
+from llm_router.engine.deciding import inspected_of
+from llm_router.engine.estimating import preview_inspected
+from llm_router.engine.planning import Occasion, Planner
+from llm_router.engine.presets import applied
+from llm_router.engine.state import State
+from llm_router.routing.health import Fared, Health
+from llm_router.routing.plan import Rejection
+from llm_router.routing.query import is_auto, read_query
+from llm_router.wire.dialect import Inspected, Spoken
+
+DICE = 0.5
+"""Every throw: a dry run is the same each time."""
+
+NEEDS_TEXT = "auto reads the prompt, which is not kept"
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What was known of a deployment when the request was served."""
+
+    deployment: str
+    ttft_ms: float | None = None
+    tokens_per_s: float | None = None
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a request goes.
+
+    Attributes:
+        plan: deployments in order; () if it fails.
+        expected_pusd: charged, or expected to be at the first of them; None where nobody knows. max_pusd: what would be held.
+        error: code of the error; message: what it says.
+        rejected: who was left out, with reasons.
+    """
+
+    model: str | None = None
+    plan: tuple[str, ...] = ()
+    strategy: str = ""
+    expected_pusd: int | None = None
+    max_pusd: int | None = None
+    error: str | None = None
+    message: str | None = None
+    rejected: tuple[Rejection, ...] = ()
+
+    @property
+    def first(self) -> str | None:
+        """The deployment that is asked first."""
+        return self.plan[0] if self.plan else None
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One request of a dry run.
+
+    Attributes:
+        asked: the model string, for people.
+        body: of a request; None of one that is known by its numbers.
+        asks, routing: those numbers, and its members that speak to the gateway.
+        usage: what it came to when it was served.
+        key: id of the key, for rules by key; "" of nobody in particular.
+        was: where it went when it was served; None of a body.
+    """
+
+    asked: str
+    operation: str
+    dialect: str
+    path_model: str | None = None
+    body: bytes | None = None
+    asks: Asks | None = None
+    routing: Mapping[str, Any] | None = None
+    stream: bool = False
+    measured: tuple[Measured, ...] = ()
+    usage: Usage | None = None
+    key: str = ""
+    was: Route | None = None
+
+
+class DryRun:
+    """Plans requests under one configuration."""
+
+    def __init__(self, state: State, dialects: Mapping[str, Spoken], now_ms: int) -> None:
+        self._state = state
+        self._dialects = dialects
+        self._now_ms = now_ms
+
+    async def route(self, case: Case) -> Route | None:
+        """Where a case would go; None if that cannot be said without its text."""
+        try:
+            return await self._planned(case)
+        except RouterError as error:
+            found = error.details.get("rejected")
+            rejected = [Rejection(**each) for each in found] if isinstance(found, list) else []
+            return Route(error=error.code, message=error.message, rejected=tuple(rejected))
+
+    async def _planned(self, case: Case) -> Route | None:
+        call = Call(
+            operation=case.operation,
+            dialect=self._dialects[case.dialect],
+            body=b"" if case.body is None else case.body,
+            credential=None,
+            headers={},
+            started_us=0,
+            path_model=case.path_model,
+        )
+        preset = None
+        if case.body is not None:
+            found = await applied(self._state, None, call, preview_inspected(call), call.dialect.inspect)
+            call, inspected, preset = found.call, found.inspected, found.preset
+        elif case.asks is None:
+            raise InvalidRequest("The request has neither a body nor what was kept of one.")
+        else:
+            inspected = inspected_of(
+                case.asks, model=case.asked, stream=case.stream, routing=_without_preset(case.routing)
+            )
+            if any(is_auto(asked.name) for asked in read_query(inspected.model, inspected.routing).names):
+                return None
+        key = Key(id=case.key, account="", name="", prefix="", created_ms=0)
+        plan = self._planner(case).plan(
+            Occasion(
+                state=self._state,
+                call=call,
+                key=key,
+                payer=payer_of(key, call),
+                inspected=inspected,
+                own_keys={},
+                price_list=PriceList(),
+                now_ms=self._now_ms,
+                preset=preset,
+            )
+        )
+        default = self._state.hold_output_tokens
+        first = plan.candidates[0].deployment
+        return Route(
+            model=plan.candidates[0].model.id,
+            plan=tuple(c.deployment.id for c in plan.candidates),
+            strategy=plan.strategy,
+            expected_pusd=_expected(case, inspected, first, default),
+            max_pusd=estimate(inspected, plan.deployments, output_tokens_default=default).amount_pusd,
+            rejected=plan.rejections,
+        )
+
+    def _planner(self, case: Case) -> Planner:
+        """A planner that knows of the deployments what was known when the case was served."""
+        health = Health(self._state.health)
+        for each in case.measured:
+            call = health.began(each.deployment, self._now_ms)
+            size = 0 if case.asks is None else case.asks.input_tokens
+            health.ended(
+                call,
+                self._now_ms,
+                Fared.WELL,
+                input_tokens=size,
+                ttft_ms=each.ttft_ms,
+                tokens_per_s=each.tokens_per_s,
+            )
+        return Planner(health, Outputs(), lambda: DICE)
+
+
+def _expected(case: Case, inspected: Inspected, deployment: Deployment, default: int) -> int | None:
+    """What a case costs at a deployment: by the tokens that it came to then, else by what is expected."""
+    if deployment.price is None:
+        return None
+    if case.usage is not None and case.usage.total_tokens:
+        return sum(line.amount_pusd for line in cost_lines(deployment.price, case.usage))
+    return interval(inspected, deployment, learned=None, output_tokens_default=default).expected_pusd
+
+
+def _without_preset(routing: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What was kept has its preset written into it already."""
+    return {name: value for name, value in (routing or {}).items() if name != "preset"}
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """A case under two configurations; None: it cannot be said."""
+
+    case: Case
+    before: Route | None
+    after: Route | None
+
+    @property
+    def fails(self) -> bool:
+        """It fails, and did not."""
+        return (
+            self.after is not None
+            and self.after.error is not None
+            and (self.before is None or self.before.error is None)
+        )
+
+    @property
+    def moved(self) -> bool:
+        """Another deployment is asked first, or it fails where it did not, or the other way round."""
+        before, after = self.before, self.after
+        return (
+            before is not None
+            and after is not None
+            and (before.first, before.error) != (after.first, after.error)
+        )
+
+    @property
+    def dearer_pusd(self) -> int | None:
+        """What it is expected to cost more; None where nobody knows."""
+        if self.before is None or self.after is None:
+            return None
+        if self.before.expected_pusd is None or self.after.expected_pusd is None:
+            return None
+        return self.after.expected_pusd - self.before.expected_pusd

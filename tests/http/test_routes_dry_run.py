@@ -1,0 +1,129 @@
+"""``llm-router routes test``: requests, and what was kept of some, under a changed configuration."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gateway_kit import Gateway
+
+from llm_router.cli import main
+
+CHAT = [{"role": "user", "content": "Hello there"}]
+BODIES: list[dict[str, Any]] = [
+    {"model": "gpt-6-luna", "messages": CHAT, "max_tokens": 100},
+    {
+        "model": "claude-haiku-4-5",
+        "provider": {"only": ["anthropic"], "ignore": ["openrouter"]},
+        "messages": CHAT,
+        "max_tokens": 100,
+    },
+    {"model": "auto", "messages": CHAT},
+    {"api": "messages", "body": {"model": "claude-haiku-4-5", "messages": CHAT, "max_tokens": 10}},
+    {"model": "gemini-3.5-flash-lite", "contents": [{"parts": [{"text": "a"}]}]},
+]
+WITHOUT_ANTHROPIC = "[providers.anthropic]\nenabled = false\n"
+
+
+class Place:
+    """A folder with configurations and a file of requests."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._capsys = capsys
+        (folder / "old.toml").write_text("")
+        (folder / "new.toml").write_text(WITHOUT_ANTHROPIC)
+        self.write([json.dumps(body) for body in BODIES])
+
+    def write(self, lines: list[str]) -> None:
+        (self.folder / "requests.jsonl").write_text("\n".join(lines) + "\n")
+
+    def run(self, *words: str, config: str = "new.toml") -> tuple[int, str, str]:
+        status = main(
+            ["routes", "test", str(self.folder / "requests.jsonl"), "--sandbox", "--data-dir", str(self.folder),
+             "--config", str(self.folder / config), *words]
+        )  # fmt: skip
+        said = self._capsys.readouterr()
+        return status, said.out, said.err
+
+
+@pytest.fixture
+def place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Place:
+    return Place(tmp_path, capsys)
+
+
+def test_what_would_change_is_told_and_fails(place: Place) -> None:
+    status, out, _ = place.run("--against", str(place.folder / "old.toml"), "--json")
+    found = json.loads(out)
+    assert status == 1
+    assert (found["all"], found["failing"], found["unknown"]) == (5, 1, 0)
+    first, failing, _, moved, _ = found["requests"]
+    assert not first["moved"]
+    assert failing["after"]["error"]["code"] == "no_eligible_deployment"
+    assert moved["before"]["plan"][0] == "anthropic/claude-haiku-4-5"
+    assert moved["after"]["plan"][0] != "anthropic/claude-haiku-4-5"
+    assert moved["moved"]
+    reasons = {each["deployment"]: each["reason"] for each in moved["after"]["rejected"]}
+    assert reasons["anthropic/claude-haiku-4-5"] == "provider not configured"
+
+
+def test_the_table_tells_people_and_the_status_is_chosen(place: Place) -> None:
+    against = ("--against", str(place.folder / "old.toml"))
+    status, out, err = place.run(*against, "--fail-on", "never")
+    assert status == 0
+    assert "left out: provider not configured" in out
+    assert "FAILS: " in out
+    assert "1 fail that did not" in err
+    assert place.run(*against, config="old.toml")[:2] == (0, "")
+    place.write([json.dumps(BODIES[3])])
+    assert place.run(*against)[0] == 0
+    assert place.run(*against, "--fail-on", "moves")[0] == 1
+
+
+def test_lines_that_are_no_request_are_named(place: Place) -> None:
+    row = {"asked_model": "gpt-6-luna", "operation": "chat", "dialect": "nobody"}
+    for line in (
+        json.dumps(row),
+        "[]",
+        "{",
+        '{"model": "x"}',
+        '{"messages": []}',
+        '{"asked_model": 1, "dialect": "x"}',
+    ):
+        place.write([json.dumps(BODIES[0]), line])
+        status, out, err = place.run()
+        assert (status, out) == (1, ""), line
+        assert "line 2" in err, line
+
+
+def _cli(gateway: Gateway, *words: str) -> str:
+    where = ("--data-dir", str(gateway.data_dir), "--config", str(gateway.config), "--sandbox")
+    command = [sys.executable, "-W", "error", "-m", "llm_router.cli", *words, *where]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout
+
+
+def test_what_was_served_is_tried_again(sandbox: Gateway, place: Place) -> None:
+    ids = [
+        sandbox.send("POST", "/v1/chat/completions", json.dumps(body).encode(), {}).id for body in BODIES[:3]
+    ]
+    shown = [json.loads(_cli(sandbox, "explain", id_, "--json")) for id_ in ids]
+    place.write([json.dumps(each) for each in shown])
+    status, out, _ = place.run("--json", config="old.toml")
+    same = json.loads(out)
+    assert status == 0
+    assert (same["moved"], same["failing"], same["unknown"]) == (0, 0, 1)  # auto needs the text
+    assert [each["change"] for each in same["requests"]] == [0, 0, None]
+    status, out, _ = place.run("--json")
+    assert status == 1
+    assert json.loads(out)["requests"][1]["fails"]
+    rows = [json.loads(line) for line in _cli(sandbox, "usage", "export", "--format", "jsonl").splitlines()]
+    mine = [row for row in rows if row["id"] in ids[:2]]
+    place.write([json.dumps(row) for row in mine])
+    found = json.loads(place.run("--json", config="old.toml")[1])
+    assert found["all"] == 2
+    assert {each["change"] for each in found["requests"]} == {0}
