@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,6 +39,7 @@ from llm_router.wire.classify import header_retry_after_s
 from llm_router.wire.continuing.asking import prefilled
 from llm_router.wire.dialect import Behind, Dialect, Fetched, Target
 from llm_router.wire.inline import inline_media
+from llm_router.wire.loss import Loss
 from llm_router.wire.placement import placed
 from llm_router.wire.toolnames import client_names
 
@@ -62,6 +64,39 @@ class _Attempt(msgspec.Struct, kw_only=True):
     status: int | None = None
     first_byte_us: int | None = None
     error: RouterError | None = None
+
+
+class Landed(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer that others may be given too.
+
+    Attributes:
+        body: as the provider said it, without our credential.
+        tool_names, losses: of the request, as they were on the way to it.
+    """
+
+    candidate: Candidate
+    body: bytes
+    tool_names: Mapping[str, str]
+    losses: tuple[Loss, ...]
+
+
+class _Replayed:
+    """A provider's reply that was read before."""
+
+    status = 200
+    headers: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield self._body
+
+    async def read(self, bytes_max: int) -> bytes:
+        return self._body
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 class Attempts:
@@ -126,6 +161,18 @@ class Attempts:
         finally:
             now_us = self._clock.monotonic_us()
             track.attempts.append(_record(track, attempt, now_us))
+
+    async def replay(self, track: Track, landed: Landed) -> None:
+        """Make the reply of an answer that another exchange got; nothing is called.
+
+        Raises:
+            UpstreamError: it is none.
+        """
+        track.candidate, track.model, track.shared = landed.candidate, landed.candidate.model, True
+        track.tool_names = dict(landed.tool_names)
+        track.losses[:] = landed.losses
+        track.heard = None
+        await pump.whole(track, self._behind(landed.candidate), _Replayed(landed.body), self._clock)
 
     async def _prepare(self, track: Track, candidate: Candidate) -> UpstreamRequest:
         """The request in the deployment's own dialect. Starts from the client's untouched original."""

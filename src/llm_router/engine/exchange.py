@@ -1,6 +1,7 @@
 """The journey of one request: admit > attempt* > settle > answer. Read this file first.
 
     serve ── admit ───────── key, limits, model, plan, hold        engine/admit.py
+         ├── flights ─────── or what another got that asks the same engine/flights.py
          ├── deliver ─────── one deployment after the other        engine/trying.py
          │     ├── attempt ─ the request written and sent          engine/attempt.py
          │     └── pump ──── bytes from the provider to the client engine/pump.py
@@ -38,7 +39,7 @@ from llm_router.domain.own_key import OwnKey
 from llm_router.domain.price import Price
 from llm_router.domain.record import ExchangeRecord
 from llm_router.domain.session import SessionLimits
-from llm_router.engine import admit, hedging, settle
+from llm_router.engine import admit, flights, hedging, settle
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import Attempts
 from llm_router.engine.braking import heard, limits_of, session_refusal, tighter
@@ -47,6 +48,7 @@ from llm_router.engine.deadlines import total_of, wish_of
 from llm_router.engine.drain import Audience, Drains
 from llm_router.engine.experiments import Experiments, Trial, armed, with_dial
 from llm_router.engine.fallbacks import fallbacks_of
+from llm_router.engine.flights import Flights
 from llm_router.engine.gate import is_urgent
 from llm_router.engine.holding import Asking, Ceiling, Held, Holder, Holding, max_cost
 from llm_router.engine.limits import admit_to_limits, limits_for
@@ -132,9 +134,9 @@ class Engine:
         self.presets = presets
         self.experiments = experiments
         self._recall = None if side_car is None else Recall(side_car, behind, clock)
-        self.trying = Trying(
-            Attempts(behind, upstream, fetcher, clock, tokens, self._recall), clock, pause, dice
-        )
+        attempts = Attempts(behind, upstream, fetcher, clock, tokens, self._recall)
+        self.trying = Trying(attempts, clock, pause, dice)
+        self._flights = Flights(self.trying, attempts, clock)
         front = dialects[FRONT]
         assert isinstance(front, Dialect), "it is spoken on both sides"
         self.probes = Probes(self.trying, front, clock, telemetry, new_id, pause)
@@ -254,7 +256,7 @@ class Engine:
                 await self._admit(track)
                 if admitted is not None:
                     await admitted(track)
-                await self.trying.deliver(track)
+                await self._flights.deliver(track)
             except RouterError as error:
                 track.error = error
             await self._conclude(track)
@@ -287,6 +289,7 @@ class Engine:
         track.wish = wish_of(call.headers)
         check_wish(call.headers)
         hedging.wish_of(call.headers)
+        flights.wish_of(call.headers)
         total_s = total_of(state.deadlines_for(plan.model), track.wish)
         track.due_us = call.started_us + round(total_s * 1_000_000)
         deployments = plan.deployments
@@ -536,7 +539,7 @@ class Engine:
         self._learn(track, track.record)
         self._end_step(track)  # before the end is told: the next step may come at once
         return Bill(
-            usage=None if metered is None else settle.shown_usage(track, metered),
+            usage=settle.shared_usage(track) if metered is None else settle.shown_usage(track, metered),
             cost_pusd=settled.charged_pusd,
             credits_remaining_pusd=settled.remaining_pusd,
             seams=track.record.seams,

@@ -275,6 +275,8 @@ async def whole(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, cl
         track.upstream_us += clock.monotonic_us() - began_us
     body = utf8(redact_body(body, track.sent_secret).removeprefix(BOM))
     track.hear(body, HEARD_BYTES_MAX)
+    if track.landing is not None:
+        track.landing.append(body)
     start = body[: SNIFF_BYTES_MAX * 4].lstrip()
     if start.startswith((b"data:", b"event:", b":")):
         decoder = behind.stream_decoder()

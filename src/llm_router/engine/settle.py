@@ -37,6 +37,7 @@ def end_of(track: Track) -> End:
 FLAG_DRAINED = "drained"  # the exchange went on without its client
 FLAG_OWN_KEY = "byok"  # served with the account's own provider key
 FLAG_CONTINUED = "continued"  # the answer broke off, and another stream went on
+FLAG_SHARED = "shared"  # the answer was that of another exchange, which asked the same at the same time
 FLAG_CAPPED = "charged_up_to_hold"  # the cost was above the hold, and the policy stops there
 
 
@@ -45,8 +46,16 @@ def metered(track: Track) -> Metered | None:
 
     Of an answer that was gone on with: the stream that ended it, and those that broke by the policy's ``cut``.
     """
+    if track.shared:
+        return None
     bill, going = _metered(track), track.continuation
     return bill if bill is None or going is None else _with_cuts(track, going, bill)
+
+
+def shared_usage(track: Track) -> Usage | None:
+    """What the client is told of an answer that another exchange got and pays for; None if it got none."""
+    bill = _metered(track) if track.shared else None
+    return None if bill is None else bill.usage
 
 
 def _metered(track: Track) -> Metered | None:
@@ -353,6 +362,8 @@ def _flags(track: Track, bill: Metered | None) -> tuple[str, ...]:
         flags += track.delivery.observed.flags
     if track.continuation is not None:
         flags.append(FLAG_CONTINUED)
+    if track.shared:
+        flags.append(FLAG_SHARED)
     if isinstance(track.error, UpstreamError):
         flags.append(f"upstream_{track.error.kind.value}")
     return tuple(dict.fromkeys(flags))

@@ -90,6 +90,8 @@ class Track(msgspec.Struct, kw_only=True):
             continuation: the answer broke off, and is gone on with.
         holder: who takes its hold, where that is not the engine.
         of: the exchange of which this is one of two calls (engine/hedging.py); None if it is the exchange itself.
+        landing: bodies of whole answers, where others may wait for one; shared: the answer was another exchange's
+            (engine/flights.py).
         outrun: the deployment whose call was cancelled because another one answered first.
         trial: its part in an experiment.
         heard: the provider's answer so far, where it may hold state to remember; found: what is known
@@ -151,6 +153,8 @@ class Track(msgspec.Struct, kw_only=True):
     due_us: int | None = None
     of: Track | None = None
     outrun: Candidate | None = None
+    landing: list[bytes] | None = None
+    shared: bool = False
     trial: Trial | None = None
 
     def hear(self, data: bytes, bytes_max: int) -> None:
@@ -267,6 +271,8 @@ def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[
         headers.append((b"x-llm-router-provider", track.candidate.provider.id.encode()))
         if track.candidate.provider.simulated:
             headers.append((b"x-llm-router-simulated", b"true"))
+    if track.shared:
+        headers.append((b"x-llm-router-shared", b"true"))
     if track.losses:
         headers.append((b"x-llm-router-losses", _latin(loss_header(track.losses))))
     cap = limit_set(track.admitted)

@@ -12,7 +12,7 @@ import msgspec
 from llm_router.domain.experiment import Experiment
 from llm_router.domain.preset import Preset
 from llm_router.routing.auto.tasks import Task
-from llm_router.routing.hedging import HedgeRules
+from llm_router.routing.hedging import HedgeMode, HedgeRules
 
 StrategyName = Literal["priority", "weighted", "cheapest", "fastest", "balanced", "least_busy"]
 
@@ -48,6 +48,7 @@ class RoutingRules(msgspec.Struct, frozen=True, kw_only=True):
         tasks: the operator's own, by the name behind ``auto:``.
         presets, experiments: those of the configuration, by name.
         hedging: when a second call is made beside a late one.
+        single_flight: whether requests that are the same at the same time share one call.
     """
 
     strategy: StrategyName = "priority"
@@ -60,6 +61,7 @@ class RoutingRules(msgspec.Struct, frozen=True, kw_only=True):
     tasks: Mapping[str, Task] = MappingProxyType({})
     presets: Mapping[str, Preset] = MappingProxyType({})
     hedging: HedgeRules = HedgeRules()
+    single_flight: HedgeMode = "off"
     experiments: Mapping[str, Experiment] = MappingProxyType({})
 
     @property

@@ -43,6 +43,7 @@ def routing_rules(
         experiments=_experiments(experiments, problems),
         tasks={name: _task(task) for name, task in table.tasks.items()},
         hedging=_hedging(table.hedging),
+        single_flight=table.single_flight,
     )
 
 

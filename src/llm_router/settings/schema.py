@@ -175,6 +175,7 @@ class RoutingTable(Table, frozen=True, kw_only=True):
     probes: ProbesTable = ProbesTable()
     hedging: HedgingTable = HedgingTable()
     concurrency: ConcurrencyTable = ConcurrencyTable()
+    single_flight: HedgeMode = "off"
 
 
 class PresetTable(Table, frozen=True, kw_only=True):
