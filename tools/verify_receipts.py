@@ -98,14 +98,18 @@ class Doubt(Exception):
 
 
 def _unbase64(text):
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    """The bytes of a text in base64url without padding; ValueError if it is not the one text of these bytes."""
+    data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    if base64.urlsafe_b64encode(data).decode().rstrip("=") != text:
+        raise ValueError("this is not the base64url of anything")
+    return data
 
 
 def read_keys(text):
     """Public keys by id, from a JWK set or a single key in base64url (whose id is then ignored)."""
     text = text.strip()
     if not text.startswith("{"):
-        return {None: _unbase64(text)}
+        return {None: _unbase64(text.rstrip("="))}
     return {
         key["kid"]: _unbase64(key["x"])
         for key in json.loads(text)["keys"]
@@ -114,7 +118,7 @@ def read_keys(text):
 
 
 def read_file(text):
-    """The (JWS, readable receipt or None) of a file."""
+    """The (JWS, what is shown beside it) of a file."""
     try:
         found = [json.loads(text)]
     except ValueError:
@@ -123,22 +127,23 @@ def read_file(text):
     items = []
     for item in found:
         items += item["data"] if isinstance(item, dict) and item.get("object") == "list" else [item]
-    return [(i, None) if isinstance(i, str) else (i["jws"], i.get("receipt")) for i in items]
+    return [(i.get("jws"), i) if isinstance(i, dict) else (i, {}) for i in items]
 
 
 def open_jws(jws, keys):
     """The text that was signed."""
     try:
         head, body, signature = jws.split(".")
-        members, text = json.loads(_unbase64(head)), _unbase64(body)
-    except ValueError:
+        members, text, signed = json.loads(_unbase64(head)), _unbase64(body), _unbase64(signature)
+        algorithm, key = members.get("alg"), members.get("kid")
+    except (ValueError, AttributeError, RecursionError):
         raise Doubt("this is no JWS") from None
-    if members.get("alg") != "EdDSA":
-        raise Doubt(f"the algorithm is {members.get('alg')!r}, not EdDSA")
-    public = keys.get(members.get("kid"), keys.get(None))
+    if algorithm != "EdDSA":
+        raise Doubt(f"the algorithm is {algorithm!r}, not EdDSA")
+    public = keys.get(key, keys.get(None))
     if public is None:
-        raise Doubt(f"it was signed with the key {members.get('kid')}, which is not among those given")
-    if not verify_ed25519(public, (head + "." + body).encode(), _unbase64(signature)):
+        raise Doubt(f"it was signed with the key {key}, which is not among those given")
+    if not verify_ed25519(public, (head + "." + body).encode(), signed):
         raise Doubt("the signature is wrong")
     return text
 
@@ -177,16 +182,15 @@ def check_chain(before, receipt, text_before):
 
 
 def verify(items, keys, chain=True):
-    """Check all; return how many of which accounts. Raises Doubt."""
-    last = {}
-    counts = {}
+    """Check all; return how many of which accounts, and their first number and last receipt. Raises Doubt."""
+    last, first, counts = {}, {}, {}
     for place, (jws, shown) in enumerate(items, 1):
         try:
             text = open_jws(jws, keys)
             receipt = json.loads(text)
             if receipt.get("v") != 1:
                 raise Doubt(f"it is of version {receipt.get('v')!r}, which this program does not know")
-            if shown is not None and shown != receipt:
+            if shown.get("receipt", receipt) != receipt or shown.get("id", receipt["ref"]) != receipt["ref"]:
                 raise Doubt("what it shows is not what was signed")
             check_sums(receipt)
             before, text_before = last.get(receipt["account"], (None, b"")) if chain else (None, b"")
@@ -196,8 +200,9 @@ def verify(items, keys, chain=True):
         except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
             raise Doubt(f"receipt {place} of the file is malformed: {error!r}") from None
         last[receipt["account"]] = (receipt, text)
+        first.setdefault(receipt["account"], receipt["number"])
         counts[receipt["account"]] = counts.get(receipt["account"], 0) + 1
-    return counts, {account: pair[0] for account, pair in last.items()}
+    return counts, {account: (first[account], pair[0]) for account, pair in last.items()}
 
 
 def main(argv=None):
@@ -215,7 +220,7 @@ def main(argv=None):
         with open(arguments.keys, encoding="utf-8") as file:
             keys = read_keys(file.read())
         items = read_file(text)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         print(f"cannot be read: {error!r}", file=sys.stderr)
         return 2
     try:
@@ -227,11 +232,14 @@ def main(argv=None):
         return 1
     how = "signed" if arguments.no_chain else "signed and chained without a gap"
     for account, count in sorted(counts.items()):
-        number, balance = last[account]["number"], last[account]["balance"]
+        first, end = last[account]
+        number, balance = end["number"], end["balance"]
         print(f"{account}: {count} receipts up to number {number}, all {how}. Balance after it: ${balance}.")
+        if first != 1 and not arguments.no_chain:
+            print(f"The first one in the file has number {first}: compare its 'previous' with what you kept.")
     if not counts:
-        print("The file holds no receipt.")
-    return 0
+        print("DOUBT: the file holds no receipt.")
+    return 0 if counts else 1
 
 
 if __name__ == "__main__":

@@ -216,6 +216,29 @@ def test_whatever_is_changed_is_seen(tmp_path: Path, capsys: Any) -> None:
     none = base64.urlsafe_b64encode(b'{"alg":"none"}').decode().rstrip("=")
     assert "EdDSA" in judged(tmp_path, [f"{none}.{body}.{signature}"], keys, capsys=capsys)[1]
     assert "not among those" in judged(tmp_path, rows, {"keys": []}, capsys=capsys)[1]
+    renamed = [{**row, "id": "use:gen-77"} for row in rows]
+    assert "not what was signed" in judged(tmp_path, renamed, keys, capsys=capsys)[1]
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_="
+    assert (
+        sum(
+            not judged(tmp_path, [rows[0]["jws"][:-1] + letter], keys, capsys=capsys)[0] for letter in letters
+        )
+        == 1
+    )
+    assert "no JWS" in judged(tmp_path, [rows[0]["jws"] + "=="], keys, capsys=capsys)[1]
+
+
+def test_what_is_not_there_is_not_vouched_for(tmp_path: Path, capsys: Any) -> None:
+    async def work(books: Books, store: SqliteStore, receipts: Receipts) -> Any:
+        return await exported(receipts), receipts.keys()
+
+    rows, keys = scenario(tmp_path, work)
+    assert judged(tmp_path, [], keys, capsys=capsys) == (1, "DOUBT: the file holds no receipt.\n")
+    assert "number 3" in judged(tmp_path, rows[2:], keys, capsys=capsys)[1]
+    assert "first one" not in judged(tmp_path, rows, keys, capsys=capsys)[1]
+    for other in ("{}", "5", "null", '{"jws": 5}', '{"receipt": {}}', "x.y.z", "[" * 5000):
+        status, said = judged(tmp_path, [*rows, other], keys, capsys=capsys)
+        assert (status, said[:5]) == (1, "DOUBT"), other
 
 
 def test_two_readers_at_once_make_the_same_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
