@@ -84,11 +84,23 @@ def test_days_are_those_of_the_time_zone() -> None:
         ("time,model,cost\n2026-11-01,m,.\n", "no amount"),
         ("time,model,input_tokens\n2026-11-01,m,-5\n", "no whole number"),
         ("time,model,input_tokens\n2026-11-01,m,1.5\n", "no whole number"),
+        (f"time,model,cost\n2026-11-01,{'m' * 200_000},1\n", "line 2: this is no CSV"),
+        ("time,model,cost\n0001-01-01,m,1\n", "no time"),
+        ("time,model,cost\n9999-12-31T00:00:00Z,m,1\n", "no time"),
     ],
 )
 def test_files_that_cannot_be_read(text: str, what: str) -> None:
     with pytest.raises(BillProblem, match=what):
         rows("generic", text)
+
+
+def test_a_description_names_a_model_word_by_word_and_an_id_no_other_one() -> None:
+    assert named_in("GPT-4o mini input", ["gpt-4o", "gpt-4o-mini"]) == "gpt-4o-mini"
+    assert named_in("claude3.5 Haiku, output", ["claude-3-5-haiku"]) == "claude-3-5-haiku"
+    assert named_in("Turbo3 tokens", ["o3"]) is None
+    assert {model_name(name) for name in ("gpt-4-0613", "GPT-4", "gpt-4-2023-06-13, input")} == {"gpt-4"}
+    for id_ in ("gpt-5-mini", "gpt-5-mini-2025-08-07, input", "my/gpt-5"):
+        assert named_in(id_, ["gpt-5"]) is None
 
 
 def test_columns_by_name() -> None:

@@ -12,11 +12,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from llm_router.billing.reconcile import Counts
 from llm_router.domain.money import PUSD_PER_USD
+
+if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
 
 FIELDS = ("time", "model", "id", "requests", "input", "output", "cost")
 
@@ -123,7 +127,7 @@ def read_bill(
     """
     reader = csv.reader(lines)
     names: list[str] | None = None
-    for cells in reader:
+    for cells in _lines(reader):
         known = [cell.strip().lower().lstrip("\ufeff") for cell in cells]
         if names is None:
             if _is_head(known, format_, chosen):
@@ -142,6 +146,13 @@ def read_bill(
         raise BillProblem(
             f"no line names the columns: one of {wanted} must be there; name it with --column time=NAME"
         )
+
+
+def _lines(reader: CsvReader) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:  # a cell that never ends
+        raise BillProblem(f"line {reader.line_num}: this is no CSV ({error})") from None
 
 
 def _is_head(names: Sequence[str], format_: Format, chosen: Mapping[str, tuple[str, ...]]) -> bool:
@@ -205,13 +216,25 @@ def day_of(text: str, zone: tzinfo, number: int) -> str:
             seconds = int(text) // (1000 if len(text) > 10 else 1)
             moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
         elif len(text) == 10:
-            return date.fromisoformat(text).isoformat()
+            return iso_day(text)
         else:
             moment = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
             moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-        return moment.astimezone(zone).date().isoformat()
+        return iso_day(moment.astimezone(zone).date().isoformat())
     except (ValueError, OverflowError):
         raise BillProblem(f"line {number}: {text[:40]!r} is no time such as 2026-11-01") from None
+
+
+def iso_day(text: str) -> str:
+    """A day in its one ISO form.
+
+    Raises:
+        ValueError: it is none, or one that no provider bills.
+    """
+    day = date.fromisoformat(text)
+    if not 1970 < day.year < 9999:
+        raise ValueError(text)
+    return day.isoformat()
 
 
 def _count(cells: Sequence[str], places: Sequence[int], number: int) -> int | None:

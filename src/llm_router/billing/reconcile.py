@@ -25,8 +25,8 @@ Cause = Literal[
     "day_boundary",
 ]
 
-_DATED = re.compile(r"[-@](?:20[0-9]{2}-?[01][0-9]-?[0-3][0-9])$")
-_LETTERS = re.compile(r"[^a-z0-9]+")
+_DATED = re.compile(r"[-@](?:(?:20[0-9]{2}-?)?[01][0-9]-?[0-3][0-9])$")
+_WORDS = re.compile(r"[a-z]+|[0-9]+")
 
 
 class Key(NamedTuple):
@@ -194,10 +194,18 @@ def model_name(text: str) -> str:
 
 
 def named_in(text: str, models: Iterable[str]) -> str | None:
-    """The longest of some models that a description names (``Gemini 2.5 Flash Input Tokens``)."""
-    letters = _LETTERS.sub("", text.lower())
-    found = [model for model in models if model and _LETTERS.sub("", model) in letters]
-    return max(found, key=len, default=None)
+    """The longest of some models that a description names (``Gemini 2.5 Flash Input Tokens``), word by word.
+
+    What is no description but an id (``gpt-5-mini``) names no other model (``gpt-5``).
+    """
+    if " " not in text.strip().split(",", 1)[0]:
+        return None
+    said = _spaced(text)
+    return max((model for model in models if model and _spaced(model) in said), key=len, default=None)
+
+
+def _spaced(text: str) -> str:
+    return f" {' '.join(_WORDS.findall(text.lower()))} "
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from llm_router.billing.provider_bills import FIELDS, FORMATS, BillProblem, Row, read_bill
+from llm_router.billing.provider_bills import FIELDS, FORMATS, BillProblem, Row, iso_day, read_bill
 from llm_router.billing.reconcile import (
     Counts,
     Key,
@@ -133,7 +133,7 @@ def _days(arguments: argparse.Namespace, rows: list[Row]) -> tuple[str, str]:
 
 def _day(text: str) -> str:
     try:
-        return date.fromisoformat(text).isoformat()
+        return iso_day(text)
     except ValueError:
         raise InvalidRequest(f"'{text}' is no day such as 2026-11-01") from None
 
