@@ -10,6 +10,7 @@ from llm_router.catalog.snapshot import Snapshot, compile_snapshot, load_builtin
 from llm_router.ports import Deadlines
 from llm_router.routing.concurrency import ConcurrencyRules
 from llm_router.routing.health import HealthRules, ProbeRules
+from llm_router.routing.hedging import HedgeRules
 from llm_router.routing.retry import RetryRules
 from llm_router.settings import ConfigError, Settings, load
 
@@ -133,3 +134,32 @@ def test_what_cannot_be_meant_is_refused(builtin: Snapshot, tmp_path: Path, text
     with pytest.raises(ConfigError) as caught:
         read(builtin, tmp_path, f"[providers.openai]\n{text}", A="sk-a", B="sk-b")
     assert word in str(caught.value)
+
+
+def test_hedging_and_single_flight_arrive(builtin: Snapshot, tmp_path: Path) -> None:
+    usual = read(builtin, tmp_path, "").routing
+    assert usual.hedging == HedgeRules()
+    assert usual.hedging.never
+    assert usual.single_flight == "off"
+    text = """
+    [routing]
+    single_flight = "asked"
+    [routing.hedging]
+    mode = "asked"
+    percentile = 97.5
+    extra_percent_max = 2.25
+    [routing.hedging.models]
+    "gpt-*" = "on"
+    [routing.hedging.keys]
+    key_1 = "off"
+    [routing.hedging.presets]
+    mail = "on"
+    """
+    found = read(builtin, tmp_path, text).routing
+    assert found.single_flight == "asked"
+    assert found.hedging == HedgeRules(
+        mode="asked", percentile=97.5, share_bp=225, models=(("gpt-*", "on"),), keys={"key_1": "off"},
+        presets={"mail": "on"},
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="extra_percent_max"):
+        read(builtin, tmp_path, "[routing.hedging]\nextra_percent_max = 101")
