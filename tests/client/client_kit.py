@@ -24,7 +24,10 @@ class Gateway:
     """A gateway in a process of its own, every model simulated."""
 
     def __init__(self, folder: Path) -> None:
+        config = folder / "router.toml"
+        config.write_text('[continuation]\nmode = "off"\n')  # a stream that breaks is to reach the client so
         words = ["serve", "--sandbox", "--port", "0", "--data-dir", str(folder / "data")]
+        words += ["--config", str(config)]
         self.folder = folder
         self.process = subprocess.Popen(
             [sys.executable, "-m", "llm_router.cli", *words],
