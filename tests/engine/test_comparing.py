@@ -484,3 +484,79 @@ def test_a_whole_reply_where_a_stream_was_asked_for_has_its_lane_too() -> None:
         check(world, lanes=2)
 
     run(main())
+
+
+def test_silence_is_filled_while_lanes_wait() -> None:
+    async def main() -> None:
+        world = world_of(heartbeat_s=0.01)
+        go = asyncio.Event()
+        step = world.step
+
+        async def stuck(name: str) -> None:
+            await step(name)
+            if name == "upstream.send":
+                await go.wait()
+
+        world.step = stuck  # type: ignore[method-assign]
+        world.client.on_beat = lambda count: go.set() if count == 3 else None
+        await compare(world, "a", "b", stream=True)
+        assert world.client.beats >= 3
+        assert world.client.data.startswith(b": heartbeat\n\n")
+        assert told(world)[-1][1] == "[DONE]"
+        check(world, lanes=2)
+
+    run(main())
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_lane_has_the_reply_that_a_chat_of_its_own_would_have(legacy: bool) -> None:
+    async def main() -> None:
+        call = {
+            "index": 0,
+            "id": "call_1",
+            "type": "function",
+            "function": {"name": "look", "arguments": '{"at":'},
+        }
+        more = {"index": 0, "function": {"arguments": '"x"}'}}
+
+        def chunk(delta: dict[str, Any], finish: str | None = None, **members: Any) -> bytes:
+            choice = {"index": 0, "delta": delta, "finish_reason": finish}
+            head = {"id": "chatcmpl-up", "object": "chat.completion.chunk", "created": 1, "model": "up"}
+            return b"data: " + json.dumps({**head, "choices": [choice], **members}).encode() + b"\n\n"
+
+        pieces = [
+            chunk({"role": "assistant", "content": None}),
+            chunk({"tool_calls": [call]}),
+            chunk({"tool_calls": [more]}),
+            chunk({}, "tool_calls"),
+            *events()[-2:],
+        ]
+        message = {
+            "role": "assistant", "content": None,
+            "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "look", "arguments": '{"at":"x"}'}}],
+        }  # fmt: skip
+        full = json.loads(whole())
+        full["choices"] = [{"index": 0, "message": message, "finish_reason": "tool_calls"}]
+        function = {"name": "look", "parameters": {"type": "object"}}
+        tools: dict[str, Any] = (
+            {"functions": [function]} if legacy else {"tools": [{"type": "function", "function": function}]}
+        )
+
+        world = world_of()
+        world.upstream.scripts["p1"] = [answer(*pieces)]
+        lane = (await compare(world, "a", "b", **tools))["lanes"][0]
+        alone = world_of()
+        alone.upstream.scripts["p1"] = [answer(json.dumps(full).encode())]
+        await alone.serve({**body_of(**tools), "model": "a", "models": ["a"]})
+        wanted = alone.client.json
+        assert [lane["response"][name] for name in ("object", "model")] == [
+            wanted[name] for name in ("object", "model")
+        ]
+        mine, theirs = lane["response"]["choices"][0], wanted["choices"][0]
+        assert (
+            mine["finish_reason"] == theirs["finish_reason"] == ("function_call" if legacy else "tool_calls")
+        )
+        kind = "function_call" if legacy else "tool_calls"
+        assert mine["message"][kind] == theirs["message"][kind]
+
+    run(main())
