@@ -327,7 +327,7 @@ def test_the_maximum_of_a_request_bounds_all_its_lanes_together() -> None:
 
         clamped = world_of()
         for name in ("p1", "p2", "p3"):  # bills more than was allowed
-            clamped.upstream.scripts[name] = [answer(*events("x", tokens=(10, 5000)))]
+            clamped.upstream.scripts[name] = [answer(*events("x", tokens=(10, fit + 500)))]
         headers["x-max-cost-action"] = "clamp"
         got = await compare(clamped, "a", "b", "c", max_tokens=1000, headers=headers)
         sent = [json.loads(request.body)["max_tokens"] for request in clamped.upstream.requests]
