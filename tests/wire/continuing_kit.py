@@ -109,6 +109,8 @@ class Bench:
         transcript.hear(data)
         self.sent = relay.feed(data)
         self.seen = relay.observed
+        if not (self.seen.ended or self.seen.error):
+            self.sent += relay.close()
         told, shown = transcript.told(ToolsBack({}))
         self.told: Told = told
         if self.seen.reply_id is not None:

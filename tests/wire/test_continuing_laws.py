@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 
+import msgspec
 import pytest
 from continuing_kit import FRONTS, SCRIPTS, Bench, read, reply_of, scripted, stream_of, visible
 
@@ -95,3 +96,39 @@ def test_an_answer_that_was_begun_for_the_model_is_taken_as_it_comes() -> None:
     before = "ha ha ha ha ha ha ha ha ha ha"
     assert _said(before, " ha ha ha ha ha ha", " ha!", prompted=False) == " ha ha ha ha ha ha ha!"
     assert _said(before, before, " end", prompted=False) == " end"
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_a_continuation_may_make_the_same_call_twice(front: str) -> None:
+    text = chat.Text(text="I will look twice.")
+    pieces = stream_of("openai_chat", reply_of(text))
+    bench = Bench(front, "openai_chat", b"".join(pieces[:3]))
+    assert bench.ask().way == "prompt"
+    said = bench.told.text
+    twice = msgspec.structs.replace(CALLS[0], id=CALLS[1].id)
+    answer = reply_of(
+        chat.Text(text=text.text[len(said) :]), CALLS[0], twice, finish=events.Finish.TOOL_CALLS
+    )
+    got = visible(read(front, bench.go_on("openai_chat", answer)))
+    assert got == visible(reply_of(text, CALLS[0], twice, finish=events.Finish.TOOL_CALLS))
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_a_call_that_was_whole_may_be_made_again_before_the_one_that_broke(front: str) -> None:
+    whole = reply_of(*CALLS, finish=events.Finish.TOOL_CALLS)
+    pieces = stream_of("openai_chat", whole)
+    at = next(n for n in range(len(pieces)) if b"Rome" in b"".join(pieces[n - 1 : n + 1]))
+    bench = Bench(front, "openai_chat", b"".join(pieces[:at]))
+    assert bench.ask().way == "call"
+    assert visible(read(front, bench.go_on("openai_chat", whole))) == visible(whole)
+
+
+def test_text_that_was_opened_behind_reasoning_and_never_said_is_said_by_the_continuation() -> None:
+    whole = reply_of(chat.Thinking(text="The moon."), chat.Text(text=PROSE[:40]))
+    pieces = stream_of("openai_responses", whole)
+    text = b"".join(pieces)
+    cut = text.index(b"event: response.output_text.delta")
+    bench = Bench("openai_responses", "openai_responses", text[:cut])
+    assert bench.ask().way == "again"
+    got = visible(read("openai_responses", bench.go_on("openai_chat", reply_of(chat.Text(text=PROSE[:40])))))
+    assert got == visible(reply_of(chat.Text(text=PROSE[:40])))

@@ -16,7 +16,7 @@ from llm_router.wire import events
 from llm_router.wire.continuing.asking import Asked, same_call
 from llm_router.wire.continuing.overlap import Diverged, Overlap
 from llm_router.wire.continuing.partial import JsonText, completion
-from llm_router.wire.continuing.told import Told
+from llm_router.wire.continuing.told import Part, Told
 from llm_router.wire.dialect import Bill, Observed, StreamDecoder, StreamEncoder
 from llm_router.wire.toolsback import ToolsBack
 
@@ -52,6 +52,8 @@ class ContinuedRelay:
         self._numbers: dict[int, int | None] = {}  # of its parts, as the client knows them; None: not told
         self._forms: dict[int, str] = {}
         self._calls: dict[int, _Call] = {}
+        self._spare: str | None = None  # completes the broken call, by a call that was made before too
+        self._made: list[Part] = []  # the calls that were whole when the stream broke
         self._overlap: Overlap | None = None
         self._json: JsonText | None = None
         self._text: int | None = None  # its part whose text goes on with the answer's
@@ -59,6 +61,7 @@ class ContinuedRelay:
     def begin(self, asked: Asked) -> None:
         """Go on as it was asked."""
         self.asked = asked
+        self._made = [call for call in self._told.calls if call.whole]
         if asked.way in ("prefill", "prompt"):
             self._overlap = Overlap(
                 asked.before,
@@ -198,7 +201,9 @@ class ContinuedRelay:
         out += self._flush_text()
         if self.observed.error is not None:
             return out
-        if self.asked is not None and self.asked.way == "call" and not self._told.parts[self._broken].closed:
+        if self._lacks_call and self._spare is not None:
+            out += self._complete(self._spare)
+        if self._lacks_call:
             self._fail("The tool call that broke off was not made again.", UpstreamKind.TRUNCATED)
             return out
         if self._json is not None and event.reason is events.Finish.STOP:
@@ -277,29 +282,56 @@ class ContinuedRelay:
         assert self.asked.call is not None
         return self.asked.call
 
+    @property
+    def _lacks_call(self) -> bool:
+        """Whether the call that broke off is still to be made again."""
+        asked = self.asked
+        return asked is not None and asked.way == "call" and not self._told.parts[self._broken].closed
+
     def _held_call(self, part: int) -> bytes:
         """A call that is whole now: the one that broke off, one that was made before, or a further one."""
         held = self._calls.pop(part)
         assert self.asked is not None
         text = "".join(held.pieces)
-        if self.asked.way == "call" and not (broken := self._told.parts[self._broken]).closed:
+        out = b""
+        if self._lacks_call:
+            broken = self._told.parts[self._broken]
             if held.opened.name != broken.opened.name:
                 return b""
             rest = completion(broken.text, text or "{}")
-            if rest is None:
+            if self._was_made(held.opened.name, text):
+                self._spare = rest if self._spare is None else self._spare
+                return b""
+            if rest is not None:
+                return self._complete(rest)
+            if self._spare is None:
                 self._diverged()
                 return b""
-            self._count(rest)
-            out = self._close_open(before=self._broken)
-            out += self._tell(events.PartDelta(part=self._broken, text=rest)) if rest else b""
-            return out + self._tell(events.PartClosed(part=self._broken))
-        if any(same_call(call, held.opened.name, text) for call in self._told.calls):
+            out = self._complete(self._spare)
+        if self._was_made(held.opened.name, text):
             return b""
-        out, number = self._open(held.opened), self._told.next_part - 1
+        out += self._open(held.opened)
+        number = self._told.next_part - 1
         self._count(held.opened.name + text)
         if text:
             out += self._tell(events.PartDelta(part=number, text=text))
         return out + self._tell(events.PartClosed(part=number))
+
+    def _complete(self, rest: str) -> bytes:
+        """The call that broke off is whole with this."""
+        self._count(rest)
+        out = self._close_open(before=self._broken)
+        out += self._tell(events.PartDelta(part=self._broken, text=rest)) if rest else b""
+        return out + self._tell(events.PartClosed(part=self._broken))
+
+    def _was_made(self, name: str, arguments: str) -> bool:
+        """Whether it is a call made before the break, once more. Each of those is looked for once: an answer
+        may make the same call twice."""
+        for at, call in enumerate(self._made):
+            if same_call(call, name, arguments):
+                del self._made[at]
+                return True
+        return False
 
     # -- both --------------------------------------------------------------------------------------
 

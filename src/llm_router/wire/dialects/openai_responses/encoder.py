@@ -117,7 +117,10 @@ class ResponsesStreamEncoder:
     def resume(self, sequence: int, done: int) -> None:
         """Go on where another stream of events stopped: at a number, with so many items told as done."""
         if done > len(self._writer.output):
-            for part in self._parts.values():
+            parts = list(self._parts.values())
+            if parts and parts[-1].opened.form in _TEXTS and not (parts[-1].begun or parts[-1].waiting):
+                parts.pop()  # it was opened behind what is done, and nothing is told of it yet
+            for part in parts:
                 part.closed = True
             self._advance()
             self._end_text()
