@@ -19,6 +19,7 @@ from llm_router.engine.experiments import ENDINGS, FIGURES, KIND, Experiments, K
 from llm_router.engine.feedback import give, given_to, read_given
 from llm_router.engine.operations import dispatch
 from llm_router.engine.shadows import ACCOUNT
+from llm_router.ports import Document
 from llm_router.routing.experiments.figures import Figures
 from llm_router.routing.experiments.split import arm_of
 from llm_router.routing.rules import RoutingRules
@@ -597,5 +598,20 @@ def test_feedback_on_a_choice_of_auto_is_learned_by_hashed_words_alone() -> None
         )
         heads = world.engine.planner.autos.router.heads.heads
         assert {model: head.labels for model, head in heads.items()} == {record.model: 1}
+
+    run(work())
+
+
+def test_a_definition_that_cannot_be_read_does_not_stop_the_others() -> None:
+    split = experiment(Arm(name="old", weight=0), Arm(name="new", model="m2"))
+
+    async def work() -> None:
+        world = prepared(split)
+        strange = Document(
+            kind=KIND, id="y", account="", version=1, open=True, created_ms=0, body=b'{"name": 1}'
+        )
+        assert await world.documents.put_document(strange)
+        client = await asked(world, ask("m1"))
+        assert client.headers["x-llm-router-model"] == "m2"
 
     run(work())

@@ -189,7 +189,7 @@ class Experiments:
         """See what runs now. What the store does not say stays as it was."""
         with contextlib.suppress(LedgerUnavailable):
             stored = await self._books.documents(KIND, open_only=True)
-            found = {d.id: msgspec.json.decode(d.body, type=Experiment) for d in stored}
+            found = {d.id: known for d in stored if (known := _read(d)) is not None}
             found |= self._configured()
             running: dict[str, Experiment] = {}
             for experiment in found.values():
@@ -257,6 +257,14 @@ class Experiments:
             await self.look()
             if looks % round(SAVE_S / LOOK_S) == 0:
                 await self.save()
+
+
+def _read(document: Document) -> Experiment | None:
+    """A stored experiment; None if a gateway of another version made it, and says what this one cannot read."""
+    try:
+        return msgspec.json.decode(document.body, type=Experiment)
+    except msgspec.MsgspecError:
+        return None
 
 
 async def end_run(books: TreasuryBooks, experiment: Experiment, ending: Ending) -> bool:
