@@ -189,6 +189,7 @@ def build_state(settings: Settings, data: CatalogData, overlay: Overlay, today: 
         sessions=settings.sessions,
         sessions_by_key=settings.sessions_by_key,
         heartbeat_s=settings.server.heartbeat_s,
+        lag_max_s=settings.server.lag_max_s,
         fetch_media=settings.fetch.enabled,
         own_key_fee=OwnKeyFee() if settings.own_keys is None else settings.own_keys,
     )
@@ -341,7 +342,11 @@ class Server:
         )
         server = http_server(gateway, settings.drain_s)
         self._handle_signals(server, gateway, settings.drain_s)
-        for work in (self._follow_days(), engine.probes.run(self._live)):
+        for work in (
+            self._follow_days(),
+            engine.probes.run(self._live),
+            engine.watch.run(lambda: self._live().lag_max_s),
+        ):
             stack.callback(asyncio.create_task(work).cancel)
         return server, gateway
 

@@ -224,7 +224,7 @@ def race(folder: Path, requests: int, covered: int, workers: int) -> dict[str, i
         upstream._loop.call_soon_threadsafe(gate.set)
 
     upstream.play("o1", gated)
-    server = f"[server]\nworkers = {workers}\nconcurrency_max = {2 * requests}\n"
+    server = f"[server]\nworkers = {workers}\nconcurrency_max = {2 * requests}\nlag_max_s = 0\n"
     gateway = Gateway(folder, config=config_for(upstream, TIMEOUTS).replace("[server]\n", server, 1))
     try:
         key = gateway.new_key("race", account="race")

@@ -30,6 +30,7 @@ from llm_router.engine.papers import Papers
 from llm_router.engine.replays import HEADER, Replays, Serve
 from llm_router.engine.tracks import error_headers
 from llm_router.engine.treasury import Treasury
+from llm_router.routing.pressure import BATCH_ROOM
 from llm_router.wire.bounds import check_objects
 from llm_router.wire.dialect import Dialect, Front, Spoken
 from llm_router.wire.heads import Head
@@ -112,6 +113,8 @@ class Gateway:
                 f"This gateway serves {self.exchanges_max} requests at the same time, its limit. Retry shortly.",
                 retry_after_s=1.0,
             )
+        if self.engine.watch.pressure.refuses(batch=False):
+            raise _late()
         task = asyncio.current_task()
         assert task is not None
         self.exchanges += 1
@@ -139,6 +142,7 @@ class Gateway:
         """Read the body, hand the call to the engine, watch the client."""
         started_us = self.engine.clock.monotonic_us()
         body, key = await self.read(request, route.dialect)
+        self._check_batch(key)
         call = self.call(
             request,
             body,
@@ -164,6 +168,17 @@ class Gateway:
             _report(request)
             if not client.started:  # else the server cuts the connection: no answer that looks whole
                 await self.answer_error(route.dialect, _unforeseen(), send)
+
+    def _check_batch(self, key: Key | ClientError) -> None:
+        """Leave the last places to those who wait for their answers.
+
+        Raises:
+            Overloaded: the key is a batch's, and there is much to do.
+        """
+        if isinstance(key, ClientError) or key.priority != "batch":
+            return
+        if self.exchanges > BATCH_ROOM * self.exchanges_max or self.engine.watch.pressure.refuses(batch=True):
+            raise _late()
 
     async def watched(self, request: Request, work: Coroutine[Any, Any, object]) -> None:
         """Do the work, as long as the client is there."""
@@ -325,6 +340,11 @@ def credential(request: Request, parameter: str | None = None) -> bytes | None:
             return request.headers[name].strip().encode("latin-1")
     found = request.parameter(parameter) if parameter is not None else None
     return None if found is None else found.encode("utf-8", "replace")
+
+
+def _late() -> Overloaded:
+    """What requests are told that are turned away so that the others are answered in time."""
+    return Overloaded("This gateway has more to do than it can in time. Retry shortly.", retry_after_s=2.0)
 
 
 def _unforeseen() -> ServerError:

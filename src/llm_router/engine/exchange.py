@@ -62,6 +62,7 @@ from llm_router.engine.state import State
 from llm_router.engine.tracks import Track, reply_headers
 from llm_router.engine.trying import Dice, Pause, Trying
 from llm_router.engine.upkeep import Upkeep
+from llm_router.engine.watching import Watch
 from llm_router.ports import (
     Books,
     Client,
@@ -149,6 +150,7 @@ class Engine:
         self.shadows = (
             None if experiments is None else self._shadows(experiments, behind, fetcher, pause, dice)
         )
+        self.watch = Watch(clock, pause)
         self._running: dict[asyncio.Task[object], Track] = {}
 
     def _shadows(
@@ -222,9 +224,16 @@ class Engine:
 
     @property
     def load(self) -> dict[str, int]:
-        """What waits for deployments: requests in queues, deployments without room, requests turned away."""
-        gate = self.trying.gate
-        return {"waiting": gate.waiting, "full": len(gate.lanes.full), "shed": gate.lanes.shed}
+        """How much there is to do: requests in queues, deployments without room, requests turned away, by how
+        much this process is late and which part of requests it refuses for it."""
+        gate, pressure = self.trying.gate, self.watch.pressure
+        return {
+            "waiting": gate.waiting,
+            "full": len(gate.lanes.full),
+            "shed": gate.lanes.shed + pressure.refused,
+            "late_ms": round(pressure.delay_s * 1000),
+            "refused_percent": round(pressure.part * 100),
+        }
 
     def left(self, task: asyncio.Task[object]) -> bool:
         """The client of the exchange in that task has left: whether the task is to be cancelled. If not,
@@ -525,6 +534,7 @@ class Engine:
         track.record = settle.record_of(track, metered, self.clock.now_ms(), self.clock.monotonic_us())
         if track.key is None or not (track.held or _recorded(track.record.status, track.error)):
             return None
+        self.watch.waits.begin(track.id, self.clock.monotonic_us())
         try:
             settled = await self.books.settle(track.record)
         except LedgerUnavailable:
@@ -535,6 +545,8 @@ class Engine:
             if track.held:  # on its way, but nobody waits any more to hear if the store refuses it
                 self._upkeep.settle_later(track.record)
             raise
+        finally:
+            self.watch.waits.end(track.id)
         track.record = settle.settled_record(track.record, settled.charged_pusd)
         self._learn(track, track.record)
         self._end_step(track)  # before the end is told: the next step may come at once

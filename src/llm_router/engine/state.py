@@ -42,6 +42,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         settlement: who pays in which case.
         heartbeat_s: silence in a stream after which a comment is sent; 0 = never.
         own_key_fee: what requests with a customer's own provider key cost.
+        lag_max_s: so late may a process be before it turns requests away; 0 = however late.
         reply_bytes_max: cap of a whole reply of a provider.
     """
 
@@ -65,6 +66,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     sessions: SessionLimits = SessionLimits()
     sessions_by_key: Mapping[str, SessionLimits] = MappingProxyType({})
     heartbeat_s: float = 15.0
+    lag_max_s: float = 2.0
     reply_bytes_max: int = 64 * 1024 * 1024
     fetch_media: bool = True
     own_key_fee: OwnKeyFee = OwnKeyFee()

@@ -300,6 +300,7 @@ def _server(
         shared_dir=usual,
         body_bytes_max=table.body_bytes_max,
         heartbeat_s=float(table.heartbeat_s),
+        lag_max_s=float(table.lag_max_s),
         drain_s=float(table.drain_s),
         concurrency_max=table.concurrency_max,
         access_log=table.access_log,

@@ -50,6 +50,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         data_dir: the folder of the store.
         shared_dir: the folder of what real use and the sandbox share (model files); else the same.
         heartbeat_s: silence in a stream after which a comment is sent; 0 = never.
+        lag_max_s: so late may a process be before it turns requests away; 0 = however late.
         drain_s: how long a stopping server lets open exchanges finish.
         concurrency_max: exchanges at the same time, of all keys together.
         access_log: one line a request on standard error.
@@ -62,6 +63,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     shared_dir: Path
     body_bytes_max: int
     heartbeat_s: float
+    lag_max_s: float
     drain_s: float
     concurrency_max: int
     access_log: bool

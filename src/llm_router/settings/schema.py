@@ -53,6 +53,7 @@ class ServerTable(Table, frozen=True, kw_only=True):
     heartbeat_s: Pause = Decimal(15)
     drain_s: Seconds = Decimal(30)
     concurrency_max: Count = 1000
+    lag_max_s: Pause = Decimal(2)
     access_log: bool = True
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
 
