@@ -42,6 +42,24 @@ def decision_of(track: Track) -> Decision | None:
     inspected, plan, admitted = track.inspected, track.plan, track.admitted
     if inspected is None:
         return None
+    if (
+        admitted is not None
+        and not (admitted.plan.arranged or admitted.fallbacks)
+        and _usual(track, admitted.plan)
+    ):
+        made = admitted.plan  # as most: made in one go
+        return Decision(
+            asks=asks_of(inspected),
+            routing=_routing(inspected) if inspected.routing else None,
+            model=inspected.model if inspected.model != track.asked_model else None,
+            hold_pusd=admitted.estimate.amount_pusd,
+            output_cap=admitted.output_tokens_cap,
+            limits=_limits(admitted.admission.limits) if admitted.admission.limits else (),
+            version=made.version,
+            plan=tuple([key_of(c.deployment.id, c.own_key) for c in made.candidates])
+            if len(made.candidates) > 1
+            else (),
+        )
     decision = Decision(
         asks=asks_of(inspected),
         routing=_routing(inspected),
@@ -72,11 +90,6 @@ def with_plan(
     track: Track | None = None,
 ) -> Decision:
     """A decision with its plan, and with what followed from it."""
-    usual = (
-        not plan.arranged and track is not None and not (track.followed or track.stood or track.stopped_for)
-    )
-    if usual and plan.version and len(plan.candidates) == 1 and not fallbacks:
-        return msgspec.structs.replace(decision, version=plan.version)
     known = {(c.deployment.id, c.own_key): c for c in plan.weighed}
     return msgspec.structs.replace(
         decision,
@@ -86,7 +99,7 @@ def with_plan(
         weighings=tuple(_weighing(group, known, plan) for group in plan.arranged),
         most=most if plan.arranged else None,
         auto=None if plan.auto is None else _auto(plan.auto),
-        left_out=() if usual and plan.version else grouped(plan.rejections),
+        left_out=grouped(plan.rejections),
         notes=plan.notes,
         session=plan.session is not None,
         stuck=plan.stuck,
@@ -97,6 +110,13 @@ def with_plan(
         dice=() if track is None or track.stood is None else tuple(track.stood.thrown),
         followed=() if track is None else tuple(Followed(why=why, wait_ms=ms) for why, ms in track.followed),
         stopped=None if track is None else track.stopped_for,
+    )
+
+
+def _usual(track: Track, plan: Plan) -> bool:
+    """Whether the plan can be found again by its version, and nothing but it was followed."""
+    return bool(plan.version) and not (
+        track.followed or track.stood or track.stopped_for or plan.session or plan.notes
     )
 
 

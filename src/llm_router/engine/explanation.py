@@ -64,6 +64,7 @@ def explain_record(record: ExchangeRecord, snapshot: Snapshot, active: Collectio
         "asked_model": record.asked_model,
         "planned_as": decision.model or record.asked_model,
         "model": record.model,
+        "experiment": None if record.experiment is None else {"name": record.experiment, "arm": record.arm},
         "served_by": record.deployment if record.error_code is None else None,
         "status": record.status,
         **shown_decision(decision, _prices(snapshot), notes),
