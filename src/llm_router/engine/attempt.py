@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +26,7 @@ from llm_router.engine import continuing, pump
 from llm_router.engine.credentials import addressed, credential_headers, credential_of, sent_secret, signed
 from llm_router.engine.deadlines import deadlines_of, told
 from llm_router.engine.intake import redact_error
+from llm_router.engine.landed import Landed, Replayed
 from llm_router.engine.recall import Recall, may_give_state
 from llm_router.engine.tracks import Track, price_of
 from llm_router.ports import Clock, Deadlines, Fetcher, Tokens, Upstream, UpstreamReply, UpstreamRequest
@@ -39,7 +39,6 @@ from llm_router.wire.classify import header_retry_after_s
 from llm_router.wire.continuing.asking import prefilled
 from llm_router.wire.dialect import Behind, Dialect, Fetched, Target
 from llm_router.wire.inline import inline_media
-from llm_router.wire.loss import Loss
 from llm_router.wire.placement import placed
 from llm_router.wire.toolnames import client_names
 
@@ -64,39 +63,6 @@ class _Attempt(msgspec.Struct, kw_only=True):
     status: int | None = None
     first_byte_us: int | None = None
     error: RouterError | None = None
-
-
-class Landed(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole answer that others may be given too.
-
-    Attributes:
-        body: as the provider said it, without our credential.
-        tool_names, losses: of the request, as they were on the way to it.
-    """
-
-    candidate: Candidate
-    body: bytes
-    tool_names: Mapping[str, str]
-    losses: tuple[Loss, ...]
-
-
-class _Replayed:
-    """A provider's reply that was read before."""
-
-    status = 200
-    headers: Mapping[str, str] = MappingProxyType({})
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        yield self._body
-
-    async def read(self, bytes_max: int) -> bytes:
-        return self._body
-
-    async def close(self) -> None:
-        """Nothing is open."""
 
 
 class Attempts:
@@ -172,7 +138,7 @@ class Attempts:
         track.tool_names = dict(landed.tool_names)
         track.losses[:] = landed.losses
         track.heard = None
-        await pump.whole(track, self._behind(landed.candidate), _Replayed(landed.body), self._clock)
+        await pump.whole(track, self._behind(landed.candidate), Replayed(landed.body), self._clock)
 
     async def _prepare(self, track: Track, candidate: Candidate) -> UpstreamRequest:
         """The request in the deployment's own dialect. Starts from the client's untouched original."""

@@ -18,7 +18,8 @@ from hashlib import blake2b
 import msgspec
 
 from llm_router.domain.errors import InvalidRequest, RouterError, UpstreamError, UpstreamKind
-from llm_router.engine.attempt import Attempts, Landed
+from llm_router.engine.attempt import Attempts
+from llm_router.engine.landed import Landed
 from llm_router.engine.tracks import Track
 from llm_router.engine.trying import Trying
 from llm_router.ports import Clock
