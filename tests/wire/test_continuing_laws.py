@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
+import sys
 
 import msgspec
 import pytest
@@ -12,6 +14,9 @@ from continuing_kit import FRONTS, SCRIPTS, Bench, read, reply_of, scripted, str
 from llm_router.domain.errors import UpstreamError
 from llm_router.wire import chat, events
 from llm_router.wire.continuing.overlap import Diverged, Overlap
+from llm_router.wire.continuing.told import KEPT_BYTES, Transcript
+from llm_router.wire.dialects.registry import DIALECTS
+from llm_router.wire.toolsback import ToolsBack
 
 PROSE = (
     "The tide turns twice a day. When the moon stands over the sea, water rises; when it sets, water falls. "
@@ -132,3 +137,24 @@ def test_text_that_was_opened_behind_reasoning_and_never_said_is_said_by_the_con
     assert bench.ask().way == "again"
     got = visible(read("openai_responses", bench.go_on("openai_chat", reply_of(chat.Text(text=PROSE[:40])))))
     assert got == visible(reply_of(chat.Text(text=PROSE[:40])))
+
+
+def test_a_long_stream_is_packed_and_read_again() -> None:
+    text = PROSE * 60
+    pieces = stream_of("openai_chat", reply_of(chat.Text(text=text)))
+    transcript = Transcript(DIALECTS["openai_chat"].stream_decoder)
+    for piece in pieces[:-4]:
+        transcript.hear(piece)
+    told, _ = transcript.told(ToolsBack({}))
+    assert not transcript.lost
+    assert told.text == text[: len(told.text)]
+    assert len(told.text) > len(text) - 20
+
+
+def test_of_a_stream_that_is_too_long_nothing_is_kept() -> None:
+    transcript = Transcript(DIALECTS["openai_chat"].stream_decoder)
+    noise = random.Random(7)
+    while not transcript.lost:
+        transcript.hear(noise.randbytes(KEPT_BYTES + 1))
+    transcript.hear(b"more")
+    assert sys.getsizeof(transcript._kept) + sys.getsizeof(transcript._packed) < 200

@@ -127,6 +127,8 @@ def _first(track: Track, broke: Candidate, error: RouterError) -> Continuation:
     delivery, transcript = track.delivery, track.transcript
     if not isinstance(error, UpstreamError) or not may_go_on(error) or transcript is None or delivery is None:
         raise error
+    if transcript.lost:
+        raise error
     relay = track.relay
     assert relay is not None
     told, shown = transcript.told(tools_back(track))

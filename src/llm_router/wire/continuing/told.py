@@ -1,11 +1,12 @@
 """What a client has been told of an answer: kept as bytes while the stream runs, read when it broke.
 
-A stream that ends well costs no second reading: its bytes are only kept, and read a quarter of a megabyte at a
-time where an answer is so long.
+A stream that ends well costs no second reading: its bytes are only kept, and packed where an answer is long, since
+events repeat themselves.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -15,8 +16,11 @@ from llm_router.wire.dialect import StreamDecoder
 from llm_router.wire.lenient import load_object
 from llm_router.wire.toolsback import ToolsBack
 
-KEPT_BYTES = 256 * 1024
-"""So many bytes are kept as they came before they are read, which makes them about 20 times smaller."""
+KEPT_BYTES = 32 * 1024
+"""So many bytes are kept as they came before they are packed."""
+
+PACKED_BYTES_MAX = 512 * 1024
+"""Streams that come to more, packed, are not gone on with, and nothing of them is kept any more."""
 
 TOLD_CHARS_MAX = 1024 * 1024
 """Longer answers are not gone on with: no model takes them back."""
@@ -100,29 +104,41 @@ class Told:
 
 
 class Transcript:
-    """Keeps the bytes of a stream, so that what was told can be said if it breaks."""
+    """Keeps the bytes of a stream, so that what was told can be said if it breaks.
+
+    Attributes:
+        lost: there were too many of them.
+    """
+
+    __slots__ = ("_kept", "_new", "_packed", "_packed_size", "_size", "lost")
 
     def __init__(self, decoder: Callable[[], StreamDecoder]) -> None:
         self._new = decoder
-        self._decoder: StreamDecoder | None = None
         self._kept: list[bytes] = []
         self._size = 0
-        self._events: list[events.Event] = []
+        self._packed: list[bytes] = []
+        self._packed_size = 0
+        self.lost = False
 
     def hear(self, data: bytes) -> None:
         """Keep what was fed to the relay."""
+        if self.lost:
+            return
         self._kept.append(data)
         self._size += len(data)
         if self._size > KEPT_BYTES:
-            self._read()
+            self._pack()
 
     def told(self, back: ToolsBack) -> tuple[Told, list[events.Event]]:
-        """What the client was told, and the events that tell it. Called once, when the stream broke."""
-        self._read()
-        assert self._decoder is not None
-        self._take(self._decoder.close())
+        """What the client was told, and the events that tell it. Called once, when the stream broke, unless
+        it was lost."""
+        decoder, heard = self._new(), list[events.Event]()
+        for block in self._packed:
+            heard += joined(decoder.feed(zlib.decompress(block)))
+        heard += joined(decoder.feed(b"".join(self._kept)))
+        heard += joined(decoder.close())
         told, shown = Told(), []
-        for event in self._events:
+        for event in heard:
             if isinstance(event, events.Failed | events.Ended | events.UsageSeen):
                 continue
             for known in back.take(event):
@@ -130,14 +146,13 @@ class Transcript:
                 shown.append(known)
         return told, shown
 
-    def _read(self) -> None:
-        if self._decoder is None:
-            self._decoder = self._new()
-        data, self._kept, self._size = b"".join(self._kept), [], 0
-        self._take(self._decoder.feed(data))
-
-    def _take(self, batch: Iterable[events.Event]) -> None:
-        self._events += joined(batch)
+    def _pack(self) -> None:
+        block = zlib.compress(b"".join(self._kept), 1)
+        self._kept, self._size = [], 0
+        self._packed.append(block)
+        self._packed_size += len(block)
+        if self._packed_size > PACKED_BYTES_MAX:
+            self._packed, self.lost = [], True
 
 
 def joined(batch: Iterable[events.Event]) -> list[events.Event]:
