@@ -33,7 +33,10 @@ def key(gateway: Gateway, request: pytest.FixtureRequest) -> str:
     """A key of an account of the test's own, which has its own key at o1."""
     account = account_of(request)
     gateway.command("credits.add", account=account, amount="1")
-    gateway.command("byok.set", account=account, provider="o1", secret=OWN + "\n")
+    set_ = gateway.command("byok.set", account=account, provider="o1", secret=OWN + "\n")
+    assert set_["warnings"] == [
+        f"the account '{account}' has no API key yet; llm-router keys list shows who has"
+    ]
     return gateway.new_key(account=account)
 
 
@@ -108,7 +111,9 @@ def test_it_goes_nowhere_but_where_it_was_set_for(
     try:
         gateway.config.write_text(moved)
         gateway.command("config.reload")
-        assert gateway.chat("mo", key=key).error["code"] == "provider_not_configured"
+        refused = gateway.chat("mo", key=key).error
+        assert refused["code"] == "provider_not_configured"
+        assert "llm-router byok set" in refused["message"]
     finally:
         gateway.config.write_text(before)
         gateway.command("config.reload")

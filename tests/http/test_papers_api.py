@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from gateway_kit import Gateway
 
+from llm_router.domain.errors import RouterError
+
 SCRIPT = Path(__file__).parents[2] / "tools" / "verify_receipts.py"
 
 
@@ -130,6 +132,9 @@ def test_a_month_is_shown_and_written(gateway: Gateway) -> None:
     issued = json.loads(cli(gateway, "statements", "issue", "--month", "2020-01", "--json"))
     assert issued == {"statements": [], "skipped": []}
     assert cli(gateway, "statements", "list") == ""
+    for command in ("statements.show", "receipts.export"):
+        with pytest.raises(RouterError, match="there is no account 'nobody'"):
+            gateway.command(command, account="nobody", **({"month": month} if command[0] == "s" else {}))
 
 
 def test_a_provider_s_export_is_compared(gateway: Gateway, tmp_path: Path) -> None:

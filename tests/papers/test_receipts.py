@@ -304,3 +304,10 @@ def test_the_verifier_needs_nothing_but_python() -> None:
         if isinstance(node, ast.ImportFrom)
     }
     assert names <= sys.stdlib_module_names
+
+
+def test_what_is_wrong_with_the_keys_is_told_without_their_folder(tmp_path: Path) -> None:
+    with pytest.raises(ServerError) as refused:
+        ReceiptKeys(tmp_path / "signing", ours=False).public()
+    said = "the file of the keys of receipts, signing, cannot be used: No such file or directory"
+    assert (refused.value.message, refused.value.code) == (said, "receipt_keys_unusable")

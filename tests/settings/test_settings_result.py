@@ -190,6 +190,15 @@ def test_a_key_file_is_read_from_beside_the_configuration(load_text: Loader, tmp
     assert settings.provider_keys["openai"].reveal() == "sk-from-file"
 
 
+def test_the_keys_of_receipts_must_be_there(load_text: Loader, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"receipts\.key_file: there is no file .*/signing; make one: openssl"
+    ):
+        load_text('[receipts]\nkey_file = "signing"')
+    (tmp_path / "signing").write_text("A" * 43 + "=\n")
+    assert load_text('[receipts]\nkey_file = "signing"').papers.receipt_keys == tmp_path / "signing"
+
+
 def test_placeholders_of_a_base_url_come_from_the_environment(load_text: Loader) -> None:
     assert load_text("").inactive["azure"] == "set AZURE_ENDPOINT and AZURE_API_KEY"
     key = {"AZURE_API_KEY": "k"}

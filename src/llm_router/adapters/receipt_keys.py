@@ -93,7 +93,9 @@ class ReceiptKeys:
                 self._keys = tuple(self._key(word) for word in self._path.read_text().split())
                 self._stamp = stamp
         except (OSError, UnicodeDecodeError) as error:
-            raise _refused(self._path, f"cannot be used: {error}") from None
+            raise _refused(
+                self._path, f"cannot be used: {getattr(error, 'strerror', None) or error}"
+            ) from None
         if not self._keys:
             raise _refused(self._path, "holds no key")
         return self._keys
@@ -141,4 +143,5 @@ def _base64(data: bytes) -> str:
 
 
 def _refused(path: Path, why: str) -> ServerError:
-    return ServerError(f"the file {path} {why}", code="receipt_keys_unusable")
+    """Clients are told it too: it names the file, but not its folder."""
+    return ServerError(f"the file of the keys of receipts, {path.name}, {why}", code="receipt_keys_unusable")

@@ -52,7 +52,10 @@ def list_orphans(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({**told, "orphans": rows})
     elif not rows:
-        note("Every exchange was settled: no process died with one open.")
+        note(
+            "No hold was voided: no process is known to have died with an exchange open. One that died just now is "
+            "noticed when the gateway starts again, on a database by another gateway."
+        )
     else:
         columns = ("ID", "ACCOUNT", "HELD", "PRICE", "BEGUN", "VOIDED")
         shown = [

@@ -30,6 +30,9 @@ def set_key(arguments: argparse.Namespace) -> int:
         print_json(result)
     else:
         print(f"The account {result['account']} uses its own key at {result['provider']} from now on.")
+        warnings = result.get("warnings")
+        for warning in warnings if isinstance(warnings, list) else ():
+            note(f"Note: {warning}")
     return 0
 
 

@@ -36,7 +36,8 @@ def statement_pdf(s: Statement) -> bytes:
         library = importlib.import_module("fpdf")
     except ImportError:
         raise ServerError(
-            "PDF files need the extra [pdf]: pip install 'llm-router[pdf]'; --format html works without",
+            "PDF files need the extra [pdf]: pip install '.[pdf]' in the checkout, or pip install fpdf2 elsewhere; "
+            "--format html works without",
             code="extra_missing",
         ) from None
     return _Page(library, s).made()

@@ -26,11 +26,20 @@ def show(arguments: argparse.Namespace) -> int:
     number = "" if statement.number is None else f", invoice {statement.number}"
     print(f"{printable(statement.account)}, {statement.month} ({state}{number})\n")
     rows = [
-        (str(row[0]), printable(str(row[1])), "" if row[2] is None else str(row[2])[:10], f"${row[-1]}")
+        (
+            str(row[0]),
+            printable(str(row[1])),
+            "" if row[2] is None else str(row[2])[:10],
+            _dollars(str(row[-1])),
+        )
         for row in statement_rows(statement, iso_time)[1:]
     ]
     print_table(("", "WHAT", "WHEN", "AMOUNT"), rows, frozenset({"AMOUNT"}))
     return 0
+
+
+def _dollars(text: str) -> str:
+    return f"-${text[1:]}" if text.startswith("-") else f"${text}"
 
 
 def export(arguments: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_router.domain.errors import InvalidRequest, NotFound
+from llm_router.domain.errors import InvalidRequest
 from llm_router.domain.money import MAX_PUSD, format_usd
 from llm_router.engine.operator import (
     DEFAULT_ACCOUNT,
@@ -11,6 +11,7 @@ from llm_router.engine.operator import (
     Result,
     account_name,
     amount_of,
+    check_account,
     dollars,
     label,
     ref_of,
@@ -78,12 +79,11 @@ async def show_credits(arguments: ShowCredits, context: Context) -> Result:
     """What an account has left.
 
     Raises:
-        NotFound: no key belongs to it and nothing was ever left in it.
+        NotFound: no key belongs to it and nothing was ever booked to it.
     """
     account = account_name(arguments.account)
+    await check_account(account, context)
     keys = [key for key in await context.keyring.list() if key.account == account]
-    if not keys and await context.books.balance(account) == 0:
-        raise NotFound(f"there is no account '{account}': it has neither a key nor credits")
     left = await remaining(account, context)
     result: Result = {"account": account, "credits_remaining": left, "keys": len(keys)}
     return result | await debt(account, context)

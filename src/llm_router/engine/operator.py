@@ -15,7 +15,7 @@ from llm_router.billing.budgets import Spend
 from llm_router.billing.pricing import PriceList
 from llm_router.catalog.snapshot import Snapshot
 from llm_router.domain.budget import Budget
-from llm_router.domain.errors import InvalidRequest
+from llm_router.domain.errors import InvalidRequest, NotFound
 from llm_router.domain.limit import Limit
 from llm_router.domain.money import MAX_PUSD, format_usd, parse_usd
 from llm_router.engine.papers import Papers
@@ -203,6 +203,19 @@ def ref_of(text: str) -> str:
             param="ref",
         )
     return text
+
+
+async def check_account(account: str, context: Context) -> None:
+    """Refuse a name that nothing stands for: it is a mistake, not an empty account.
+
+    Raises:
+        NotFound: no key belongs to it and nothing was ever booked to it.
+    """
+    if any(key.account == account for key in await context.keyring.list()):
+        return
+    books = None if context.treasury is None else context.treasury.books
+    if await context.books.balance(account) == 0 and not (books and await books.entries(account, 1)):
+        raise NotFound(f"there is no account '{account}': it has neither a key nor credits")
 
 
 async def remaining(account: str, context: Context) -> msgspec.Raw:

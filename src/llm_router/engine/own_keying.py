@@ -44,7 +44,17 @@ async def set_own_key(arguments: SetOwnKey, context: Context) -> Result:
     if provider is None:
         raise NotFound(f"there is no provider '{arguments.provider[:100]}'", param="provider")
     await _vault(context).set(account, provider, arguments.secret, fallback=arguments.fallback)
-    return {"account": account, "provider": provider.id, "fallback": arguments.fallback, "set": True}
+    result: Result = {
+        "account": account,
+        "provider": provider.id,
+        "fallback": arguments.fallback,
+        "set": True,
+    }
+    if not any(key.account == account for key in await context.keyring.list()):
+        result["warnings"] = [
+            f"the account '{account}' has no API key yet; llm-router keys list shows who has"
+        ]
+    return result
 
 
 async def list_own_keys(arguments: ListOwnKeys, context: Context) -> Result:

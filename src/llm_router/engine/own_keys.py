@@ -14,9 +14,10 @@ from llm_router.domain.model import Provider
 from llm_router.domain.own_key import OwnKey, origin_of
 from llm_router.engine.moments import iso_time
 from llm_router.ports import Clock, Document, TreasuryBooks
-from llm_router.routing.plan import Candidate, Plan
+from llm_router.routing.plan import Candidate, Plan, Rejection
 
 KIND = "own_key"
+ELSEWHERE = "the account's own key was set for another address"
 SECRET_CHARS_MAX = 16_384
 GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 WRITE_TRIES = 5
@@ -157,6 +158,7 @@ def with_own_keys(plan: Plan, own: Mapping[str, OwnKey], fee: OwnKeyFee, active:
     """
     mine: list[Candidate] = []
     gateways: list[Candidate] = []
+    astray: list[Rejection] = []
     strict = False
     for candidate in plan.candidates:
         key = own.get(candidate.provider.id)
@@ -164,11 +166,14 @@ def with_own_keys(plan: Plan, own: Mapping[str, OwnKey], fee: OwnKeyFee, active:
             strict |= not key.fallback
             if origin_of(candidate.provider.base_url) in key.origins:
                 mine.append(_owned(candidate, fee))
+            else:
+                astray.append(Rejection(deployment=candidate.deployment.id, reason=ELSEWHERE))
         if candidate.provider.id in active:
             gateways.append(candidate)
     if strict:
         gateways = []
-    return msgspec.structs.replace(plan, candidates=(*mine, *gateways))
+    rejections = (*plan.rejections, *astray)
+    return msgspec.structs.replace(plan, candidates=(*mine, *gateways), rejections=rejections)
 
 
 def _owned(candidate: Candidate, fee: OwnKeyFee) -> Candidate:

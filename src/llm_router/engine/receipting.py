@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from llm_router.domain.errors import InvalidRequest
-from llm_router.engine.operator import DEFAULT_ACCOUNT, Arguments, Context, Nothing, Result, account_name
+from llm_router.engine.operator import (
+    DEFAULT_ACCOUNT,
+    Arguments,
+    Context,
+    Nothing,
+    Result,
+    account_name,
+    check_account,
+)
 from llm_router.engine.papers import Papers
 
 PAGE_MAX = 1000
@@ -27,8 +35,13 @@ def papers_of(context: Context) -> Papers:
 
 
 async def export_receipts(arguments: ExportReceipts, context: Context) -> Result:
-    """A page of an account's receipts. ``next`` is the ``after`` of the following page, None at the end."""
+    """A page of an account's receipts. ``next`` is the ``after`` of the following page, None at the end.
+
+    Raises:
+        NotFound: there is no such account.
+    """
     account = account_name(arguments.account)
+    await check_account(account, context)
     if arguments.after < 0:
         raise InvalidRequest("after must be 0 or more", param="after")
     page = await papers_of(context).receipts.page(account, arguments.after, PAGE_MAX)

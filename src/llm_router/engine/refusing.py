@@ -17,6 +17,7 @@ from llm_router.domain.errors import (
 )
 from llm_router.domain.key import Key
 from llm_router.engine.admit import Call
+from llm_router.engine.own_keys import ELSEWHERE
 from llm_router.routing.plan import NO_OPERATION, NOT_CONFIGURED, UNPRICED, Plan, Rejection
 from llm_router.wire.operations import ENDPOINTS
 
@@ -56,6 +57,15 @@ def check_operation(call: Call, resolved: Resolved) -> None:
 
 def nothing_serves(plan: Plan, snapshot: Snapshot) -> RouterError:
     """Why no deployment of a model can be called for the request."""
+    providers = snapshot.providers
+    astray = dict.fromkeys(r.deployment.split("/", 1)[0] for r in plan.rejections if r.reason == ELSEWHERE)
+    if astray:
+        return ProviderNotConfigured(
+            f"The account's own key at {' and '.join(providers[id_].name for id_ in astray)} was set when the provider "
+            "had another address on this gateway, and is sent nowhere else. Its operator must set it again: "
+            "llm-router byok set.",
+            param="model",
+        )
     known = (NOT_CONFIGURED, UNPRICED, NO_OPERATION)
     lacking = [r.reason for r in plan.rejections if r.reason not in known]
     if lacking:
@@ -63,7 +73,6 @@ def nothing_serves(plan: Plan, snapshot: Snapshot) -> RouterError:
             f"'{plan.model}' {' and '.join(dict.fromkeys(lacking))}. Choose another model.",
             param="tools" if lacking[0] == "calls no tools" else "messages",
         )
-    providers = snapshot.providers
     names = dict.fromkeys(r.deployment.split("/", 1)[0] for r in plan.rejections)
     hints = [
         f"{providers[n].name} ({' or '.join(providers[n].env) or 'config file'})"

@@ -6,7 +6,14 @@ import msgspec
 
 from llm_router.billing.statements import Statement
 from llm_router.domain.errors import InvalidRequest, NotFound
-from llm_router.engine.operator import DEFAULT_ACCOUNT, Arguments, Context, Result, account_name
+from llm_router.engine.operator import (
+    DEFAULT_ACCOUNT,
+    Arguments,
+    Context,
+    Result,
+    account_name,
+    check_account,
+)
 from llm_router.engine.receipting import papers_of
 from llm_router.engine.statements import OUT_OF_ORDER
 
@@ -32,9 +39,14 @@ class ListStatements(Arguments, frozen=True, kw_only=True):
 
 
 async def show_statement(arguments: ShowStatement, context: Context) -> Result:
-    """One statement, with amounts in picodollars."""
-    statements = papers_of(context).statements
-    shown = await statements.show(account_name(arguments.account), arguments.month)
+    """One statement, with amounts in picodollars.
+
+    Raises:
+        NotFound: there is no such account.
+    """
+    statements, account = papers_of(context).statements, account_name(arguments.account)
+    await check_account(account, context)
+    shown = await statements.show(account, arguments.month)
     return {"statement": msgspec.to_builtins(shown)}
 
 

@@ -31,7 +31,7 @@ def paper_settings(
     if not (invoices.prefix.isascii() and invoices.prefix.isprintable() and len(invoices.prefix) <= 30):
         problems.add(("invoices", "prefix"), "must be at most 30 printable ASCII characters")
     return PaperSettings(
-        receipt_keys=None if receipts.key_file is None else folder / Path(receipts.key_file).expanduser(),
+        receipt_keys=_key_file(receipts, folder, problems),
         issuer=Issuer(
             address=invoices.issuer,
             tax_id=invoices.tax_id,
@@ -42,6 +42,17 @@ def paper_settings(
             customers=customers,
         ),
     )
+
+
+def _key_file(table: ReceiptsTable, folder: Path, problems: Problems) -> Path | None:
+    if table.key_file is None:
+        return None
+    path = folder / Path(table.key_file).expanduser()
+    if not path.is_file():
+        problems.add(
+            ("receipts", "key_file"), f"there is no file {path}; make one: openssl rand -base64 32 > {path}"
+        )
+    return path
 
 
 def _taxes(
