@@ -9,10 +9,11 @@ https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import zlib
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -41,6 +42,8 @@ SWEPT_MAX = 200
 
 SWEPT_DAYS = 7
 """So far back a process looks when it starts."""
+
+_T = TypeVar("_T")
 
 Headers = list[tuple[bytes, bytes]]
 Serve = Callable[[Call, Client], Coroutine[Any, Any, bool]]
@@ -156,7 +159,7 @@ class Replays:
             return
         total_ms = round(self._total_s() * 1000)
         begun = _Kept(digest=digest, until_ms=now_ms + total_ms + CLAIM_MARGIN_MS)
-        claim = await self._shelf.claim(id_, account, begun, found, now_ms)
+        claim = await self._claim(id_, account, begun, found, now_ms)
         if claim is None:
             raise _conflict()
         recorder, whole = _Recorder(client), False
@@ -164,10 +167,22 @@ class Replays:
             whole = await serve(call, recorder)
         finally:
             if whole and recorder.last is not None:
-                await self._shelf.keep(claim, recorder.kept(digest))
+                await _to_its_end(asyncio.ensure_future(self._shelf.keep(claim, recorder.kept(digest))))
             else:
-                await self._shelf.release(claim)
+                await _to_its_end(asyncio.ensure_future(self._shelf.release(claim)))
         await recorder.end()
+
+    async def _claim(
+        self, id_: str, account: str, begun: _Kept, stale: Document | None, now_ms: int
+    ) -> Document | None:
+        """Take the key; if the client leaves meanwhile, nobody else has to wait for it."""
+        claiming = asyncio.ensure_future(self._shelf.claim(id_, account, begun, stale, now_ms))
+        try:
+            return await _to_its_end(claiming)
+        except asyncio.CancelledError:
+            if not claiming.cancelled() and claiming.exception() is None and (claim := claiming.result()):
+                await _to_its_end(asyncio.ensure_future(self._shelf.release(claim)))
+            raise
 
 
 class _Recorder:
@@ -231,6 +246,15 @@ class _Recorder:
             self._parts.append(data)
         else:
             self._parts.clear()
+
+
+async def _to_its_end(work: asyncio.Future[_T]) -> _T:
+    """What work comes to. If the client leaves meanwhile, it is done all the same before that is told."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
 
 
 async def _replay(document: Document, digest: str, client: Client) -> None:

@@ -1,0 +1,179 @@
+"""The claim of an ``Idempotency-Key`` goes with its client, whenever that leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, cast
+
+import pytest
+
+from llm_router.adapters.memory.books import MemoryBooks
+from llm_router.domain.errors import IdempotencyConflict
+from llm_router.domain.key import Key
+from llm_router.engine.admit import Call
+from llm_router.engine.replays import Replays, Shelf
+from llm_router.ports import Client, Clock, Document
+
+KEY = Key(id="key_1", account="acme", name="k", prefix="sk", created_ms=1)
+
+
+class SlowBooks(MemoryBooks):
+    """Books that write when they are let: ``sure``, also if nobody waits for it any more."""
+
+    def __init__(self, *, sure: bool) -> None:
+        super().__init__()
+        self.sure = sure
+        self.free = asyncio.Event()
+        self.free.set()
+        self.asked, self.stuck = asyncio.Event(), asyncio.Event()
+
+    async def _written(self, write: Coroutine[Any, Any, bool]) -> bool:
+        async def late() -> bool:
+            await self.free.wait()
+            return await write
+
+        self.asked.set()
+        if not self.free.is_set():
+            self.stuck.set()
+        work = asyncio.ensure_future(late())
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            if not self.sure:
+                work.cancel()
+                write.close()
+            raise
+
+    async def put_document(self, document: Document) -> bool:
+        return await self._written(super().put_document(document))
+
+    async def remove_document(self, kind: str, id_: str) -> bool:
+        return await self._written(super().remove_document(kind, id_))
+
+    def hold_up(self) -> None:
+        self.free.clear()
+
+
+class StandingClock:
+    def now_ms(self) -> int:
+        return 1_800_000_000_000
+
+    def monotonic_us(self) -> int:
+        return 0
+
+
+class Sink:
+    """A client that takes everything."""
+
+    started = False
+    last_sent_s = 0.0
+
+    def __init__(self) -> None:
+        self.told = b""
+
+    async def start(self, status: int, headers: Any) -> None:
+        self.started = True
+
+    async def finish(self, data: bytes = b"") -> None:
+        self.told += data
+
+
+def call() -> Call:
+    return Call(
+        operation="chat",
+        dialect=cast(Any, None),
+        body=b"{}",
+        credential=None,
+        headers={"idempotency-key": "k"},
+        started_us=0,
+        key=KEY,
+    )
+
+
+async def whole(_: Call, client: Client) -> bool:
+    await client.start(200, [])
+    await client.finish(b"the answer")
+    return True
+
+
+async def broken(_: Call, client: Client) -> bool:
+    await client.start(200, [])
+    return False
+
+
+async def once(books: SlowBooks, serve: Any) -> bytes:
+    """What a client is told."""
+    clock, client = cast(Clock, StandingClock()), Sink()
+    await Replays(Shelf(books, clock), clock, lambda: 600.0).serve(call(), "/v1", cast(Client, client), serve)
+    return client.told
+
+
+async def left(books: SlowBooks, serve: Any) -> None:
+    """A client that leaves while the books, which were held up, have something to write."""
+    task = asyncio.ensure_future(once(books, serve))
+    await books.stuck.wait()
+    task.cancel()
+    asyncio.get_running_loop().call_soon(books.free.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize("sure", [True, False])
+def test_who_leaves_while_the_key_is_claimed_leaves_no_claim(sure: bool) -> None:
+    async def scenario() -> None:
+        books = SlowBooks(sure=sure)
+        books.hold_up()
+        await left(books, whole)
+        assert await once(books, whole) == b"the answer"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("sure", [True, False])
+def test_who_leaves_while_the_answer_is_kept_gets_it_later(sure: bool) -> None:
+    async def scenario() -> None:
+        books = SlowBooks(sure=sure)
+
+        async def held_up(asked: Call, client: Client) -> bool:
+            books.hold_up()
+            return await whole(asked, client)
+
+        await left(books, held_up)
+        assert await once(books, broken) == b"the answer"  # it is not made again
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("sure", [True, False])
+def test_who_leaves_while_the_key_is_given_back_holds_nobody_up(sure: bool) -> None:
+    async def scenario() -> None:
+        books = SlowBooks(sure=sure)
+
+        async def held_up(asked: Call, client: Client) -> bool:
+            books.hold_up()
+            return await broken(asked, client)
+
+        await left(books, held_up)
+        assert await once(books, whole) == b"the answer"
+
+    asyncio.run(scenario())
+
+
+def test_a_claim_of_somebody_else_is_left_alone() -> None:
+    async def scenario() -> None:
+        books, served = SlowBooks(sure=True), asyncio.Event()
+
+        async def waits(asked: Call, client: Client) -> bool:
+            await served.wait()
+            return await whole(asked, client)
+
+        first = asyncio.ensure_future(once(books, waits))
+        await books.asked.wait()
+        await asyncio.sleep(0)
+        with pytest.raises(IdempotencyConflict):
+            await once(books, whole)
+        served.set()
+        assert await first == b"the answer"
+
+    asyncio.run(scenario())
