@@ -25,6 +25,12 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+try:
+    import hypothesis  # noqa: F401 - what the proofs rest on
+    import pytest  # noqa: F401
+except ImportError as error:
+    sys.exit(f"The proofs need the extra [dev] ({error}). In the checkout: pip install -e '.[dev]'")
+
 TESTS = Path(__file__).parents[1] / "tests"
 for _suite in ("proofs", "http", "stores"):
     sys.path.insert(0, str(TESTS / _suite))

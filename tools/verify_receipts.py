@@ -211,17 +211,22 @@ def main(argv=None):
     parser.add_argument("--keys", required=True, help="the JWK set of the gateway, or one public key")
     parser.add_argument("--no-chain", action="store_true", help="the file holds single receipts, with gaps")
     arguments = parser.parse_args(argv)
+    wanted = "it holds no receipts as llm-router receipts export writes them"
+    place, form = arguments.file, wanted
     try:
         if arguments.file == "-":
             text = sys.stdin.read()
         else:
             with open(arguments.file, encoding="utf-8") as file:
                 text = file.read()
+        place, form = arguments.keys, "it is no key set as /.well-known/llm-router-receipts.json answers it"
         with open(arguments.keys, encoding="utf-8") as file:
             keys = read_keys(file.read())
+        place, form = arguments.file, wanted
         items = read_file(text)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        print(f"cannot be read: {error!r}", file=sys.stderr)
+        why = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else f"{place}: {form}"
+        print(f"cannot be read: {why}", file=sys.stderr)
         return 2
     try:
         with localcontext() as context:

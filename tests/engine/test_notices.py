@@ -8,6 +8,7 @@ import socketserver
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -345,6 +346,7 @@ def test_mail_reaches_everybody() -> None:
     text = b"".join(said)
     assert text.count(b"rcpt TO:<") == 2
     assert b"Subject: The account acme has $1 left" in text
+    assert parsedate_to_datetime(text.split(b"Date: ")[1].split(b"\r\n")[0].decode()).year >= 2020
 
 
 def test_without_starttls_nothing_is_said_where_it_is_asked_for() -> None:

@@ -111,6 +111,15 @@ def test_steps_and_tokens(sandbox: Gateway) -> None:
     assert (last.status, last.error["code"], last.error["brake"]) == (409, "session_brake", "tokens")
 
 
+def test_what_a_session_has_left_is_told_where_it_is_too_little(sandbox: Gateway) -> None:
+    headers = {"x_session_id": "short", "x_session_max_cost": "0.0001"}
+    refused = post(sandbox, "/v1/chat/completions", {**chat(0), "max_tokens": 4000}, **headers).error
+    assert (refused["brake"], refused["used"]) == ("cost", 0)
+    fits = refused["affordable_max_tokens"]
+    assert "the session's ceiling of $0.0001 leaves $0.0001 ($0 used)" in refused["message"]
+    assert (f"Set max_tokens to at most {fits}, " in refused["message"]) == (fits > 0)
+
+
 @pytest.mark.parametrize("limit", [None, 60])
 def test_the_money_of_a_session_is_never_exceeded(sandbox: Gateway, limit: int | None) -> None:
     session = f"money-{limit}"

@@ -311,3 +311,15 @@ def test_what_is_wrong_with_the_keys_is_told_without_their_folder(tmp_path: Path
         ReceiptKeys(tmp_path / "signing", ours=False).public()
     said = "the file of the keys of receipts, signing, cannot be used: No such file or directory"
     assert (refused.value.message, refused.value.code) == (said, "receipt_keys_unusable")
+
+
+def test_files_that_are_none_are_told_by_name(tmp_path: Path, capsys: Any) -> None:
+    keys, rows = tmp_path / "keys.json", tmp_path / "receipts.jsonl"
+    keys.write_text('{"keys": []}')
+    rows.write_text("no receipt")
+    for file, key_file, said in (
+        (tmp_path / "none", keys, f"{tmp_path / 'none'}: No such file"),
+        (rows, rows, f"{rows}: it is no key set"),
+    ):
+        assert verifier.main([str(file), "--keys", str(key_file)]) == 2
+        assert capsys.readouterr().err.startswith(f"cannot be read: {said}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import smtplib
 import ssl
+from datetime import datetime
 from email.message import EmailMessage
+from email.utils import format_datetime
 
 import msgspec
 
@@ -95,6 +97,7 @@ class MailChannel:
         message["From"] = self._settings.sender
         message["To"] = ", ".join(self._settings.to)
         message["Subject"] = notice.subject
+        message["Date"] = format_datetime(datetime.fromisoformat(notice.created))
         message["Message-ID"] = f"<{notice.id}@llm-router>"
         message.set_content(notice.text)
         return message

@@ -167,6 +167,18 @@ def cost_reached(used_pusd: int, most_pusd: int) -> SessionBrake:
     return _reached("cost", format_usd(used_pusd), format_usd(most_pusd))
 
 
+def cost_short(needed: str, room_pusd: int, most_pusd: int, affordable_max_tokens: int) -> SessionBrake:
+    """The refusal of a step that what is left of the session's money does not cover."""
+    used, most = format_usd(most_pusd - room_pusd), format_usd(most_pusd)
+    way = f"Set max_tokens to at most {affordable_max_tokens}, begin" if affordable_max_tokens else "Begin"
+    return SessionBrake(
+        f"The request may cost up to ${needed}, but the session's ceiling of ${most} leaves ${format_usd(room_pusd)} "
+        f"(${used} used). {way} a new session, or raise the ceiling if the work is worth it. "
+        "Nothing was sent or charged.",
+        details={"brake": "cost", "used": msgspec.Raw(used.encode()), "limit": msgspec.Raw(most.encode())},
+    )
+
+
 def _reached(kind: str, used: str, most: str) -> SessionBrake:
     unit = "$" if kind == "cost" else ""
     return SessionBrake(

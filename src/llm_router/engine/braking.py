@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from llm_router.billing.sessions import Calls, cost_reached, digest
+from llm_router.billing.sessions import Calls, cost_reached, cost_short, digest
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import InvalidRequest, MaxCostExceeded, RouterError
 from llm_router.domain.session import SessionLimits, lower
@@ -74,8 +74,16 @@ def session_refusal(error: MaxCostExceeded, limits: SessionLimits, room_pusd: in
     """A refusal because of a ceiling that is the session's, as such."""
     assert limits.cost_pusd is not None
     refusal = cost_reached(limits.cost_pusd - room_pusd, limits.cost_pusd)
+    if room_pusd > 0:
+        tokens = error.details["affordable_max_tokens"]
+        fits = tokens if isinstance(tokens, int) else 0
+        refusal = cost_short(_text(error.details["needed"]), room_pusd, limits.cost_pusd, fits)
     refusal.details |= {name: error.details[name] for name in ("needed", "affordable_max_tokens")}
     return refusal
+
+
+def _text(number: object) -> str:
+    return bytes(number).decode() if isinstance(number, msgspec.Raw) else str(number)
 
 
 def calls_of(call: Call, inspected: Inspected) -> Calls | None:
