@@ -280,3 +280,17 @@ def test_the_header_is_bounded_and_ascii() -> None:
         assert len(said) <= CHARS_MAX
 
     run(main())
+
+
+def test_who_served_the_session_is_part_of_the_record() -> None:
+    async def main() -> None:
+        world = _world({"a": [5, 3, 9, 7]}, [1, 1, 1, 1], routing=RoutingRules(strategy="cheapest"))
+        world.upstream.scripts["p2"] = [refusal(503), answer(whole())]
+        for _ in range(2):  # the first is served by p1, since p2 fails
+            world.client = FakeClient(world)
+            await world.serve(ask("a", session_id="s"))
+        decision = _again(world.telemetry.records[-1])
+        assert decision.stuck == "p1/a"
+        assert replay(decision) == decision.plan == ("p1/a", "p2/a", "p4/a", "p3/a")
+
+    run(main())
