@@ -286,6 +286,10 @@ def test_config_check_says_what_is_active_or_everything_that_is_wrong(cli: Cli, 
     text = cli.run("config", "check", **variables)
     assert "is right" in text.stdout
     assert "this shell's environment and flags, not a gateway that runs" in text.stdout
+    assert "Active         acme" in text.stdout
+    played = cli.run("config", "check", "--sandbox", **variables).stdout
+    assert "Sandbox        every model answers from simulated providers" in played
+    assert "Not active" not in played
     assert "secret-of-acme" not in done.stdout + text.stdout
 
     path.write_text(CONFIG.replace("port", "prot").replace("provider =", "provder ="))

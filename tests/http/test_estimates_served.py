@@ -43,6 +43,7 @@ def test_what_it_costs_lies_within_what_was_said(sandbox: Gateway, api: str) -> 
     assert found["api"] == api
     cost = found["cost"]
     assert 0 < cost["min"] <= cost["expected"] <= cost["max"]
+    assert (found["output_tokens"]["max"] == 0) == (api == "embeddings")
     paid = sandbox.generation(post(sandbox, path, body).id)
     assert cost["min"] <= paid["cost_usd"] <= cost["max"]
     assert paid["usage"]["prompt_tokens"] <= found["input_tokens"]["max"]

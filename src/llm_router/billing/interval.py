@@ -75,7 +75,7 @@ def interval(
         input_tokens=input_tokens,
         input_tokens_max=most.input_tokens,
         output_tokens=output_tokens,
-        output_tokens_max=most.output_tokens,
+        output_tokens_max=most.output_tokens if _rates_output(price) else 0,
         min_pusd=least,
         expected_pusd=min(max(expected, least), most.amount_pusd),
         max_pusd=most.amount_pusd,

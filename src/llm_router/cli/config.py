@@ -23,7 +23,7 @@ def check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(_report(settings, snapshot))
     else:
-        print("\n".join(_lines(settings, snapshot)))
+        print("\n".join(_lines(settings, snapshot, sandbox=arguments.sandbox)))
     return 0
 
 
@@ -50,7 +50,7 @@ def _report(settings: Settings, snapshot: Snapshot) -> dict[str, object]:
     }
 
 
-def _lines(settings: Settings, snapshot: Snapshot) -> list[str]:
+def _lines(settings: Settings, snapshot: Snapshot, *, sandbox: bool) -> list[str]:
     server = settings.server
     named = "no file; the defaults hold" if settings.path is None else f"{settings.path} is right"
     lines = [
@@ -58,12 +58,18 @@ def _lines(settings: Settings, snapshot: Snapshot) -> list[str]:
         "Looked at      the file and this shell's environment and flags, not a gateway that runs",
         f"Address        {server.host}:{server.port}",
         f"Data           {server.data_dir}",
-        f"Active         {', '.join(settings.active) or 'no provider'}",
-        f"Models         {_callable(settings, snapshot)} of {len(snapshot.models)} can be called",
     ]
+    if sandbox:
+        lines.append("Sandbox        every model answers from simulated providers; no provider is called")
+    else:
+        lines += [
+            f"Active         {', '.join(settings.active) or 'no provider'}",
+            f"Models         {_callable(settings, snapshot)} of {len(snapshot.models)} can be called",
+        ]
     if settings.models:
         lines.append(f"Own models     {len(settings.models)} added or changed by the file")
     lines += [f"Warning        {warning}" for warning in settings.warnings]
-    lines += ["", "Not active:"]
-    lines += [f"  {id_:<14} {reason}" for id_, reason in settings.inactive.items()]
-    return lines if settings.inactive else lines[:-2]
+    if settings.inactive and not sandbox:
+        lines += ["", "Not active:"]
+        lines += [f"  {id_:<14} {reason}" for id_, reason in settings.inactive.items()]
+    return lines
