@@ -24,7 +24,7 @@ REASONING_SILENCE_S = 300.0
 """How long a reasoning model may be silent in a stream: hidden thinking takes minutes."""
 
 TOLD_S_MIN = 10
-"""Google refuses shorter deadlines ("Minimum allowed deadline is 10s")."""
+"""Google refuses shorter deadlines: https://github.com/livekit/agents/issues/3723"""
 
 LEAST_S = 0.001
 """What is left of a deadline that has passed meanwhile."""
