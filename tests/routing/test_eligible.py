@@ -27,7 +27,9 @@ def candidate(**fields: Any) -> Candidate:
     for name, value in fields.items():
         part, _, field = name.rpartition("__")
         parts[part][field] = value
-    provider = Provider(**{"id": "p", "name": "P", "base_url": "http://x", **parts["provider"]})
+    provider = Provider(
+        **{"id": "p", "name": "P", "base_url": "http://x", "docs_url": "http://docs", **parts["provider"]}
+    )
     deployment = Deployment(
         **{"id": "p/m", "model": "m", "provider": provider.id, "upstream_model": "m", "price": PRICE}
         | parts["deployment"]
@@ -97,6 +99,27 @@ def test_a_router_is_told_the_wishes_and_meets_them_itself(
 def test_a_router_that_is_asked_in_another_api_is_told_nothing() -> None:
     router = candidate(**ROUTER, same_dialect=False, dialect="anthropic_messages")
     assert refused(router, Wishes(only=("deepinfra",)), DEMAND, named) == "provider.only does not name it"
+
+
+@pytest.mark.parametrize(
+    ("wishes", "reason"),
+    [
+        ({"only": ("nowhere",)}, None),
+        ({"order": ("nowhere", "nobody/fp8"), "allow_fallbacks": False}, None),
+        ({"only": ("nowhere", "openrouter")}, None),
+        ({"only": ("q",)}, "provider.only does not name it"),
+        ({"only": ()}, "provider.only does not name it"),
+        ({"only": ("nowhere",), "ignore": ("p",)}, "provider.ignore names it"),
+    ],
+)
+def test_a_list_of_nobody_who_serves_the_model_does_not_bind_a_provider_of_the_operators_own(
+    wishes: dict[str, Any], reason: str | None
+) -> None:
+    own = candidate(provider__docs_url=None)
+    other = msgspec.structs.replace(own.deployment, id="q/m", provider="q")
+    model = msgspec.structs.replace(own.model, deployments=(own.deployment, other))
+    own = msgspec.structs.replace(own, model=model)
+    assert refused(own, Wishes(**wishes), DEMAND, named) == reason
 
 
 def test_a_window_is_too_small_for_certain_or_perhaps() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -134,6 +135,7 @@ def test_every_example_loads(tmp_path: Path) -> None:
     for name in ("azure", "entra-token", "stripe", "stripe-webhook", "alerts", "database"):
         (tmp_path / name).write_text("key")
     (tmp_path / "service-account.json").write_text(ACCOUNT)
+    (tmp_path / "receipts.key").write_text(base64.b64encode(bytes(32)).decode())
     for example in examples:
         text = example.replace("file:/run/secrets/", f"file:{tmp_path}/")
         file.write_text(text)

@@ -114,7 +114,7 @@ def _told(candidate: Candidate) -> bool:
 def _by_name(candidate: Candidate, wishes: Wishes, named: Named) -> str | None:
     if any(matches(candidate, slug, named) for slug in wishes.ignore):
         return "provider.ignore names it"
-    if _told(candidate):
+    if _told(candidate) or _means_others(candidate, wishes, named):
         return None
     if wishes.only is not None and not any(matches(candidate, slug, named) for slug in wishes.only):
         return "provider.only does not name it"
@@ -123,6 +123,16 @@ def _by_name(candidate: Candidate, wishes: Wishes, named: Named) -> str | None:
     if any(matches(candidate, slug, named) for slug in wishes.order):
         return None
     return "provider.order does not name it, and fallbacks are not allowed"
+
+
+def _means_others(candidate: Candidate, wishes: Wishes, named: Named) -> bool:
+    """Whether a list names nobody who serves the model here, and the candidate's provider is of the operator's
+    own making: that may be a router, and nobody here can tell whom it asks in turn."""
+    slugs = (*wishes.order, *(wishes.only or ()))
+    if not slugs or candidate.provider.docs_url is not None:
+        return False
+    meant = {named(slug.partition("/")[0]) for slug in slugs}
+    return meant.isdisjoint(each.provider for each in candidate.model.deployments)
 
 
 def _by_policy(candidate: Candidate, wishes: Wishes) -> str | None:
