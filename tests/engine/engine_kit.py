@@ -46,6 +46,7 @@ SECRET = "provider-secret-0123456789abcdef"
 
 
 def provider(id_: str, dialect: str = "openai_chat", **more: Any) -> Provider:
+    more = {"docs_url": f"http://{id_}.test/docs", **more}
     return Provider(id=id_, name=id_.title(), base_url=f"http://{id_}.test/v1", dialect=dialect, **more)
 
 
