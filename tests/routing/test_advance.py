@@ -236,3 +236,26 @@ def test_a_customer_s_own_key_is_not_held_against_the_deployment() -> None:
     assert fared(UpstreamError("x", kind=K.SERVER), own_key=True) is Fared.BADLY
     for kind in (K.INVALID_REQUEST, K.CONTEXT_LENGTH, K.CONTENT_POLICY, K.PAYLOAD):
         assert fared(UpstreamError("x", kind=kind), own_key=False) is Fared.NEITHER
+
+
+@pytest.mark.parametrize("kind", [K.SERVER, K.RATE_LIMIT, K.TIMEOUT, K.AUTHENTICATION])
+def test_every_model_that_was_asked_for_is_heard_before_the_calls_run_out(kind: UpstreamKind) -> None:
+    rules = RetryRules(attempts_max=3)
+    plan = [A, B, C, OTHER]
+    first = follow(plan, failed(A, kind), rules=rules)
+    assert isinstance(first, Step)
+    assert first.candidate == B  # there is still a call left for the other model
+    second = follow(plan, failed(A, kind), failed(B, kind), rules=rules)
+    assert isinstance(second, Step)
+    assert (second.candidate, second.why) == (OTHER, "next")
+    third = candidate("t", "third")
+    assert follow([A, B, OTHER, third], failed(A, kind), rules=rules) == Step(candidate=OTHER)
+    assert follow([A, B, OTHER, third], failed(A, kind), failed(OTHER, kind), rules=rules) == Step(
+        candidate=third
+    )
+
+
+def test_a_fallback_is_heard_too() -> None:
+    rules = RetryRules(attempts_max=3)
+    step = follow([A, B, C], failed(A, K.SERVER), failed(B, K.SERVER), rules=rules, chain=[OTHER])
+    assert step == Step(candidate=OTHER, why="fallback")

@@ -40,8 +40,33 @@ def test_names_of_a_model_string(model: str, names: list[Asked]) -> None:
     ],
 )
 def test_presets(model: str, preset: PresetName, names: tuple[Asked, ...]) -> None:
-    assert read_query(model, {}) == Query(names=names, preset=preset)
+    at = None if names else 0
+    assert read_query(model, {}) == Query(names=names, preset=preset, preset_at=at)
     assert read_query("gpt-5", {"preset": "mail"}).preset == PresetName(name="mail")
+
+
+@pytest.mark.parametrize(
+    ("model", "models", "names", "at"),
+    [
+        ("@mail|b", [], ("b",), 0),
+        ("a|@mail", [], ("a",), 1),
+        ("a|@mail|b", [], ("a", "b"), 1),
+        ("@mail", ["b"], ("b",), 0),
+        ("a", ["@mail", "b"], ("a", "b"), 1),
+    ],
+)
+def test_a_preset_has_a_place_among_the_models(
+    model: str, models: list[str], names: tuple[str, ...], at: int
+) -> None:
+    query = read_query(model, {"models": models})
+    assert tuple(each.name for each in query.names) == names
+    assert (query.preset, query.preset_at) == (PresetName(name="mail"), at)
+
+
+def test_a_request_has_one_preset() -> None:
+    with pytest.raises(InvalidRequest, match="two presets"):
+        read_query("@mail|@code", {})
+    assert read_query("@mail", {"preset": "mail"}).preset == PresetName(name="mail")
 
 
 def test_the_models_follow_the_model_and_are_not_repeated() -> None:

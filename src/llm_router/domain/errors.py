@@ -64,6 +64,7 @@ class RouterError(Exception):
     type: str = "server_error"
     fault: ClassVar[Fault] = Fault.GATEWAY
     retryable: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
 
     def __init__(
         self,
@@ -81,7 +82,6 @@ class RouterError(Exception):
             self.code = code
         self.details = dict(details or {})
         self.retry_after_s = retry_after_s
-        self.headers: tuple[tuple[str, str], ...] = ()
         self.limits: tuple[LimitState, ...] = ()
 
 
@@ -151,18 +151,7 @@ class SessionBrake(ClientError):
 
     status = 409
     code = "session_brake"
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        param: str | None = None,
-        code: str | None = None,
-        details: Mapping[str, object] | None = None,
-        retry_after_s: float | None = None,
-    ) -> None:
-        super().__init__(message, param=param, code=code, details=details, retry_after_s=retry_after_s)
-        self.headers = (("x-should-retry", "false"),)
+    headers = (("x-should-retry", "false"),)
 
 
 class IdempotencyConflict(ClientError):

@@ -248,7 +248,7 @@ class Gateway:
             operation=operation,
             dialect=spoken,
             body=body,
-            credential=credential(request, spoken.key_parameter),
+            credential=credential(request, spoken.key_parameter) if key is None else None,
             headers=request.headers,
             started_us=started_us,
             path_model=None if model is None else unquote(model),

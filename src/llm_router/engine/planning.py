@@ -32,6 +32,7 @@ from llm_router.engine.ordering import Ordering
 from llm_router.engine.own_keys import with_own_keys
 from llm_router.engine.refusing import check_model_allowed, check_operation, none_eligible, nothing_serves
 from llm_router.engine.state import State
+from llm_router.routing.arrange import kept
 from llm_router.routing.auto.choose import followers
 from llm_router.routing.eligible import Demand, doubted, refused, unknown_names
 from llm_router.routing.health import Health
@@ -104,7 +105,7 @@ class Planner:
         plan = self._single(occasion, query.names[0].name) if single else self._several(occasion, query)
         session = self._ordering.session(occasion.call, occasion.payer, query, plan, occasion.state.routing)
         if single and session is None and _plain(occasion, query) and _roomy(occasion.inspected, plan):
-            return plan
+            return _bounded(plan, occasion.state.routing.candidates_max)
         return self._chosen(occasion, query, plan, session)
 
     def served(self, plan: Plan, candidate: Candidate, input_tokens: int, state: State, now_ms: int) -> None:
@@ -171,17 +172,7 @@ class Planner:
         )
         if auto is not None and together is None:
             ordered = self._chosen_models(occasion, auto, ordered)
-        cut = ordered.candidates[rules.candidates_max :]
-        rejections += (
-            Rejection(deployment=c.deployment.id, reason="behind as many others as a plan may hold")
-            for c in cut
-        )
-        return msgspec.structs.replace(
-            ordered,
-            candidates=ordered.candidates[: rules.candidates_max],
-            judged=ordered.judged[: rules.candidates_max],
-            rejections=tuple(rejections),
-        )
+        return _bounded(msgspec.structs.replace(ordered, rejections=tuple(rejections)), rules.candidates_max)
 
     def _single(self, occasion: Occasion, name: str) -> Plan:
         """The plan of one model.
@@ -349,6 +340,24 @@ def _first_of_each(candidates: list[Candidate]) -> list[Candidate]:
         if counts[candidate.model.id] <= OF_A_MODEL:
             kept.append(candidate)
     return kept
+
+
+def _bounded(plan: Plan, most: int) -> Plan:
+    """The plan with no more candidates than a plan may hold."""
+    if len(plan.candidates) <= most:
+        return plan
+    places = kept([each.model.id for each in plan.candidates], most)
+    left = [plan.candidates[place] for place in places]
+    why = f"behind as many others as a plan may hold (routing.candidates_max = {most})"
+    cut = (
+        Rejection(deployment=each.deployment.id, reason=why) for each in plan.candidates if each not in left
+    )
+    return msgspec.structs.replace(
+        plan,
+        candidates=tuple(left),
+        judged=tuple(plan.judged[place] for place in places) if plan.judged else (),
+        rejections=(*plan.rejections, *cut),
+    )
 
 
 def _plain(occasion: Occasion, query: Query) -> bool:

@@ -90,6 +90,8 @@ async def applied(
     preset = await _found(state, stored, query.preset)
     names = [name if sort is None else f"{name}:{_SUFFIX[sort]}" for name, sort in _pairs(query.names)]
     models = names or list(preset.models)
+    if names and query.preset_at is not None:  # its models in its place among the others
+        models = [*names[: query.preset_at], *preset.models, *names[query.preset_at :]]
     if not models:
         raise InvalidRequest(
             f"The preset '@{preset.name}' names no model: name one in front of it, as MODEL@preset/{preset.name}.",

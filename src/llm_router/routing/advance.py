@@ -163,17 +163,25 @@ def following(
         chain: what the configuration falls back to after such a failure, behind the plan.
     """
     last = tried[-1]
-    if sum(each.called for each in tried) >= rules.attempts_max:
+    left = rules.attempts_max - sum(each.called for each in tried)
+    if left <= 0:
         return Stop(why="attempts")
     if due_ms is not None and now_ms >= due_ms:
         return Stop(why="deadline")
     if last.other_key:
         return Step(candidate=last.candidate, why="key")
-    for why, group in (("next", candidates), ("fallback", chain)):
-        open_ = open_to(group, tried)
+    groups = [open_to(candidates, tried), open_to(chain, tried)]
+    unheard = _models(*groups) - _models([each.candidate for each in tried])
+    for why, open_ in zip(("next", "fallback"), groups, strict=True):
+        if left <= len(unheard):  # the calls that are left are for the models that nobody has asked yet
+            open_ = [each for each in open_ if each.deployment.model in unheard]
         if open_:
             return Step(candidate=_fittest(open_, views), why=why)
     return _again(rules, tried, now_ms=now_ms, due_ms=due_ms, budget=budget, dice=dice)
+
+
+def _models(*groups: Sequence[Candidate]) -> set[str]:
+    return {each.deployment.model for group in groups for each in group}
 
 
 def open_to(candidates: Sequence[Candidate], tried: Sequence[Tried]) -> list[Candidate]:

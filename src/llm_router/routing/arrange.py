@@ -9,6 +9,9 @@ strategy ──── or provider.order, or the catalogue
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import islice
+
 import msgspec
 
 from llm_router.routing.strategies import STRATEGIES, Dice, Facts, Given, Ordered
@@ -67,3 +70,16 @@ def _noted(dice: Dice, thrown: list[float]) -> Dice:
         return found
 
     return throw
+
+
+def kept(models: Sequence[str], most: int | None) -> list[int]:
+    """Places of the candidates that a plan keeps, in order: at most so many, but one of each model as long as
+    there is room, since a model that was asked for is to be heard before others are heard again."""
+    if most is None or len(models) <= most:
+        return list(range(len(models)))
+    first: dict[str, int] = {}
+    for place, model in enumerate(models):
+        first.setdefault(model, place)
+    chosen = set(islice(first.values(), most))
+    chosen.update(islice((at for at in range(len(models)) if at not in chosen), most - len(chosen)))
+    return sorted(chosen)

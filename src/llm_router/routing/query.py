@@ -108,13 +108,15 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """What a request asks of routing.
 
     Attributes:
-        preset: one that is named beside a model, or in place of it (then ``names`` is empty).
+        preset: one that is named beside a model, or in the place of one.
+        preset_at: behind how many of the names its own models stand; None if it only fills in the rest.
         session: of ``session_id``, for sticky routing.
     """
 
     names: tuple[Asked, ...]
     wishes: Wishes = NO_WISHES
     preset: PresetName | None = None
+    preset_at: int | None = None
     session: str | None = None
 
 
@@ -132,17 +134,28 @@ def read_query(model: str, routing: Mapping[str, Any]) -> Query:
     elif "preset" in routing:
         raise _bad("preset", "must be the name of a preset")
     names: dict[str, Asked] = {}
+    preset_at: int | None = None
     for text in (*model.split("|"), *_models(routing)):
         asked, named = _asked(text.strip())
+        if named is not None and preset not in (None, named):
+            raise _bad("model", "names two presets: a request has one")
         preset = preset or named
         if asked is not None:
             names.setdefault(asked.name, asked)
+        elif preset_at is None:
+            preset_at = len(names)
     if len(names) > MODELS_MAX:
         raise _bad("models", f"must name at most {MODELS_MAX} models")
     wishes = _wishes(routing.get("provider"))
     if (partition := _route(routing)) is not None:
         wishes = msgspec.structs.replace(wishes, partition=partition)
-    return Query(names=tuple(names.values()), wishes=wishes, preset=preset, session=_session(routing))
+    return Query(
+        names=tuple(names.values()),
+        wishes=wishes,
+        preset=preset,
+        preset_at=preset_at,
+        session=_session(routing),
+    )
 
 
 def is_auto(name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from llm_router.domain.decision import Decision, Stood, Weighed, Weighing, key_of
-from llm_router.routing.arrange import Arrangement, arrange
+from llm_router.routing.arrange import Arrangement, arrange, kept
 from llm_router.routing.auto.choose import Scored, followers, ranking
 from llm_router.routing.health import SIZES, HealthView, spread
 from llm_router.routing.strategies import Dice, Facts
@@ -21,7 +21,7 @@ def replay(decision: Decision) -> tuple[str, ...]:
         ordered += (_named(weighing.candidates[place]) for place in found.places)
     if decision.auto is not None:
         ordered = _chosen(decision, ordered)
-    return tuple(key for key, _, _ in ordered[: decision.most])
+    return tuple(ordered[place][0] for place in kept([model for _, _, model in ordered], decision.most))
 
 
 def replay_order(decision: Decision, plan: Sequence[str]) -> tuple[str, ...]:
