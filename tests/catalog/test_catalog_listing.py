@@ -80,6 +80,18 @@ def test_a_model_is_found_by_alias_and_shown_in_whatever_state(snapshot: Snapsho
         model_page(snapshot, "no-such-model", set())
 
 
+def test_who_answers_to_the_id_of_a_model_past_its_shutdown(snapshot: Snapshot) -> None:
+    active = {"openai"}
+    entry = _read(model_page(snapshot, "gpt-3.5-turbo", active))
+    assert entry["status"] == "shutdown"
+    assert (
+        entry["answered_by"] == snapshot.resolve("gpt-3.5-turbo", active=active).model.id != "gpt-3.5-turbo"
+    )
+    assert _read(model_page(snapshot, "gpt-3.5-turbo", active, "none"))["answered_by"] is None
+    assert _read(model_page(snapshot, "gpt-3.5-turbo", active, "not_dearer"))["answered_by"] is None
+    assert _read(model_page(snapshot, "gpt-4o-mini", active, "none"))["answered_by"] == "gpt-4o-mini"
+
+
 def test_created_is_the_release_date(snapshot: Snapshot) -> None:
     assert _read(model_page(snapshot, "gpt-4o", set()))["created"] == 1_715_558_400
     assert _read(model_page(snapshot, "gpt-5-pro", set()))["created"] == 1_759_708_800

@@ -90,8 +90,8 @@ def snapshot() -> Snapshot:
         ("swift-2", "id", ["acme:swift-2", "hub:acme-inc/Swift-2-Instruct"]),
         ("swift", "alias", ["acme:swift-2", "hub:acme-inc/Swift-2-Instruct"]),
         ("SWIFT-Latest", "alias", ["acme:swift-2", "hub:acme-inc/Swift-2-Instruct"]),
-        ("acme/swift-2", "alias", ["acme:swift-2", "hub:acme-inc/Swift-2-Instruct"]),
-        ("acme-labs/swift", "alias", ["acme:swift-2", "hub:acme-inc/Swift-2-Instruct"]),
+        ("acme/swift-2", "developer", ["acme:swift-2", "hub:acme-inc/Swift-2-Instruct"]),
+        ("acme-labs/swift", "developer", ["acme:swift-2", "hub:acme-inc/Swift-2-Instruct"]),
         ("acme-inc/Swift-2-Instruct", "alias", ["acme:swift-2", "hub:acme-inc/Swift-2-Instruct"]),
         ("swift-2-instruct", "alias", ["acme:swift-2", "hub:acme-inc/Swift-2-Instruct"]),
         ("hub/swift-2", "provider", ["hub:acme-inc/Swift-2-Instruct"]),
@@ -100,7 +100,7 @@ def snapshot() -> Snapshot:
         ("hub/acme-inc/Swift-2-Instruct", "provider", ["hub:acme-inc/Swift-2-Instruct"]),
         ("hub/acme/swift-2", "provider", ["hub:acme-inc/Swift-2-Instruct"]),
         ("swift-2-0101", "alias", ["acme:swift-2-0101", "hub:acme-inc/Swift-2-Instruct"]),
-        ("acme/swift-2-0202", "alias", ["acme:swift-2-0202", "hub:acme-inc/Swift-2-Instruct"]),
+        ("acme/swift-2-0202", "developer", ["acme:swift-2-0202", "hub:acme-inc/Swift-2-Instruct"]),
     ],
 )
 def test_a_name_leads_to_its_deployments(asked: str, via: str, served: list[str], snapshot: Snapshot) -> None:
@@ -109,6 +109,31 @@ def test_a_name_leads_to_its_deployments(asked: str, via: str, served: list[str]
     assert found.via == via
     assert [f"{d.provider}:{d.upstream_model}" for d in found.deployments] == served
     assert {d.model for d in found.deployments} == {found.model.id} == {"swift-2"}
+
+
+@pytest.mark.parametrize("active", [None, {"acme", "hub"}, {"hub"}])
+def test_a_developer_s_name_narrows_nothing_whoever_can_be_called(
+    active: set[str] | None, snapshot: Snapshot
+) -> None:
+    for asked in ("acme/swift-2", "acme-labs/swift", "ACME/Swift-2"):
+        found = snapshot.resolve(asked, active=active)
+        assert (found.via, [d.provider for d in found.deployments]) == ("developer", ["acme", "hub"])
+    assert snapshot.resolve("hub/swift-2", active=active).via == "provider"
+
+
+def test_a_provider_of_the_developer_s_name_comes_first() -> None:
+    models = tuple(
+        msgspec.structs.replace(m, deployments=tuple(reversed(m.deployments))) if m.id == "swift-2" else m
+        for m in MODELS
+    )
+    turned = compile_snapshot(msgspec.structs.replace(DATA, models=models))
+    assert [d.provider for d in turned.resolve("swift-2").deployments] == ["hub", "acme"]
+    assert [d.provider for d in turned.resolve("acme/swift-2").deployments] == ["acme", "hub"]
+
+
+def test_a_developer_s_name_of_a_model_past_its_shutdown_leads_to_its_successor(snapshot: Snapshot) -> None:
+    found = snapshot.resolve("acme/old-1", active={"acme"})
+    assert (found.model.id, found.via) == ("swift-3", "successor")
 
 
 def test_a_pinned_snapshot_keeps_deployment_and_price(snapshot: Snapshot) -> None:

@@ -41,6 +41,18 @@ def test_prices_are_published_listed_and_shown(cli: Cli) -> None:
     assert "no-such" in cli.refused("prices", "show", "no-such-model")
 
 
+def test_of_a_model_past_its_shutdown_the_successor_s_price_is_shown(cli: Cli) -> None:
+    shown = cli.json("prices", "show", "gpt-3.5-turbo")
+    assert shown["asked"] == "gpt-3.5-turbo"
+    assert shown["model"] != "gpt-3.5-turbo"
+    heir = cli.json("prices", "show", shown["model"])
+    assert heir["note"] is None
+    assert shown["providers"] == heir["providers"]
+    said = cli.run("prices", "show", "gpt-3.5-turbo").stderr
+    assert f"its successor {shown['model']} answers" in said
+    assert "dearer" in said
+
+
 def test_the_books_are_proven(cli: Cli, tmp_path: Path) -> None:
     cli.json("prices", "publish", "20")
     said = cli.run("ledger", "verify")

@@ -14,7 +14,8 @@ from datetime import date
 import msgspec
 
 from llm_router.catalog.snapshot import Snapshot
-from llm_router.domain.model import Capabilities, Deployment, Model
+from llm_router.catalog.successors import answers
+from llm_router.domain.model import Capabilities, Deployment, Model, SuccessorRule
 from llm_router.domain.money import format_usd
 from llm_router.domain.price import Price, Rates
 
@@ -38,30 +39,42 @@ _PRICING_NAMES = (
 _PER_PIECE = frozenset({"web_search"})
 
 
-def models_page(snapshot: Snapshot, active_providers: Collection[str]) -> dict[str, object]:
+def models_page(
+    snapshot: Snapshot, active_providers: Collection[str], successors: SuccessorRule = "any"
+) -> dict[str, object]:
     """The list of all models, ready for JSON.
 
     Args:
         active_providers: ids of the providers that can be called now.
+        successors: which may stand in for models past their shutdown.
     """
+    models = snapshot.models.values()
     return {
         "object": "list",
-        "data": [model_entry(model, active_providers) for model in snapshot.models.values()],
+        "data": [model_entry(snapshot, model, active_providers, successors) for model in models],
     }
 
 
-def model_page(snapshot: Snapshot, name: str, active_providers: Collection[str]) -> dict[str, object]:
+def model_page(
+    snapshot: Snapshot, name: str, active_providers: Collection[str], successors: SuccessorRule = "any"
+) -> dict[str, object]:
     """One model by id or alias. A model past its shutdown is shown itself, not its successor.
 
     Raises:
         ModelNotFound: the name is unknown.
     """
-    return model_entry(snapshot.find(name), active_providers)
+    return model_entry(snapshot, snapshot.find(name), active_providers, successors)
 
 
-def model_entry(model: Model, active_providers: Collection[str]) -> dict[str, object]:
-    """One element of the list. ``created`` is the release date, 0 where none is known."""
+def model_entry(
+    snapshot: Snapshot, model: Model, active_providers: Collection[str], successors: SuccessorRule = "any"
+) -> dict[str, object]:
+    """One element of the list. ``created`` is the release date, 0 where none is known.
+
+    ``answered_by`` is the model that answers to this id, at its own price; null where nobody does.
+    """
     first = model.deployments[0]
+    answering = answers(successors, snapshot, model, active_providers)
     return {
         "id": model.id,
         "object": "model",
@@ -83,6 +96,7 @@ def model_entry(model: Model, active_providers: Collection[str]) -> dict[str, ob
         "deprecated": model.deprecated,
         "shutdown": model.shutdown,
         "successor": model.successor,
+        "answered_by": None if answering is None else answering.id,
         "available": any(d.provider in active_providers for d in model.deployments),
         "open_weights": model.open_weights,
         "quality_tier": model.quality_tier,

@@ -2,10 +2,14 @@
 
 Names are tried from the most to the least definite, and the first that fits wins:
 
-1. a public id; 2. an alias or a dated snapshot; 3. ``developer/name``, which asks for the model at
-whoever serves it, unless that is also the name of a provider that is active and serves it; 4. ``provider/name`` and ``provider/upstream name``, which narrow it to that
-provider; 5. a provider's own name of a model, with or without its organisation; 6. all of these
-in lower case.
+1. a public id; 2. an alias or a dated snapshot; 3. ``developer/name`` of a model of that developer, which
+asks for the model at whoever serves it, a provider of that name first; 4. ``provider/name`` and
+``provider/upstream name``, which narrow it to that provider; 5. a provider's own name of a model, with or
+without its organisation; 6. all of these in lower case.
+
+Developers and their own providers share names. ``openai/gpt-5`` means the model, as its developer is
+written in front of it everywhere else, so that it can be served when OpenAI's service fails; ``azure/gpt-5``
+means the provider, since Azure has not made the model.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ SWAPPED_CHARS_MAX = 3
 SUCCESSORS_MAX = 8
 """How far a chain of successors is followed."""
 
-Via = Literal["id", "alias", "provider", "successor"]
+Via = Literal["id", "alias", "developer", "provider", "successor"]
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +44,8 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
         deployments: those that may serve it, preferred first. ``upstream_model`` is the dated
             snapshot's where one was asked for and the provider has it.
         asked: the name as the client wrote it.
+        via: how the name led there: ``developer``: its prefix is the developer's name and narrows nothing;
+            ``provider``: its prefix narrows it to a provider.
     """
 
     model: Model
@@ -53,6 +59,16 @@ class Name(NamedTuple):
 
     model: str
     pinned: Mapping[str, str] = {}
+
+
+class Found(NamedTuple):
+    """What a text means. ``host``: the provider that it names; it is the only one that may serve the model,
+    unless it is named as the ``developer``.
+    """
+
+    name: Name
+    host: str | None = None
+    developer: bool = False
 
 
 class NameIndex:
@@ -82,49 +98,36 @@ class NameIndex:
         self._weak = _weak_names(upstream)
         self._folded = _folded(strong, self._weak)
 
-    def find(self, text: str) -> tuple[Name, str | None] | None:
-        """The name's meaning and the provider it is narrowed to; None if it is unknown."""
+    def find(self, text: str) -> Found | None:
+        """The meaning of a text; None if it is unknown."""
         found = self._find(text, self._strong)
         if found is not None:
             return found
         name = self._weak.get(text)
         if name is not None:
-            return name, None
+            return Found(name)
         return self._find(text.lower(), self._folded)
-
-    def active_host(self, text: str, model: Model, active: Collection[str] | None) -> str | None:
-        """The provider before the slash, where it can be called and serves the model.
-
-        Developers and their own providers share names: ``anthropic/...`` means the provider while
-        that is active, and the developer's model at any host while it is not.
-        """
-        head, slash, _ = text.partition("/")
-        host = self._hosts.get(head) if slash else None
-        if host is None or active is None or host not in active:
-            return None
-        return host if any(d.provider == host for d in model.deployments) else None
 
     def host(self, name: str) -> str | None:
         """The id of the provider of that id or alias."""
         return self._hosts.get(name) or self._hosts.get(name.lower())
 
-    def _find(self, text: str, names: Mapping[str, Name]) -> tuple[Name, str | None] | None:
-        name = names.get(text)
-        if name is not None:
-            return name, None
+    def _find(self, text: str, names: Mapping[str, Name]) -> Found | None:
         head, slash, tail = text.partition("/")
+        whole = names.get(text)
         if not slash:
-            return None
-        name = names.get(tail)
+            return None if whole is None else Found(whole)
+        name, host = whole or names.get(tail), self._hosts.get(head)
         if name is not None and head in self._slugs.get(name.model, ()):
-            return name, None
-        host = self._hosts.get(head)
+            return Found(name, host, True)
+        if whole is not None:
+            return Found(whole)
         if host is None:
             return None
         own = self._upstream.get((host, tail))
         if own is not None:
-            return own, host
-        return None if name is None else (name, host)
+            return Found(own, host, head in self._slugs.get(own.model, ()))
+        return None if name is None else Found(name, host)
 
 
 def _weak_names(upstream: Mapping[tuple[str, str], Name]) -> dict[str, Name]:
@@ -173,18 +176,21 @@ def resolve(
     found = index.find(asked)
     if found is None:
         return None
-    name, host = found
+    name, host, developer = found
     model = models[name.model]
-    if host is None:
-        host = index.active_host(asked, model, active)
-    deployments = tuple(_pin(d, name.pinned) for d in model.deployments if host is None or d.provider == host)
+    narrowed = host is not None and not developer
+    deployments = tuple(_pin(d, name.pinned) for d in model.deployments if not narrowed or d.provider == host)
     if not deployments:
         return None  # that provider does not serve it
-    if host is None and model.id in ends.ended and not _serves(model, ends, active):
+    if developer:
+        deployments = tuple(sorted(deployments, key=lambda each: each.provider != host))
+    if not narrowed and model.id in ends.ended and not _serves(model, ends, active):
         heir = _heir(models, ends, model, active)
         if heir is not None:
             return Resolved(model=heir, deployments=heir.deployments, asked=asked, via="successor")
-    via: Via = "provider" if host is not None else "id" if asked == model.id else "alias"
+    via: Via = (
+        "developer" if developer else "provider" if narrowed else "id" if asked == model.id else "alias"
+    )
     return Resolved(model=model, deployments=deployments, asked=asked, via=via)
 
 

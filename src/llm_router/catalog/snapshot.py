@@ -70,7 +70,7 @@ class Snapshot:
         found = self._index.find(name)
         if found is None:
             raise not_found(name, self.nearest(name))
-        return self.models[found[0].model]
+        return self.models[found.name.model]
 
     def provider_named(self, name: str) -> str | None:
         """The id of the provider that a name stands for: an id, an alias, or its name for people."""

@@ -88,6 +88,8 @@ def show_prices(arguments: argparse.Namespace) -> int:
         for row in _texts(result)["providers"]
     ]
     columns = ("PROVIDER", "$/M IN", "$/M OUT", "COST IN", "COST OUT", "VERSION")
+    if result["note"] is not None:  # first, since it says whose prices these are
+        note(printable(str(result["note"])))
     print_table(columns, rows, frozenset(columns[1:5]))
     return 0
 

@@ -125,6 +125,7 @@ def _route(route: Route | None) -> dict[str, object] | None:
         "expected_cost": None if route.expected_pusd is None else _dollars(route.expected_pusd),
         "max_cost": None if route.max_pusd is None else _dollars(route.max_pusd),
         "error": None if route.error is None else {"code": route.error, "message": route.message},
+        "names": [msgspec.structs.asdict(each) for each in route.named],
         "rejected": [{"deployment": r.deployment, "reason": r.reason} for r in route.rejected],
     }
 
@@ -187,7 +188,11 @@ def _what(each: Difference) -> str:
         return printable(("FAILS: " if each.fails else "fails as before: ") + (each.after.message or "")[:90])
     if each.before is not None and each.before.error is not None:
         return "fails no more"
-    return _moved_why(each.before, each.after) if each.moved else "-"
+    heirs = [named for named in each.after.named if named.via == "successor"]
+    said = [f"{named.model} is the successor of {named.asked}" for named in heirs]
+    if each.moved:
+        said.insert(0, _moved_why(each.before, each.after))
+    return printable("; ".join(said) or "-")
 
 
 def _moved_why(before: Any, after: Route) -> str:

@@ -129,7 +129,7 @@ async def _run_here(
     if command == "models":  # needs no store
         offer = Offer(arguments, SystemClock().now_ms())
         active = offer.active()  # reads credentials too, so that it knows of every problem
-        return models_page(offer.snapshot(), active)
+        return models_page(offer.snapshot(), active, offer.settings(secrets=False).routing.successors)
     async with _opened(arguments, place, command) as context:
         if command != "forget":
             return await dispatch(command, values, context)

@@ -114,6 +114,23 @@ class AutoChoice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     offers: tuple[Worth, ...] = ()
 
 
+class Named(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What a name of the request came to, where that is not the model of that very id.
+
+    Attributes:
+        asked: as it was written; model: the public id of what it stands for.
+        via: ``alias`` (another name of it, a dated snapshot), ``developer`` (with its developer's name in
+            front, which narrows nothing), ``provider`` (narrowed to that one), ``successor`` (what was asked
+            for is past its shutdown).
+        provider: the one that it is narrowed to.
+    """
+
+    asked: str
+    model: str
+    via: str
+    provider: str | None = None
+
+
 class LeftOut(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Deployments that were not asked, for one reason."""
 
@@ -156,6 +173,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         asks: the request in numbers; None of one that was refused before it was measured.
         model: the model string with the preset that it named in place; None if that changed nothing.
+        named: what its names came to, but for those that are ids of models.
         routing: its members that speak to the gateway; None if there were none or they were too long to keep.
         version: digest of candidates, prices and rejections where nothing else decided.
         plan: keys of the candidates in order (:func:`key_of`); () where there was one alone.
@@ -171,6 +189,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     asks: Asks | None = None
     model: str | None = None
+    named: tuple[Named, ...] = ()
     routing: dict[str, Any] | None = None
     version: str = ""
     strategy: str = ""

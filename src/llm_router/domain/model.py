@@ -19,6 +19,11 @@ class Status(StrEnum):
     SHUTDOWN = "shutdown"
 
 
+SuccessorRule = Literal["any", "not_dearer", "none"]
+"""Which successors may answer in the place of a model past its shutdown: any, those that are known to cost no
+more, or none."""
+
+
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a model can do. Used for filters, for declared losses and by ``GET /v1/models``."""
 

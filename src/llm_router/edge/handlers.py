@@ -68,7 +68,7 @@ async def models(gateway: Gateway, request: Request, send: Send, parameters: dic
     elif "anthropic-version" in request.headers:
         page = anthropic_page(listed, request.parameter("after_id"), _limit(request))
     else:
-        data = [model_entry(m, state.active) for m in listed]
+        data = [model_entry(state.snapshot, m, state.active, state.routing.successors) for m in listed]
         page = {"object": "list", "data": data}
     await answer_json(send, 200, page)
 
@@ -91,7 +91,9 @@ async def model(gateway: Gateway, request: Request, send: Send, parameters: dict
     elif "anthropic-version" in request.headers:
         await answer_json(send, 200, anthropic_entry(found))
     else:
-        await answer_json(send, 200, model_entry(found, gateway.engine.state.active))
+        state = gateway.engine.state
+        entry = model_entry(state.snapshot, found, state.active, state.routing.successors)
+        await answer_json(send, 200, entry)
 
 
 async def gemini_models(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:

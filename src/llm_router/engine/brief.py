@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from llm_router.domain.decision import key_of
+from llm_router.domain.decision import Named, key_of
 from llm_router.domain.money import format_usd
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def _parts(track: Track) -> Iterable[tuple[str, str]]:
         yield "strategy", plan.strategy
         if plan.auto is not None:
             yield "dial", f"{plan.auto.dial:g}"
+        for named in plan.named:
+            yield from _name(named)
         yield "plan", _listed([key_of(c.deployment.id, c.own_key) for c in plan.candidates])
         if plan.stuck is not None:
             yield "session", plan.stuck
@@ -60,6 +62,16 @@ def _parts(track: Track) -> Iterable[tuple[str, str]]:
         yield "hold", format_usd(track.admitted.estimate.amount_pusd)
     if track.error is not None:
         yield "error", track.error.code
+
+
+def _name(named: Named) -> Iterable[tuple[str, str]]:
+    """What a name did that its text does not show."""
+    if named.via == "successor":
+        yield "successor_of", named.asked
+    elif named.via == "provider":
+        yield "provider", str(named.provider)
+    elif named.via == "developer":
+        yield "developer", named.asked.partition("/")[0]
 
 
 def _failures(track: Track) -> Iterable[str]:

@@ -51,6 +51,7 @@ def decision_of(track: Track) -> Decision | None:
         return Decision(
             asks=asks_of(inspected),
             routing=_routing(inspected) if inspected.routing else None,
+            named=made.named,
             model=inspected.model if inspected.model != track.asked_model else None,
             hold_pusd=admitted.estimate.amount_pusd,
             output_cap=admitted.output_tokens_cap,
@@ -94,6 +95,7 @@ def with_plan(
     return msgspec.structs.replace(
         decision,
         version=plan.version,
+        named=plan.named,
         strategy=plan.strategy,
         plan=tuple(key_of(c.deployment.id, c.own_key) for c in plan.candidates),
         weighings=tuple(_weighing(group, known, plan) for group in plan.arranged),

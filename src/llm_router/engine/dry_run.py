@@ -15,7 +15,7 @@ from llm_router.billing.estimate import estimate
 from llm_router.billing.interval import interval
 from llm_router.billing.outputs import Outputs
 from llm_router.billing.pricing import PriceList
-from llm_router.domain.decision import Asks
+from llm_router.domain.decision import Asks, Named
 from llm_router.domain.errors import InvalidRequest, RouterError
 from llm_router.domain.key import Key
 from llm_router.domain.model import Deployment
@@ -54,6 +54,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         expected_pusd: charged, or expected to be at the first of them; None where nobody knows. max_pusd: what would be held.
         error: code of the error; message: what it says.
         rejected: who was left out, with reasons.
+        named: what the names came to, but for those that are ids of models.
     """
 
     model: str | None = None
@@ -64,6 +65,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     message: str | None = None
     rejected: tuple[Rejection, ...] = ()
+    named: tuple[Named, ...] = ()
 
     @property
     def first(self) -> str | None:
@@ -159,6 +161,7 @@ class DryRun:
             expected_pusd=_expected(case, inspected, first, default),
             max_pusd=estimate(inspected, plan.deployments, output_tokens_default=default).amount_pusd,
             rejected=plan.rejections,
+            named=plan.named,
         )
 
     def _planner(self, case: Case) -> Planner:

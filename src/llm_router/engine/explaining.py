@@ -73,7 +73,7 @@ async def explain_call(engine: Engine, call: admit.Call, api: str) -> Shown:
     except RouterError as error:
         decision = Decision(asks=asks_of(inspected), routing=dict(inspected.routing) or None)
         rejected = error.details.get("rejected")
-        shown |= {"model": None, **shown_decision(decision, {}, [])}
+        shown |= {"model": None, **shown_decision(decision, engine.state.snapshot, {}, [])}
         return shown | {"rejected": rejected or [], "error": _error(error), "hold": None}
     inspected = occasion.inspected
     fallbacks = fallbacks_of(engine.planner, occasion, plan)
@@ -96,7 +96,10 @@ async def explain_call(engine: Engine, call: admit.Call, api: str) -> Shown:
     limits = await limits_for(engine.rules, occasion.payer, key, engine.state.default_limits, plan.models)
     learned = engine.holding.outputs.expect(key.id, plan.candidates[0].model.id)
     first = interval(inspected, plan.candidates[0].deployment, learned=learned, output_tokens_default=default)
-    shown |= {"model": plan.candidates[0].model.id, **shown_decision(decision, prices, [])}
+    shown |= {
+        "model": plan.candidates[0].model.id,
+        **shown_decision(decision, engine.state.snapshot, prices, []),
+    }
     return shown | {
         "limits": [_limit(limit) for limit in limits],
         "cache": {"session": decision.session, "stayed_with": decision.stuck},

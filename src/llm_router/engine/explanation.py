@@ -13,8 +13,9 @@ import msgspec
 from llm_router.billing.interval import expected_tokens, forecast
 from llm_router.catalog.listing import per_mtok
 from llm_router.catalog.snapshot import Snapshot
-from llm_router.domain.decision import OWN, AutoChoice, Decision, Followed, Weighed, key_of
-from llm_router.domain.errors import NotFound, RouterError
+from llm_router.catalog.successors import told
+from llm_router.domain.decision import OWN, AutoChoice, Decision, Followed, Named, Weighed, key_of
+from llm_router.domain.errors import ModelNotFound, NotFound, RouterError
 from llm_router.domain.model import Deployment
 from llm_router.domain.price import Price
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
@@ -67,7 +68,7 @@ def explain_record(record: ExchangeRecord, snapshot: Snapshot, active: Collectio
         "experiment": None if record.experiment is None else {"name": record.experiment, "arm": record.arm},
         "served_by": record.deployment if record.error_code is None else None,
         "status": record.status,
-        **shown_decision(decision, _prices(snapshot), notes),
+        **shown_decision(decision, snapshot, _prices(snapshot), notes),
         "attempts": [
             _attempt(at, each, followed)
             for at, (each, followed) in enumerate(
@@ -90,11 +91,14 @@ def explain_record(record: ExchangeRecord, snapshot: Snapshot, active: Collectio
     }
 
 
-def shown_decision(decision: Decision, prices: Mapping[str, Price], notes: list[str]) -> Shown:
+def shown_decision(
+    decision: Decision, snapshot: Snapshot, prices: Mapping[str, Price], notes: list[str]
+) -> Shown:
     """The decision itself: who could have served, who might not, and in which order."""
     made = replay(decision)
     asks = decision.asks
     return {
+        "names": [shown_name(each, snapshot) for each in decision.named],
         "strategy": decision.strategy or "priority",
         "request": None if asks is None else {**_members(asks), "routing": decision.routing},
         "auto": None if decision.auto is None else _auto(decision.auto),
@@ -111,6 +115,27 @@ def shown_decision(decision: Decision, prices: Mapping[str, Price], notes: list[
         "notes": [*notes, *decision.notes],
         "replayed": {"same": made == decision.plan, "plan": list(made)},
     }
+
+
+def shown_name(named: Named, snapshot: Snapshot) -> Shown:
+    """What a name of the request came to, with ``note`` in words."""
+    return {**_members(named), "note": _name_note(named, snapshot)}
+
+
+def _name_note(named: Named, snapshot: Snapshot) -> str:
+    prefix = named.asked.partition("/")[0]
+    match named.via:
+        case "developer":
+            return f"'{prefix}' is the model's developer: whoever serves {named.model} may be asked"
+        case "provider":
+            return f"{named.provider} alone may be asked; '{named.model}' asks for it wherever it is served"
+        case "successor":
+            try:
+                return told(snapshot.find(named.asked), snapshot.find(named.model))
+            except ModelNotFound:  # the catalogue has changed since
+                return f"'{named.asked}' was past its shutdown; its successor {named.model} answered"
+        case _:
+            return f"another name of {named.model}"
 
 
 def _again(

@@ -48,7 +48,7 @@ async def dispatch(command: str, arguments: Mapping[str, object], context: Conte
 
 async def list_models(arguments: Nothing, context: Context) -> Result:
     """The body of ``GET /v1/models``."""
-    return models_page(context.snapshot(), context.active())
+    return models_page(context.snapshot(), context.active(), context.configured().successors)
 
 
 async def reload_config(arguments: Nothing, context: Context) -> Result:

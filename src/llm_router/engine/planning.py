@@ -11,7 +11,7 @@ that asks for nothing particular gets what was kept, as it is.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from hashlib import blake2b
 
 import msgspec
@@ -21,7 +21,9 @@ from llm_router.billing.interval import least_tokens
 from llm_router.billing.outputs import Outputs
 from llm_router.billing.pricing import PriceList
 from llm_router.catalog.snapshot import Resolved
+from llm_router.catalog.successors import check_successor
 from llm_router.domain.budget import Payer
+from llm_router.domain.decision import Named
 from llm_router.domain.errors import InvalidRequest, RouterError
 from llm_router.domain.key import Key
 from llm_router.domain.own_key import OwnKey
@@ -30,7 +32,13 @@ from llm_router.engine.admit import Call
 from llm_router.engine.autos import Autos, dial_of, task_of
 from llm_router.engine.ordering import Ordering
 from llm_router.engine.own_keys import with_own_keys
-from llm_router.engine.refusing import check_model_allowed, check_operation, none_eligible, nothing_serves
+from llm_router.engine.refusing import (
+    check_model_allowed,
+    check_operation,
+    narrowed,
+    none_eligible,
+    nothing_serves,
+)
 from llm_router.engine.state import State
 from llm_router.routing.arrange import kept
 from llm_router.routing.auto.choose import followers
@@ -145,7 +153,8 @@ class Planner:
         if auto is not None and rules.plain:
             left = _first_of_each(left)
         if not left:
-            raise none_eligible(plan.model if len(query.names) == 1 else occasion.inspected.model, rejections)
+            model = plan.model if len(query.names) == 1 else occasion.inspected.model
+            raise none_eligible(model, rejections, narrowed(plan))
         doubts = {c.deployment.id: why for c in left if (why := doubted(c, demand)) is not None}
         if doubts and len(plan.models) > 1 and len(doubts) < len({c.deployment.id for c in left}):
             rejections += (Rejection(deployment=id_, reason=why) for id_, why in doubts.items())
@@ -199,10 +208,12 @@ class Planner:
                 param="models",
             )
         found: dict[str, Plan] = {}
+        named: list[Named] = []
         rejections: list[Rejection] = []
         refusal: RouterError | None = None
         for name in self._expanded(occasion, query):
             resolved, plan = self._named(occasion, name)
+            named += plan.named
             try:
                 check_model_allowed(occasion.key, resolved)
                 check_operation(occasion.call, resolved)
@@ -223,6 +234,7 @@ class Planner:
             candidates=tuple(c for plan in plans for c in plan.candidates),
             rejections=(*(r for plan in plans for r in plan.rejections), *rejections),
             model=plans[0].model,
+            named=tuple(named),
         )
 
     def _expanded(self, occasion: Occasion, query: Query) -> Iterable[str]:
@@ -268,7 +280,7 @@ class Planner:
         """
         state, call, inspected = occasion.state, occasion.call, occasion.inspected
         if occasion.own_keys:
-            resolved = state.snapshot.resolve(name, active=state.active.union(occasion.own_keys))
+            resolved = _resolved(state, name, state.active.union(occasion.own_keys))
             plan = _planned(occasion, resolved, self._sold(occasion, resolved))
             return resolved, with_own_keys(plan, occasion.own_keys, state.own_key_fee, state.active)
         if self._state is not state:
@@ -276,7 +288,7 @@ class Planner:
         place = (name, call.dialect.name, call.operation, inspected.needs)
         kept = self._kept.get(place)
         if kept is None:
-            resolved = state.snapshot.resolve(name, active=state.active)
+            resolved = _resolved(state, name, state.active)
             plan = _planned(occasion, resolved, resolved)
             kept = _Kept(resolved, msgspec.structs.replace(plan, version=version_of(plan)))
             if len(self._kept) < KEPT_MAX:
@@ -290,6 +302,17 @@ class Planner:
         if sold is resolved.deployments:
             return resolved
         return msgspec.structs.replace(resolved, deployments=sold)
+
+
+def _resolved(state: State, name: str, active: Collection[str]) -> Resolved:
+    """What a name stands for.
+
+    Raises:
+        ModelNotFound: nothing, or a successor that the operator does not want.
+    """
+    resolved = state.snapshot.resolve(name, active=active)
+    check_successor(state.routing.successors, state.snapshot, resolved)
+    return resolved
 
 
 def _planned(occasion: Occasion, resolved: Resolved, sold: Resolved) -> Plan:

@@ -7,8 +7,9 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 
 from llm_router.billing.pricing import PriceList
+from llm_router.catalog.successors import check_successor, told
 from llm_router.domain.budget import Payer
-from llm_router.domain.errors import InvalidRequest
+from llm_router.domain.errors import InvalidRequest, ModelNotFound
 from llm_router.domain.money import PUSD_PER_USD, format_usd
 from llm_router.domain.price import MAX_RATE_PUSD, Price, Rates
 from llm_router.domain.price_rule import BASE_BP, PERCENT_BP, For, PriceRule
@@ -89,7 +90,8 @@ async def list_prices(arguments: Arguments, context: Context) -> Result:
 
 
 async def show_prices(arguments: ShowPrices, context: Context) -> Result:
-    """What a model is sold at to somebody, and what it costs the operator, at each provider.
+    """What a model is sold at to somebody, and what it costs the operator, at each provider; of a model past its
+    shutdown its successor, which ``note`` says.
 
     Raises:
         ModelNotFound: there is no such model.
@@ -97,11 +99,23 @@ async def show_prices(arguments: ShowPrices, context: Context) -> Result:
     now_ms = context.clock.now_ms()
     rules = await _rules(context).price_rules()
     payer = Payer(account=arguments.account, key=arguments.key or "", team=arguments.team)
-    model = context.snapshot().find(arguments.model)
+    snapshot = context.snapshot()
+    asked = snapshot.find(arguments.model)
+    resolved = snapshot.resolve(arguments.model, active=context.active())
+    model = asked
+    note: str | None = None
+    if resolved.via == "successor":
+        try:
+            check_successor(context.configured().successors, snapshot, resolved)
+            model, note = resolved.model, told(asked, resolved.model)
+        except ModelNotFound as error:
+            note = error.message
     price_list = PriceList(rules)
     found = zip(model.deployments, price_list.sell(model.deployments, payer, now_ms), strict=True)
     return {
+        "asked": asked.id,
         "model": model.id,
+        "note": note,
         "account": arguments.account,
         "team": arguments.team,
         "key": arguments.key,

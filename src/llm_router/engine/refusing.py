@@ -81,18 +81,29 @@ def nothing_serves(plan: Plan, snapshot: Snapshot) -> RouterError:
     ]
     return ProviderNotConfigured(
         f"No provider of '{plan.model}' is configured on this gateway. "
-        f"It is served by: {', '.join(hints)}. Its operator must set that provider's key and start again.",
+        f"It is served by: {', '.join(hints)}. Its operator must set that provider's key and start again."
+        f"{narrowed(plan)}",
         param="model",
     )
 
 
-def none_eligible(model: str, rejections: Sequence[Rejection]) -> RouterError:
+def narrowed(plan: Plan) -> str:
+    """What the name of a provider in front of a model's did, where it did: others who serve the model were not asked."""
+    return "".join(
+        f" '{each.asked[:NAME_CHARS_SHOWN]}' asks for {each.model} at {each.provider} alone; "
+        f"'{each.model}' asks for it wherever it is served."
+        for each in plan.named
+        if each.via == "provider"
+    )
+
+
+def none_eligible(model: str, rejections: Sequence[Rejection], hint: str = "") -> RouterError:
     """The error of a request that nobody who serves the model may or can serve, with the first few reasons."""
     told = [f"{each.deployment}: {each.reason}" for each in rejections[:SHOWN_MAX]]
     if len(rejections) > SHOWN_MAX:
         told.append(f"and {len(rejections) - SHOWN_MAX} more")
     return NoEligibleDeployment(
-        f"Nobody who serves '{model}' here may serve this request. {'; '.join(told)}.",
+        f"Nobody who serves '{model}' here may serve this request. {'; '.join(told)}.{hint}",
         param="model",
         details={
             "rejected": [

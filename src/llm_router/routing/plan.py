@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
+from llm_router.domain.decision import Named
 from llm_router.domain.model import Deployment, Model, Provider
 from llm_router.routing.arrange import Arrangement
 from llm_router.routing.auto.choose import Choice
@@ -14,6 +15,9 @@ from llm_router.routing.speaking import speak
 NOT_CONFIGURED = "provider not configured"
 UNPRICED = "unpriced"
 NO_OPERATION = "not offered by the API that is spoken there"
+
+NAME_CHARS_MAX = 200
+"""Of a name that is kept as it was written."""
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +71,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         model: the public id of what was asked for first.
+        named: what the names came to, but for those that are ids of models.
         strategy: by which the candidates of a model were ordered.
         judged: what by, if it was by anything; in the order of the candidates.
         notes: what was asked for and could not be heeded, in words.
@@ -82,6 +87,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     candidates: tuple[Candidate, ...]
     rejections: tuple[Rejection, ...] = ()
     model: str = ""
+    named: tuple[Named, ...] = ()
     strategy: str = "priority"
     judged: tuple[Judged, ...] = ()
     notes: tuple[str, ...] = ()
@@ -165,7 +171,19 @@ def make_plan(
                 not c.same_dialect,
             )
         )
-    return Plan(candidates=tuple(candidates), rejections=tuple(rejections), model=model.id)
+    return Plan(
+        candidates=tuple(candidates),
+        rejections=tuple(rejections),
+        model=model.id,
+        named=_named(model, deployments, asked, via),
+    )
+
+
+def _named(model: Model, deployments: Sequence[Deployment], asked: str, via: str) -> tuple[Named, ...]:
+    if via == "id":
+        return ()
+    provider = deployments[0].provider if via == "provider" else None
+    return (Named(asked=asked[:NAME_CHARS_MAX], model=model.id, via=via, provider=provider),)
 
 
 def _declared_lack(deployment: Deployment, needs: frozenset[str]) -> str | None:

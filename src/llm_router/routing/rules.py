@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from llm_router.domain.experiment import Experiment
+from llm_router.domain.model import SuccessorRule
 from llm_router.domain.preset import Preset
 from llm_router.routing.auto.tasks import Task
 from llm_router.routing.hedging import HedgeMode, HedgeRules
@@ -48,6 +49,7 @@ class RoutingRules(msgspec.Struct, frozen=True, kw_only=True):
         tasks: the operator's own, by the name behind ``auto:``.
         presets, experiments: those of the configuration, by name.
         hedging: when a second call is made beside a late one.
+        successors: which may answer in the place of a model past its shutdown.
         single_flight: whether requests that are the same at the same time share one call.
     """
 
@@ -61,6 +63,7 @@ class RoutingRules(msgspec.Struct, frozen=True, kw_only=True):
     tasks: Mapping[str, Task] = MappingProxyType({})
     presets: Mapping[str, Preset] = MappingProxyType({})
     hedging: HedgeRules = HedgeRules()
+    successors: SuccessorRule = "any"
     single_flight: HedgeMode = "off"
     experiments: Mapping[str, Experiment] = MappingProxyType({})
 

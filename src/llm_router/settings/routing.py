@@ -44,6 +44,7 @@ def routing_rules(
         tasks={name: _task(task) for name, task in table.tasks.items()},
         hedging=_hedging(table.hedging),
         single_flight=table.single_flight,
+        successors=table.successors,
     )
 
 

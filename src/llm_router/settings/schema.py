@@ -23,7 +23,7 @@ from llm_router.billing.policy import (
     OnNoUsage,
     OnZero,
 )
-from llm_router.domain.model import AuthScheme, EditKind, Knowledge
+from llm_router.domain.model import AuthScheme, EditKind, Knowledge, SuccessorRule
 from llm_router.routing.continuing import Mode
 from llm_router.routing.hedging import HedgeMode
 from llm_router.routing.query import Quantization
@@ -177,6 +177,7 @@ class RoutingTable(Table, frozen=True, kw_only=True):
     hedging: HedgingTable = HedgingTable()
     concurrency: ConcurrencyTable = ConcurrencyTable()
     single_flight: HedgeMode = "off"
+    successors: SuccessorRule = "any"
 
 
 class PresetTable(Table, frozen=True, kw_only=True):
