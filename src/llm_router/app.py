@@ -28,6 +28,7 @@ from llm_router.adapters.control import serve_control
 from llm_router.adapters.data_dir import RESPONSES_NAME, prepare_data_dir
 from llm_router.adapters.dice import throw
 from llm_router.adapters.google_tokens import GoogleTokens
+from llm_router.adapters.heap import end_start
 from llm_router.adapters.ids import new_exchange_id
 from llm_router.adapters.installation import installation_secret
 from llm_router.adapters.keymaker import new_code, new_id, new_key_text
@@ -303,6 +304,7 @@ class Server:
             treasury.start()
             stack.callback(asyncio.create_task(self._follow_nodes(store)).cancel)
             announce(await self._announcement(listener, store, first))
+            end_start()
             await self._run(server, gateway, listener)
         return 0
 

@@ -28,6 +28,7 @@ import uvicorn
 import uvloop
 
 from llm_router.adapters.control import serve_control
+from llm_router.adapters.heap import end_start
 from llm_router.adapters.shared.hub import EXTRA, Hub, Session, Shared
 from llm_router.adapters.shared.link import Link
 from llm_router.adapters.shared.remote import (
@@ -189,6 +190,7 @@ class Parent(Server):
             stack.push_async_callback(fleet.close)
             treasury.start()
             await fleet.start()
+            end_start()
             if not self._stopping:
                 announce(await self._announcement(listeners[0], store, first))
             await fleet.ended()
@@ -439,6 +441,7 @@ class Worker(Server):
                 stack, stores, upstream, treasury, lambda: self._trouble
             )
             self._responses = gateway.responses
+            end_start()
             await EXTRA["begun"].ask(self._link, ())
             await self._run(server, gateway, listener)
         return 1 if self._link.closed else 0

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import smtplib
 import ssl
 from datetime import datetime
-from email.message import EmailMessage
-from email.utils import format_datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from llm_router.adapters.upstream.post import GuardedPost, PostFailed
 from llm_router.billing.stripe import signature
 from llm_router.ports import Clock, Notice, NoticeRefused
+
+if TYPE_CHECKING:
+    from email.message import EmailMessage
 
 SMTP_S = 15.0
 """For each step of a conversation with a mail server."""
@@ -70,10 +71,12 @@ class MailChannel:
     async def send(self, notice: Notice) -> None:
         try:
             await asyncio.to_thread(self._send, notice)
-        except (OSError, smtplib.SMTPException) as error:
+        except OSError as error:  # smtplib's own are such too
             raise NoticeRefused(f"the mail server did not take it ({type(error).__name__})") from None
 
     def _send(self, notice: Notice) -> None:
+        import smtplib  # loaded by those who send mail
+
         settings = self._settings
         context = self._tls() if settings.security != "none" else None
         if settings.security == "tls":
@@ -93,6 +96,9 @@ class MailChannel:
         return ssl.create_default_context() if self._context is None else self._context
 
     def _message(self, notice: Notice) -> EmailMessage:
+        from email.message import EmailMessage
+        from email.utils import format_datetime
+
         message = EmailMessage()
         message["From"] = self._settings.sender
         message["To"] = ", ".join(self._settings.to)

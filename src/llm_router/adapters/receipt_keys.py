@@ -18,8 +18,6 @@ import os
 import secrets
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from llm_router.domain.errors import ServerError
 
 FILE_NAME = "receipts.key"
@@ -123,6 +121,9 @@ class ReceiptKeys:
 
 class _SigningKey:
     def __init__(self, secret: bytes) -> None:
+        # megabytes that most gateways never need
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
         self.private = Ed25519PrivateKey.from_private_bytes(secret)
         x = _base64(self.private.public_key().public_bytes_raw())
         self.id = _base64(hashlib.sha256(_json({"crv": "Ed25519", "kty": "OKP", "x": x})).digest())

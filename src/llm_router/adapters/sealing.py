@@ -2,18 +2,18 @@
 
 Keys come from the secret of the installation by HKDF (RFC 5869), one for each use. A value is
 encrypted with AES-256-GCM and bound, as associated data, to its account and to the key under which
-it is kept.
+it is kept. The library of the cipher takes several megabytes: it is loaded with the first value.
 """
 
 from __future__ import annotations
 
 import hmac
 import os
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 NONCE_BYTES = 12
 KEY_BYTES = 16
@@ -34,7 +34,13 @@ class Sealer:
     def __init__(self, secret: bytes, purpose: str) -> None:
         self._names = _derived(secret, f"{purpose} names")
         self._owners: dict[str, bytes] = {}
-        self._cipher = AESGCM(_derived(secret, f"{purpose} values"))
+        self._values = _derived(secret, f"{purpose} values")
+
+    @cached_property
+    def _cipher(self) -> AESGCM:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        return AESGCM(self._values)
 
     def owner(self, account: str) -> bytes:
         """What stands for the account beside its values. Asked for with every request."""
@@ -55,6 +61,8 @@ class Sealer:
 
     def open(self, account: str, key: bytes, sealed: bytes) -> bytes | None:
         """The value; None if it is not one that was sealed for this account under this key."""
+        from cryptography.exceptions import InvalidTag
+
         try:
             return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], _bound(account, key))
         except (InvalidTag, ValueError):
@@ -70,4 +78,6 @@ def _bound(account: str, rest: bytes) -> bytes:
 
 
 def _derived(secret: bytes, info: str) -> bytes:
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=f"llm-router {info}".encode()).derive(secret)
+    """32 bytes by HKDF with SHA-256 and no salt: one block (https://www.rfc-editor.org/rfc/rfc5869#section-2)."""
+    extracted = hmac.digest(bytes(32), secret, "sha256")
+    return hmac.digest(extracted, f"llm-router {info}".encode() + b"\x01", "sha256")

@@ -6,7 +6,7 @@ Everything here is pure but :func:`load_builtin`, which reads the package's own 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from importlib import resources
+from pkgutil import get_data
 from types import MappingProxyType
 
 import msgspec
@@ -86,12 +86,13 @@ class Snapshot:
 
 def load_builtin() -> CatalogData:
     """Read and decode the catalogue that comes with the package."""
-    folder = resources.files("llm_router.catalog") / "data"
-    return decode_catalog(
-        (folder / "providers.json").read_bytes(),
-        (folder / "models.json").read_bytes(),
-        (folder / "prices.json").read_bytes(),
-    )
+    return decode_catalog(_data("providers.json"), _data("models.json"), _data("prices.json"))
+
+
+def _data(name: str) -> bytes:
+    data = get_data("llm_router.catalog", f"data/{name}")
+    assert data is not None, "the package's loader gives its data"
+    return data
 
 
 def compile_snapshot(

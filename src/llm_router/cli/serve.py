@@ -18,12 +18,14 @@ def serve(arguments: argparse.Namespace) -> int:
         RouterError: it cannot start; the message says what to change.
     """
     from llm_router.adapters.data_dir import prepare_data_dir
+    from llm_router.adapters.heap import begin_start
     from llm_router.adapters.store_errors import StoreError
     from llm_router.cli.announce import announce
     from llm_router.cli.world import find_place, options_of
 
     if arguments.faults is not None and not arguments.sandbox:
         raise InvalidRequest("--faults is for simulated providers: add --sandbox", code="usage")
+    begin_start()
     place = find_place(arguments)
     prepare_data_dir(place.server.data_dir)
     from llm_router import app, workers  # the whole gateway: after the quick checks

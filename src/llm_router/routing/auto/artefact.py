@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from array import array
 from hashlib import sha256
-from importlib import resources
+from pkgutil import get_data
 
 import msgspec
 
@@ -168,4 +168,6 @@ def _broken(why: str) -> ServerError:
 
 def shipped() -> bytes:
     """The bytes of the artefact that comes with the program."""
-    return (resources.files("llm_router.routing.auto") / "data" / NAME).read_bytes()
+    data = get_data("llm_router.routing.auto", f"data/{NAME}")
+    assert data is not None, "the package's loader gives its data"
+    return data
