@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
 from llm_router.billing.ledger import Entry, Wanted
 from llm_router.billing.sessions import Calls, Granted
 from llm_router.domain.budget import Payer
+from llm_router.domain.errors import UpstreamError
 from llm_router.domain.key import Key
 from llm_router.domain.limit import Admission, Limit
 from llm_router.domain.own_key import OwnKey
@@ -103,6 +104,59 @@ class Books(Protocol):
 
     async def generation(self, account: str, id_: str) -> ExchangeRecord | None:
         """A settled exchange of that account, by exchange id or reply id."""
+        ...
+
+
+class Landing(Protocol):
+    """Who is told, in the event loop, what became of a write: a future, or what stands in its place."""
+
+    def done(self) -> bool:
+        """Whether nobody wants to know any more."""
+        ...
+
+    def set_result(self, result: Any, /) -> None: ...
+
+    def set_exception(self, exception: BaseException, /) -> None: ...
+
+    def exception(self) -> BaseException | None: ...
+
+
+@runtime_checkable
+class PromptBooks(Protocol):
+    """Books, keys and limits that answer at once, from memory, and tell later what became durable."""
+
+    def hold_now(
+        self,
+        exchange_id: str,
+        payer: Payer,
+        amount_pusd: int,
+        price_version: str,
+        now_ms: int,
+        landing: Landing,
+    ) -> None:
+        """As :meth:`Books.hold`; ``landing`` hears of None when it is durable, of LedgerUnavailable if it
+        will not be.
+
+        Raises:
+            InsufficientCredits, LedgerUnavailable: nothing was held, and ``landing`` hears nothing.
+        """
+        ...
+
+    def settle_now(self, record: ExchangeRecord, landing: Landing) -> None:
+        """As :meth:`Books.settle`, for an exchange that holds and is settled by nobody else; ``landing`` hears
+        of :class:`Settled`, or of an error after which the hold is open as before.
+
+        Raises:
+            LedgerUnavailable: nothing was booked, and ``landing`` hears nothing.
+        """
+        ...
+
+    def find_now(self, digest: bytes) -> Key | None:
+        """The key of that digest, if it is in memory."""
+        ...
+
+    def limits_now(self, payer: Payer) -> Sequence[Limit]:
+        """As :meth:`LimitRules.limits_of`."""
         ...
 
 
@@ -480,6 +534,19 @@ class Counters(Protocol):
     async def close(self) -> None: ...
 
 
+@runtime_checkable
+class PromptCounters(Protocol):
+    """Counters that answer at once."""
+
+    def admit_now(self, ticket: str, limits: Sequence[Limit], tokens: int, now_ms: int) -> Admission:
+        """As :meth:`Counters.admit`."""
+        ...
+
+    def release_now(self, ticket: str, tokens_used: int, now_ms: int) -> None:
+        """As :meth:`Counters.release`."""
+        ...
+
+
 class SessionBook(Protocol):
     """What sessions have used, of all processes that share it."""
 
@@ -570,6 +637,71 @@ class Upstream(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class Listener(Protocol):
+    """Who is told when something has come of a reply that is under way."""
+
+    def on_upstream(self) -> None:
+        """Bytes of the body, its end, or its failure. Called in the event loop; must not raise."""
+        ...
+
+
+class LiveReply(UpstreamReply, Protocol):
+    """A reply that is listened to instead of awaited.
+
+    Attributes:
+        complete: its body has come whole; failure: it will not; stale: nothing came, because the provider had
+            closed the connection before: the request may be sent again.
+    """
+
+    @property
+    def complete(self) -> bool: ...
+
+    @property
+    def failure(self) -> UpstreamError | None: ...
+
+    @property
+    def stale(self) -> bool: ...
+
+    def take(self) -> bytes:
+        """What has come of the body since the last time.
+
+        Raises:
+            UpstreamError: MALFORMED.
+        """
+        ...
+
+    def expect(self, within_s: float) -> None:
+        """More must come within that time, else it fails with a timeout."""
+        ...
+
+    def abort(self) -> None:
+        """Close it, and its connection if it is not complete."""
+        ...
+
+
+class Prepared(Protocol):
+    """A request without its body, made ready once for all that go to the same place."""
+
+    def launch(
+        self, body: bytes, deadlines: Deadlines, total_due_s: float, listener: Listener
+    ) -> LiveReply | None:
+        """Send it, if a connection is ready; None if none is. ``total_due_s``: in event-loop time."""
+        ...
+
+
+@runtime_checkable
+class PromptUpstream(Protocol):
+    """An upstream that sends at once where a connection is ready."""
+
+    def prepare(self, request: UpstreamRequest) -> Prepared:
+        """Make a request's address and headers ready; its body does not matter.
+
+        Raises:
+            UpstreamError: UNAVAILABLE: they may not be sent.
+        """
+        ...
 
 
 class Fetcher(Protocol):

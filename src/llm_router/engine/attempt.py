@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ from llm_router.domain.errors import (
 )
 from llm_router.domain.model import Provider
 from llm_router.domain.money import MAX_PUSD
-from llm_router.domain.own_key import origin_of
+from llm_router.domain.own_key import OwnKey, origin_of
 from llm_router.domain.record import AttemptRecord
 from llm_router.domain.usage import Usage
 from llm_router.engine import continuing, pump
@@ -37,13 +38,15 @@ from llm_router.wire.bridge import crossed
 from llm_router.wire.chat import ChatRequest
 from llm_router.wire.classify import header_retry_after_s
 from llm_router.wire.continuing.asking import prefilled
-from llm_router.wire.dialect import Behind, Dialect, Fetched, Target
+from llm_router.wire.dialect import Behind, Dialect, Fetched, Inspected, Target
 from llm_router.wire.inline import inline_media
 from llm_router.wire.placement import placed
 from llm_router.wire.toolnames import client_names
 
 ERROR_BYTES_MAX = 64 * 1024
 """How much of an error body is read."""
+
+NOTHING_FETCHED: Mapping[str, Fetched] = MappingProxyType({})
 
 _OURS_TO_MEND = {
     UpstreamKind.AUTHENTICATION: "credentials for it",
@@ -53,7 +56,7 @@ _OURS_TO_MEND = {
 """What a provider holds against the operator, not against the client."""
 
 
-class _Attempt(msgspec.Struct, kw_only=True):
+class Attempt(msgspec.Struct, kw_only=True):
     """One try under way."""
 
     candidate: Candidate
@@ -63,6 +66,12 @@ class _Attempt(msgspec.Struct, kw_only=True):
     status: int | None = None
     first_byte_us: int | None = None
     error: RouterError | None = None
+
+    def failed(self, error: RouterError, track: Track) -> None:
+        """Note why it failed; nothing of the gateway's credentials may stand in it."""
+        if isinstance(error, UpstreamError):
+            _redact(error, self.candidate, track)
+        self.error = error
 
 
 class Attempts:
@@ -96,6 +105,22 @@ class Attempts:
             UpstreamError: it failed; ``track.content_sent`` says whether another may still answer.
             ClientError: it cannot take this request.
         """
+        attempt = self.opened(track, candidate)
+        try:
+            request = await self._prepare(track, candidate)
+            await self._call(track, attempt, request)
+            attempt.outcome = "delivered"
+        except RouterError as error:
+            attempt.failed(error, track)
+            raise
+        except BaseException:  # the client left, or we are stopping: never swallowed
+            attempt.outcome = "aborted"
+            raise
+        finally:
+            self.over(track, attempt)
+
+    def opened(self, track: Track, candidate: Candidate) -> Attempt:
+        """An attempt begins: what the one before left on the track is gone."""
         track.candidate = candidate
         track.model = candidate.model
         track.delivery = track.transcript = None
@@ -107,26 +132,13 @@ class Attempts:
         keeps = going is None and self._recall is not None and may_give_state(track, candidate)
         track.heard = [] if keeps else None
         track.heard_bytes = 0
-        attempt = _Attempt(
+        return Attempt(
             candidate=candidate, started_ms=self._clock.now_ms(), started_us=self._clock.monotonic_us()
         )
-        try:
-            request = await self._prepare(track, candidate)
-            await self._call(track, attempt, request)
-            attempt.outcome = "delivered"
-        except UpstreamError as error:
-            _redact(error, candidate, track)
-            attempt.error = error
-            raise
-        except RouterError as error:
-            attempt.error = error
-            raise
-        except BaseException:  # the client left, or we are stopping: never swallowed
-            attempt.outcome = "aborted"
-            raise
-        finally:
-            now_us = self._clock.monotonic_us()
-            track.attempts.append(_record(track, attempt, now_us))
+
+    def over(self, track: Track, attempt: Attempt) -> None:
+        """An attempt is over: it is written down."""
+        track.attempts.append(_record(track, attempt, self._clock.monotonic_us()))
 
     async def replay(self, track: Track, landed: Landed) -> None:
         """Make the reply of an answer that another exchange got; nothing is called.
@@ -138,18 +150,35 @@ class Attempts:
         track.tool_names = dict(landed.tool_names)
         track.losses[:] = landed.losses
         track.heard = None
-        await pump.whole(track, self._behind(landed.candidate), Replayed(landed.body), self._clock)
+        await pump.whole(track, self.behind(landed.candidate), Replayed(landed.body), self._clock)
 
     async def _prepare(self, track: Track, candidate: Candidate) -> UpstreamRequest:
         """The request in the deployment's own dialect. Starts from the client's untouched original."""
         assert track.admitted is not None
-        call, inspected = track.call, track.admitted.inspected
-        provider, behind = candidate.provider, self._behind(candidate)
-        target = _target(track, candidate)
-        fetched = await self._fetch(track, provider) if inspected.media_urls else {}
+        inspected, target = track.admitted.inspected, target_of(track, candidate)
+        fetched = await self._fetch(track, candidate.provider) if inspected.media_urls else {}
         restored: ChatRequest | None = None
         if self._recall is not None:
             inspected, restored, target = await self._recall.restore(track, candidate, target, inspected)
+        body, forwarded = self.written(track, candidate, target, inspected, restored, fetched)
+        return await self._addressed(track, candidate, body, forwarded)
+
+    def written(
+        self,
+        track: Track,
+        candidate: Candidate,
+        target: Target,
+        inspected: Inspected,
+        restored: ChatRequest | None = None,
+        fetched: Mapping[str, Fetched] = NOTHING_FETCHED,
+    ) -> tuple[bytes, dict[str, str]]:
+        """The body in the deployment's own dialect, and the headers that go with it.
+
+        Raises:
+            ClientError: the deployment cannot take it, or not without a loss that is refused.
+        """
+        assert track.admitted is not None
+        call, provider, behind = track.call, candidate.provider, self.behind(candidate)
         going = track.continuation
         if candidate.same_dialect and restored is None and going is None:
             assert isinstance(call.dialect, Dialect)  # a front alone is never what a provider speaks
@@ -189,17 +218,35 @@ class Attempts:
                 param=losses[0].field,
             )
         track.losses[:] = losses
-        return await self._addressed(track, candidate, body, forwarded)
+        return body, forwarded
 
     async def _addressed(
         self, track: Track, candidate: Candidate, body: bytes, forwarded: Mapping[str, str]
     ) -> UpstreamRequest:
         """The request with its address, headers and credential."""
-        assert track.inspected is not None
-        provider, behind, stream = candidate.provider, self._behind(candidate), track.inspected.stream
+        provider = candidate.provider
         own = track.own_keys[provider.id] if candidate.own_key else None
         kept = self._key_of(track, provider.id) if own is None else own.secret
         secret = await credential_of(provider, kept, self._tokens)
+        request = self.request(track, candidate, body, forwarded, secret, own)
+        return signed(request, provider, secret, self._clock.now_ms())
+
+    def request(
+        self,
+        track: Track,
+        candidate: Candidate,
+        body: bytes,
+        forwarded: Mapping[str, str],
+        secret: str | None,
+        own: OwnKey | None = None,
+    ) -> UpstreamRequest:
+        """The request with what is sent of a credential; not yet signed.
+
+        Raises:
+            ProviderNotConfigured: the account's own key is for another address.
+        """
+        assert track.inspected is not None
+        provider, behind, stream = candidate.provider, self.behind(candidate), track.inspected.stream
         track.sent_secret = sent_secret(provider, secret)
         model = candidate.deployment.upstream_model
         url = behind.upstream_url(provider.base_url, track.call.operation, model, stream)
@@ -215,10 +262,9 @@ class Attempts:
             **told(provider.deadline_header, track.wish, track.due_us, self._clock.monotonic_us()),
             **credential_headers(provider, secret),
         }
-        request = UpstreamRequest(
+        return UpstreamRequest(
             method="POST", url=addressed(url, provider, secret), headers=tuple(headers.items()), body=body
         )
-        return signed(request, provider, secret, self._clock.now_ms())
 
     def _key_of(self, track: Track, provider: str) -> str | None:
         """The gateway's key at a provider; of several the one whose turn it is."""
@@ -228,7 +274,8 @@ class Attempts:
         key = track.pool_key = self.ring.pick(provider, pool, self._clock.now_ms(), track.keys_tried)
         return key.secret
 
-    def _behind(self, candidate: Candidate) -> Behind[Any, Any]:
+    def behind(self, candidate: Candidate) -> Behind[Any, Any]:
+        """How the candidate's provider is spoken to."""
         return placed(self._dialects[candidate.dialect], candidate.provider.placement)
 
     async def _fetch(self, track: Track, provider: Provider) -> dict[str, Fetched]:
@@ -260,28 +307,19 @@ class Attempts:
             raise known
         return known
 
-    async def _call(self, track: Track, attempt: _Attempt, request: UpstreamRequest) -> None:
-        behind = self._behind(attempt.candidate)
+    async def _call(self, track: Track, attempt: Attempt, request: UpstreamRequest) -> None:
+        behind = self.behind(attempt.candidate)
         began_us = self._clock.monotonic_us()
         try:
-            reply = await self._upstream.send(request, _deadlines(track, attempt.candidate, began_us))
+            reply = await self._upstream.send(request, deadlines_for(track, attempt.candidate, began_us))
         finally:
             now_us = self._clock.monotonic_us()
             track.upstream_us += now_us - began_us
         attempt.status = reply.status
         attempt.first_byte_us = now_us - began_us
         try:
-            if 300 <= reply.status < 400:
-                raise UpstreamError(
-                    f"The provider answered with a redirect ({reply.status}), which is not followed. "
-                    "Its base URL in the configuration may be wrong.",
-                    kind=UpstreamKind.MALFORMED,
-                )
             if not 200 <= reply.status < 300:
-                error = behind.decode_error(reply.status, reply.headers, await _error_body(reply))
-                if error.retry_after_s is None:  # a date may need our own clock to be read
-                    error.retry_after_s = header_retry_after_s(reply.headers, self._clock.now_ms() / 1000)
-                raise error
+                raise self.refusal(behind, reply.status, reply.headers, await _error_body(reply))
             if track.inspected is not None and track.inspected.stream:
                 await pump.stream(track, behind, reply, self._clock)
             else:
@@ -289,8 +327,23 @@ class Attempts:
         finally:
             await reply.close()
 
+    def refusal(
+        self, behind: Behind[Any, Any], status: int, headers: Mapping[str, str], body: bytes
+    ) -> UpstreamError:
+        """What a reply says that is no success."""
+        if 300 <= status < 400:
+            return UpstreamError(
+                f"The provider answered with a redirect ({status}), which is not followed. "
+                "Its base URL in the configuration may be wrong.",
+                kind=UpstreamKind.MALFORMED,
+            )
+        error = behind.decode_error(status, headers, body)
+        if error.retry_after_s is None:  # a date may need our own clock to be read
+            error.retry_after_s = header_retry_after_s(headers, self._clock.now_ms() / 1000)
+        return error
 
-def _deadlines(track: Track, candidate: Candidate, now_us: int) -> Deadlines:
+
+def deadlines_for(track: Track, candidate: Candidate, now_us: int) -> Deadlines:
     """The deadlines of the call."""
     base = track.state.deadlines_for(candidate.deployment.model)
     left_s = base.total_s if track.due_us is None else (track.due_us - now_us) / 1_000_000
@@ -312,7 +365,7 @@ async def _error_body(reply: UpstreamReply) -> bytes:
         return b""
 
 
-def _target(track: Track, candidate: Candidate) -> Target:
+def target_of(track: Track, candidate: Candidate) -> Target:
     """The deployment as the wire needs to know it."""
     assert track.admitted is not None
     deployment, provider, model = candidate.deployment, candidate.provider, candidate.model
@@ -356,7 +409,7 @@ def _redact(error: UpstreamError, candidate: Candidate, track: Track) -> None:
         )
 
 
-def _record(track: Track, attempt: _Attempt, now_us: int) -> AttemptRecord:
+def _record(track: Track, attempt: Attempt, now_us: int) -> AttemptRecord:
     error = attempt.error
     seen = track.delivery.observed if track.delivery is not None else None
     return AttemptRecord(
@@ -378,7 +431,7 @@ def _record(track: Track, attempt: _Attempt, now_us: int) -> AttemptRecord:
     )
 
 
-def _operator_cost(track: Track, attempt: _Attempt, usage: Usage | None) -> int | None:
+def _operator_cost(track: Track, attempt: Attempt, usage: Usage | None) -> int | None:
     """What the provider bills for a usage that it reported."""
     deployment = attempt.candidate.deployment
     if attempt.candidate.own_key:

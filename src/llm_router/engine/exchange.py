@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from llm_router.billing.estimate import estimate, expected_input
+from llm_router.billing.meter import Metered
 from llm_router.billing.pricing import PriceList
 from llm_router.billing.sessions import check_repeats
 from llm_router.domain.budget import Payer
@@ -74,6 +75,7 @@ from llm_router.ports import (
     OwnKeys,
     PriceBook,
     SessionBook,
+    Settled,
     SideCar,
     Telemetry,
     Tokens,
@@ -174,7 +176,7 @@ class Engine:
             telemetry=self.telemetry,
             clock=self.clock,
             new_id=self.new_id,
-            publish=self._publish,
+            publish=self.publish,
         )
 
     async def serve(
@@ -202,16 +204,36 @@ class Engine:
             holder=holder,
         )
         audience.track = track
+        try:
+            await self._run(track, self._begin(track, admitted))
+        finally:
+            audience.track = None  # no cycle: what is over must be freed at once
+        return track.error is None and not track.gone
+
+    async def resume(self, track: Track, failed: RouterError | None = None) -> None:
+        """Go on with an exchange whose credit is held; ``failed``: of its first attempt, if that was made."""
+        await self._run(track, self.trying.deliver(track, failed))
+
+    async def refuse(self, track: Track, error: RouterError) -> None:
+        """End an exchange in an error."""
+        track.error = error
+        await self._run(track, None)
+
+    async def abandon(self, track: Track) -> None:
+        """End an exchange whose client has left."""
+        track.gone = True
+        await self._close(track)
+
+    async def _run(self, track: Track, work: Coroutine[Any, Any, None] | None) -> None:
+        """Do the work, tell the client what came of it, and close the exchange."""
         task = asyncio.current_task()
         assert task is not None
         self._running[task] = track
         try:
-            await self._serve(track, task, admitted)
+            await self._serve(track, task, work)
         finally:
             self._drains.end(track)
-            audience.track = None  # no cycle: what is over must be freed at once
             del self._running[task]
-        return track.error is None and not track.gone
 
     def health(self) -> list[dict[str, object]]:
         """How the deployments stand, as this process knows them: see engine/standings.py."""
@@ -254,20 +276,21 @@ class Engine:
             await self.shadows.close()
         await self._upkeep.close()
 
+    async def _begin(self, track: Track, admitted: Callable[[Track], Awaitable[None]] | None) -> None:
+        await self._admit(track)
+        if admitted is not None:
+            await admitted(track)
+        await self._flights.deliver(track)
+
     async def _serve(
-        self,
-        track: Track,
-        task: asyncio.Task[object],
-        admitted: Callable[[Track], Awaitable[None]] | None,
+        self, track: Track, task: asyncio.Task[object], work: Coroutine[Any, Any, None] | None
     ) -> None:
         try:
-            try:
-                await self._admit(track)
-                if admitted is not None:
-                    await admitted(track)
-                await self._flights.deliver(track)
-            except RouterError as error:
-                track.error = error
+            if work is not None:
+                try:
+                    await work
+                except RouterError as error:
+                    track.error = error
             await self._conclude(track)
         except ConnectionError:
             track.gone = True
@@ -303,8 +326,8 @@ class Engine:
         track.due_us = call.started_us + round(total_s * 1_000_000)
         deployments = plan.deployments
         for deployment in (*deployments, *further):
-            self._publish(deployment.price, now_ms)
-            self._publish(deployment.cost, now_ms)  # what the former was made from
+            self.publish(deployment.price, now_ms)
+            self.publish(deployment.cost, now_ms)  # what the former was made from
         ceiling, limits = await self._begin_step(track, payer, inspected, (*deployments, *further))
         track.admission = admission = await self._admit_to_limits(track, key, plan.models)
         track.held = True  # before the await: a cancelled hold must be resolved too
@@ -453,7 +476,7 @@ class Engine:
         """What an account has brought of its own."""
         return {} if self._own_keys is None else await self._own_keys.of(account)
 
-    def _publish(self, price: Price | None, now_ms: int) -> None:
+    def publish(self, price: Price | None, now_ms: int) -> None:
         """Keep a price that the exchange may be charged by.
 
         Raises:
@@ -489,10 +512,7 @@ class Engine:
             if error is None:  # else nothing is to be charged, and that error is the one to tell
                 track.error = error = failure
         if error is None and bill is not None and track.delivery is not None:
-            if self._recall is not None:  # before the end is told: the next turn may come at once
-                self._recall.remember(track)
-            data = track.delivery.finish(bill)
-            track.note_losses(track.delivery.losses())
+            data = self.last_bytes(track, bill)
             if not client.started:
                 await client.start(200, reply_headers(track))
             await client.finish(data)
@@ -524,29 +544,41 @@ class Engine:
         """Charge and record once. None when there is nothing to charge to (no key)."""
         if track.settled:
             return None
+        metered = self.metered(track)
+        record = track.record
+        assert record is not None
+        if track.key is None or not (track.held or _recorded(record.status, track.error)):
+            return None
+        self.watch.waits.begin(track.id, self.clock.monotonic_us())
+        try:
+            settled = await self.books.settle(record)
+        except LedgerUnavailable:
+            if track.held:
+                self._upkeep.void_later(record)
+            raise
+        except asyncio.CancelledError:
+            if track.held:  # on its way, but nobody waits any more to hear if the store refuses it
+                self._upkeep.settle_later(record)
+            raise
+        finally:
+            self.watch.waits.end(track.id)
+        return self.billed(track, metered, settled)
+
+    def metered(self, track: Track) -> Metered | None:
+        """What an exchange came to, with its record made: it is settled from now on."""
         track.settled = True
         if track.delivery is not None:  # what the answer lost stands in the record too
             track.note_losses(track.delivery.losses())
         metered = settle.metered(track)
         for _, price in () if metered is None else metered.others:
             with contextlib.suppress(ServerError):  # the hold must be resolved all the same
-                self._publish(price, track.created_ms)
+                self.publish(price, track.created_ms)
         track.record = settle.record_of(track, metered, self.clock.now_ms(), self.clock.monotonic_us())
-        if track.key is None or not (track.held or _recorded(track.record.status, track.error)):
-            return None
-        self.watch.waits.begin(track.id, self.clock.monotonic_us())
-        try:
-            settled = await self.books.settle(track.record)
-        except LedgerUnavailable:
-            if track.held:
-                self._upkeep.void_later(track.record)
-            raise
-        except asyncio.CancelledError:
-            if track.held:  # on its way, but nobody waits any more to hear if the store refuses it
-                self._upkeep.settle_later(track.record)
-            raise
-        finally:
-            self.watch.waits.end(track.id)
+        return metered
+
+    def billed(self, track: Track, metered: Metered | None, settled: Settled) -> Bill:
+        """The bill of an exchange whose settlement is durable."""
+        assert track.record is not None
         track.record = settle.settled_record(track.record, settled.charged_pusd)
         self._learn(track, track.record)
         self._end_step(track)  # before the end is told: the next step may come at once
@@ -556,6 +588,25 @@ class Engine:
             credits_remaining_pusd=settled.remaining_pusd,
             seams=track.record.seams,
         )
+
+    def last_bytes(self, track: Track, bill: Bill) -> bytes:
+        """The end of an answer, with its bill."""
+        assert track.delivery is not None
+        if self._recall is not None:  # before the end is told: the next turn may come at once
+            self._recall.remember(track)
+        data = track.delivery.finish(bill)
+        track.note_losses(track.delivery.losses())
+        return data
+
+    def over(self, track: Track) -> None:
+        """An exchange is over and its hold resolved: whoever is concerned hears of it."""
+        self._end_step(track)
+        if track.held and track.key is not None:
+            self.holding.waiting.freed(track.key.account)
+        if track.record is not None:
+            self.telemetry.exchange(track.record)
+        if track.trial is not None:
+            self._tried(track, track.trial)
 
     def _learn(self, track: Track, record: ExchangeRecord) -> None:
         """Learn how long the answer was, if it was whole."""
@@ -590,13 +641,7 @@ class Engine:
         except RouterError:
             pass  # the store is down: the hold is voided later, and nobody was told of a cost
         finally:
-            self._end_step(track)
-            if track.held and track.key is not None:
-                self.holding.waiting.freed(track.key.account)
-            if track.record is not None:
-                self.telemetry.exchange(track.record)
-            if track.trial is not None:
-                self._tried(track, track.trial)
+            self.over(track)
             if track.counted:
                 used = track.record.usage.total_tokens if track.record is not None else 0
                 await self.counters.release(track.id, used, self.clock.now_ms())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
@@ -21,6 +22,7 @@ ELSEWHERE = "the account's own key was set for another address"
 SECRET_CHARS_MAX = 16_384
 GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 WRITE_TRIES = 5
+NONE: Mapping[str, OwnKey] = MappingProxyType({})
 
 
 class Seals(Protocol):
@@ -76,6 +78,10 @@ class OwnKeyVault:
                 if self._stale:
                     await self._load()
         return self._known.get(account, {})
+
+    def now(self, account: str) -> Mapping[str, OwnKey] | None:
+        """As :meth:`of`, at once; None where they are to be loaded anew."""
+        return None if self._stale else self._known.get(account, NONE)
 
     async def set(self, account: str, provider: Provider, secret: str, *, fallback: bool) -> Document:
         """Keep a key, in place of an earlier one; it holds for the next request.

@@ -273,6 +273,16 @@ async def whole(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, cl
         body = await reply.read(track.state.reply_bytes_max)
     finally:
         track.upstream_us += clock.monotonic_us() - began_us
+    land(track, behind, body)
+
+
+def land(track: Track, behind: Behind[Any, Any], body: bytes) -> None:
+    """Make a whole reply that has come ready for its bill.
+
+    Raises:
+        UpstreamError: as :func:`whole`.
+    """
+    assert track.candidate is not None
     body = utf8(redact_body(body, track.sent_secret).removeprefix(BOM))
     track.hear(body, HEARD_BYTES_MAX)
     if track.landing is not None:

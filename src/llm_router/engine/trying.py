@@ -33,7 +33,8 @@ from llm_router.routing.advance import (
     open_to,
     telling,
 )
-from llm_router.routing.concurrency import WHOLE, WHOLE_TOKENS, Went
+from llm_router.routing.concurrency import WHOLE, WHOLE_TOKENS, Place, Went
+from llm_router.routing.health import Call as HealthCall
 from llm_router.routing.health import Fared, Health, HealthView, size_of, spread
 from llm_router.routing.plan import Candidate
 from llm_router.routing.retry import RetryBudget
@@ -43,6 +44,14 @@ Pause = Callable[[float], Awaitable[None]]
 
 Dice = Callable[[], float]
 """A number from 0 to 1."""
+
+
+class Calling(msgspec.Struct, frozen=True):
+    """A deployment that is being called: for its health, for its load, since when."""
+
+    call: HealthCall
+    place: Place | None
+    began_us: int
 
 
 class Trying:
@@ -67,22 +76,27 @@ class Trying:
         self.budget = RetryBudget()
         self.hedges = Hedges()
 
-    async def deliver(self, track: Track) -> None:
+    async def deliver(self, track: Track, failed: RouterError | None = None) -> None:
         """Try the plan's deployments in order until one delivers.
+
+        ``failed``: of the first attempt, at ``track.candidate``, if it was made already.
 
         Raises:
             RouterError: nothing more can be tried; the error that says most.
         """
         assert track.admitted is not None
-        self._follow(track.state)
-        self.budget.earn()
+        if failed is None:
+            self.begin(track.state)
         candidates = self._ordered(track, track.admitted.plan.candidates)
         candidate, tried = candidates[0], list[Tried]()
         with pump.heartbeat(track):
             while True:
-                if not track.content_sent and not self._takes(candidate):
+                if failed is None and not track.content_sent and not self.takes(candidate):
                     candidate = await self._with_room(track, candidate, candidates, tried)
                 try:
+                    if failed is not None:
+                        error, failed = failed, None
+                        raise error
                     if tried or track.continuation is not None or track.state.routing.hedging.never:
                         await self.one(track, candidate)
                     else:
@@ -127,7 +141,7 @@ class Trying:
             candidate,
             hedge,
             hedges=self.hedges,
-            takes=self._takes,
+            takes=self.takes,
             one=partial(self.one, promise=promise),
             pause=self._pause,
             clock=self._clock,
@@ -143,8 +157,9 @@ class Trying:
             if promise is not None:
                 promise.redeem()
 
-    def _follow(self, state: State) -> None:
-        """Go by the rules of a configuration that was read again."""
+    def begin(self, state: State) -> None:
+        """Another exchange is tried, by the rules of its configuration, which may have been read again."""
+        self.budget.earn()
         if self.health.rules is not state.health:
             self.health.rules = state.health
         self.budget.rules = state.retries
@@ -157,10 +172,10 @@ class Trying:
         Raises:
             Overloaded: every deployment has as many calls as it takes, and enough requests wait.
         """
-        if not any(map(self._takes, candidates)):
+        if not any(map(self.takes, candidates)):
             self.gate.check([each.deployment.id for each in candidates], urgent=urgent)
 
-    def _takes(self, candidate: Candidate) -> bool:
+    def takes(self, candidate: Candidate) -> bool:
         """Whether the deployment takes a call now. What it takes with a customer's own key is not known."""
         return candidate.own_key or self.gate.lanes.room(candidate.deployment.id)
 
@@ -236,49 +251,63 @@ class Trying:
         Raises:
             RouterError: as :meth:`Attempts.run`.
         """
-        began_us = self._clock.monotonic_us()
+        calling = self.calls(candidate, promise)
+        ended: RouterError | bool = False
+        try:
+            await self._attempts.run(track, candidate)
+            ended = True
+        except RouterError as error:
+            ended = error
+            raise
+        finally:
+            self.called(track, candidate, calling, ended)
+
+    def calls(self, candidate: Candidate, promise: Promise | None = None) -> Calling:
+        """A deployment is about to be called. Hand what this returns to :meth:`called`, whatever comes."""
         now_ms = self._clock.now_ms()
         call = self.health.began(candidate.deployment.id, now_ms)
         if promise is not None and promise.deployment == candidate.deployment.id:
             promise.redeem()
         place = None if candidate.own_key else self.gate.enter(candidate.deployment.id, now_ms)
+        return Calling(call, place, self._clock.monotonic_us())
+
+    def called(self, track: Track, candidate: Candidate, calling: Calling, ended: RouterError | bool) -> None:
+        """A call is over: in its error, well (True), or broken off by us (False)."""
         how, why, cooldown_ms, went = Fared.NEITHER, "", None, Went.NEITHER
-        try:
-            await self._attempts.run(track, candidate)
+        if ended is True:
             self._turn_key(track, candidate, None)
             how, went = Fared.WELL, Went.WELL
-        except RouterError as error:
+        elif ended is not False:
+            error = ended
             self._turn_key(track, candidate, error)
             how = self._blame(track, candidate, error)
             why = error.kind.value if isinstance(error, UpstreamError) else error.code
             if how in (Fared.LIMITED, Fared.BADLY) and error.retry_after_s is not None:
                 cooldown_ms = round(error.retry_after_s * 1000)
             went = _load(how, error)
-            raise
-        finally:
-            now_us, now_ms = self._clock.monotonic_us(), self._clock.now_ms()
-            ttft_ms, speed = _times(track, began_us, now_us)
-            expected = track.admitted.input_tokens_expected if track.admitted is not None else 0
-            if (
-                ttft_ms is not None
-                and how is Fared.WELL
-                and not track.state.routing.hedging.never
-                and track.admitted
-            ):
-                self.hedges.took(track, candidate, ttft_ms)
-            if place is not None:
-                kind, sample = _sample(track, expected, ttft_ms, now_us - began_us)
-                self.gate.leave(place, now_ms, went, kind, sample)
-            self.health.ended(
-                call,
-                now_ms,
-                how,
-                why=why,
-                cooldown_ms=cooldown_ms,
-                input_tokens=expected,
-                ttft_ms=ttft_ms,
-                tokens_per_s=speed,
-            )
+        now_us, now_ms = self._clock.monotonic_us(), self._clock.now_ms()
+        ttft_ms, speed = _times(track, calling.began_us, now_us)
+        expected = track.admitted.input_tokens_expected if track.admitted is not None else 0
+        if (
+            ttft_ms is not None
+            and how is Fared.WELL
+            and not track.state.routing.hedging.never
+            and track.admitted
+        ):
+            self.hedges.took(track, candidate, ttft_ms)
+        if calling.place is not None:
+            kind, sample = _sample(track, expected, ttft_ms, now_us - calling.began_us)
+            self.gate.leave(calling.place, now_ms, went, kind, sample)
+        self.health.ended(
+            calling.call,
+            now_ms,
+            how,
+            why=why,
+            cooldown_ms=cooldown_ms,
+            input_tokens=expected,
+            ttft_ms=ttft_ms,
+            tokens_per_s=speed,
+        )
 
     def _tried(self, track: Track, candidate: Candidate, error: RouterError) -> Tried:
         called = isinstance(error, UpstreamError)

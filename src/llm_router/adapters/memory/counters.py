@@ -20,6 +20,14 @@ class MemoryCounters:
     async def admit(self, ticket: str, limits: Sequence[Limit], tokens: int, now_ms: int) -> Admission:
         return self._tally.admit(ticket, limits, tokens, now_ms)
 
+    def admit_now(self, ticket: str, limits: Sequence[Limit], tokens: int, now_ms: int) -> Admission:
+        """As the port PromptCounters says."""
+        return self._tally.admit(ticket, limits, tokens, now_ms)
+
+    def release_now(self, ticket: str, tokens_used: int, now_ms: int) -> None:
+        """As the port PromptCounters says."""
+        self._tally.release(ticket, tokens_used, now_ms)
+
     async def release(self, ticket: str, tokens_used: int, now_ms: int) -> None:
         self._tally.release(ticket, tokens_used, now_ms)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Any, cast
 
 from llm_router.adapters.sqlite.rows import CreditOp, HoldOp, Op, ProbeOp, ReleaseOp, SettleOp
 from llm_router.adapters.sqlite.writer import Writer
@@ -107,12 +107,16 @@ class Journal:
 
     def submit(self, op: Op) -> asyncio.Future[Any]:
         """Queue an operation; its future ends when it is durable."""
+        self.enqueue(op)
+        return cast("asyncio.Future[Any]", op.future)
+
+    def enqueue(self, op: Op) -> None:
+        """Queue an operation; its landing hears when it is durable."""
         assert self._writer is not None
         self._pending += 1
         if isinstance(op, SettleOp):
             self._settling[op.row[0]] = []
         self._writer.submit(op)
-        return op.future
 
     def deliver(self, ops: list[Op], failure: BaseException | None) -> None:
         """Wake the event loop, once for the whole batch. Called in the writer's thread."""

@@ -5,7 +5,6 @@ Statements name values by ``?`` only; no text of a caller ever becomes SQL.
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import Callable
 from itertools import chain
@@ -17,6 +16,7 @@ from llm_router.adapters.sqlite.schema import entry_hash
 from llm_router.billing.budgets import Share
 from llm_router.billing.ledger import Credit, Hold, Settlement, credit_kind
 from llm_router.billing.rollups import RollupKey, bounded
+from llm_router.ports import Landing
 
 _SIZES = (64, 16, 4, 1)
 """Rows in one statement. The interpreter's lock is let go and taken again around each statement: with a
@@ -74,7 +74,7 @@ _MOVE = "UPDATE accounts SET posted = posted + ?, held = held + ? WHERE id = ?"
 class Op(msgspec.Struct, kw_only=True):
     """One request to the writer. ``future`` gets ``result`` when it is durable, else ``error``."""
 
-    future: asyncio.Future[Any]
+    future: Landing
     result: Any = None
     error: BaseException | None = None
 

@@ -53,7 +53,18 @@ from llm_router.domain.limit import Limit, check_limit
 from llm_router.domain.price import Price
 from llm_router.domain.price_rule import PriceRule
 from llm_router.domain.record import ExchangeRecord
-from llm_router.ports import Booked, Clock, Document, MonthBooks, Paper, Settled, Standing, Sums, Unsettled
+from llm_router.ports import (
+    Booked,
+    Clock,
+    Document,
+    Landing,
+    MonthBooks,
+    Paper,
+    Settled,
+    Standing,
+    Sums,
+    Unsettled,
+)
 
 _T = TypeVar("_T")
 
@@ -195,6 +206,37 @@ class SqliteStore:
         await self._journal.submit(op)
         return hold.available_pusd
 
+    def hold_now(
+        self,
+        exchange_id: str,
+        payer: Payer,
+        amount_pusd: int,
+        price_version: str,
+        now_ms: int,
+        landing: Landing,
+    ) -> None:
+        """As the port PromptBooks says."""
+        self._journal.check_usable()
+        self._journal.check_room()
+        hold = self._ledger.hold(exchange_id, payer, amount_pusd, now_ms)
+        self._journal.enqueue(HoldOp(future=landing, hold=hold, price_version=price_version, now_ms=now_ms))
+
+    def settle_now(self, record: ExchangeRecord, landing: Landing) -> None:
+        """As the port PromptBooks says."""
+        self._journal.check_open()  # a charge whose hold is safe may wait in the spool
+        op = self._settlement(record, landing)
+        settlement = op.settlement
+        op.result = Settled(charged_pusd=settlement.charged_pusd, remaining_pusd=settlement.remaining_pusd)
+        self._journal.enqueue(op)
+
+    def find_now(self, digest: bytes) -> Key | None:
+        """As the port PromptBooks says."""
+        return self._keys.get(digest)
+
+    def limits_now(self, payer: Payer) -> Sequence[Limit]:
+        """As the port PromptBooks says."""
+        return self._limits.of_payer(payer)
+
     async def hold_all(self, wanted: Sequence[Wanted], payer: Payer, now_ms: int) -> int:
         """As the port says.
 
@@ -245,7 +287,7 @@ class SqliteStore:
         if record.cost_pusd <= 0 or not self._ledger.is_open(record.id):
             self._journal.check_usable()
         self._journal.check_open()  # a charge whose hold is safe may wait in the spool
-        op = self._settlement(record)
+        op = self._settlement(record, self._journal.future())
         try:
             await self._journal.submit(op)
         except OpRefused:
@@ -255,7 +297,7 @@ class SqliteStore:
         settlement = op.settlement
         return Settled(charged_pusd=settlement.charged_pusd, remaining_pusd=settlement.remaining_pusd)
 
-    def _settlement(self, record: ExchangeRecord) -> SettleOp:
+    def _settlement(self, record: ExchangeRecord, landing: Landing) -> SettleOp:
         settlement = self._ledger.settle(record.id, record.payer, record.cost_pusd, record.created_ms)
         try:
             record = booked(record, settlement)
@@ -264,7 +306,7 @@ class SqliteStore:
             self._ledger.undo_settlement(settlement)
             raise
         return SettleOp(
-            future=self._journal.future(),
+            future=landing,
             settlement=settlement,
             row=row,
             rollup=rollup_key(record),

@@ -9,7 +9,8 @@ from functools import partial
 from llm_router.adapters.upstream.dial import dial
 from llm_router.adapters.upstream.dns import Names, Resolve, system_resolve
 from llm_router.adapters.upstream.faults import connect_cause, timed_out, unavailable
-from llm_router.adapters.upstream.head import encode_head
+from llm_router.adapters.upstream.head import encode_head, encode_start
+from llm_router.adapters.upstream.live import PreparedRequest
 from llm_router.adapters.upstream.pool import Pool
 from llm_router.adapters.upstream.protocol import Connection, WireLimits
 from llm_router.adapters.upstream.reply import LeanReply
@@ -94,6 +95,14 @@ class LeanUpstream:
                 raise
             reply = await self._resend(pool, request, head, deadlines, total_due)
         return reply
+
+    def prepare(self, request: UpstreamRequest) -> PreparedRequest:
+        """As the port PromptUpstream says."""
+        loop = asyncio.get_running_loop()
+        url, pool = self._urls.get(request.url) or self._locate(request.url, loop)
+        return PreparedRequest(
+            loop, pool, request.method, encode_start(request.method, url, request.headers, self._user_agent)
+        )
 
     async def warm(self, url: str) -> None:
         """Open a connection for the next call to that URL, if none is ready. Never raises for the

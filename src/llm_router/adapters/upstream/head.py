@@ -20,7 +20,17 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 def encode_head(
     method: str, url: HttpUrl, headers: tuple[tuple[str, str], ...], length: int, user_agent: str
 ) -> bytes:
-    """The request line and all headers, up to and with the empty line.
+    """The request line and all headers, up to and with the empty line; see :func:`encode_start`.
+
+    Raises:
+        UpstreamError: as there.
+    """
+    size = b"" if not length and method in _BODILESS else b"content-length: %d\r\n" % length
+    return encode_start(method, url, headers, user_agent) + size + b"\r\n"
+
+
+def encode_start(method: str, url: HttpUrl, headers: tuple[tuple[str, str], ...], user_agent: str) -> bytes:
+    """The request line and all headers that do not depend on the body.
 
     ``accept-encoding: identity`` is sent unless the caller asks for something else: a compressed
     stream of small events gains little and arrives late.
@@ -33,8 +43,7 @@ def encode_head(
     names = {name.lower() for name, _ in headers}
     agent = "" if "user-agent" in names else f"user-agent: {user_agent}\r\n"
     encoding = "" if "accept-encoding" in names else "accept-encoding: identity\r\n"
-    size = "" if not length and method in _BODILESS else f"content-length: {length}\r\n"
-    text = f"{method} {url.target} HTTP/1.1\r\nhost: {url.authority}\r\n{fields}{agent}{encoding}{size}\r\n"
+    text = f"{method} {url.target} HTTP/1.1\r\nhost: {url.authority}\r\n{fields}{agent}{encoding}"
     if (
         method not in METHODS
         or fields.count("\n") != len(headers)

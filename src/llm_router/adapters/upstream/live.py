@@ -1,0 +1,97 @@
+"""Calls without a task: sent at once, and listened to. See :class:`llm_router.ports.PromptUpstream`."""
+
+from __future__ import annotations
+
+import asyncio
+
+from llm_router.adapters.upstream.faults import truncated
+from llm_router.adapters.upstream.pool import Pool
+from llm_router.adapters.upstream.protocol import Connection
+from llm_router.adapters.upstream.reply import LeanReply
+from llm_router.domain.errors import UpstreamError
+from llm_router.ports import Deadlines, Listener
+
+
+class PreparedRequest:
+    """Implements :class:`~llm_router.ports.Prepared`."""
+
+    __slots__ = ("_loop", "_method", "_pool", "_start")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, pool: Pool, method: str, start: bytes) -> None:
+        self._loop = loop
+        self._pool = pool
+        self._method = method
+        self._start = start
+
+    def launch(
+        self, body: bytes, deadlines: Deadlines, total_due_s: float, listener: Listener
+    ) -> ListenedReply | None:
+        """As the port says."""
+        connection = self._pool.take()
+        if connection is None:
+            return None
+        reply = ListenedReply(self._loop, self._method, deadlines, total_due_s, listener, connection)
+        connection.begin(reply, b"%bcontent-length: %d\r\n\r\n" % (self._start, len(body)), body)
+        return reply
+
+
+class ListenedReply(LeanReply):
+    """Implements :class:`~llm_router.ports.LiveReply`: the connection tells a listener where it would wake a
+    reader."""
+
+    __slots__ = ("_connection", "_listener")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        method: str,
+        deadlines: Deadlines,
+        total_due: float,
+        listener: Listener,
+        connection: Connection,
+    ) -> None:
+        super().__init__(loop, method, deadlines, total_due)
+        self._listener: Listener | None = listener
+        self._connection = connection
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody listens: an idle gap is the provider's."""
+        return self._listener is not None
+
+    @property
+    def failure(self) -> UpstreamError | None:
+        """Why it ended before its end."""
+        return self._error
+
+    @property
+    def stale(self) -> bool:
+        """Whether its connection had been closed before the request came."""
+        return self._connection.stale
+
+    def wake(self) -> None:
+        listener = self._listener
+        if listener is not None:
+            listener.on_upstream()
+
+    def take(self) -> bytes:
+        """As the port says."""
+        piece = self._take()
+        if not piece and self._complete and self._error is None:
+            self._check_inflated()
+        return piece
+
+    def expect(self, within_s: float) -> None:
+        """As the port says; the first bytes are due by the first-byte deadline if that is later."""
+        due = self._loop.time() + within_s
+        if not self._begun and due < self._first_due:
+            due = self._first_due
+        if self._wire is not None:
+            self._wire.expect(min(due, self.total_due))
+
+    def abort(self) -> None:
+        """As the port says. Nobody is told any more."""
+        self._listener = None
+        if not self._complete and self._wire is not None:
+            self._wire.drop(self, truncated(self._wire.label, "the reply was closed before its end"))
+        self._pieces.clear()
