@@ -9,6 +9,7 @@ import msgspec
 
 from llm_router.billing.ledger import Entry, Wanted
 from llm_router.billing.sessions import Calls, Granted
+from llm_router.domain.account import Act, AuditEntry, Noun
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import UpstreamError
 from llm_router.domain.key import Key
@@ -47,6 +48,77 @@ class Keyring(Protocol):
 
     async def revoke(self, key_id: str, now_ms: int) -> Key | None:
         """Revoke by id; None if there is no such key. Effective for the next request."""
+        ...
+
+    async def get(self, key_id: str) -> Key | None:
+        """The key of that id, whatever its state."""
+        ...
+
+    async def of_account(self, account: str, after: str, limit: int) -> Sequence[Key]:
+        """The keys of an account in the order of their creation, behind the one with the id ``after``
+        (empty: from the first on)."""
+        ...
+
+    async def change(self, key: Key) -> bool:
+        """Write a key whose version is one more than the stored one, for the next request; all but its
+        account, its text and whether it is revoked. False, and nothing is written, if the store holds
+        another version or none."""
+        ...
+
+    async def rotate(self, key: Key, digest: bytes) -> bool:
+        """As :meth:`change`, and give the key another text. The one that it had works until
+        ``key.old_until_ms``, and not at all if that is None; those before it do not work any more.
+
+        Raises:
+            ValueError: another key has that digest.
+        """
+        ...
+
+
+class Directory(Protocol):
+    """Accounts, the people in them, and the log of what they did.
+
+    All methods raise LedgerUnavailable when the store cannot be read or written.
+    """
+
+    async def find(self, kind: str, id_: str) -> Noun | None:
+        """The row of that kind (the tag of its class) and id."""
+        ...
+
+    async def named(self, kind: str, name: str) -> Noun | None:
+        """The row of a kind by its other name, which is its own alone: a person by e-mail address; what
+        is opened by a token, by its digest."""
+        ...
+
+    async def rows(
+        self, kind: str, *, account: str = "", person: str = "", after: str = "", limit: int = 1000
+    ) -> list[Noun]:
+        """Those of a kind by id, behind ``after``: of an account, of a person, of both, or all of them."""
+        ...
+
+    async def write(self, puts: list[Noun], removes: list[tuple[str, str]], acts: list[Act]) -> bool:
+        """Write rows, remove rows (kind, id) and log acts: all of it, or nothing.
+
+        Return False, and nothing is written, if a row's version is not one more than the stored one (1:
+        there is none yet), its name is taken, or a row to be removed is not there.
+        """
+        ...
+
+    async def purge(self, now_ms: int) -> int:
+        """Remove what has expired; return how many rows."""
+        ...
+
+    async def acts(self, account: str | None, before: int, limit: int) -> list[AuditEntry]:
+        """The last acts, the newest first, with numbers under ``before`` (0: from the last on): of an
+        account, of the gateway itself (empty), or all of them (None)."""
+        ...
+
+    async def check_acts(self) -> int:
+        """Calculate all links of the log again; return how many acts there are.
+
+        Raises:
+            ValueError: names the first act that does not fit.
+        """
         ...
 
 

@@ -158,6 +158,18 @@ class FakeKeyring:
     async def revoke(self, key_id: str, now_ms: int) -> Key | None:
         raise NotImplementedError
 
+    async def get(self, key_id: str) -> Key | None:
+        return next((key for key in self.keys.values() if key.id == key_id), None)
+
+    async def of_account(self, account: str, after: str, limit: int) -> list[Key]:
+        raise NotImplementedError
+
+    async def change(self, key: Key) -> bool:
+        raise NotImplementedError
+
+    async def rotate(self, key: Key, digest: bytes) -> bool:
+        raise NotImplementedError
+
 
 class CountingCounters(MemoryCounters):
     """The real counters, and how often they were asked. Each question is an await of its own."""

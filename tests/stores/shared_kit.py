@@ -70,6 +70,7 @@ class RemoteStore:
         self.hold, self.settle, self.balance = books.hold, books.settle, books.balance  # type: ignore[attr-defined]
         self.credit, self.generation = books.credit, books.generation  # type: ignore[attr-defined]
         self.find, self.create, self.list = keyring.find, keyring.create, keyring.list  # type: ignore[attr-defined]
+        self.get, self.of_account = keyring.get, keyring.of_account  # type: ignore[attr-defined]
         self.limits_of = RemoteRules(link).limits_of
         self.standing, self.credited, self.entries = books.standing, books.credited, books.entries  # type: ignore[attr-defined]
         self._keyring = keyring
@@ -81,6 +82,18 @@ class RemoteStore:
         key = await self._keyring.revoke(key_id, now_ms)  # type: ignore[attr-defined]
         self._keyring.forget()
         return key
+
+    async def change(self, key: Any) -> Any:
+        return await self._forgetting(self._keyring.change(key))  # type: ignore[attr-defined]
+
+    async def rotate(self, key: Any, digest: bytes) -> Any:
+        return await self._forgetting(self._keyring.rotate(key, digest))  # type: ignore[attr-defined]
+
+    async def _forgetting(self, asked: Any) -> Any:
+        try:
+            return await asked
+        finally:
+            self._keyring.forget()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.store, name)

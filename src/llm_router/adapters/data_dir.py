@@ -11,6 +11,9 @@ STORE_NAME = "llm-router.db"
 """The SQLite database in the data folder."""
 
 
+DIRECTORY_NAME = "directory.db"
+"""The SQLite database of accounts and people beside it."""
+
 RESPONSES_NAME = "responses.db"
 """The SQLite database of kept responses beside it."""
 

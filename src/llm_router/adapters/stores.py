@@ -6,15 +6,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from llm_router.adapters.data_dir import DIRECTORY_NAME
 from llm_router.adapters.orphan import Orphan
 from llm_router.adapters.recount import Verdict
+from llm_router.adapters.sqlite.directory import SqliteDirectory
 from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.adapters.store_errors import StoreError
 from llm_router.ports import Clock
 
 if TYPE_CHECKING:
+    from llm_router.adapters.postgres.directory import PostgresDirectory
     from llm_router.adapters.postgres.store import PostgresStore
 
+    OpenDirectory: TypeAlias = SqliteDirectory | PostgresDirectory
     Store: TypeAlias = SqliteStore | PostgresStore
 
 _T = TypeVar("_T")
@@ -34,6 +38,20 @@ async def open_store(path: Path, *, clock: Clock, url: str | None, password: str
     except ImportError:
         raise _not_installed() from None
     return await PostgresStore.open(Target(url=url, password=password), clock=clock)
+
+
+async def open_directory(data_dir: Path, *, url: str | None, password: str | None) -> OpenDirectory:
+    """The directory that goes with that store, which is open already.
+
+    Raises:
+        StoreError: it cannot be used, for the reason given.
+    """
+    if url is None:
+        return await SqliteDirectory.open(data_dir / DIRECTORY_NAME)
+    from llm_router.adapters.postgres.directory import PostgresDirectory
+    from llm_router.adapters.postgres.link import Target
+
+    return PostgresDirectory(Target(url=url, password=password))
 
 
 async def migrate_database(url: str, password: str | None) -> tuple[int, list[int]]:

@@ -11,6 +11,7 @@ RouterError
 |   +-- MaxCostExceeded              402 max_cost_exceeded   (x-max-cost)
 |   +-- PaymentDeclined              402 payment_declined
 |   +-- ModelNotAllowed              403 model_not_allowed
+|   +-- Forbidden                    403 forbidden           (one sees it, but may not do that)
 |   +-- ModelNotFound                404 model_not_found
 |   +-- NoEligibleDeployment         404 no_eligible_deployment
 |   +-- NotFound                     404 not_found
@@ -167,6 +168,14 @@ class IdempotencyMismatch(ClientError):
 class ModelNotAllowed(ClientError):
     status = 403
     code = "model_not_allowed"
+    type = "permission_error"
+
+
+class Forbidden(ClientError):
+    """The caller sees what it is about, but may not do that with it."""
+
+    status = 403
+    code = "forbidden"
     type = "permission_error"
 
 

@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from llm_router.domain.account import KeyScope
+
 KEY_PREFIX = "sk-lr-"
 """Every key begins so, which lets secret scanners recognise it."""
 
@@ -35,6 +37,13 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
         usage_chunk: whether streams end with the chunk that carries usage and cost, when the
             request does not say.
         strict: refuse requests that would lose something in translation.
+        scopes: what it is for; None: inference, models and usage, as keys always were.
+        providers: ids of providers that may serve it; None means all.
+        ip_ranges: where it may be used from (CIDR); None means anywhere.
+        disabled: refused until it is switched on again.
+        by: who made it: the id of a person or key; None: the operator, by the command line.
+        rotated_ms: when it last got another text. old_until_ms: until when the text before it works.
+        version: 1, 2, 3 and so on, one more with each change.
         priority: "interactive", or "batch": the first to be refused when there is too much to do.
     """
 
@@ -52,6 +61,14 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     usage_chunk: bool = True
     strict: bool = False
     priority: Priority = "interactive"
+    scopes: tuple[KeyScope, ...] | None = None
+    providers: tuple[str, ...] | None = None
+    ip_ranges: tuple[str, ...] | None = None
+    disabled: bool = False
+    by: str | None = None
+    rotated_ms: int | None = None
+    old_until_ms: int | None = None
+    version: int = 1
 
 
 def key_digest(text: bytes) -> bytes:
@@ -60,3 +77,9 @@ def key_digest(text: bytes) -> bytes:
     A plain hash is enough because a key holds 256 random bits.
     """
     return hashlib.sha256(text).digest()
+
+
+def until(key: Key, old_until_ms: int) -> Key:
+    """The key as the text has it that it had before it was rotated: it ends with that time."""
+    ends_ms = old_until_ms if key.expires_ms is None else min(key.expires_ms, old_until_ms)
+    return msgspec.structs.replace(key, expires_ms=ends_ms)

@@ -10,7 +10,7 @@ import msgspec
 from llm_router.billing.budgets import Spend
 from llm_router.billing.ledger import Entry, Ledger, Wanted, booked, credit_kind, same_credit
 from llm_router.domain.budget import Budget, Payer
-from llm_router.domain.key import Key
+from llm_router.domain.key import Key, until
 from llm_router.domain.limit import Limit
 from llm_router.domain.record import ExchangeRecord
 from llm_router.limits.rules import LimitBook
@@ -34,6 +34,7 @@ class MemoryBooks:
         self._keys: dict[bytes, Key] = {}
         self._limits = LimitBook()
         self._digests: dict[str, bytes] = {}
+        self._old: dict[str, bytes] = {}  # the texts before, by id of the key
         self._documents: dict[tuple[str, str], Document] = {}
 
     async def close(self) -> None:
@@ -195,7 +196,12 @@ class MemoryBooks:
         return found[:limit]
 
     async def find(self, digest: bytes) -> Key | None:
-        return self._keys.get(digest)
+        key = self._keys.get(digest)
+        if key is not None:
+            return key
+        id_ = next((id_ for id_, old in self._old.items() if old == digest), None)
+        found = None if id_ is None else await self.get(id_)
+        return None if found is None or found.old_until_ms is None else until(found, found.old_until_ms)
 
     async def create(self, key: Key, digest: bytes) -> None:
         if digest in self._keys or key.id in self._digests:
@@ -207,13 +213,41 @@ class MemoryBooks:
         return sorted(self._keys.values(), key=lambda key: (key.created_ms, key.id))
 
     async def revoke(self, key_id: str, now_ms: int) -> Key | None:
-        digest = self._digests.get(key_id)
-        if digest is None:
-            return None
-        key = self._keys[digest]
-        if key.revoked_ms is None:
-            key = self._keys[digest] = msgspec.structs.replace(key, revoked_ms=now_ms)
+        key = await self.get(key_id)
+        if key is not None and key.revoked_ms is None:
+            key = self._keys[self._digests[key_id]] = msgspec.structs.replace(key, revoked_ms=now_ms)
         return key
+
+    async def get(self, key_id: str) -> Key | None:
+        digest = self._digests.get(key_id)
+        return None if digest is None else self._keys[digest]
+
+    async def of_account(self, account: str, after: str, limit: int) -> Sequence[Key]:
+        own = [key for key in await self.list() if key.account == account]
+        if after:
+            at = next((at for at, key in enumerate(own) if key.id == after), len(own))
+            own = own[at + 1 :]
+        return own[:limit]
+
+    async def change(self, key: Key) -> bool:
+        old = await self.get(key.id)
+        if old is None or (key.version, key.account) != (old.version + 1, old.account):
+            return False
+        self._keys[self._digests[key.id]] = msgspec.structs.replace(key, revoked_ms=old.revoked_ms)
+        return True
+
+    async def rotate(self, key: Key, digest: bytes) -> bool:
+        if digest in self._keys:
+            raise ValueError(f"key {key.id} cannot have the text of another")
+        if not await self.change(key):
+            return False
+        old = self._digests[key.id]
+        self._keys[digest] = self._keys.pop(old)
+        self._old.pop(key.id, None)
+        if key.old_until_ms is not None:
+            self._old[key.id] = old
+        self._digests[key.id] = digest
+        return True
 
     def _append(self, ref: str, account: str, amount_pusd: int, kind: str, now_ms: int, note: str) -> Entry:
         entry = Entry(

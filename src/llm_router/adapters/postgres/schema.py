@@ -236,7 +236,47 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_touched ON sessions (touched_ms);
 """
 
-MIGRATIONS = {1: _DDL, 2: _PAPERS, 3: _SESSIONS}
+# Keys can be changed, and get another text while the one before still works.
+_KEYS = """
+ALTER TABLE keys ADD COLUMN version bigint NOT NULL DEFAULT 1;
+ALTER TABLE keys ADD COLUMN old_digest bytea CHECK (old_digest IS NULL OR length(old_digest) = 32);
+ALTER TABLE keys ADD COLUMN old_until_ms bigint;
+CREATE UNIQUE INDEX keys_old ON keys (old_digest) WHERE old_digest IS NOT NULL;
+CREATE INDEX keys_account ON keys (account, created_ms, id);
+"""
+
+# Who there is and what they did, see ports.Directory. All acts are one chain, in their order.
+_DIRECTORY = """
+CREATE TABLE directory (
+    kind text NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    account text NOT NULL,
+    person text NOT NULL,
+    name text, -- by which a row is found too
+    version bigint NOT NULL CHECK (version > 0),
+    expires_ms bigint,
+    body text NOT NULL, -- JSON
+    PRIMARY KEY (kind, id)
+);
+CREATE UNIQUE INDEX directory_name ON directory (kind, name) WHERE name IS NOT NULL;
+CREATE INDEX directory_account ON directory (kind, account, id);
+CREATE INDEX directory_person ON directory (kind, person, id);
+CREATE INDEX directory_expires ON directory (expires_ms) WHERE expires_ms IS NOT NULL;
+CREATE TABLE acts (
+    seq bigint PRIMARY KEY,
+    account text NOT NULL,
+    at_ms bigint NOT NULL,
+    body text NOT NULL, -- JSON of the act
+    hash bytea NOT NULL CHECK (length(hash) = 32)
+);
+CREATE INDEX acts_account ON acts (account, seq);
+CREATE TRIGGER acts_only_added BEFORE UPDATE OR DELETE ON acts
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER acts_kept BEFORE TRUNCATE ON acts
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+"""
+
+MIGRATIONS = {1: _DDL, 2: _PAPERS, 3: _SESSIONS, 4: _KEYS + _DIRECTORY}
 """What leads from the version before to this one, in one transaction each. Of version 0 there is nothing."""
 
 

@@ -512,11 +512,33 @@ class PostgresStore:
         await self._change(lambda c: keys.create(c, key, digest))
 
     async def revoke(self, key_id: str, now_ms: int) -> Key | None:
-        found: tuple[Key, bytes] | None = await self._change(lambda c: keys.revoke(c, key_id, now_ms))
+        found: tuple[Key, tuple[bytes, ...]] | None
+        found = await self._change(lambda c: keys.revoke(c, key_id, now_ms))
         if found is None:
             return None
-        self._keys.forget(found[1])
+        self._forget(found[1])
         return found[0]
+
+    async def get(self, key_id: str) -> Key | None:
+        return await self._reads.read(lambda c: keys.get(c, key_id))
+
+    async def of_account(self, account: str, after: str, limit: int) -> Sequence[Key]:
+        return await self._reads.read(lambda c: keys.read_of(c, account, after, limit))
+
+    async def change(self, key: Key) -> bool:
+        return await self._rewrite(key, None)
+
+    async def rotate(self, key: Key, digest: bytes) -> bool:
+        return await self._rewrite(key, digest)
+
+    async def _rewrite(self, key: Key, digest: bytes | None) -> bool:
+        written, digests = await self._change(lambda c: keys.rewrite(c, key, digest))
+        self._forget(digests)
+        return bool(written)
+
+    def _forget(self, digests: Iterable[bytes]) -> None:
+        for digest in digests:
+            self._keys.forget(digest)
 
     async def list(self) -> list[Key]:
         return await self._reads.read(keys.read_all)

@@ -26,6 +26,7 @@ from llm_router.domain.stored import StoredConversation, StoredResponse
 from llm_router.ports import (
     Clock,
     Counters,
+    Directory,
     Keyring,
     LimitRules,
     PaperBooks,
@@ -132,6 +133,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     responses: ResponseStore
     side_car: SideCar | None
     papers: PaperBooks
+    directory: Directory | None = None
     clock: Clock
     failed: Callable[[StoredResponse], StoredResponse]
 
@@ -176,6 +178,8 @@ class Session:
             ("responses", ResponseStore, stores.responses),
             ("extra", Extra, self),
         ]
+        if stores.directory is not None:
+            ports.append(("directory", Directory, stores.directory))
         if stores.side_car is not None:
             ports.append(("side_car", SideCar, stores.side_car))
         for prefix, port, store in ports:

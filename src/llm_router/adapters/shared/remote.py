@@ -22,6 +22,7 @@ from llm_router.domain.price import Price
 from llm_router.domain.stored import StoredConversation
 from llm_router.ports import (
     Counters,
+    Directory,
     Keyring,
     LimitRules,
     PaperBooks,
@@ -68,6 +69,13 @@ class RemoteBooks(Remote):
 
     def owe(self, account: str, owed_pusd: int) -> None:
         self.link.tell(*_told(EXTRA["owe"], account, owed_pusd))
+
+
+class RemoteDirectory(Remote):
+    """The port Directory."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(link, "directory", Directory)
 
 
 class RemotePapers(Remote):

@@ -7,15 +7,26 @@ from collections import OrderedDict
 
 import msgspec
 
-from llm_router.domain.key import Key
+from llm_router.domain.key import Key, until
 
 CACHE_MAX = 100_000
 """Keys remembered; some 1 kB each."""
 
 CREATE = "INSERT INTO keys (id, digest, account, created_ms, revoked_ms, body) VALUES (?, ?, ?, ?, ?, ?)"
 REVOKE = "UPDATE keys SET revoked_ms = ? WHERE id = ? AND revoked_ms IS NULL"
+CHANGE = "UPDATE keys SET body = ?, version = ? WHERE id = ? AND version = ? AND account = ?"
+ROTATE = (
+    "UPDATE keys SET body = ?1, version = ?2, digest = ?3, old_until_ms = ?4, "
+    "old_digest = CASE WHEN ?4 IS NULL THEN NULL ELSE digest END "
+    "WHERE id = ?5 AND version = ?6 AND account = ?7"
+)
 _BY_DIGEST = "SELECT body, revoked_ms FROM keys WHERE digest = ?"
-_BY_ID = "SELECT body, revoked_ms, digest FROM keys WHERE id = ?"
+_BY_OLD = "SELECT body, revoked_ms, old_until_ms FROM keys WHERE old_digest = ?"
+_BY_ID = "SELECT body, revoked_ms, digest, old_digest FROM keys WHERE id = ?"
+_OF_ACCOUNT = (
+    "SELECT body, revoked_ms FROM keys WHERE account = ?1 AND (?2 = '' OR (created_ms, id) > "
+    "(SELECT created_ms, id FROM keys WHERE id = ?2 AND account = ?1)) ORDER BY created_ms, id LIMIT ?3"
+)
 _ALL = "SELECT body, revoked_ms FROM keys ORDER BY created_ms, id"
 
 _decoder = msgspec.json.Decoder(Key)
@@ -27,13 +38,32 @@ def key_values(key: Key, digest: bytes) -> tuple[object, ...]:
 
 
 def read_key(connection: sqlite3.Connection, digest: bytes) -> Key | None:
+    """The key with that text, or that had it before and still may be used by it: it ends with that time."""
     row = connection.execute(_BY_DIGEST, (digest,)).fetchone()
-    return None if row is None else _key(row[0], row[1])
+    if row is not None:
+        return _key(row[0], row[1])
+    row = connection.execute(_BY_OLD, (digest,)).fetchone()
+    return None if row is None else until(_key(row[0], row[1]), row[2])
 
 
-def read_key_by_id(connection: sqlite3.Connection, key_id: str) -> tuple[Key, bytes] | None:
+def read_key_by_id(connection: sqlite3.Connection, key_id: str) -> tuple[Key, tuple[bytes, ...]] | None:
+    """The key and the digests of its texts."""
     row = connection.execute(_BY_ID, (key_id,)).fetchone()
-    return None if row is None else (_key(row[0], row[1]), row[2])
+    return None if row is None else (_key(row[0], row[1]), tuple(d for d in row[2:] if d is not None))
+
+
+def read_keys_of(connection: sqlite3.Connection, account: str, after: str, limit: int) -> list[Key]:
+    return [_key(*row) for row in connection.execute(_OF_ACCOUNT, (account, after, limit))]
+
+
+def change_values(key: Key) -> tuple[object, ...]:
+    body = msgspec.json.encode(key).decode()
+    return (body, key.version, key.id, key.version - 1, key.account)
+
+
+def rotate_values(key: Key, digest: bytes) -> tuple[object, ...]:
+    body, version, id_, before, account = change_values(key)
+    return (body, version, digest, key.old_until_ms, id_, before, account)
 
 
 def read_keys(connection: sqlite3.Connection) -> list[Key]:

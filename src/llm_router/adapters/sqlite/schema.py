@@ -20,7 +20,7 @@ from llm_router.adapters.store_errors import StoreError as StoreError
 from llm_router.adapters.store_errors import StoreTooNew as StoreTooNew
 from llm_router.adapters.store_errors import StoreTooOld as StoreTooOld
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 APPLICATION_ID = 0x4C4C4D52  # "LLMR": marks the file as ours
 GENESIS = bytes(32)
 """What the first entry's hash is chained to."""
@@ -250,6 +250,15 @@ INSERT INTO replies SELECT number >> 14, reply_id, number FROM exchanges WHERE r
 INSERT INTO meta SELECT 'replies_to', coalesce(max(number), 0) FROM exchanges;
 """
 
+# Keys can be changed, and get another text while the one before still works.
+_KEYS = """
+ALTER TABLE keys ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE keys ADD COLUMN old_digest BLOB CHECK (old_digest IS NULL OR length(old_digest) = 32);
+ALTER TABLE keys ADD COLUMN old_until_ms INTEGER;
+CREATE UNIQUE INDEX keys_old ON keys (old_digest) WHERE old_digest IS NOT NULL;
+CREATE INDEX keys_account ON keys (account, created_ms, id);
+"""
+
 MIGRATIONS = {
     2: _BUDGETS + _FILL_ROLLUPS,
     3: _PRICES,
@@ -258,6 +267,7 @@ MIGRATIONS = {
     6: _PRICE_RULES,
     7: _PAPERS,
     8: _REPLIES,
+    9: _KEYS,
 }
 """What leads from the version before to this one, in one transaction each."""
 

@@ -631,12 +631,36 @@ class SqliteStore:
         found = await self._read(lambda reads: keys.read_key_by_id(reads, key_id))
         if found is None:
             return None
-        key, digest = found
+        key, digests = found
         if key.revoked_ms is None:
             await self._change(keys.REVOKE, (now_ms, key_id))
-            self._keys.forget(digest)
+            self._forget(digests)
             key = msgspec.structs.replace(key, revoked_ms=now_ms)
         return key
+
+    async def get(self, key_id: str) -> Key | None:
+        found = await self._read(lambda reads: keys.read_key_by_id(reads, key_id))
+        return None if found is None else found[0]
+
+    async def of_account(self, account: str, after: str, limit: int) -> Sequence[Key]:
+        return await self._read(lambda reads: keys.read_keys_of(reads, account, after, limit))
+
+    async def change(self, key: Key) -> bool:
+        return await self._rewrite(key, keys.CHANGE, keys.change_values(key))
+
+    async def rotate(self, key: Key, digest: bytes) -> bool:
+        return await self._rewrite(key, keys.ROTATE, keys.rotate_values(key, digest))
+
+    async def _rewrite(self, key: Key, sql: str, values: tuple[object, ...]) -> bool:
+        before = await self._read(lambda reads: keys.read_key_by_id(reads, key.id))
+        changed = before is not None and await self._change(sql, values) == 1
+        if before is not None:
+            self._forget(before[1])
+        return changed
+
+    def _forget(self, digests: Iterable[bytes]) -> None:
+        for digest in digests:
+            self._keys.forget(digest)
 
     async def _change(self, sql: str, values: tuple[object, ...]) -> int:
         """Execute a statement; the number of rows that it changed."""

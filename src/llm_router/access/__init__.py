@@ -1,0 +1,1 @@
+"""Who may do what. Pure: facts go in, a decision comes out."""

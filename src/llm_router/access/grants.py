@@ -1,0 +1,78 @@
+"""Nobody can give more than they have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from llm_router.access.addresses import within
+from llm_router.access.permissions import GRANTS, PLAIN_SCOPES, ROLE_GRANTS, ROLES
+from llm_router.access.subject import Subject
+from llm_router.domain.account import KeyScope, Role
+from llm_router.domain.errors import Forbidden
+from llm_router.domain.key import Key
+
+
+def grantable_scopes(subject: Subject, account: str) -> frozenset[KeyScope]:
+    """What scopes a subject may give to a key of that account."""
+    if subject.key is not None:
+        if subject.key.account != account:
+            return frozenset()
+        found: frozenset[KeyScope] = frozenset()
+        for scope in PLAIN_SCOPES if subject.key.scopes is None else subject.key.scopes:
+            found |= GRANTS.get(scope, frozenset())
+        return found
+    if subject.operator:
+        return frozenset(KeyScope)
+    role = subject.roles.get(account)
+    return frozenset() if role is None else ROLE_GRANTS.get(role, frozenset())
+
+
+def check_role_grant(subject: Subject, account: str, role: Role) -> None:
+    """Refuse to give, change or take a role that holds more than the subject has.
+
+    Raises:
+        Forbidden
+    """
+    lacking = ROLES[role] - subject.permissions(account)
+    if lacking:
+        raise Forbidden(
+            f"You may not give or take the role {role.value}: it holds more than you have "
+            f"({', '.join(sorted(lacking)[:5])}).",
+            param="role",
+        )
+
+
+def check_key_grant(subject: Subject, key: Key) -> None:
+    """Refuse a key that may do more than who makes or changes it.
+
+    Raises:
+        Forbidden: names what is too much.
+    """
+    scopes = PLAIN_SCOPES if key.scopes is None else key.scopes
+    lacking = set(scopes) - grantable_scopes(subject, key.account)
+    if lacking:
+        raise Forbidden(f"You may not give the scopes {', '.join(sorted(lacking))}.", param="scopes")
+    maker = subject.key
+    if maker is None:
+        return
+    if not _narrower(maker.models, key.models):
+        raise Forbidden("The key may use models that its maker may not.", param="models")
+    if not _narrower(maker.providers, key.providers):
+        raise Forbidden("The key may use providers that its maker may not.", param="providers")
+    if not within(maker.ip_ranges, key.ip_ranges):
+        raise Forbidden("The key may be used from addresses that its maker may not.", param="ip_ranges")
+    if maker.expires_ms is not None and (key.expires_ms is None or key.expires_ms > maker.expires_ms):
+        raise Forbidden("The key lives longer than its maker.", param="expires")
+
+
+def _narrower(own: Iterable[str] | None, given: Iterable[str] | None) -> bool:
+    """Whether each name or pattern that is given falls under one that is there."""
+    if own is None:
+        return True
+    patterns = tuple(own)
+    return given is not None and all(
+        name in patterns
+        or (not any(c in name for c in "*?[") and any(fnmatchcase(name, p) for p in patterns))
+        for name in given
+    )
