@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 import pytest
 from engine_kit import KEY, FakeClient, World, answer, ask, deployment, model, provider, refusal, run, whole
 
+from llm_router.catalog.snapshot import compile_snapshot, load_builtin
 from llm_router.domain.key import Key, key_digest
 from llm_router.domain.model import Model
 from llm_router.domain.price import Price, Rates
 from llm_router.routing.auto.tasks import Task
 from llm_router.routing.rules import RoutingRules, Rule
+from llm_router.routing.strategies import STRATEGIES, TaskStrategy
+from llm_router.settings import ServeOptions, load
 
 HARD = (
     "Prove that every finite group of order p^2 is abelian, where p is prime. Explain each step of the proof "
@@ -87,6 +91,39 @@ def test_a_task_may_have_another_strategy() -> None:
         world = _world(routing=rules)
         await world.serve(ask("auto:cheap"))
         assert world.record.model == "middle"
+
+    run(main())
+
+
+@pytest.mark.parametrize("strategy", [s for s in get_args(TaskStrategy) if s != "auto"])
+def test_a_task_may_have_any_strategy_of_the_configuration(strategy: str, tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(f'[routing.tasks.own]\nstrategy = "{strategy}"\nstrengths = ["code"]\n')
+    builtin = compile_snapshot(load_builtin())
+    rules = load(
+        file, {"HOME": str(tmp_path)}, builtin, options=ServeOptions(sandbox=True), secrets=False
+    ).routing
+    assert rules.tasks["own"].strategy in STRATEGIES
+
+    async def main() -> None:
+        world = _world(routing=rules)
+        await world.serve(ask("auto:own"))
+        assert world.record.model in ("middle", "large")
+        decision = world.record.decision
+        assert decision is not None
+        assert decision.strategy == rules.tasks["own"].strategy
+        if strategy in ("floor", "cheapest"):
+            assert world.record.model == "middle"
+
+    run(main())
+
+
+def test_a_suffix_chooses_the_model_of_auto() -> None:
+    async def main() -> None:
+        for name, model_ in (("auto:floor", "small"), ("auto:code:floor", "middle")):
+            world = _world()
+            await world.serve(ask(name), headers={"x-llm-router-dial": "10"})
+            assert world.record.model == model_
 
     run(main())
 

@@ -14,8 +14,12 @@ IMPATIENT = {"connect_s": 1, "first_byte_s": 0.6, "idle_s": 0.6, "total_s": 2}
 
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway whose providers are all simulated."""
-    config = "[credits]\nstarting = 1000\n"
+    """A gateway whose providers are all simulated.
+
+    Tests share it, some of them make its providers fail, and a model's name stands for all who serve it: so that
+    each test meets the model's own developer, whatever happened before, no failure is held against a provider.
+    """
+    config = "[credits]\nstarting = 1000\n[health]\nenabled = false\n[routing.concurrency]\nenabled = false\n"
     gateway = Gateway(tmp_path_factory.mktemp("sandbox"), "--sandbox", config=config)
     yield gateway
     assert gateway.stop() == 0

@@ -47,7 +47,7 @@ from llm_router.routing.health import Health
 from llm_router.routing.plan import Candidate, Judged, Plan, Rejection, make_plan
 from llm_router.routing.query import NO_WISHES, Query, is_auto, read_query
 from llm_router.routing.sticky import Sticky
-from llm_router.routing.strategies import Dice
+from llm_router.routing.strategies import SORTS, Dice
 from llm_router.wire.dialect import Inspected
 from llm_router.wire.operations import FORMATS
 
@@ -137,8 +137,11 @@ class Planner:
             InvalidRequest: the text is longer than every window.
         """
         snapshot, rules, inspected = occasion.state.snapshot, occasion.state.routing, occasion.inspected
-        auto = next((asked.name for asked in query.names if is_auto(asked.name)), None)
+        chosen = next((asked for asked in query.names if is_auto(asked.name)), None)
+        auto = None if chosen is None else chosen.name
         strategy = "auto" if auto is None else task_of(occasion.state, auto).strategy
+        if chosen is not None and chosen.sort is not None:
+            strategy = SORTS[chosen.sort]
         together = None if strategy == "auto" else strategy
         demand = demand_of(inspected)
         wishes, named = query.wishes, snapshot.provider_named

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf, log
+from typing import Literal
 
 import msgspec
 
@@ -127,6 +128,15 @@ STRATEGIES: Mapping[str, Strategy] = {
     "exacto": exacto,
 }
 """All of them by name. The last three are asked for by requests only (``provider.sort``, suffixes)."""
+
+TaskStrategy = Literal[
+    "auto", "priority", "weighted", "cheapest", "fastest", "balanced", "least_busy", "latency", "throughput", "exacto",
+    "floor", "nitro",
+]  # fmt: skip
+"""How a task may choose one of its models: by the router, by one of the strategies, or by the word of a suffix."""
+
+SUFFIXED: Mapping[str, str] = {"floor": "cheapest", "nitro": "throughput"}
+"""Suffix -> strategy, where they have different names."""
 
 SORTS: Mapping[str, str] = {
     "price": "cheapest",

@@ -80,8 +80,14 @@ def _read(kind: types.Type, value: object, path: KeyPath, problems: Problems) ->
 
 
 def _choose(kind: types.UnionType, value: object) -> types.Type:
-    """The member of a union that suits the value; the first one speaks for all where none does."""
+    """The member of a union that suits the value; the first one speaks for all where none does.
+
+    Raises:
+        TypeError: the schema holds a union of which the first would hide the others: of two sets of words.
+    """
     members = [member for member in kind.types if not isinstance(member, types.NoneType)]
+    if sum(isinstance(member, types.LiteralType) for member in members) > 1:
+        raise TypeError(f"the schema holds a union of words that cannot be read: write one Literal: {kind}")
     for member in members:
         inner = member.type if isinstance(member, types.Metadata) else member
         if isinstance(inner, types.StructType) and isinstance(value, dict):

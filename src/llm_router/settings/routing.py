@@ -12,6 +12,7 @@ from llm_router.engine.presets import check_preset
 from llm_router.routing.auto.tasks import Task
 from llm_router.routing.hedging import WHOLE_BP, HedgeRules
 from llm_router.routing.rules import RoutingRules, Rule, Sticking
+from llm_router.routing.strategies import SUFFIXED
 from llm_router.settings.check import json_value
 from llm_router.settings.problems import Problems
 from llm_router.settings.schema import (
@@ -140,6 +141,6 @@ def _task(table: TaskTable) -> Task:
         open_weights=table.open_weights,
         tier_min=table.tier_min,
         models=table.models,
-        strategy=table.strategy,
+        strategy=SUFFIXED.get(table.strategy, table.strategy),
         dial=None if table.dial is None else float(table.dial),
     )

@@ -28,6 +28,7 @@ from llm_router.routing.continuing import Mode
 from llm_router.routing.hedging import HedgeMode
 from llm_router.routing.query import Quantization
 from llm_router.routing.rules import StrategyName
+from llm_router.routing.strategies import TaskStrategy
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -150,7 +151,7 @@ class TaskTable(Table, frozen=True, kw_only=True):
     reasoning: bool = False
     open_weights: bool = False
     tier_min: Annotated[int, msgspec.Meta(ge=1, le=5)] | None = None
-    strategy: Literal["auto"] | StrategyName = "auto"
+    strategy: TaskStrategy = "auto"
     dial: Dial | None = None
 
 
