@@ -34,6 +34,12 @@ def test_the_books_of_a_simulated_gateway_are_those_of_its_providers(part: int) 
     assert told > 100
 
 
+@pytest.mark.parametrize("seed", [1772, 1818])
+def test_seeds_that_once_found_a_bug(seed: int) -> None:
+    """The operator's part of a voided exchange; a ledger that waited for ever for its disk."""
+    simulate(seed)
+
+
 def test_a_seed_replays_exactly() -> None:
     """In another process, where no set and no hash has the same order."""
     words = "from simulation import simulate; print(simulate(1234).findings.trace)"

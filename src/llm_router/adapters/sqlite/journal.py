@@ -37,6 +37,9 @@ class Journal:
         self._failure: BaseException | None = None
         self._closing = False
         self._probe_timer: asyncio.TimerHandle | None = None
+        self._probe_due = False
+        self._probing = False
+        self._behind: list[Op] = []  # the probe that is under way
         self._settling: dict[str, list[asyncio.Future[None]]] = {}  # who else waits, by exchange
 
     def start(self, writer: Writer) -> None:
@@ -46,6 +49,7 @@ class Journal:
     def close(self) -> None:
         """Take no more operations; those under way still end."""
         self._closing = True
+        self._follow()
         if self._probe_timer is not None:
             self._probe_timer.cancel()
 
@@ -116,7 +120,10 @@ class Journal:
         self._pending += 1
         if isinstance(op, SettleOp):
             self._settling[op.row[0]] = []
-        self._writer.submit(op)
+        if self._probing:
+            self._behind.append(op)
+        else:
+            self._writer.submit(op)
 
     def deliver(self, ops: list[Op], failure: BaseException | None) -> None:
         """Wake the event loop, once for the whole batch. Called in the writer's thread."""
@@ -125,6 +132,8 @@ class Journal:
 
     def _landed(self, ops: list[Op], failure: BaseException | None) -> None:
         self._pending -= len(ops)
+        if self._probing:  # nothing else was under way
+            self._follow()
         for op in reversed(ops):
             if failure is not None:
                 op.error = _unavailable(failure)
@@ -141,6 +150,7 @@ class Journal:
             elif isinstance(op, ProbeOp) and op.error is None:
                 self._failure = None
             _resolve(op)
+        self._probe_if_due()
 
     def _undo(self, op: Op) -> None:
         match op:
@@ -152,15 +162,30 @@ class Journal:
                 self._ledger.undo_credit(op.credit)
 
     def _probe_later(self) -> None:
-        if self._closing:
-            return
-        if self._probe_timer is not None:
-            self._probe_timer.cancel()
+        if self._closing or self._probing or self._probe_due or self._probe_timer is not None:
+            return  # what is refused meanwhile must not put it off
         self._probe_timer = self._loop.call_later(PROBE_S, self._probe)
 
     def _probe(self) -> None:
         self._probe_timer = None
-        self.submit(ProbeOp(future=self.future()))
+        self._probe_due = True
+        self._probe_if_due()
+
+    def _probe_if_due(self) -> None:
+        """Probe as soon as nothing else is under way: all that was refused is then undone, and the probe is
+        alone in its batch. What comes meanwhile goes behind it."""
+        if self._probe_due and not self._pending and not self._closing:
+            self._probe_due = False
+            self.submit(ProbeOp(future=self.future()))
+            self._probing = True
+
+    def _follow(self) -> None:
+        """Submit what waited for the probe."""
+        self._probing = False
+        behind, self._behind = self._behind, []
+        for op in behind:
+            assert self._writer is not None
+            self._writer.submit(op)
 
 
 def _resolve(op: Op) -> None:
