@@ -292,7 +292,11 @@ class TreasuryBooks(Books, Protocol):
         ...
 
     async def entries(self, account: str, limit: int, before: str | None = None) -> list[Entry]:
-        """The account's last entries, the newest first; those before that with the ref ``before``."""
+        """The account's last entries, the newest first; those before that with the ref ``before``.
+
+        Raises:
+            InvalidRequest: the account has no entry of that ref.
+        """
         ...
 
     def owe(self, account: str, owed_pusd: int) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from llm_router.billing import payments, stripe
 from llm_router.billing.payments import Booking, Dispute, Facts, Order, Refund
+from llm_router.billing.statements import credit_line
 from llm_router.billing.stripe import EventWrong, SignatureWrong, read_event, told, verify
 
 CENT = payments.PUSD_PER_CENT
@@ -138,7 +139,44 @@ def test_a_dispute_that_is_won_gives_back_what_was_taken() -> None:
         held = bring(payments.with_event(held, f"e{number}", facts, "pi"), books)
         assert books.available == cents * CENT, held.status
     refs = [payments.ref_of(held, b) for b in held.bookings]
-    assert refs == [f"pay:ord_1:{n}" for n in range(1, len(refs) + 1)]
+    whys = ("", ":dispute", ":dispute", ":refund", ":refund")
+    assert refs == [f"pay:ord_1:{n}{why}" for n, why in enumerate(whys, 1)]
+    kinds = [
+        credit_line(f"credit:{ref}", b.amount_pusd, 1, "").kind
+        for ref, b in zip(refs, held.bookings, strict=True)
+    ]
+    assert kinds == ["topup", "dispute", "dispute", "refund", "refund"]
+    notes = [payments.note_of(held, b) for b in held.bookings[:3]]
+    assert notes == ["payment ord_1", "dispute of payment ord_1", "dispute of payment ord_1, given back"]
+
+
+def test_a_refund_and_a_dispute_at_once_are_an_entry_each() -> None:
+    held = bring(payments.with_event(order(), "e0", Facts(paid_cents=1000), "pi"), books := Books())
+    both = Facts(
+        refunds={"re": Refund(cents=300)}, disputes={"dp": Dispute(cents=900, status="lost", at_s=1)}
+    )
+    held = bring(payments.with_event(held, "e1", both, "pi"), books)
+    found = {payments.ref_of(held, b): b.amount_pusd for b in held.bookings[1:]}
+    assert found == {"pay:ord_1:2:dispute": -700 * CENT, "pay:ord_1:3:refund": -300 * CENT}
+
+
+def test_bookings_of_before_kinds_go_on() -> None:
+    """Refunds were booked without a word once; their references stay as they were."""
+    old = order(
+        facts=Facts(paid_cents=1000, refunded_cents=300),
+        bookings=(
+            Booking(number=1, amount_pusd=1000 * CENT, done=True),
+            Booking(number=2, amount_pusd=-300 * CENT),
+        ),
+    )
+    assert payments.ref_of(old, old.bookings[1]) == "pay:ord_1:2"
+    assert credit_line("credit:pay:ord_1:2", -300 * CENT, 1, "").kind == "refund"
+    old = payments.done(old)
+    assert payments.due(old, 700 * CENT) is None
+    more = payments.with_event(old, "e1", Facts(refunded_cents=500), "pi")
+    booking = payments.due(more, 700 * CENT)
+    assert booking is not None
+    assert (booking.amount_pusd, booking.why) == (-200 * CENT, "refund")
 
 
 def test_what_is_not_of_the_order_is_not_credited() -> None:

@@ -49,6 +49,9 @@ def test_credits_entries_and_vouchers(gateway: Gateway) -> None:
     rest = gateway.get(f"/v1/credits/entries?limit=2&after={page['last_id']}").json
     assert [row["amount"] for row in rest["data"]] == [-cost, 5]
     assert not rest["has_more"]
+    for unknown in ("credit:none", "", "%00"):
+        refused = gateway.get(f"/v1/credits/entries?after={unknown}")
+        assert (refused.status, refused.error["param"]) == (400, "after"), unknown
 
 
 def test_nobody_reads_them_without_a_key(gateway: Gateway) -> None:

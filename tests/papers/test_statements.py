@@ -26,6 +26,7 @@ from llm_router.billing.statements import (
     Statement,
     TaxRate,
     UsageLine,
+    credit_line,
     divide,
     invoice_of,
 )
@@ -247,6 +248,64 @@ def test_the_page_shows_all_of_it_and_runs_nothing() -> None:
         assert word in text.words, word
     draft = msgspec.structs.replace(sample(), issued_ms=None, number=None, invoice=None)
     assert "Not issued" in render(draft, "html").decode()
+
+
+def test_headline_figures_are_the_sums_of_their_lines_to_the_last_digit() -> None:
+    text = Text()
+    text.feed(render(sample(), "html").decode())
+    words = text.words
+    told = words[words.index("Opening balance") :][:8]
+    headline = dict(zip(told[::2], told[1::2], strict=True))
+    amounts = {name: parse_usd(shown.replace("$", "").replace(",", "")) for name, shown in headline.items()}
+    assert amounts["Added"] == 10**13
+    assert amounts["Used"] == -3 * (4 * PUSD_PER_USD + 345_678_901_234)
+    assert sum(list(amounts.values())[:3]) == amounts["Closing balance"]
+    at = words.index("Usage, exact")
+    assert words[at + 1 : at + 4] == ["$13.037036703702", "Net, rounded to cents", "$13.04"]
+    assert any("rounded once" in word for word in words)
+
+
+def test_refused_requests_stand_apart(tmp_path: Path) -> None:
+    async def work(store: SqliteStore, clock: Hand, statements: Statements) -> None:
+        await store.credit("acme", 10**13, "r", "", clock.at_ms)
+        await used(store, "gen-1", clock.at_ms, 3)
+        for n, model in enumerate(("m0", None, None)):
+            refused = ExchangeRecord(
+                id=f"gen-no{n}", account="acme", key="key_1", operation="chat", dialect="openai_chat", asked_model="m",
+                model=model, created_ms=clock.at_ms, status=402, error_code="insufficient_credits",
+            )  # fmt: skip
+            await store.settle(refused)
+        shown = await statements.show("acme", MONTHS[0])
+        assert [(u.model, u.requests, u.failed) for u in shown.usage] == [("m0", 1, 1), ("", 0, 2)]
+        assert [u.model for u in shown.bought] == ["m0"]
+        page = render(shown, "html").decode()
+        assert "Not counted: 3 requests that were refused or failed." in page
+        assert "no model" not in page
+        rows = list(csv.DictReader(io.StringIO(render(shown, "csv").decode())))
+        usage = [row for row in rows if row["section"] == "usage"]
+        assert [(row["item"], row["requests"], row["failed_requests"]) for row in usage] == [
+            ("m0", "1", "1"),
+            ("(no model)", "0", "2"),
+        ]
+
+    scenario(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    ("ref", "amount", "kind"),
+    [
+        ("pay:ord_1:1", 5, "topup"),
+        ("pay:ord_1:2", -5, "refund"),
+        ("pay:ord_1:2:refund", 5, "refund"),
+        ("pay:ord_1:3:dispute", -5, "dispute"),
+        ("pay:ord_1:3:dispute", 5, "dispute"),
+        ("voucher:v", 5, "voucher"),
+        ("x", -5, "adjustment"),
+        ("x", 5, "credit"),
+    ],
+)
+def test_credits_are_named_by_what_they_were_for(ref: str, amount: int, kind: str) -> None:
+    assert credit_line(f"credit:{ref}", amount, 1, "").kind == kind
 
 
 def test_the_table_defuses_formulas_and_adds_up() -> None:

@@ -273,6 +273,11 @@ def test_entries_are_the_newest_first(open_store):
         await store.credit("other", 1, "o", "", 1)
         last = await store.entries("acme", 3)
         assert [(e.seq, e.amount_pusd) for e in last] == [(5, 14), (4, 13), (3, 12)]
+        assert [e.seq for e in await store.entries("acme", 9, last[-1].ref)] == [2, 1]
+        assert await store.entries("acme", 9, "credit:r0") == []
+        for unknown in ("credit:r9", "credit:o", "", "r1", "a\x00b"):
+            with pytest.raises(InvalidRequest, match="names no entry"):
+                await store.entries("acme", 9, unknown)
 
     with_store(open_store, scenario)
 

@@ -98,6 +98,14 @@ def credit_kind(amount_pusd: int) -> str:
     return "grant" if amount_pusd > 0 else "adjust"
 
 
+def no_entry() -> InvalidRequest:
+    """What is told of a place in an account's books that is not there."""
+    return InvalidRequest(
+        "'after' names no entry of this account's books: it takes the 'last_id' of the page before.",
+        param="after",
+    )
+
+
 def same_credit(entry: Entry, account: str, amount_pusd: int) -> None:
     """Check that a credit booked under a ref is the one asked for again.
 

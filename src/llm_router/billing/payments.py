@@ -48,11 +48,13 @@ class Dispute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of the books. ``done``: it is known to be booked."""
+    """One entry of the books. ``done``: it is known to be booked. ``why``: what it follows from, where that
+    is no payment: ``refund`` or ``dispute``."""
 
     number: int
     amount_pusd: int
     done: bool = False
+    why: str = ""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -120,10 +122,18 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def net_pusd(self) -> int:
-        """What the account is to have of it."""
+        """What the account is to have of it: at least 0."""
+        return sum(self.parts_pusd.values())
+
+    @property
+    def parts_pusd(self) -> dict[str, int]:
+        """The net worth by what it follows from: the payment, refunds, disputes."""
         facts = self.facts
         held = sum(d.cents for d in facts.disputes.values() if d.status in _HOLDING)
-        return max(0, facts.paid_cents - refunded_cents(facts) - held) * PUSD_PER_CENT
+        refunded = min(facts.paid_cents, refunded_cents(facts))
+        disputed = min(held, facts.paid_cents - refunded)
+        cents = {"": facts.paid_cents, "refund": -refunded, "dispute": -disputed}
+        return {why: amount * PUSD_PER_CENT for why, amount in cents.items()}
 
     @property
     def owed_pusd(self) -> int:
@@ -205,17 +215,39 @@ def in_order_currency(order: Order, told: Facts, currency: str | None) -> Facts:
 
 
 def due(order: Order, available_pusd: int) -> Booking | None:
-    """The next booking: what brings the books to the net worth, as far as the account has it."""
+    """The next booking: what brings the books to the net worth, as far as the account has it.
+
+    Each is of one cause; if refunds and disputes are to be booked, that takes one of each.
+    """
     if order.pending is not None:
         return None
     missing = order.net_pusd - order.booked_pusd
-    amount = missing if missing > 0 else -min(-missing, max(0, available_pusd))
-    return Booking(number=len(order.bookings) + 1, amount_pusd=amount) if amount else None
+    if missing == 0:
+        return None
+    why, part = _cause(order, missing)
+    amount = min(missing, part) if missing > 0 else -min(-missing, -part, max(0, available_pusd))
+    return Booking(number=len(order.bookings) + 1, amount_pusd=amount, why=why) if amount else None
+
+
+def _cause(order: Order, missing_pusd: int) -> tuple[str, int]:
+    """What the books lack most of all in that direction, and how much."""
+    lacks = order.parts_pusd
+    for booking in order.bookings:
+        lacks[booking.why] -= booking.amount_pusd
+    return (max if missing_pusd > 0 else min)(lacks.items(), key=lambda item: item[1])
 
 
 def ref_of(order: Order, booking: Booking) -> str:
     """Under which the ledger books it, once."""
-    return f"pay:{order.id}:{booking.number}"
+    name = f"pay:{order.id}:{booking.number}"
+    return f"{name}:{booking.why}" if booking.why else name
+
+
+def note_of(order: Order, booking: Booking) -> str:
+    """What the entry says."""
+    what = f"{booking.why} of payment" if booking.why else "payment"
+    taken_back = booking.why and booking.amount_pusd > 0
+    return f"{what} {order.id}{', given back' if taken_back else ''}"
 
 
 def planned(order: Order, booking: Booking) -> Order:

@@ -7,7 +7,9 @@ from typing import Any
 from llm_router.billing.statements import Invoice, Statement
 from llm_router.domain.money import format_usd
 
-HEADER = ("section", "item", "date", "requests", "input_tokens", "cached_tokens", "output_tokens", "amount")
+HEADER = (
+    "section", "item", "date", "requests", "failed_requests", "input_tokens", "cached_tokens", "output_tokens", "amount",
+)  # fmt: skip
 
 
 def statement_json(s: Statement, iso: Any) -> dict[str, object]:
@@ -32,6 +34,7 @@ def statement_json(s: Statement, iso: Any) -> dict[str, object]:
             {
                 "model": u.model or None,
                 "requests": u.requests,
+                "failed_requests": u.failed,
                 "input_tokens": u.input_tokens,
                 "cached_tokens": u.cached_tokens,
                 "output_tokens": u.output_tokens,
@@ -68,7 +71,7 @@ def statement_rows(s: Statement, iso: Any) -> list[tuple[object, ...]]:
 
     def line(section: str, item: str, pusd: int, at_ms: int | None = None) -> tuple[object, ...]:
         date = None if at_ms is None else iso(at_ms)
-        return (section, item, date, None, None, None, None, format_usd(pusd))
+        return (section, item, date, None, None, None, None, None, format_usd(pusd))
 
     rows: list[tuple[object, ...]] = [HEADER, line("opening", "opening balance", s.opening_pusd, s.from_ms)]
     if s.late_credits_pusd:
@@ -77,7 +80,7 @@ def statement_rows(s: Statement, iso: Any) -> list[tuple[object, ...]]:
         rows.append(line("late", "usage of earlier months, booked late", -s.late_used_pusd))
     rows += [line(c.kind, c.note or c.ref, c.amount_pusd, c.created_ms) for c in s.credits]
     for u in s.usage:
-        tokens = (u.requests, u.input_tokens, u.cached_tokens, u.output_tokens)
+        tokens = (u.requests, u.failed, u.input_tokens, u.cached_tokens, u.output_tokens)
         rows.append(("usage", u.model or "(no model)", None, *tokens, format_usd(-u.cost_pusd)))
     rows.append(line("closing", "closing balance", s.closing_pusd, s.to_ms))
     return rows

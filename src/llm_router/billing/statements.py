@@ -59,7 +59,11 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
-    """What one model was used for, and what it cost."""
+    """What one model was used for, and what it cost.
+
+    Attributes:
+        requests: that were answered; failed: that were refused or failed.
+    """
 
     model: str
     requests: int
@@ -67,9 +71,15 @@ class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int
     output_tokens: int
     cost_pusd: int
+    failed: int = 0
+
+    @property
+    def bought(self) -> bool:
+        """Something was answered or charged: a line that only tells of refusals is none of the bill."""
+        return bool(self.requests or self.cost_pusd)
 
 
-CreditKind = Literal["topup", "refund", "voucher", "credit", "adjustment"]
+CreditKind = Literal["topup", "refund", "dispute", "voucher", "credit", "adjustment"]
 
 
 class CreditLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +128,16 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
         """What the invoice is about: the use of the month, and what came late."""
         return self.month_used_pusd + self.late_used_pusd
 
+    @property
+    def bought(self) -> tuple[UsageLine, ...]:
+        """The lines of its bill."""
+        return tuple(line for line in self.usage if line.bought)
+
+    @property
+    def failed(self) -> int:
+        """Requests that were refused or failed."""
+        return sum(line.failed for line in self.usage)
+
     def total_pusd(self, kind: CreditKind) -> int:
         return sum(line.amount_pusd for line in self.credits if line.kind == kind)
 
@@ -160,7 +180,12 @@ def credit_line(ref: str, amount_pusd: int, created_ms: int, note: str) -> Credi
 
 def _kind(name: str, amount_pusd: int) -> CreditKind:
     if name.startswith("pay:"):
-        return "topup" if amount_pusd > 0 else "refund"
+        _, *parts = name.split(":")
+        match parts:
+            case [_, _, "refund" | "dispute" as why]:
+                return "refund" if why == "refund" else "dispute"
+            case _:
+                return "topup" if amount_pusd > 0 else "refund"
     if name.startswith("voucher:"):
         return "voucher"
     return "credit" if amount_pusd > 0 else "adjustment"

@@ -224,7 +224,8 @@ def _print(report: Report, span: Span, *, ok: bool, every: bool) -> None:
         print()
     causes = Counter(line.cause for line in report.lines)
     said = ", ".join(f"{count} {WORDS[cause]}" for cause, count in causes.most_common())
-    print(f"{span.first} to {span.end} (not included), {len(report.lines)} lines: {said}.")
+    lines = "1 line" if len(report.lines) == 1 else f"{len(report.lines):,} lines"
+    print(f"{span.first} to {span.end} (not included), {lines}: {said}.")
     print(
         f"In all {_number(tokens(report.theirs))} tokens and {_usd(report.theirs.cost_pusd)} there, "
         f"{_number(tokens(report.ours))} and {_usd(report.ours.cost_pusd)} here: a drift of "

@@ -5,12 +5,13 @@ from __future__ import annotations
 from html import escape
 
 from llm_router.billing.statement_rows import cents, percent, shown
-from llm_router.billing.statements import Invoice, Statement
+from llm_router.billing.statements import CENT_PUSD, Invoice, Statement
 from llm_router.engine.moments import iso_time
 
 KINDS = {
     "topup": "Top-up",
     "refund": "Refund",
+    "dispute": "Dispute",
     "voucher": "Voucher",
     "credit": "Credit",
     "adjustment": "Adjustment",
@@ -39,6 +40,7 @@ dt { color: var(--soft); } dd { text-align: right; font-weight: 500; font-varian
 .figures div:last-child { background: var(--tint); }
 .figures span { display: block; font-size: 12px; color: var(--soft); }
 .figures b { font-size: 17px; font-weight: 620; letter-spacing: -.01em; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.figures.long b { font-size: 13px; } .figures.long div { padding: 13px 10px; }
 table { width: 100%; border-collapse: collapse; font-size: 13px; }
 th { text-align: left; font-weight: 500; color: var(--soft); font-size: 12px; padding: 6px 10px 6px 0; border-bottom: 1px solid var(--ink); }
 td { padding: 8px 10px 8px 0; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
@@ -62,6 +64,9 @@ footer p + p { margin-top: 4px; }
 @media (max-width: 640px) { main { margin: 0; padding: 24px 18px; } header, .parties { display: block; } header .right { text-align: left; margin-top: 14px; }
   .parties div + div { margin-top: 20px; } .figures { grid-template-columns: 1fr 1fr; } .totals { width: 100%; } .wide { display: none; } }
 """
+
+GLANCE_CHARS = 11
+"""Headline figures with more digits are written smaller: they are exact, as the lines that they sum up."""
 
 MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
@@ -132,28 +137,21 @@ def _figures(s: Statement) -> str:
         ("Used", -s.charged_pusd),
         ("Closing balance", s.closing_pusd),
     )
-    cells = "".join(f"<div><span>{name}</span><b>{rounded(pusd)}</b></div>" for name, pusd in figures)
-    return f'<section class="figures">{cells}</section>'
-
-
-def rounded(pusd: int) -> str:
-    """An amount at a glance: cents, or exact where that would hide it; exact figures stand in the tables."""
-    whole = (abs(pusd) + 5 * 10**9) // 10**10
-    if pusd and not whole:
-        return "under $0.01"
-    return f"{'-' if pusd < 0 else ''}${whole // 100:,}.{whole % 100:02d}"
+    cells = "".join(f"<div><span>{name}</span><b>{shown(pusd)}</b></div>" for name, pusd in figures)
+    longest = max(len(shown(pusd)) for _, pusd in figures)
+    return f'<section class="figures{" long" if longest > GLANCE_CHARS else ""}">{cells}</section>'
 
 
 def _usage(s: Statement) -> str:
-    if not s.usage and not s.late_used_pusd:
-        return '<h2>Usage</h2><p class="soft">Nothing was used.</p>'
+    if not s.bought and not s.late_used_pusd:
+        return f'<h2>Usage</h2><p class="soft">Nothing was used.</p>{_failed(s)}'
     top = max((u.cost_pusd for u in s.usage), default=0)
     rows = "".join(
         f"<tr><td>{escape(u.model) if u.model else '<span class=soft>no model</span>'}"
         f'<div class="bar"><i style="width:{_share(u.cost_pusd, top)}%"></i></div></td>'
         f'<td class="n">{u.requests:,}</td><td class="n wide">{u.input_tokens:,}</td><td class="n wide">{u.cached_tokens:,}</td>'
         f'<td class="n wide">{u.output_tokens:,}</td><td class="n">{shown(u.cost_pusd)}</td></tr>'
-        for u in s.usage
+        for u in s.bought
     )
     if s.late_used_pusd:
         rows += (
@@ -164,8 +162,20 @@ def _usage(s: Statement) -> str:
         '<h2>Usage by model</h2><table><thead><tr><th>Model</th><th class="n">Requests</th><th class="n wide">Input tokens</th>'
         '<th class="n wide">of them cached</th><th class="n wide">Output tokens</th><th class="n">Cost</th></tr></thead>'
         f'<tbody>{rows}</tbody><tfoot><tr><td>Total</td><td></td><td class="wide"></td><td class="wide"></td>'
-        f'<td class="wide"></td><td class="n">{shown(s.charged_pusd)}</td></tr></tfoot></table>'
+        f'<td class="wide"></td><td class="n">{shown(s.charged_pusd)}</td></tr></tfoot></table>{_failed(s)}'
     )
+
+
+def _failed(s: Statement) -> str:
+    return "".join(f'<p class="soft">{line}</p>' for line in failed_lines(s))
+
+
+def failed_lines(s: Statement) -> list[str]:
+    """What is said of requests that bought nothing."""
+    if not s.failed:
+        return []
+    words = "1 request that was" if s.failed == 1 else f"{s.failed:,} requests that were"
+    return [f"Not counted: {words} refused or failed."]
 
 
 def _share(part: int, whole: int) -> str:
@@ -194,10 +204,11 @@ def _credits(s: Statement) -> str:
 
 
 def _totals(i: Invoice) -> str:
-    lines = [("Net", cents(i.net_cents))]
+    lines = [("Net, rounded to cents" if i.exact_pusd % CENT_PUSD else "Net", cents(i.net_cents))]
     lines += [(f"{tax.name} {percent(tax.ppm)} %", cents(tax.amount_cents)) for tax in i.taxes]
     lines += [("Total", cents(i.total_cents)), ("Paid from credit", cents(-i.paid_cents))]
-    rows = "".join(f'<tr><td>{escape(name)}</td><td class="n">{usd(text)}</td></tr>' for name, text in lines)
+    rows = f'<tr><td>Usage, exact</td><td class="n">{shown(i.exact_pusd)}</td></tr>'
+    rows += "".join(f'<tr><td>{escape(name)}</td><td class="n">{usd(text)}</td></tr>' for name, text in lines)
     return (
         f'<table class="totals"><tbody>{rows}<tr class="due"><td>Due</td><td class="n">{usd(cents(i.due_cents))}'
         "</td></tr></tbody></table>"
@@ -218,10 +229,16 @@ def foot_lines(s: Statement) -> list[str]:
         lines.append("Prices include the taxes.")
     lines.append(
         "All amounts are US dollars. Costs are exact; opening, late and added amounts less usage make the closing "
-        "balance." + ("" if s.invoice is None else " The net is the exact usage, rounded once to cents.")
+        "balance." + ("" if s.invoice is None else ROUNDING)
         + " Requests count in the month, UTC, in which they were admitted."
     )  # fmt: skip
     return lines
+
+
+ROUNDING = (
+    " What is to be paid is whole cents: the exact usage is rounded once, to the net, and each tax once, half to even. "
+    "Credit is never rounded."
+)
 
 
 def _foot(s: Statement) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from llm_router.billing.statement_rows import cents, percent, shown
-from llm_router.billing.statements import Invoice, Statement
-from llm_router.cli.statement_html import KINDS, foot_lines, last_day, month_name, rounded, usd
+from llm_router.billing.statements import CENT_PUSD, Invoice, Statement
+from llm_router.cli.statement_html import KINDS, failed_lines, foot_lines, last_day, month_name, usd
 from llm_router.domain.errors import ServerError
 from llm_router.engine.moments import iso_time
 
@@ -107,6 +107,16 @@ class _Page:
         shown = text if align == "R" else self._fitted(text, width)
         self._pdf.cell(width, height, shown, align=align, **where)
 
+    def _size(self, text: str, width: float) -> float:
+        """The largest size in which a headline figure has all of its digits."""
+        size = 12.5
+        while size > 6:
+            self._use(size, "B")
+            if self._pdf.get_string_width(text) <= width - 2:
+                break
+            size -= 0.5
+        return size
+
     def _fitted(self, text: str, width: float) -> str:
         """The text, cut where it would leave its column."""
         if not width or self._pdf.get_string_width(text) <= width - 2:
@@ -191,8 +201,8 @@ class _Page:
             self._use(8, color=SOFT)
             self._cell(width - 4, 4.5, name)
             pdf.set_xy(x + 2, top + 8)
-            self._use(12.5, "B")
-            self._cell(width - 4, 6, rounded(pusd))
+            self._use(self._size(shown(pusd), width - 5), "B")
+            self._cell(width - 4, 6, shown(pusd))
         pdf.set_xy(MARGIN_MM, top + 17)
 
     def _table(self, name: str, columns: list[tuple[str, float, str]], rows: list[list[str]]) -> None:
@@ -226,7 +236,7 @@ class _Page:
         rows = [
             [u.model or "(no model)", f"{u.requests:,}", f"{u.input_tokens:,}", f"{u.cached_tokens:,}",
              f"{u.output_tokens:,}", shown(u.cost_pusd)]
-            for u in s.usage
+            for u in s.bought
         ]  # fmt: skip
         if s.late_used_pusd:
             rows.append(["Earlier months, booked late", "", "", "", "", shown(s.late_used_pusd)])
@@ -237,6 +247,9 @@ class _Page:
             self._use(9, "B")
             self._cell(122, 8, "Total")
             self._cell(52, 8, shown(s.charged_pusd), "R", ends=True)
+        for line in failed_lines(s):
+            self._use(8, color=SOFT)
+            self._cell(0, 6, line, ends=True)
 
     def _credits(self) -> None:
         s = self._s
@@ -252,9 +265,11 @@ class _Page:
 
     def _totals(self, i: Invoice) -> None:
         pdf = self._pdf
-        lines = [("Net", cents(i.net_cents))]
-        lines += [(f"{tax.name} {percent(tax.ppm)} %", cents(tax.amount_cents)) for tax in i.taxes]
-        lines += [("Total", cents(i.total_cents)), ("Paid from credit", cents(-i.paid_cents))]
+        lines = [("Usage, exact", shown(i.exact_pusd))]
+        net = "Net, rounded to cents" if i.exact_pusd % CENT_PUSD else "Net"
+        lines += [(net, usd(cents(i.net_cents)))]
+        lines += [(f"{tax.name} {percent(tax.ppm)} %", usd(cents(tax.amount_cents))) for tax in i.taxes]
+        lines += [("Total", usd(cents(i.total_cents))), ("Paid from credit", usd(cents(-i.paid_cents)))]
         if pdf.will_page_break(8 * len(lines) + 24):
             pdf.add_page()
         pdf.set_y(pdf.get_y() + 8)
@@ -264,7 +279,7 @@ class _Page:
             pdf.set_x(x)
             self._use(9.5)
             self._cell(55, 6.5, name)
-            self._cell(35, 6.5, usd(text), "R", ends=True)
+            self._cell(35, 6.5, text, "R", ends=True)
             pdf.line(x, pdf.get_y(), x + 90, pdf.get_y())
         pdf.set_draw_color(*INK)
         pdf.set_line_width(0.4)

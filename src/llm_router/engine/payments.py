@@ -318,7 +318,7 @@ class Payments:
         """Book the one that is written down; False if that has to wait."""
         booking = order.pending
         assert booking is not None, "the caller looked"
-        ref, note = rules.ref_of(order, booking), f"payment {order.id}"
+        ref, note = rules.ref_of(order, booking), rules.note_of(order, booking)
         try:
             await self._books.credit(order.account, booking.amount_pusd, ref, note, self._clock.now_ms())
         except InsufficientCredits:

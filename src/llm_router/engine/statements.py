@@ -180,11 +180,12 @@ def _usage(line: Sums) -> UsageLine:
     sums = dict(zip(COUNTS, counts, strict=True))
     return UsageLine(
         model=model,
-        requests=sums["requests"],
+        requests=sums["requests"] - sums["errors"],
         input_tokens=sums["input_tokens"],
         cached_tokens=sums["cached_tokens"],
         output_tokens=sums["output_tokens"],
         cost_pusd=sums["cost"],
+        failed=sums["errors"],
     )
 
 

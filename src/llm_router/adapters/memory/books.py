@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from llm_router.billing.budgets import Spend
-from llm_router.billing.ledger import Entry, Ledger, Wanted, booked, credit_kind, same_credit
+from llm_router.billing.ledger import Entry, Ledger, Wanted, booked, credit_kind, no_entry, same_credit
 from llm_router.domain.budget import Budget, Payer
 from llm_router.domain.key import Key, until
 from llm_router.domain.limit import Limit
@@ -147,10 +147,16 @@ class MemoryBooks:
         return sorted(self._ledger.balances())
 
     async def entries(self, account: str, limit: int, before: str | None = None) -> list[Entry]:
-        """The account's last entries, the newest first; those before that with the ref ``before``."""
+        """The account's last entries, the newest first; those before that with the ref ``before``.
+
+        Raises:
+            InvalidRequest: the account has no entry of that ref.
+        """
         own = [entry for entry in reversed(self._entries) if entry.account == account]
         if before is not None:
-            at = next((n for n, entry in enumerate(own) if entry.ref == before), len(own))
+            at = next((n for n, entry in enumerate(own) if entry.ref == before), None)
+            if at is None:
+                raise no_entry()
             own = own[at + 1 :]
         return own[:limit]
 

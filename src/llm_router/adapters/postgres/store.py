@@ -35,7 +35,7 @@ from llm_router.adapters.postgres.writer import HOLD_S, SETTLE_S, Writer, check_
 from llm_router.adapters.sqlite.prices import KnownPrices
 from llm_router.adapters.store_errors import StoreError
 from llm_router.billing.budgets import Spend
-from llm_router.billing.ledger import Entry, Ledger, Wanted
+from llm_router.billing.ledger import Entry, Ledger, Wanted, no_entry
 from llm_router.domain.budget import Budget, Payer
 from llm_router.domain.errors import LedgerUnavailable
 from llm_router.domain.key import Key
@@ -66,6 +66,7 @@ _LAST = (
     "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries "
     "WHERE account = $1 ORDER BY seq DESC LIMIT $2"
 )
+_OWN = "SELECT 1 FROM entries WHERE ref = $1 AND account = $2"
 _EARLIER = (
     "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries WHERE account = $1 "
     "AND seq < (SELECT seq FROM entries WHERE ref = $3 AND account = $1) ORDER BY seq DESC LIMIT $2"
@@ -329,10 +330,24 @@ class PostgresStore:
         return sorted(tuple(row) for row in await self._reads.read(lambda c: c.fetch(_ACCOUNTS)))
 
     async def entries(self, account: str, limit: int, before: str | None = None) -> list[Entry]:
-        """The account's last entries, the newest first; those before that with the ref ``before``."""
-        query, values = (_LAST, (account, limit)) if before is None else (_EARLIER, (account, limit, before))
-        rows = await self._reads.read(lambda c: c.fetch(query, *values))
-        return [entry_of(row) for row in rows]
+        """The account's last entries, the newest first; those before that with the ref ``before``.
+
+        Raises:
+            InvalidRequest: the account has no entry of that ref.
+        """
+        if before is None:
+            last = await self._reads.read(lambda c: c.fetch(_LAST, account, limit))
+            return [entry_of(row) for row in last]
+        if "\x00" in before:  # no text of the database has one
+            raise no_entry()
+
+        async def read(connection: asyncpg.Connection) -> list[Entry]:
+            rows = await connection.fetch(_EARLIER, account, limit, before)
+            if not rows and await connection.fetchval(_OWN, before, account) is None:
+                raise no_entry()
+            return [entry_of(row) for row in rows]
+
+        return await self._reads.read(read)
 
     async def audit(self) -> int:
         """Check all the books from the first entry on; return how many entries there are.

@@ -44,7 +44,7 @@ from llm_router.adapters.sqlite.spool import SPOOL_SUFFIX, Spool
 from llm_router.adapters.sqlite.spooling import replay
 from llm_router.adapters.sqlite.writer import Writer
 from llm_router.billing.budgets import Spend
-from llm_router.billing.ledger import Entry, Ledger, Settlement, Wanted, booked, same_credit
+from llm_router.billing.ledger import Entry, Ledger, Settlement, Wanted, booked, no_entry, same_credit
 from llm_router.billing.rollups import rollup_counts, rollup_key
 from llm_router.domain.budget import Budget, Payer
 from llm_router.domain.errors import LedgerUnavailable
@@ -75,6 +75,7 @@ _LAST = (
     "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries "
     "WHERE account = ? ORDER BY seq DESC LIMIT ?"
 )
+_OWN = "SELECT 1 FROM entries WHERE ref = ? AND account = ?"
 _EARLIER = (
     "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries WHERE account = ?1 "
     "AND seq < (SELECT seq FROM entries WHERE ref = ?3 AND account = ?1) ORDER BY seq DESC LIMIT ?2"
@@ -515,9 +516,21 @@ class SqliteStore:
         return sorted(self._ledger.balances())
 
     async def entries(self, account: str, limit: int, before: str | None = None) -> list[Entry]:
-        """The account's last entries, the newest first; those before that with the ref ``before``."""
-        query, values = (_LAST, (account, limit)) if before is None else (_EARLIER, (account, limit, before))
-        return await self._read(lambda reads: [_entry(row) for row in reads.execute(query, values)])
+        """The account's last entries, the newest first; those before that with the ref ``before``.
+
+        Raises:
+            InvalidRequest: the account has no entry of that ref.
+        """
+        if before is None:
+            return await self._read(lambda reads: list(map(_entry, reads.execute(_LAST, (account, limit)))))
+
+        def read(reads: sqlite3.Connection) -> list[Entry]:
+            rows = reads.execute(_EARLIER, (account, limit, before)).fetchall()
+            if not rows and reads.execute(_OWN, (before, account)).fetchone() is None:
+                raise no_entry()
+            return [_entry(row) for row in rows]
+
+        return await self._read(read)
 
     # Treasury
 
