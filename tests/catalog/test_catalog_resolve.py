@@ -219,6 +219,20 @@ def test_the_message_names_the_nearest(snapshot: Snapshot) -> None:
         snapshot.resolve("acme/swift2")
 
 
+@pytest.mark.parametrize("name", ["hub/swift-3", "hub_ai/swift-3", "HUB/Swift-3"])
+def test_a_provider_that_does_not_serve_the_model_is_told_with_those_who_do(
+    name: str, snapshot: Snapshot
+) -> None:
+    with pytest.raises(ModelNotFound) as caught:
+        snapshot.resolve(name)
+    assert caught.value.message == (
+        f"'{name}' is not available: hub does not serve swift-3. It is served by acme; "
+        "the nearest that hub serves: hub/swift-2."
+    )
+    assert caught.value.details == {"nearest": ["hub/swift-2"], "served_by": ["acme"]}
+    assert snapshot.resolve("hub/swift-2").deployments
+
+
 def _own(id_: str, *at: tuple[str, str], aliases: tuple[str, ...] = ()) -> Model:
     served = tuple(
         Deployment(id=f"{p}/{id_}", model=id_, provider=p, upstream_model=u, price=None) for p, u in at

@@ -122,7 +122,14 @@ def test_feedback_is_its_owners_and_wrong_feedback_is_told(gateway: Gateway) -> 
         assert gateway.get(f"/v1/generations/{id_}/feedback").status == 404
     finally:
         gateway.key = mine
-    for said in ({}, {"score": 7}, {"stars": 5}, {"score": 1, "tags": "x"}):
+    for said in (
+        {},
+        {"score": 7},
+        {"score": 10**400},
+        {"score": -(10**400), "scale": "unit"},
+        {"stars": 5},
+        {"score": 1, "tags": "x"},
+    ):
         refused = say(gateway, id_, **said)
         assert refused.status == 400
         assert refused.error["code"] == "invalid_request"

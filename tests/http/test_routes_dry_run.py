@@ -84,20 +84,40 @@ def test_the_table_tells_people_and_the_status_is_chosen(place: Place) -> None:
     assert place.run(*against, "--fail-on", "moves")[0] == 1
 
 
-def test_lines_that_are_no_request_are_named(place: Place) -> None:
-    row = {"asked_model": "gpt-6-luna", "operation": "chat", "dialect": "nobody"}
-    for line in (
-        json.dumps(row),
-        "[]",
-        "{",
-        '{"model": "x"}',
-        '{"messages": []}',
-        '{"asked_model": 1, "dialect": "x"}',
-    ):
-        place.write([json.dumps(BODIES[0]), line])
-        status, out, err = place.run()
-        assert (status, out) == (1, ""), line
-        assert "line 2" in err, line
+ROW = {"asked_model": "gpt-6-luna", "operation": "chat", "dialect": "openai_chat"}
+SHOWN = {"object": "explanation", "id": "gen-1", "request": {"needs": []}}
+GARBAGE = {
+    "of nobody": json.dumps({**ROW, "dialect": "nobody"}),
+    "a list": "[]",
+    "cut off": "{",
+    "no text": '{"model": "x"}',
+    "no model": '{"messages": []}',
+    "a number for a model": '{"asked_model": 1, "dialect": "x"}',
+    "bytes": "\0" * 20,
+    "not a number": '{"model": "gpt-6-luna", "messages": [], "n": NaN}',
+    "deep": "[" * 100_000,
+    "deep inside": '{"model": "gpt-6-luna", "messages": ' + "[" * 5_000 + "]" * 5_000 + "}",
+    "half a pair": '{"body": {"model": "gpt-6-luna", "messages": [{"content": "\\ud800"}]}}',
+    "an explanation of nothing": '{"object": "explanation"}',
+    "a request that is a number": json.dumps({**SHOWN, "request": 5}),
+    "an explanation without most": json.dumps(SHOWN),
+    "a deployment that is a list": json.dumps({**ROW, "deployment": [1]}),
+    "a key that is a list": json.dumps({**ROW, "key": [1]}),
+    "tokens of 400 digits": json.dumps({**ROW, "input_tokens": 10**400}),
+    "tokens below nothing": json.dumps({**ROW, "input_tokens": -1}),
+    "a cost without end": json.dumps({**ROW, "input_tokens": 1, "cost": "Infinity"}),
+    "a cost of a million digits": json.dumps({**ROW, "input_tokens": 1, "cost": "1e999999"}),
+    "a cost of words": json.dumps({**ROW, "input_tokens": 1, "cost": "much"}),
+}
+
+
+@pytest.mark.parametrize("line", GARBAGE.values(), ids=list(GARBAGE))
+def test_lines_that_are_no_request_are_named(place: Place, line: str) -> None:
+    place.write([json.dumps(BODIES[0]), line])
+    status, out, err = place.run()
+    assert (status, out) == (2, "")
+    assert "line 2: " in err
+    assert "Traceback" not in err
 
 
 def _cli(gateway: Gateway, *words: str) -> str:

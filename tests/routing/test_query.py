@@ -168,6 +168,14 @@ def test_what_is_refused(routing: dict[str, Any], param: str, says: str) -> None
     assert says in caught.value.message
 
 
+@pytest.mark.parametrize("model", ["gpt-5:floor:nitro", "gpt-5:floor:floor", "auto:code:nitro:floor"])
+def test_a_model_has_one_suffix(model: str) -> None:
+    with pytest.raises(InvalidRequest, match="has two suffixes") as caught:
+        read_query(model, {})
+    assert f"'{model}'" in caught.value.message
+    assert ":floor, :nitro, :exacto" in caught.value.message
+
+
 def test_an_empty_name_is_refused() -> None:
     for model in ("a||b", "a|", "|"):
         with pytest.raises(InvalidRequest, match="names no model"):

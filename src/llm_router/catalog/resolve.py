@@ -108,6 +108,15 @@ class NameIndex:
             return Found(name)
         return self._find(text.lower(), self._folded)
 
+    def misplaced(self, text: str) -> tuple[str, str] | None:
+        """The provider that a name is narrowed to and the model behind it, which that provider does not serve."""
+        head, slash, tail = text.partition("/")
+        host = self.host(head) if slash else None
+        if host is None:
+            return None
+        name = self._strong.get(tail) or self._folded.get(tail.lower())
+        return None if name is None else (host, name.model)
+
     def host(self, name: str) -> str | None:
         """The id of the provider of that id or alias."""
         return self._hosts.get(name) or self._hosts.get(name.lower())
@@ -252,6 +261,28 @@ def nearest(ids: Iterable[str], asked: str, count: int) -> tuple[str, ...]:
 
 def _pairs(text: str) -> frozenset[str]:
     return frozenset(text[i : i + 2] for i in range(len(text) - 1))
+
+
+def not_served(asked: str, provider: str, model: Model, near: tuple[str, ...]) -> ModelNotFound:
+    """The error for a model at a provider that does not serve it: who does, and what that provider has like it."""
+    served = tuple(dict.fromkeys(d.provider for d in model.deployments))
+    by = f"served by {_listed(served)}" if served else "served by nobody here"
+    hint = f"; the nearest that {provider} serves: {', '.join(near)}" if near else ""
+    return ModelNotFound(
+        f"'{asked[:NAME_CHARS_SHOWN]}' is not available: {provider} does not serve {model.id}. "
+        f"It is {by}{hint}.",
+        param="model",
+        details={"nearest": list(near), "served_by": list(served)},
+    )
+
+
+SERVED_SHOWN = 5
+"""Providers named in an error; of many the rest as a number."""
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown, rest = names[:SERVED_SHOWN], len(names) - SERVED_SHOWN
+    return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
 
 
 def not_found(asked: str, near: tuple[str, ...]) -> ModelNotFound:

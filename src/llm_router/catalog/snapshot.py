@@ -11,8 +11,18 @@ from types import MappingProxyType
 
 import msgspec
 
-from llm_router.catalog.resolve import Ends, Name, NameIndex, Resolved, nearest, not_found, resolve
+from llm_router.catalog.resolve import (
+    Ends,
+    Name,
+    NameIndex,
+    Resolved,
+    nearest,
+    not_found,
+    not_served,
+    resolve,
+)
 from llm_router.catalog.schema import CatalogData, DeploymentRow, ModelRow, decode_catalog
+from llm_router.domain.errors import ModelNotFound
 from llm_router.domain.model import Deployment, Model, Provider, Status
 from llm_router.domain.price import Price
 
@@ -58,8 +68,18 @@ class Snapshot:
         """
         found = resolve(self._index, self.models, self._ends, name, active)
         if found is None:
-            raise not_found(name, self.nearest(name))
+            raise self._unknown(name)
         return found
+
+    def _unknown(self, name: str) -> ModelNotFound:
+        """What is said of a name that leads nowhere."""
+        misplaced = self._index.misplaced(name)
+        if misplaced is None:
+            return not_found(name, self.nearest(name))
+        host, model = misplaced
+        served = (m.id for m in self.models.values() if any(d.provider == host for d in m.deployments))
+        near = tuple(f"{host}/{id_}" for id_ in nearest(served, model, 3))
+        return not_served(name, host, self.models[model], near)
 
     def find(self, name: str) -> Model:
         """The model itself for a name, in whatever state it is.

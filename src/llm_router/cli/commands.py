@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from llm_router.cli.output import note, print_error, print_json
+from llm_router.cli.output import UNREADABLE, note, print_error, print_json
 from llm_router.domain.errors import RouterError
 
-FAILURE, INTERRUPTED = 1, 130
+FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -20,6 +20,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _command(arguments)(arguments)
     except RouterError as error:
         print_error(error.code, error.message, error.details, as_json=as_json)
+        if error.code == UNREADABLE:
+            return USAGE
     except BrokenPipeError:
         raise  # whoever read the output is gone: there is nobody to explain it to
     except OSError as error:

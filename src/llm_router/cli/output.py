@@ -10,6 +10,9 @@ from typing import Any
 
 _GAP = "  "
 
+UNREADABLE = "unreadable_file"
+"""Code of the error about a file that is not what the command reads: it leaves with the status of a wrong command line."""
+
 
 def print_json(value: object) -> None:
     """Indented JSON on standard output; verbatim numbers stay as they are."""

@@ -65,6 +65,7 @@ def wish_of(headers: Mapping[str, str]) -> Wish:
 
 def _read_parts(text: str, total_s: float | None) -> Wish:
     found: dict[str, float] = {} if total_s is None else {"total_s": total_s}
+    said: set[str] = set()
     for pair in text.split(","):
         name, _, value = (word.strip().lower() for word in pair.partition("="))
         field, seconds = _PARTS.get(name.replace("_", "-")), _seconds(value)
@@ -74,6 +75,9 @@ def _read_parts(text: str, total_s: float | None) -> Wish:
                 "each may be left out).",
                 param=PARTS_HEADER,
             )
+        if field in said:
+            raise InvalidRequest(f"'{PARTS_HEADER}' says '{name}' twice: say it once.", param=PARTS_HEADER)
+        said.add(field)
         found[field] = seconds
     return Wish(**found)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Any, Literal
 
 import msgspec
@@ -107,7 +106,7 @@ def read_given(body: bytes) -> Given:
     """
     try:
         found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise InvalidRequest('The request body must be a JSON object such as {"score": 1}.')
@@ -183,7 +182,7 @@ def _score(score: object, scale: object) -> tuple[float | None, Literal["signed"
             raise InvalidRequest('\'score\' must be a number, "up" or "down".', param="score")
         return _THUMBS[score], "thumbs"
     low = 0 if scale == "unit" else -1
-    if not isinstance(score, int | float) or not isfinite(score) or not low <= score <= 1:
+    if not isinstance(score, int | float) or not low <= score <= 1:  # as it is: no float is that large
         raise InvalidRequest(
             f'\'score\' must be from {low} (bad) to 1 (good), or "up" or "down".'
             + (' With "scale": "unit" it is from 0 to 1.' if low else ""),

@@ -182,8 +182,14 @@ def _asked(text: str) -> tuple[Asked | None, PresetName | None]:
     preset = _preset(f"@{slug}", "model") if at else None
     head, colon, tail = name.rpartition(":")
     if colon and head and tail in SUFFIXES:
+        if head.rpartition(":")[2] in SUFFIXES:
+            raise _bad("model", f"has two suffixes in '{text[:100]}': a model has one of {_suffixes()}")
         return Asked(name=head, sort=SUFFIXES[tail]), preset
     return Asked(name=name), preset
+
+
+def _suffixes() -> str:
+    return ", ".join(f":{suffix}" for suffix in SUFFIXES)
 
 
 def _preset(text: str, param: str) -> PresetName:
