@@ -340,6 +340,7 @@ class Server:
             ready=lambda: "stopping" if self._stopping else trouble(),
             treasury=treasury,
             papers=self._build_papers(stores.papers),
+            trusted_proxies=settings.trusted_proxies,
             replays=Replays(treasury.replays, self._clock, lambda: engine.state.deadlines.total_s),
         )
         server = http_server(gateway, settings.drain_s)

@@ -85,6 +85,8 @@ def test_data_of_an_earlier_version_is_migrated(cli: Cli) -> None:
             "DROP TABLE replies; DELETE FROM meta WHERE name = 'replies_to'; "
             "CREATE INDEX exchanges_reply ON exchanges (reply_id) WHERE reply_id IS NOT NULL; "
             "ALTER TABLE entries DROP COLUMN proof; DELETE FROM meta WHERE name = 'proofs_from'; "
+            "DROP INDEX keys_old; DROP INDEX keys_account; ALTER TABLE keys DROP COLUMN version; "
+            "ALTER TABLE keys DROP COLUMN old_digest; ALTER TABLE keys DROP COLUMN old_until_ms; "
             "PRAGMA user_version = 1"
         )
     assert "llm-router migrate" in cli.refused("keys", "list")

@@ -174,6 +174,8 @@ def old_file(path: Path) -> None:
             "CREATE INDEX exchanges_reply ON exchanges (reply_id) WHERE reply_id IS NOT NULL; "
             "DELETE FROM meta WHERE name = 'replies_to'; "
             "ALTER TABLE entries DROP COLUMN proof; DELETE FROM meta WHERE name = 'proofs_from'; "
+            "DROP INDEX keys_old; DROP INDEX keys_account; ALTER TABLE keys DROP COLUMN version; "
+            "ALTER TABLE keys DROP COLUMN old_digest; ALTER TABLE keys DROP COLUMN old_until_ms; "
             "PRAGMA user_version = 1"
         )
         triggers = connection.execute(

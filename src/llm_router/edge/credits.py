@@ -9,6 +9,7 @@ import msgspec
 
 from llm_router.domain.errors import InvalidRequest, NotFound, RouterError
 from llm_router.edge.gateway import Gateway
+from llm_router.edge.guard import USAGE
 from llm_router.edge.http import Request, Send, answer_json
 from llm_router.edge.responses import account_of
 from llm_router.edge.routes import Handler, Route
@@ -36,7 +37,7 @@ async def _body(gateway: Gateway, request: Request) -> tuple[dict[str, Any], str
     Raises:
         MissingApiKey, InvalidApiKey, PayloadTooLarge, InvalidRequest: as their names say.
     """
-    body, key = await gateway.read(request, DIALECT)
+    body, key = await gateway.read(request, DIALECT, USAGE)
     if isinstance(key, RouterError):
         raise key
     try:
@@ -48,13 +49,13 @@ async def _body(gateway: Gateway, request: Request) -> tuple[dict[str, Any], str
 
 async def show(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """GET /v1/credits."""
-    account = await account_of(gateway, request)
+    account = await account_of(gateway, request, USAGE)
     await answer_json(send, 200, await _treasury(gateway).credits(account))
 
 
 async def entries(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """GET /v1/credits/entries."""
-    account = await account_of(gateway, request)
+    account = await account_of(gateway, request, USAGE)
     page = await _treasury(gateway).entries(account, _limit(request), request.parameter("after"))
     await answer_json(send, 200, page)
 

@@ -7,10 +7,10 @@ from urllib.parse import unquote
 
 from llm_router.domain.errors import ClientError, InvalidRequest, NotFound
 from llm_router.edge.estimates import api_of, body_of, members_of, model_of
-from llm_router.edge.gateway import Gateway, credential
+from llm_router.edge.gateway import Gateway
+from llm_router.edge.guard import USAGE
 from llm_router.edge.http import Request, Send, answer_json
 from llm_router.edge.routes import Route
-from llm_router.engine.admit import authenticate
 from llm_router.engine.explaining import admit_preview, explain_call
 from llm_router.engine.explanation import explain_record
 from llm_router.wire.apis import APIS
@@ -47,7 +47,7 @@ async def explain_generation(
 ) -> None:
     """GET /v1/generations/{id}/explain: why an exchange went as it did, to the account that owns it."""
     engine = gateway.engine
-    key = await authenticate(engine.keyring, credential(request), engine.clock.now_ms())
+    key = await gateway.key_of(request, USAGE)
     record = await engine.books.generation(key.account, unquote(parameters["id"]))
     if record is None:
         raise NotFound("There is no such generation for this API key. Use the x-generation-id of a reply.")

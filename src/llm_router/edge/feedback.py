@@ -5,10 +5,10 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from llm_router.domain.errors import NotFound, RouterError
-from llm_router.edge.gateway import Gateway, credential
+from llm_router.edge.gateway import Gateway
+from llm_router.edge.guard import USAGE
 from llm_router.edge.http import Request, Send, answer_json
 from llm_router.edge.routes import Route
-from llm_router.engine.admit import authenticate
 from llm_router.engine.feedback import feedback_entry, give, given_to, read_given
 from llm_router.ports import TreasuryBooks
 
@@ -37,7 +37,7 @@ async def post(gateway: Gateway, request: Request, send: Send, parameters: dict[
 async def get(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """GET /v1/generations/{id}/feedback."""
     engine, books = gateway.engine, _books(gateway)
-    key = await authenticate(engine.keyring, credential(request), engine.clock.now_ms())
+    key = await gateway.key_of(request, USAGE)
     found = await given_to(engine, books, key, unquote(parameters["id"]))
     await answer_json(send, 200, feedback_entry(found))
 

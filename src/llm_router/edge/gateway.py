@@ -20,6 +20,7 @@ from llm_router.domain.errors import (
     ServerError,
 )
 from llm_router.domain.key import Key
+from llm_router.edge.guard import USE, check_key
 from llm_router.edge.http import AsgiClient, Receive, Request, Scope, Send, answer_json
 from llm_router.edge.routes import Route, RouteTable
 from llm_router.engine.admit import Call, authenticate
@@ -52,6 +53,7 @@ class Gateway:
         treasury: credits, vouchers, payments; None where the store has no room for them.
         replays: requests that are answered once however often they are sent; None likewise.
         papers: receipts, reports, statements; None likewise.
+        trusted_proxies: ranges of addresses whose X-Forwarded-For is believed.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Gateway:
         treasury: Treasury | None = None,
         papers: Papers | None = None,
         replays: Replays | None = None,
+        trusted_proxies: tuple[str, ...] = (),
     ) -> None:
         self.engine = engine
         self.responses = responses
@@ -74,6 +77,7 @@ class Gateway:
         self.treasury = treasury
         self.papers = papers
         self.replays = replays
+        self.trusted_proxies = trusted_proxies
         self.body_bytes_max = body_bytes_max
         self.exchanges_max = exchanges_max
         self.exchanges = 0
@@ -199,7 +203,23 @@ class Gateway:
         if self.engine.left(task):
             task.cancel()
 
-    async def read(self, request: Request, dialect: str) -> tuple[bytes, Key | ClientError]:
+    async def key_of(self, request: Request, permission: str, parameter: str | None = None) -> Key:
+        """The key of a request without a body, if it is for what is asked.
+
+        ``parameter``: of the query, where the key may stand too.
+
+        Raises:
+            MissingApiKey, InvalidApiKey, Forbidden
+        """
+        engine = self.engine
+        key = await authenticate(engine.keyring, credential(request, parameter), engine.clock.now_ms())
+        if key.scopes is not None or key.ip_ranges is not None:
+            check_key(key, request, permission, self.trusted_proxies)
+        return key
+
+    async def read(
+        self, request: Request, dialect: str, permission: str = USE
+    ) -> tuple[bytes, Key | ClientError]:
         """The request's body, and its key or why it has none. Of a caller whose key is not valid nothing is read: it will be refused
         whatever it says, and must not keep others waiting until it has said it.
 
@@ -213,6 +233,8 @@ class Gateway:
         found = credential(request, self.dialect(dialect).key_parameter)
         try:
             key = await authenticate(engine.keyring, found, engine.clock.now_ms())
+            if key.scopes is not None or key.ip_ranges is not None:
+                check_key(key, request, permission, self.trusted_proxies)
         except ClientError as error:
             return b"", error
         task = asyncio.current_task()

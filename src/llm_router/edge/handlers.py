@@ -23,17 +23,16 @@ from llm_router.edge.estimates import ESTIMATE_ROUTES
 from llm_router.edge.explain import EXPLAIN_ROUTES
 from llm_router.edge.feedback import FEEDBACK_ROUTES
 from llm_router.edge.gateway import GEMINI_KEY, Gateway, credential
+from llm_router.edge.guard import MODELS, USAGE
 from llm_router.edge.http import Request, Send, answer_json
 from llm_router.edge.papers import PAPER_ROUTES
 from llm_router.edge.responses import RESPONSES_ROUTES
 from llm_router.edge.routes import Handler, Route, RouteTable
-from llm_router.engine.admit import authenticate
 from llm_router.engine.counting import Count, count_tokens
 
 
 async def _key(gateway: Gateway, request: Request) -> Key:
-    engine = gateway.engine
-    return await authenticate(engine.keyring, credential(request), engine.clock.now_ms())
+    return await gateway.key_of(request, USAGE)
 
 
 def _may_use(key: Key, model: str) -> bool:
@@ -45,7 +44,7 @@ async def _listed(gateway: Gateway, request: Request, *, query_key: bool = False
     engine = gateway.engine
     now_ms = engine.clock.now_ms()
     parameter = GEMINI_KEY if query_key else None
-    key = await authenticate(engine.keyring, credential(request, parameter), now_ms)
+    key = await gateway.key_of(request, MODELS, parameter)
     payer = Payer(account=key.account, key=key.id, team=key.team, user=key.user)
     models = (m for m in engine.state.snapshot.models.values() if _may_use(key, m.id))
     return [engine.price_list.sell_model(m, payer, now_ms) for m in models]

@@ -30,7 +30,7 @@ https://nginx.org/en/docs/http/ngx_http_core_module.html#lingering_close"""
 class Request:
     """One request: method, raw path, query and headers; the body is read on demand."""
 
-    __slots__ = ("_receive", "headers", "method", "path", "query")
+    __slots__ = ("_receive", "_scope", "headers", "method", "path", "query")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.method: str = scope["method"]
@@ -45,6 +45,13 @@ class Request:
             else:
                 self.headers[key] = value.decode("latin-1")
         self._receive = receive
+        self._scope = scope
+
+    @property
+    def peer(self) -> str:
+        """The address at the other end of the connection; empty where it has none."""
+        client = self._scope.get("client")
+        return "" if client is None else str(client[0])
 
     def parameter(self, name: str) -> str | None:
         """The last value of a query parameter."""

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 from llm_router.billing.statement_rows import statement_json
 from llm_router.domain.errors import InvalidRequest, NotFound, RouterError
 from llm_router.edge.gateway import Gateway
+from llm_router.edge.guard import USAGE
 from llm_router.edge.http import AsgiClient, Request, Send, answer_json
 from llm_router.edge.responses import account_of
 from llm_router.edge.routes import Route
@@ -24,7 +25,7 @@ def papers_of(gateway: Gateway) -> Papers:
 
 async def receipt(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """GET /v1/generations/{id}/receipt."""
-    account = await account_of(gateway, request)
+    account = await account_of(gateway, request, USAGE)
     record = await gateway.engine.books.generation(account, unquote(parameters["id"]))
     if record is None:
         raise NotFound("There is no such generation for this API key. Use the x-generation-id of a reply.")
@@ -33,7 +34,7 @@ async def receipt(gateway: Gateway, request: Request, send: Send, parameters: di
 
 async def receipts(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """GET /v1/receipts."""
-    account = await account_of(gateway, request)
+    account = await account_of(gateway, request, USAGE)
     after = number(request, "after", 0, 10**15, 0)
     limit = number(request, "limit", 1, PAGE_MAX, PAGE_DEFAULT)
     await answer_json(send, 200, await papers_of(gateway).receipts.page(account, after, limit))
@@ -61,7 +62,7 @@ def number(request: Request, name: str, low: int, high: int, default: int) -> in
 
 async def usage(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """GET /v1/usage."""
-    account = await account_of(gateway, request)
+    account = await account_of(gateway, request, USAGE)
     reports = papers_of(gateway).reports
     by = request.parameter("by")
     names = ("model",) if by is None else tuple(name.strip() for name in by.split(",") if name.strip())
@@ -71,7 +72,7 @@ async def usage(gateway: Gateway, request: Request, send: Send, parameters: dict
 
 async def export(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """GET /v1/usage/export: in pieces, each read when the one before is sent. What breaks off is cut."""
-    account = await account_of(gateway, request)
+    account = await account_of(gateway, request, USAGE)
     reports = papers_of(gateway).reports
     format_ = request.parameter("format") or "csv"
     span = reports.span(request.parameter("from"), request.parameter("to"))
@@ -100,7 +101,7 @@ async def export(gateway: Gateway, request: Request, send: Send, parameters: dic
 
 async def statement(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """GET /v1/statements/{month}."""
-    account = await account_of(gateway, request)
+    account = await account_of(gateway, request, USAGE)
     found = await papers_of(gateway).statements.show(account, unquote(parameters["month"]))
     await answer_json(send, 200, statement_json(found, iso_time))
 

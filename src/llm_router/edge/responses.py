@@ -10,10 +10,10 @@ from urllib.parse import unquote
 import msgspec
 
 from llm_router.domain.errors import InvalidRequest, NotFound
-from llm_router.edge.gateway import Gateway, credential
+from llm_router.edge.gateway import Gateway
+from llm_router.edge.guard import USE
 from llm_router.edge.http import AsgiClient, Request, Send, answer_json
 from llm_router.edge.routes import Handler, Route
-from llm_router.engine.admit import authenticate
 from llm_router.engine.counting import count_tokens
 from llm_router.engine.paging import PAGE_DEFAULT, PAGE_MAX
 
@@ -21,14 +21,13 @@ DIALECT = "openai_responses"
 _FALSE = ("", "0", "false")
 
 
-async def account_of(gateway: Gateway, request: Request) -> str:
+async def account_of(gateway: Gateway, request: Request, permission: str = USE) -> str:
     """Whose key the request has.
 
     Raises:
-        MissingApiKey, InvalidApiKey: as their names say.
+        MissingApiKey, InvalidApiKey, Forbidden: as their names say.
     """
-    engine = gateway.engine
-    return (await authenticate(engine.keyring, credential(request), engine.clock.now_ms())).account
+    return (await gateway.key_of(request, permission)).account
 
 
 def _id(parameters: dict[str, str]) -> str:

@@ -97,6 +97,8 @@ async def authenticate(keyring: Keyring, credential: bytes | None, now_ms: int) 
     key = await keyring.find(key_digest(credential)) if len(credential) <= KEY_BYTES_MAX else None
     if key is None or key.revoked_ms is not None or (key.expires_ms is not None and key.expires_ms <= now_ms):
         raise InvalidApiKey("The API key is not valid: it is unknown, revoked or expired.")
+    if key.disabled:
+        raise InvalidApiKey("The API key is switched off; who made it can switch it on again.")
     return key
 
 

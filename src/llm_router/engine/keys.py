@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 import msgspec
 
+from llm_router.access.addresses import parse_range
 from llm_router.catalog.snapshot import Snapshot
+from llm_router.domain.account import KeyScope
 from llm_router.domain.errors import InvalidRequest, ModelNotFound, NotFound
 from llm_router.domain.key import Key, Limits, Priority, key_digest
 from llm_router.engine.moments import iso_time, parse_expiry
@@ -14,7 +17,6 @@ from llm_router.engine.operator import (
     DEFAULT_ACCOUNT,
     Arguments,
     Context,
-    Nothing,
     Result,
     account_name,
     label,
@@ -30,6 +32,8 @@ PREFIX_CHARS = 12
 """How much of a key is kept to recognise it by: ``sk-lr-`` and six characters."""
 
 PATTERNS_MAX = 200
+
+RANGES_MAX = 100
 
 
 class CreateKey(Arguments, frozen=True, kw_only=True):
@@ -47,6 +51,24 @@ class CreateKey(Arguments, frozen=True, kw_only=True):
     usage_chunk: bool = True
     strict: bool = False
     priority: Priority = "interactive"
+    scopes: tuple[KeyScope, ...] | None = None
+    providers: tuple[str, ...] | None = None
+    ip_ranges: tuple[str, ...] | None = None
+    by: str | None = None
+
+
+class ListKeys(Arguments, frozen=True, kw_only=True):
+    """``keys.list``: of one account by pages, or all of them."""
+
+    account: str | None = None
+    after: str = ""
+    limit: int = 100
+
+
+class NamedKey(Arguments, frozen=True, kw_only=True):
+    """``keys.show``."""
+
+    id: str
 
 
 class RevokeKey(Arguments, frozen=True, kw_only=True):
@@ -81,15 +103,39 @@ async def create_key(arguments: CreateKey, context: Context) -> Result:
         InvalidRequest: an argument is out of its range.
     """
     text, key = await _make_key(arguments, context)
-    shown = _describe(key, context.clock.now_ms())
+    shown = describe_key(key, context.clock.now_ms())
     return {"id": key.id, "key": text, **shown, "credits_remaining": await remaining(key.account, context)}
 
 
-async def list_keys(arguments: Nothing, context: Context) -> Result:
-    """All keys, revoked and expired ones too, the oldest first."""
+async def show_key(arguments: NamedKey, context: Context) -> Result:
+    """A key by its id, whatever its state.
+
+    Raises:
+        NotFound: there is no key with that id.
+    """
+    return describe_key(await stored_key(arguments.id, context), context.clock.now_ms())
+
+
+async def stored_key(id_: str, context: Context) -> Key:
+    """
+    Raises:
+        NotFound: there is no key with that id.
+    """
+    key = await context.keyring.get(id_)
+    if key is None:
+        raise NotFound(f"there is no key with the id '{id_[:100]}'; llm-router keys list shows them")
+    return key
+
+
+async def list_keys(arguments: ListKeys, context: Context) -> Result:
+    """All keys, revoked and expired ones too, the oldest first; of one account a page of them."""
     now_ms = context.clock.now_ms()
+    if arguments.account is not None:
+        limit = max(1, min(arguments.limit, 1000))
+        page = await context.keyring.of_account(account_name(arguments.account), arguments.after, limit + 1)
+        return {"keys": [describe_key(key, now_ms) for key in page[:limit]], "more": len(page) > limit}
     keys = sorted(await context.keyring.list(), key=lambda key: (key.created_ms, key.id))
-    return {"keys": [_describe(key, now_ms) for key in keys]}
+    return {"keys": [describe_key(key, now_ms) for key in keys]}
 
 
 async def revoke_key(arguments: RevokeKey, context: Context) -> Result:
@@ -102,7 +148,7 @@ async def revoke_key(arguments: RevokeKey, context: Context) -> Result:
     key = await context.keyring.revoke(arguments.id, now_ms)
     if key is None:
         raise NotFound(f"there is no key with the id '{arguments.id[:100]}'; llm-router keys list shows them")
-    return _describe(key, now_ms)
+    return describe_key(key, now_ms)
 
 
 async def _make_key(arguments: CreateKey, context: Context) -> tuple[str, Key]:
@@ -128,7 +174,13 @@ def _new_key(arguments: CreateKey, context: Context) -> tuple[str, Key]:
         prefix=text[:PREFIX_CHARS],
         created_ms=now_ms,
         expires_ms=None if arguments.expires is None else parse_expiry(arguments.expires, now_ms),
-        models=None if arguments.models is None else _allowed(arguments.models, context.snapshot()),
+        models=None if arguments.models is None else allowed_models(arguments.models, context.snapshot()),
+        scopes=None if arguments.scopes is None else scopes_of(arguments.scopes),
+        providers=None
+        if arguments.providers is None
+        else allowed_providers(arguments.providers, context.snapshot()),
+        ip_ranges=None if arguments.ip_ranges is None else ranges_of(arguments.ip_ranges),
+        by=arguments.by,
         limits=Limits(
             requests_per_minute=limit_of(arguments.requests_per_minute, "requests_per_minute"),
             tokens_per_minute=limit_of(arguments.tokens_per_minute, "tokens_per_minute"),
@@ -141,7 +193,52 @@ def _new_key(arguments: CreateKey, context: Context) -> tuple[str, Key]:
     return text, key
 
 
-def _allowed(patterns: tuple[str, ...], snapshot: Snapshot) -> tuple[str, ...]:
+def scopes_of(scopes: Sequence[KeyScope]) -> tuple[KeyScope, ...]:
+    """Scopes, each once.
+
+    Raises:
+        InvalidRequest: there is none.
+    """
+    if not scopes:
+        raise InvalidRequest(f"scopes must name one of {', '.join(KeyScope)} at least", param="scopes")
+    return tuple(scope for scope in KeyScope if scope in scopes)
+
+
+def allowed_providers(names: Sequence[str], snapshot: Snapshot) -> tuple[str, ...]:
+    """Ids of providers.
+
+    Raises:
+        InvalidRequest: one of them is none, or there is none.
+    """
+    if not 0 < len(names) <= PATTERNS_MAX:
+        raise InvalidRequest(f"providers must name 1 to {PATTERNS_MAX} providers", param="providers")
+    found = []
+    for name in names:
+        id_ = snapshot.provider_named(name)
+        if id_ is None:
+            raise InvalidRequest(f"there is no provider '{name[:100]}'", param="providers")
+        found.append(id_)
+    return tuple(dict.fromkeys(found))
+
+
+def ranges_of(texts: Sequence[str]) -> tuple[str, ...]:
+    """Ranges of addresses in their usual form.
+
+    Raises:
+        InvalidRequest: one of them is none, or there is none.
+    """
+    if not 0 < len(texts) <= RANGES_MAX:
+        raise InvalidRequest(f"ip_ranges must name 1 to {RANGES_MAX} ranges of addresses", param="ip_ranges")
+    try:
+        return tuple(dict.fromkeys(parse_range(text) for text in texts))
+    except ValueError as error:
+        raise InvalidRequest(
+            f"ip_ranges must be addresses or ranges such as 10.0.0.0/8 or 2001:db8::/32: {error}",
+            param="ip_ranges",
+        ) from None
+
+
+def allowed_models(patterns: tuple[str, ...], snapshot: Snapshot) -> tuple[str, ...]:
     """Names as public ids (rights hold for these, not for aliases), globs as they are.
 
     Raises:
@@ -170,7 +267,7 @@ def model_pattern(pattern: str, snapshot: Snapshot, param: str) -> str:
         raise InvalidRequest(f"{param}: {error.message}", param=param, details=error.details) from None
 
 
-def _describe(key: Key, now_ms: int) -> Result:
+def describe_key(key: Key, now_ms: int) -> Result:
     return {
         "id": key.id,
         "name": key.name,
@@ -187,10 +284,19 @@ def _describe(key: Key, now_ms: int) -> Result:
         "usage_chunk": key.usage_chunk,
         "strict": key.strict,
         "priority": key.priority,
+        "scopes": None if key.scopes is None else list(key.scopes),
+        "providers": None if key.providers is None else list(key.providers),
+        "ip_ranges": None if key.ip_ranges is None else list(key.ip_ranges),
+        "by": key.by,
+        "rotated": None if key.rotated_ms is None else iso_time(key.rotated_ms),
+        "old_text_until": None if key.old_until_ms is None else iso_time(key.old_until_ms),
+        "version": key.version,
     }
 
 
 def _status(key: Key, now_ms: int) -> str:
     if key.revoked_ms is not None:
         return "revoked"
+    if key.disabled:
+        return "disabled"
     return "expired" if key.expires_ms is not None and key.expires_ms <= now_ms else "active"

@@ -16,6 +16,7 @@ from llm_router.engine import (
     credits,
     experimenting,
     explanation,
+    key_changes,
     keys,
     limiting,
     own_keying,
@@ -68,7 +69,10 @@ async def reload_config(arguments: Nothing, context: Context) -> Result:
 # A command's function takes the arguments of the kind beside it.
 _COMMANDS: dict[str, tuple[type[Arguments], Callable[[Any, Context], Awaitable[Result]]]] = {
     "keys.create": (keys.CreateKey, keys.create_key),
-    "keys.list": (Nothing, keys.list_keys),
+    "keys.list": (keys.ListKeys, keys.list_keys),
+    "keys.show": (keys.NamedKey, keys.show_key),
+    "keys.change": (key_changes.ChangeKey, key_changes.change_key),
+    "keys.rotate": (key_changes.RotateKey, key_changes.rotate_key),
     "keys.revoke": (keys.RevokeKey, keys.revoke_key),
     "credits.add": (credits.AddCredits, credits.add_credits),
     "credits.show": (credits.ShowCredits, credits.show_credits),

@@ -38,6 +38,7 @@ from llm_router.engine.refusing import (
     narrowed,
     none_eligible,
     nothing_serves,
+    only_allowed,
 )
 from llm_router.engine.state import State
 from llm_router.routing.arrange import kept
@@ -197,7 +198,7 @@ class Planner:
         check_operation(occasion.call, resolved)
         if not plan.candidates:
             raise nothing_serves(plan, occasion.state.snapshot)
-        return plan
+        return plan if occasion.key.providers is None else only_allowed(occasion.key, plan)
 
     def _several(self, occasion: Occasion, query: Query) -> Plan:
         """The plans of several models, one behind the other; those that are of no use are left out.
@@ -220,6 +221,8 @@ class Planner:
             try:
                 check_model_allowed(occasion.key, resolved)
                 check_operation(occasion.call, resolved)
+                if occasion.key.providers is not None and plan.candidates:
+                    plan = only_allowed(occasion.key, plan)
             except RouterError as error:
                 refusal = refusal or error
                 rejections.append(Rejection(deployment=resolved.model.id, reason=error.message))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+import msgspec
+
 from llm_router.catalog.resolve import NAME_CHARS_SHOWN
 from llm_router.catalog.snapshot import Resolved, Snapshot
 from llm_router.domain.errors import (
@@ -20,6 +22,8 @@ from llm_router.engine.admit import Call
 from llm_router.engine.own_keys import ELSEWHERE
 from llm_router.routing.plan import NO_OPERATION, NOT_CONFIGURED, UNPRICED, Plan, Rejection
 from llm_router.wire.operations import ENDPOINTS
+
+NOT_OF_KEY = "this API key may not use its provider"
 
 SHOWN_MAX = 5
 """Reasons in the message of an error; more stand in its details."""
@@ -37,6 +41,24 @@ def check_model_allowed(key: Key, resolved: Resolved) -> None:
             f"It may use: {', '.join(key.models)}.",
             param="model",
         )
+
+
+def only_allowed(key: Key, plan: Plan) -> Plan:
+    """The plan without providers that the key's allow-list does not name.
+
+    Raises:
+        NoEligibleDeployment: nobody is left.
+    """
+    assert key.providers is not None
+    kept, out = [], list(plan.rejections)
+    for candidate in plan.candidates:
+        if candidate.provider.id in key.providers:
+            kept.append(candidate)
+        else:
+            out.append(Rejection(deployment=candidate.deployment.id, reason=NOT_OF_KEY))
+    if not kept:
+        raise none_eligible(plan.model, out)
+    return msgspec.structs.replace(plan, candidates=tuple(kept), rejections=tuple(out), version="")
 
 
 def check_operation(call: Call, resolved: Resolved) -> None:

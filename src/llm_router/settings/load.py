@@ -7,9 +7,11 @@ from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
+from llm_router.access.addresses import parse_range
 from llm_router.billing.policy import OnCut, SettlementPolicy
 from llm_router.domain.key import Limits
 from llm_router.domain.model import Model, Provider
@@ -305,7 +307,31 @@ def _server(
         concurrency_max=table.concurrency_max,
         access_log=table.access_log,
         workers=table.workers if options.workers is None else options.workers,
+        public_url=_public_url(table.public_url, problems),
+        trusted_proxies=_ranges(table.trusted_proxies, problems),
     )
+
+
+def _public_url(text: str | None, problems: Problems) -> str | None:
+    if text is None:
+        return None
+    found = urlsplit(text)
+    if found.scheme not in ("http", "https") or not found.hostname or found.path.strip("/") or found.query:
+        problems.add(("server", "public_url"), 'must be an origin such as "https://llm.example.com"')
+    return text.rstrip("/")
+
+
+def _ranges(texts: tuple[str, ...], problems: Problems) -> tuple[str, ...]:
+    found = []
+    for text in texts:
+        try:
+            found.append(parse_range(text))
+        except ValueError:
+            problems.add(
+                ("server", "trusted_proxies"),
+                f"'{text[:50]}' is no address and no range of addresses such as \"10.0.0.0/8\"",
+            )
+    return tuple(found)
 
 
 def _port(text: str, problems: Problems) -> int:

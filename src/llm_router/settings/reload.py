@@ -18,6 +18,8 @@ _AT_START = {
         "concurrency_max",
         "access_log",
         "workers",
+        "public_url",
+        "trusted_proxies",
     ),
     "responses": ("store", "retention_days", "bytes_max", "background_max"),
     "counters": ("url", "timeout_s", "local_share"),

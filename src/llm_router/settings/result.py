@@ -55,6 +55,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         concurrency_max: exchanges at the same time, of all keys together.
         access_log: one line a request on standard error.
         workers: processes that serve requests.
+        public_url: under which people reach the gateway, without a slash at its end; None: where it listens.
+        trusted_proxies: ranges of addresses whose X-Forwarded-For is believed.
     """
 
     host: str
@@ -68,6 +70,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     concurrency_max: int
     access_log: bool
     workers: int
+    public_url: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
 
 
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -57,6 +57,8 @@ class ServerTable(Table, frozen=True, kw_only=True):
     lag_max_s: Pause = Decimal(2)
     access_log: bool = True
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    public_url: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
 
 
 class StoreTable(Table, frozen=True, kw_only=True):
