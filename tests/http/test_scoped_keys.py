@@ -28,7 +28,9 @@ def chat(gateway, key, **headers):
 
 
 def test_a_key_is_for_its_scopes_alone(gateway):
-    keys = {scope: gateway.new_key(scope, scopes=[scope]) for scope in ("inference", "models", "usage", "admin")}
+    keys = {
+        scope: gateway.new_key(scope, scopes=[scope]) for scope in ("inference", "models", "usage", "admin")
+    }
     asked = {
         "inference": lambda key: chat(gateway, key),
         "models": lambda key: gateway.get("/v1/models", key=key),
