@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import msgspec
@@ -22,15 +23,19 @@ from engine_kit import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm_router.billing.usage_rows import usage_row
+from llm_router.cli.cases import read_cases
 from llm_router.domain.decision import Decision, key_of
 from llm_router.domain.model import Deployment
 from llm_router.domain.price import Price, Rates
 from llm_router.domain.record import ExchangeRecord
 from llm_router.engine.brief import CHARS_MAX
+from llm_router.engine.dry_run import DryRun, Route
 from llm_router.engine.explanation import CHANGED, explain_record
 from llm_router.routing.health import Fared
 from llm_router.routing.replay import replay, replay_order
 from llm_router.routing.rules import RoutingRules
+from llm_router.wire.dialects.registry import DIALECTS
 
 NAMES = ("p1", "p2", "p3", "p4")
 PROVIDERS = tuple(provider(name) for name in NAMES)
@@ -142,8 +147,28 @@ def test_the_same_record_gives_the_same_choice(
             snapshot = world.engine.state.snapshot
             shown = explain_record(record, snapshot, world.engine.state.active)
             assert shown["replayed"] == {"same": True, "plan": list(decision.plan)}
+            if decision.auto is None and not (decision.stuck and strategy == "balanced"):
+                # how much of the prompt was warm is not kept, and moves what balanced compares with
+                route = await _tried_again(record, world)
+                assert (route.error, route.plan) == (None, decision.plan)
+                assert route.expected_pusd == record.cost_pusd or route.plan[0] != record.deployment
 
     run(main())
+
+
+async def _tried_again(record: ExchangeRecord, world: World) -> Route:
+    """Where an exported record goes in a dry run under the same configuration."""
+    row = usage_row(record, "") | {"decision": msgspec.to_builtins(record.decision)}
+    with NamedTemporaryFile() as file:
+        file.write(msgspec.json.encode(row))
+        file.flush()
+        (case,) = read_cases(file.name, lambda model_: False)
+    assert case.was is not None
+    assert record.decision is not None
+    assert case.was.plan == record.decision.plan
+    found = await DryRun(world.engine.state, DIALECTS, 0).route(case)
+    assert found is not None
+    return found
 
 
 def test_a_record_that_was_tampered_with_gives_another_choice() -> None:

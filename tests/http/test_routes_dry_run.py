@@ -147,3 +147,55 @@ def test_what_was_served_is_tried_again(sandbox: Gateway, place: Place) -> None:
     found = json.loads(place.run("--json", config="old.toml")[1])
     assert found["all"] == 2
     assert {each["change"] for each in found["requests"]} == {0}
+
+
+def test_exported_rows_are_planned_as_they_were(sandbox: Gateway, place: Place) -> None:
+    sandbox.command(
+        "presets.create", name="dry", models=["gpt-6-luna", "claude-haiku-4-5"], provider={"sort": "price"}
+    )
+    bodies: list[dict[str, Any]] = [
+        {"model": "@dry", "messages": CHAT},
+        {"model": "gpt-6-luna", "provider": {"only": ["azure"]}, "messages": CHAT},
+        {"model": "gpt-6-luna", "provider": {"order": ["openrouter"]}, "messages": CHAT},
+        {"models": ["claude-haiku-4-5", "gpt-6-luna"], "messages": CHAT},
+        {"model": "gpt-6-luna:nitro", "messages": CHAT, "session_id": "dry-1"},
+        {"model": "gpt-oss-120b:floor", "messages": CHAT, "session_id": "dry-2"},
+        {"model": "openai/gpt-6-luna", "provider": {"sort": "exacto"}, "messages": CHAT},
+    ]  # fmt: skip
+    ids = []
+    for body in (*bodies, *bodies):  # the second time there is something to remember
+        answer = sandbox.send("POST", "/v1/chat/completions", json.dumps(body).encode(), {})
+        assert answer.status == 200, answer.body
+        ids.append(answer.id)
+    refused = sandbox.send("POST", "/v1/chat/completions", json.dumps(bodies[1]).encode(), {}, key="sk-wrong")
+    assert refused.status == 401
+    rows = [json.loads(line) for line in _cli(sandbox, "usage", "export", "--format", "jsonl").splitlines()]
+    mine = [row for row in rows if row["id"] in ids]
+    assert len(mine) == len(ids)
+    shadow = {**mine[0], "flags": "shadow", "account": "operator.shadow"}
+    place.write([json.dumps(row) for row in (*mine, shadow)])
+    status, out, _ = place.run("--json", config="old.toml")
+    found = json.loads(out)
+    assert (status, found["all"], found["moved"], found["failing"], found["unknown"]) == (
+        0,
+        len(ids),
+        0,
+        0,
+        0,
+    )
+    assert {each["change"] for each in found["requests"]} == {0}
+    by_id = dict(zip([row["id"] for row in mine], found["requests"], strict=True))
+    for id_ in ids:
+        decided = json.loads(_cli(sandbox, "explain", id_, "--json")) if id_ in (ids[0], ids[3]) else None
+        if decided is not None:
+            assert by_id[id_]["after"]["plan"] == decided["plan"]
+    place.write(
+        [
+            json.dumps({name: value for name, value in mine[0].items() if name != "decision"} | {"asked_model": "@dry"}),
+            json.dumps({"asked_model": "", "operation": "chat", "dialect": "openai_chat", "status": 401}),
+            json.dumps({"asked_model": "gpt-6-luna", "operation": "chat", "dialect": "openai_chat", "status": 402, "error_code": "insufficient_credits"}),
+        ]
+    )  # fmt: skip
+    status, out, err = place.run(config="old.toml")
+    assert (status, "3 cannot be said" in err) == (0, True)
+    assert "its preset was not kept" in err

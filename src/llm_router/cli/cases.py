@@ -17,10 +17,12 @@ import msgspec
 
 from llm_router.billing.usage_rows import BUCKETS
 from llm_router.cli.output import UNREADABLE
-from llm_router.domain.decision import OWN, Asks
+from llm_router.domain.decision import OWN, Asks, Decision
 from llm_router.domain.errors import InvalidRequest, NotFound
 from llm_router.domain.usage import Usage
-from llm_router.engine.dry_run import Case, Measured, Route
+from llm_router.engine.dry_run import Case, Route
+from llm_router.engine.remembering import Remembered, remembered, view_of
+from llm_router.engine.shadows import FLAG as SHADOW
 from llm_router.wire.apis import APIS, named_api, recognised_api
 
 _PUSD = 10**12
@@ -40,7 +42,9 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool | str | None = None
     key: str | None = None
     error_code: str | None = None
+    status: int | str | None = None
     cost: object = None
+    decision: Decision = Decision()
 
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +61,13 @@ class _Candidate(msgspec.Struct, frozen=True, kw_only=True):
     deployment: str
     ttft_ms: float | None
     tokens_per_s: float | None
+    in_flight: int = 0
+    error_rate: float | None = None
+    share: float = 1.0
+
+
+class _Cache(msgspec.Struct, frozen=True, kw_only=True):
+    stayed_with: str | None = None
 
 
 class _Error(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +78,7 @@ class _Error(msgspec.Struct, frozen=True, kw_only=True):
 class _Shown(msgspec.Struct, frozen=True, kw_only=True):
     """The members of an explanation that are read."""
 
+    asked_model: str | None = None
     planned_as: str
     operation: str
     api: str
@@ -78,6 +90,8 @@ class _Shown(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     strategy: str
     error: _Error | None
+    key: str | None = None
+    cache: _Cache = _Cache()
 
 
 def read_cases(file: str, embeds: Callable[[str], bool]) -> Iterator[Case]:
@@ -85,6 +99,8 @@ def read_cases(file: str, embeds: Callable[[str], bool]) -> Iterator[Case]:
 
     Args:
         embeds: whether a model is for embeddings only.
+
+    Copies that shadows of experiments were given are no requests, and left out.
 
     Raises:
         NotFound: the file cannot be read.
@@ -98,7 +114,9 @@ def read_cases(file: str, embeds: Callable[[str], bool]) -> Iterator[Case]:
         if not line.strip():
             continue
         try:
-            yield _case(line, embeds)
+            case = _case(line, embeds)
+            if case is not None:
+                yield case
         except (InvalidRequest, ArithmeticError, RecursionError, ValueError) as error:
             raise InvalidRequest(f"{file}, line {number}: {_what(error)}", code=UNREADABLE) from None
 
@@ -120,13 +138,15 @@ def _what(error: Exception) -> str:
             return "it holds a number that no request, explanation or exported row comes to"
 
 
-def _case(line: bytes, embeds: Callable[[str], bool]) -> Case:
+def _case(line: bytes, embeds: Callable[[str], bool]) -> Case | None:
     members = msgspec.json.decode(line)
     if not isinstance(members, dict):
         raise InvalidRequest("a line must be a JSON object")
     if members.get("object") == "explanation":
         return _known(_explained(members))
     if "asked_model" in members and "dialect" in members:
+        if SHADOW in str(members.get("flags") or "").split():
+            return None
         return _known(_exported(members))
     api = None
     if isinstance(members.get("body"), dict):
@@ -164,16 +184,26 @@ def _explained(members: Mapping[str, Any]) -> Case:
     shown = msgspec.convert(members, _Shown)
     routing = msgspec.convert(shown.request.get("routing"), dict[str, Any] | None)
     return Case(
-        asked=shown.planned_as,
+        asked=shown.asked_model or shown.planned_as,
+        planned=shown.planned_as,
         operation=shown.operation,
         dialect=shown.api,
         asks=_asks(shown.request),
         routing=routing,
         stream=shown.stream,
-        measured=tuple(
-            Measured(deployment=c.deployment, ttft_ms=c.ttft_ms, tokens_per_s=c.tokens_per_s)
-            for c in shown.candidates
-            if c.ttft_ms is not None or c.tokens_per_s is not None
+        key=shown.key or "",
+        known=Remembered(
+            views={
+                c.deployment: view_of(
+                    ttft_ms=c.ttft_ms,
+                    tokens_per_s=c.tokens_per_s,
+                    in_flight=c.in_flight,
+                    error_rate=c.error_rate,
+                    share=c.share,
+                )
+                for c in shown.candidates
+            },
+            stuck=shown.cache.stayed_with,
         ),
         usage=msgspec.convert(_lines(shown), Usage),
         was=_was(shown),
@@ -217,26 +247,59 @@ def _was(shown: _Shown) -> Route:
 
 
 def _exported(members: Mapping[str, Any]) -> Case:
-    """What is known of an exported row: its size as it was counted, but not what it needed."""
-    row = msgspec.convert(members, _Row)
+    """What is known of an exported row: all that its decision was made of, where it holds that."""
+    row = msgspec.convert({n: v for n, v in members.items() if (n, v) != ("decision", None)}, _Row)
+    decision = row.decision
+    for weighing in decision.weighings:
+        _count(weighing.output_tokens)
     found = {name: members[name] for name in BUCKETS if members.get(name) is not None}
     counts = msgspec.convert(found, dict[str, int], strict=False)
     usage = msgspec.convert({name: _count(value) for name, value in counts.items()}, Usage)
     return Case(
         asked=row.asked_model,
+        planned=decision.model,
         operation=row.operation,
         dialect=row.dialect,
-        asks=Asks(input_tokens=usage.prompt_tokens),
+        asks=Asks(input_tokens=usage.prompt_tokens)
+        if decision.asks is None
+        else _asks(msgspec.structs.asdict(decision.asks)),
+        routing=decision.routing,
+        untold=_untold(row),
+        known=remembered(decision),
         usage=usage,
         stream=row.stream in (True, "true"),
         key=row.key or "",
-        was=Route(
-            model=row.model,
-            plan=() if not row.deployment else (row.deployment,),
-            expected_pusd=_pusd(row.cost) if usage.total_tokens else None,
-            error=None if row.deployment else row.error_code,
-        ),
+        was=_went(row, usage),
     )
+
+
+def _went(row: _Row, usage: Usage) -> Route:
+    """Where an exported row went: what was planned, else who served it."""
+    plan = tuple(key.removesuffix(OWN) for key in row.decision.plan)
+    if not plan and row.deployment:
+        plan = (row.deployment,)
+    return Route(
+        model=row.model,
+        plan=plan,
+        strategy=row.decision.strategy or "priority",
+        expected_pusd=_pusd(row.cost) if usage.total_tokens else None,
+        error=None if plan else row.error_code,
+    )
+
+
+_NOT_OF_ROUTES = ("401", "402", "403", "429")
+"""What is refused with these is refused whatever the routes are."""
+
+
+def _untold(row: _Row) -> str | None:
+    """Why it cannot be said where an exported row would go; None if it can."""
+    if not row.asked_model:
+        return "it was refused before it was read"
+    if row.decision.asks is None and "@" in row.asked_model:
+        return "its preset was not kept: export it again, as JSON lines"
+    if not row.deployment and not row.decision.plan and str(row.status) in _NOT_OF_ROUTES:
+        return f"it was refused before it was planned: {row.error_code}"
+    return None
 
 
 def _pusd(amount: object) -> int | None:

@@ -111,7 +111,7 @@ def _entry(each: Difference) -> dict[str, object]:
         "change": None if dearer is None else _dollars(dearer),
         "before": _route(each.before),
         "after": _route(each.after),
-        "unknown": NEEDS_TEXT if each.after is None else None,
+        "unknown": _untold(each) if each.after is None else None,
     }
 
 
@@ -155,7 +155,8 @@ def _print(found: Sequence[Difference], counts: dict[str, int], *, every: bool) 
         said += [f"{counts['moved']} go elsewhere", f"{counts['mended']} fail no more"]
         said.append(f"expected cost {'+' if sum(costs) >= 0 else '-'}${format_usd(abs(sum(costs)))}")
     if counts["unknown"]:
-        said.append(f"{counts['unknown']} cannot be said ({NEEDS_TEXT})")
+        reasons = dict.fromkeys(_untold(each) for each in found if each.after is None)
+        said.append(f"{counts['unknown']} cannot be said ({'; '.join(reasons)})")
     note("; ".join(said) + ".")
 
 
@@ -175,6 +176,10 @@ def _row(number: int, each: Difference, compared: bool) -> tuple[str, ...]:
     return (*head, _where(each.before), _where(after), cost, change, _what(each))
 
 
+def _untold(each: Difference) -> str:
+    return each.case.untold or NEEDS_TEXT
+
+
 def _where(route: Route | None) -> str:
     if route is None:
         return "-"
@@ -183,7 +188,7 @@ def _where(route: Route | None) -> str:
 
 def _what(each: Difference) -> str:
     if each.after is None:
-        return NEEDS_TEXT
+        return _untold(each)
     if each.after.error is not None:
         return printable(("FAILS: " if each.fails else "fails as before: ") + (each.after.message or "")[:90])
     if each.before is not None and each.before.error is not None:

@@ -1,7 +1,8 @@
 """Requests planned under a configuration without being sent: where they would go, at what cost, or why not.
 
 A case is the body of a request, or what was kept of one that was served (:class:`~llm_router.domain.decision.Asks`).
-The latter has no text: it is planned by its size, and by the times and speeds that were measured then.
+The latter has no text: it is planned by its size, and by what was known of the deployments then
+(:mod:`engine.remembering`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import msgspec
 
 from llm_router.billing.estimate import estimate
 from llm_router.billing.interval import interval
-from llm_router.billing.outputs import Outputs
 from llm_router.billing.pricing import PriceList
 from llm_router.domain.decision import Asks, Named
 from llm_router.domain.errors import InvalidRequest, RouterError
@@ -21,29 +21,24 @@ from llm_router.domain.key import Key
 from llm_router.domain.model import Deployment
 from llm_router.domain.price import cost_lines
 from llm_router.domain.usage import Usage
-from llm_router.engine.admit import Call, payer_of
+from llm_router.engine.admit import SESSION_HEADERS, Call, payer_of
 from llm_router.engine.deciding import inspected_of
 from llm_router.engine.estimating import preview_inspected
 from llm_router.engine.planning import Occasion, Planner
 from llm_router.engine.presets import applied
+from llm_router.engine.remembering import (
+    NOTHING,
+    Remembered,
+    RememberedHealth,
+    RememberedOutputs,
+    thrown,
+)
 from llm_router.engine.state import State
-from llm_router.routing.health import Fared, Health
-from llm_router.routing.plan import Rejection
+from llm_router.routing.plan import Plan, Rejection
 from llm_router.routing.query import is_auto, read_query
 from llm_router.wire.dialect import Inspected, Spoken
 
-DICE = 0.5
-"""Every throw: a dry run is the same each time."""
-
 NEEDS_TEXT = "auto reads the prompt, which is not kept"
-
-
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What was known of a deployment when the request was served."""
-
-    deployment: str
-    ttft_ms: float | None = None
-    tokens_per_s: float | None = None
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,15 +72,18 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """One request of a dry run.
 
     Attributes:
-        asked: the model string, for people.
+        asked: the model string, for people; planned: the same with its preset put in, where that differs.
         body: of a request; None of one that is known by its numbers.
         asks, routing: those numbers, and its members that speak to the gateway.
+        untold: why nothing can be said of it.
+        known: what was known when it was served.
         usage: what it came to when it was served.
         key: id of the key, for rules by key; "" of nobody in particular.
         was: where it went when it was served; None of a body.
     """
 
     asked: str
+    planned: str | None = None
     operation: str
     dialect: str
     path_model: str | None = None
@@ -93,7 +91,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     asks: Asks | None = None
     routing: Mapping[str, Any] | None = None
     stream: bool = False
-    measured: tuple[Measured, ...] = ()
+    untold: str | None = None
+    known: Remembered = NOTHING
     usage: Usage | None = None
     key: str = ""
     was: Route | None = None
@@ -122,7 +121,7 @@ class DryRun:
             dialect=self._dialects[case.dialect],
             body=b"" if case.body is None else case.body,
             credential=None,
-            headers={},
+            headers={} if case.known.stuck is None else {SESSION_HEADERS[0]: "replayed"},
             started_us=0,
             path_model=case.path_model,
         )
@@ -130,28 +129,32 @@ class DryRun:
         if case.body is not None:
             found = await applied(self._state, None, call, preview_inspected(call), call.dialect.inspect)
             call, inspected, preset = found.call, found.inspected, found.preset
+        elif case.untold is not None:
+            return None
         elif case.asks is None:
             raise InvalidRequest("The request has neither a body nor what was kept of one.")
         else:
             inspected = inspected_of(
-                case.asks, model=case.asked, stream=case.stream, routing=_without_preset(case.routing)
+                case.asks,
+                model=case.planned or case.asked,
+                stream=case.stream,
+                routing=_without_preset(case.routing),
             )
             if any(is_auto(asked.name) for asked in read_query(inspected.model, inspected.routing).names):
                 return None
         key = Key(id=case.key, account="", name="", prefix="", created_ms=0)
-        plan = self._planner(case).plan(
-            Occasion(
-                state=self._state,
-                call=call,
-                key=key,
-                payer=payer_of(key, call),
-                inspected=inspected,
-                own_keys={},
-                price_list=PriceList(),
-                now_ms=self._now_ms,
-                preset=preset,
-            )
+        occasion = Occasion(
+            state=self._state,
+            call=call,
+            key=key,
+            payer=payer_of(key, call),
+            inspected=inspected,
+            own_keys={},
+            price_list=PriceList(),
+            now_ms=self._now_ms,
+            preset=preset,
         )
+        plan = self._plan(case, occasion)
         default = self._state.hold_output_tokens
         first = plan.candidates[0].deployment
         return Route(
@@ -164,21 +167,19 @@ class DryRun:
             named=plan.named,
         )
 
-    def _planner(self, case: Case) -> Planner:
-        """A planner that knows of the deployments what was known when the case was served."""
-        health = Health(self._state.health)
-        for each in case.measured:
-            call = health.began(each.deployment, self._now_ms)
-            size = 0 if case.asks is None else case.asks.input_tokens
-            health.ended(
-                call,
-                self._now_ms,
-                Fared.WELL,
-                input_tokens=size,
-                ttft_ms=each.ttft_ms,
-                tokens_per_s=each.tokens_per_s,
-            )
-        return Planner(health, Outputs(), lambda: DICE)
+    def _plan(self, case: Case, occasion: Occasion) -> Plan:
+        """The plan of a planner that knows what was known when the case was served."""
+        state, known = self._state, case.known
+        health = RememberedHealth(state.health, known.views)
+        outputs = RememberedOutputs(known.lengths, occasion.inspected.n)
+        first = Planner(health, outputs, thrown(known.dice))
+        plan = first.plan(occasion)
+        before = next((c for c in plan.weighed if c.deployment.id == known.stuck), None)
+        if before is None:
+            return plan
+        again = Planner(health, outputs, thrown(known.dice))
+        again.served(plan, before, 0, state, self._now_ms)
+        return again.plan(occasion)
 
 
 def _expected(case: Case, inspected: Inspected, deployment: Deployment, default: int) -> int | None:

@@ -62,6 +62,7 @@ def explain_record(record: ExchangeRecord, snapshot: Snapshot, active: Collectio
         "api": record.dialect,
         "operation": record.operation,
         "stream": record.stream,
+        "key": record.key or None,
         "asked_model": record.asked_model,
         "planned_as": decision.model or record.asked_model,
         "model": record.model,

@@ -97,7 +97,7 @@ class Reports:
         """Exchanges by account and time, behind ``after``; and where the next page begins, None at the end."""
         records, place = await self.records(span, account, after)
         hidden = () if operator else OPERATOR_ONLY
-        return [without(usage_row(r, iso_time(r.created_ms)), hidden) for r in records], place
+        return [_row(record, hidden) for record in records], place
 
     async def records(
         self, span: tuple[int, int], account: str | None, after: Place | None
@@ -154,6 +154,13 @@ def lines_of(format_: str, *, operator: bool) -> Lines:
         return csv_text(cells).encode(errors="replace")
 
     return lines
+
+
+def _row(record: ExchangeRecord, hidden: Sequence[str]) -> dict[str, object]:
+    """An exchange by COLUMNS, and what was decided about it, which CSV has no cell for."""
+    row = without(usage_row(record, iso_time(record.created_ms)), hidden)
+    row["decision"] = None if record.decision is None else msgspec.to_builtins(record.decision)
+    return row
 
 
 def _named(by: Sequence[str], values: Sequence[str]) -> list[str]:
