@@ -13,6 +13,7 @@ from llm_router.billing.policy import SettlementPolicy
 from llm_router.domain.preset import Preset
 from llm_router.routing.continuing import Continuing
 from llm_router.routing.rules import RoutingRules
+from llm_router.wire.continuing.anchor import anchor
 
 ON = Continuing()
 
@@ -202,7 +203,7 @@ def test_it_goes_on_a_bounded_number_of_times() -> None:
     async def main() -> None:
         world = World(continuing=ON)
         more = spoken("there was a king who", " had a crown.")
-        again = spoken("was a king who had a crown.", " It fell.")
+        again = spoken(anchor("Once upon a time there was a king who had a crown."), " It fell.")
         world.upstream.scripts |= {
             "p1": [answer(*BEGUN, error=CUT), answer(*again, error=CUT)],
             "p2": [answer(*more, error=CUT)],

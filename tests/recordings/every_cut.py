@@ -108,16 +108,33 @@ def go_on(case: Case, recording: Recording, whole: events.Reply, pieces: list[by
     bench = Bench(case.front, recording.dialect, data)
     if not bench.seen.content_started or bench.seen.ended or bench.told.finished:
         return None
-    assert why_not(bench.told, REQUEST) is None, why_not(bench.told, REQUEST)
+    if why_not(bench.told, REQUEST) is not None:
+        return "refused"
     text, calls, _ = expected = visible(whole)
     is_json = not calls and _is_json(text)
     found = bench.ask(json_mode=is_json, prefill=case.cut % 2 == 0)
-    answer = scripted(bench, found, whole, list(SCRIPTS.values())[case.cut % len(SCRIPTS)])
-    out = bench.go_on(BEHIND[case.cut % len(BEHIND)], answer, chars=1 + case.cut % 11)
+    script = list(SCRIPTS.values())[case.cut % len(SCRIPTS)]
+    answer = scripted(bench, found, whole, script)
+    try:
+        out = bench.go_on(BEHIND[case.cut % len(BEHIND)], answer, chars=1 + case.cut % 11)
+    except UpstreamError as error:
+        if "cannot be told" in error.message and (
+            script is SCRIPTS["begins anew"] or _repeats(answer, bench)
+        ):
+            return "undecided"
+        raise
     got = visible(read(case.front, out))
+    if is_json or calls:  # white space behind a value, and behind calls, says nothing
+        got, expected = (got[0].rstrip(), *got[1:]), (text.rstrip(), *expected[1:])
     assert got == expected, f"{found.way}: {_apart(got, expected)}"
     assert not is_json or _is_json(got[0])
     return found.way
+
+
+def _repeats(answer: events.Reply, bench: Bench) -> bool:
+    """Whether it makes a call that was made already: again, or the same twice in one answer."""
+    made = [(part.opened.name, json.loads(part.text or "{}")) for part in bench.told.calls if part.whole]
+    return any(call in made for call in visible(answer)[1])
 
 
 def _apart(got: Any, expected: Any) -> str:

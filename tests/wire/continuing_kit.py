@@ -12,7 +12,8 @@ from llm_router.domain.errors import UpstreamError
 from llm_router.domain.usage import Usage
 from llm_router.wire import chat, events
 from llm_router.wire.chat import ChatRequest, Message, ResponseFormat, Text
-from llm_router.wire.continuing.asking import Asked, anchor, asked
+from llm_router.wire.continuing.anchor import anchor
+from llm_router.wire.continuing.asking import Asked, asked
 from llm_router.wire.continuing.relay import ContinuedRelay
 from llm_router.wire.continuing.told import Told, Transcript
 from llm_router.wire.dialect import Bill, Relay, ReplyContext, Target
@@ -162,6 +163,8 @@ def scripted(bench: Bench, found: Asked, whole: events.Reply, script: Script) ->
         return reply_of(*left, finish=events.Finish.TOOL_CALLS)
     rest = text[len(told) :]
     said = rest if found.way in ("prefill", "again") else script(told, anchor(told), rest)
+    if found.anew:
+        said = text
     parts = (*((chat.Text(text=said),) if said else ()), *left)
     return reply_of(*parts, finish=events.Finish(finish) if not calls or left else events.Finish.STOP)
 

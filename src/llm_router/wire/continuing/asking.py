@@ -2,7 +2,8 @@
 
 * **prefill**: the answer so far is the beginning of the model's own turn, where the provider takes that.
 * **prompt**: the answer so far is a turn of the model's, and the user's next one asks to go on. The model is asked
-  to begin with the last words, which shows where the joint is (:mod:`overlap`).
+  to begin with the last words, which shows where the joint is (:mod:`overlap`). Where they are too few to show it,
+  the answer is asked for once more, with its first words as they were told.
 * **call**: the arguments of a tool call broke off: the model is asked to make the call again.
 * **again**: the client has seen no more than reasoning: the request is simply made again.
 """
@@ -15,14 +16,12 @@ from typing import Literal
 import msgspec
 
 from llm_router.wire.chat import ChatRequest, Message, Text, ToolChoice
+from llm_router.wire.continuing.anchor import anchor, is_too_little
 from llm_router.wire.continuing.told import Part, Told
 from llm_router.wire.dialect import Target
 from llm_router.wire.verbatim import encode, items, members
 
 Way = Literal["prefill", "prompt", "call", "again"]
-
-ANCHOR_CHARS = 80
-"""How much of the end a model is asked to repeat."""
 
 
 class Prefill(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +85,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         before: the visible text that was told; call: the number of the part whose call is to be made again.
         json: the answer is one JSON value.
+        anew: it is to be told from its beginning, with the text that was told first.
     """
 
     way: Way
@@ -93,6 +93,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     before: str = ""
     call: int | None = None
     json: bool = False
+    anew: bool = False
     prefill: Prefill | None = None
 
 
@@ -133,6 +134,8 @@ def asked(told: Told, request: ChatRequest, target: Target, *, limit: int | None
             before=text,
             prefill=found,
         )
+    if not told.calls and is_too_little(text):
+        return Asked(way="prompt", request=_begun(text, request), before=text, json=json, anew=True)
     return Asked(way="prompt", request=_prompted(told, request, json=json), before=text, json=json)
 
 
@@ -170,15 +173,6 @@ def prefilled(body: bytes, prefill: Prefill) -> bytes:
     return encode(out)
 
 
-def anchor(text: str) -> str:
-    """The last words of a text: what a model is to begin with."""
-    if len(text) <= ANCHOR_CHARS:
-        return text
-    tail = text[-ANCHOR_CHARS:]
-    blank = tail.find(" ")
-    return tail[blank + 1 :] if 0 <= blank < ANCHOR_CHARS // 3 else tail
-
-
 def _is_broken(part: Part) -> bool:
     return part.opened.form == "tool_call" and not part.whole
 
@@ -208,6 +202,16 @@ def _prompted(told: Told, request: ChatRequest, *, json: bool) -> ChatRequest:
     if calls and request.tool_choice is not None and request.tool_choice.mode in ("required", "tool"):
         request = msgspec.structs.replace(request, tool_choice=ToolChoice(mode="auto"))
     return _with_turns(request, text, "\n\n".join(lines))
+
+
+def _begun(text: str, request: ChatRequest) -> ChatRequest:
+    """The request as it was, with how the answer is to begin."""
+    ask = (
+        "Begin your answer with exactly the words that stand between the marks, and go on from there. Do not "
+    )
+    ask += f"write the marks.\n\n<first_words>{text}</first_words>"
+    turn = Message(role="user", parts=(Text(text=ask),))
+    return msgspec.structs.replace(request, messages=(*request.messages, turn))
 
 
 def _call_again(told: Told, request: ChatRequest, broken: Part) -> ChatRequest:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 _BLANK = " \t\n\r"
@@ -45,6 +46,18 @@ class JsonText:
                 self.broken = True
                 return place
         return len(text)
+
+    @property
+    def in_string(self) -> bool:
+        return self._string is not None
+
+    def fork(self) -> JsonText:
+        """A reader that has read the same, and goes on by itself."""
+        other = JsonText()
+        other.broken, other.whole, other._open = self.broken, self.whole, list(self._open)
+        other._expects, other._token = self._expects, self._token
+        other._string, other._escape = self._string, self._escape
+        return other
 
     def close(self) -> None:
         """Nothing more comes: a number at the end is complete now."""
@@ -167,6 +180,55 @@ def completion(begun: str, whole: str) -> str | None:
     except (_Differs, ValueError, RecursionError):
         return None
     return "" if not begun[end:].strip(_BLANK) else None
+
+
+_BEHIND = re.compile(r"[ \t\n\r]*(?:(?:`{3,}|~{3,})[ \t\n\r]*)?")
+"""What may stand behind a value: the end of a fence that a model put around it."""
+
+
+def same_value(text: str) -> object:
+    """What a whole JSON value says, white space aside: equal for two texts that say the same."""
+    return _frozen(json.loads(text, parse_int=_Number, parse_float=_Number, object_pairs_hook=_Pairs))
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The members of an object, in their order."""
+
+
+def _frozen(value: Any) -> object:
+    if isinstance(value, _Pairs):
+        return ("object", *((name, _frozen(member)) for name, member in value))
+    if isinstance(value, list):
+        return ("array", *map(_frozen, value))
+    return (type(value).__name__, value)
+
+
+def only_rest(before: str, read: JsonText, said: str, cuts: Iterable[int]) -> list[str]:
+    """All that can make the text before one JSON value by what was said then.
+
+    Args:
+        read: has read the text before.
+        said: the rest, or the end of the text before and the rest, or the whole value once more.
+        cuts: how many characters of it may repeat the end of the text before.
+    """
+    found = list[str]()
+    for cut in cuts:
+        size = _value_length(read.fork(), said[cut:])
+        if size is not None:
+            found.append(said[cut : cut + size])
+    anew = _value_length(JsonText(), said)
+    rest = None if anew is None else completion(before, said[:anew].strip(_BLANK))
+    if rest is not None:
+        found.append(rest)
+    return found
+
+
+def _value_length(read: JsonText, text: str) -> int | None:
+    """How much of a text belongs to the value that is being read; None if it does not end it, or more follows."""
+    size = 0 if read.whole else read.feed(text)
+    if size == len(text):
+        read.close()
+    return size if read.whole and _BEHIND.fullmatch(text, size) else None
 
 
 def _walk(text: str, at: int, value: Any, depth: int) -> int:

@@ -1,7 +1,7 @@
 """The relay of a continuation: what another model goes on with, told as the rest of one answer.
 
 Reasoning is not told again. Parts get the numbers that follow those of the answer so far; text goes on in the part
-that is open; calls that were made already are left out, and one that broke off is completed from the call that the
+that is open; calls that were made already are not made twice, and one that broke off is completed from the call that the
 model makes again. An answer in JSON must stay valid JSON, or the exchange fails: no end is invented.
 """
 
@@ -62,15 +62,17 @@ class ContinuedRelay:
         """Go on as it was asked."""
         self.asked = asked
         self._made = [call for call in self._told.calls if call.whole]
+        if asked.json:
+            self._json = JsonText()
+            self._json.feed(asked.before)
         if asked.way in ("prefill", "prompt"):
             self._overlap = Overlap(
                 asked.before,
                 prompted=asked.way == "prompt",
                 trimmed=asked.prefill is not None and asked.prefill.trims,
+                json=self._json,
+                anew=asked.anew,
             )
-        if asked.json:
-            self._json = JsonText()
-            self._json.feed(asked.before)
 
     def read(self, decoder: StreamDecoder, back: ToolsBack) -> None:
         """The provider answers, in a stream of this form; ``back`` puts calls in the client's terms."""
@@ -265,14 +267,14 @@ class ContinuedRelay:
 
     def _flush_text(self) -> bytes:
         """What is held of the text, when something else follows it."""
-        if self._overlap is None or self._text is None:
+        if self._overlap is None or self._told.calls:
             return b""
         try:
             text = self._overlap.close()
         except Diverged:
             self._diverged()
             return b""
-        return self._say(text, events.PartDelta(part=self._text)) if text else b""
+        return self._say(text, events.PartDelta(part=self._text)) if text and self._text is not None else b""
 
     # -- calls -------------------------------------------------------------------------------------
 
@@ -308,7 +310,8 @@ class ContinuedRelay:
                 self._diverged()
                 return b""
             out = self._complete(self._spare)
-        if self._was_made(held.opened.name, text):
+        if self._was_made(held.opened.name, text):  # once more, or twice in one answer
+            self._diverged()
             return b""
         out += self._open(held.opened)
         number = self._told.next_part - 1
@@ -345,7 +348,7 @@ class ContinuedRelay:
 
     def _diverged(self) -> None:
         self._fail(
-            "The answer broke off, and the model that was asked to go on began another one.",
+            "The answer broke off, and where the model that was asked to go on began cannot be told.",
             UpstreamKind.MALFORMED,
         )
 
