@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import io
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,8 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llm_router.billing.provider_bills import FORMATS, BillProblem, Row, read_bill
+from llm_router.billing.bill_sides import Bill, Ours
+from llm_router.billing.provider_bills import FORMATS, SLACK_PUSD, BillProblem, Row, day_at, read_bill
 from llm_router.billing.reconcile import Counts, Key, compare, model_name, named_in
+from llm_router.cli import world
+from llm_router.cli.reconcile import reconcile
 
 UTC = ZoneInfo("UTC")
 USD = 10**12
@@ -172,3 +178,64 @@ def test_the_lines_add_up_to_the_whole(theirs: Any, ours: Any) -> None:
         c for _, c in ours.values()
     )
     assert len(report.lines) == len(theirs.keys() | ours.keys())
+
+
+def billed(text: str, start: str | None = None, end: str | None = None) -> Bill:
+    bill = Bill(start, end)
+    for row in rows("generic", text):
+        bill.add(row)
+    return bill
+
+
+CALLS = "time,model,cost,id\n2026-11-01,m,1,a\n2026-11-01,m,2,a\n2026-11-02,n,4,b\n"
+
+
+def test_a_bill_is_of_calls_as_long_as_every_row_names_one() -> None:
+    bill = billed(CALLS)
+    assert bill.by_id
+    costs = {key.id: counts.cost_pusd for key, counts in bill.lines({"m"}).items()}
+    assert costs == {"a": 3 * USD, "b": 4 * USD}
+    assert bill.day_of(Key("", "", "b")) == "2026-11-02"
+    bill = billed(f"{CALLS}2026-11-02,n,8,\n")
+    assert (bill.by_id, bill.names("a")) == (False, False)
+    costs = {key: counts.cost_pusd for key, counts in bill.lines({"m"}).items()}
+    assert costs == {Key("2026-11-01", "m"): 3 * USD, Key("2026-11-02", "n"): 12 * USD}
+    bill = billed(f"{CALLS}2026-12-09,n,8,\n", "2026-11-02", "2026-12-01")
+    assert (bill.first, bill.last, bill.by_id) == ("2026-11-01", "2026-12-09", True)
+    assert [key.id for key in bill.lines(set())] == ["b"]
+
+
+@pytest.mark.parametrize("text", [CALLS, CALLS.replace(",a", ",").replace(",b", ",")])
+def test_what_nobody_settled_is_of_the_lines_of_its_day(text: str) -> None:
+    bill = billed(text)
+    ours = Ours(bill, lambda at_ms: day_at(at_ms // 1000, UTC), lambda day: True)
+    ours.lose({"id": "x", "at_ms": 1_793_577_600_000, "price_version": "openai/N~1"})  # 2 November
+    theirs = bill.lines(set())
+    assert {bill.day_of(key) for key in ours.unknown(theirs)} == {"2026-11-02"}
+    assert sum(ours.unknown(theirs).values()) == 1
+
+
+@given(st.integers(0, 10**15 - 1), st.text("0123456789", max_size=14), st.booleans())
+def test_amounts_are_exact_with_any_digits(whole: int, part: str, pointed: bool) -> None:
+    text = f"{whole}.{part}" if part or pointed else str(whole)
+    [row] = rows("generic", f"time,model,cost\n2026-11-01,m,{text}\n")
+    exact = Decimal(text) * USD
+    assert row.counts.cost_pusd is not None
+    assert abs(row.counts.cost_pusd - exact) <= Decimal("0.5")
+    assert row.counts.slack_pusd == max(SLACK_PUSD, int(Decimal(10) ** (12 - len(part)) / 2))
+
+
+def test_one_line_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pages(arguments: Any, command: str, values: Any, take: Any) -> None:
+        row = {"id": "x", "exchange": "gen-1", "at_ms": 1_793_491_200_000, "model": "m", "input_tokens": 1}
+        row |= {"output_tokens": 2, "cost_pusd": USD, "estimated": False, "unknown": False}
+        assert take({"attempts": [row], "unsettled": [], "next": None}) is None
+
+    monkeypatch.setattr(world, "run_pages", pages)
+    (tmp_path / "bill.csv").write_text("time,model,cost\n2026-11-01,m,1\n")
+    words = {"provider": "generic", "of": "p", "column": [], "time_zone": None, "tolerance": "0"}
+    more = {"start": None, "end": None, "json": False, "all": False}
+    assert reconcile(argparse.Namespace(file=tmp_path / "bill.csv", **words, **more)) == 0
+    assert ", 1 line: 1 agrees." in capsys.readouterr().out

@@ -8,6 +8,7 @@ https://cloud.google.com/billing/docs/how-to/cost-table. Exports change: any col
 from __future__ import annotations
 
 import csv
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -26,6 +27,9 @@ FIELDS = ("time", "model", "id", "requests", "input", "output", "cost")
 
 SLACK_PUSD = 1000
 """What binary fractions on the provider's side may have added to one amount."""
+
+QUARTER_S = 900
+"""No time zone begins a day within a quarter of an hour."""
 
 _NONE = ("", "null", "none", "n/a")
 _AMOUNT = re.compile(r"-?[0-9]{0,15}(\.[0-9]{0,30})?([eE][-+]?[0-9]{1,2})?")
@@ -128,15 +132,15 @@ def read_bill(
     reader = csv.reader(lines)
     names: list[str] | None = None
     for cells in _lines(reader):
-        known = [cell.strip().lower().lstrip("\ufeff") for cell in cells]
         if names is None:
+            known = [cell.strip().lower().lstrip("\ufeff") for cell in cells]
             if _is_head(known, format_, chosen):
                 names = known
                 places = _places(names, format_, chosen)
             elif reader.line_num > 30:  # Google's tables begin with some lines about the invoice
                 break
             continue
-        if len(cells) < len(names) or not any(known):
+        if len(cells) < len(names) or not any(map(str.strip, cells)):
             continue
         row = _row(cells, places, zone, reader.line_num)
         if row is not None:
@@ -183,18 +187,15 @@ def _places(
 def _row(
     cells: Sequence[str], places: Mapping[str, tuple[int, ...]], zone: tzinfo, number: int
 ) -> Row | None:
-    def text(field: str) -> str:
-        return " ".join(cells[at].strip() for at in places[field])
-
-    when = text("time")
+    when, id_ = _text(cells, places["time"]), _text(cells, places["id"])
     if when.lower() in _NONE:  # a line of totals
         return None
     cost = [_amount(cells[at], number) for at in places["cost"]]
     known = [pair for pair in cost if pair is not None]
     return Row(
         day=day_of(when, zone, number),
-        label=text("model"),
-        id="" if text("id").lower() in _NONE else text("id"),
+        label=_text(cells, places["model"]),
+        id="" if id_.lower() in _NONE else id_,
         counts=Counts(
             requests=_count(cells, places["requests"], number),
             input_tokens=_count(cells, places["input"], number),
@@ -205,6 +206,27 @@ def _row(
     )
 
 
+def _text(cells: Sequence[str], places: Sequence[int]) -> str:
+    if len(places) == 1:
+        return cells[places[0]].strip()
+    return " ".join(cells[at].strip() for at in places)
+
+
+@functools.lru_cache(maxsize=4096)
+def _quarter(quarter: int, zone: tzinfo) -> str:
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=quarter * QUARTER_S)
+    return iso_day(moment.astimezone(zone).date().isoformat())
+
+
+def day_at(at_s: int, zone: tzinfo) -> str:
+    """The day of a Unix time.
+
+    Raises:
+        ValueError, OverflowError: one that no provider bills.
+    """
+    return _quarter(at_s // QUARTER_S, zone)
+
+
 def day_of(text: str, zone: tzinfo, number: int) -> str:
     """The day of a time: a date as it is, a moment in the given zone (UTC where it names none).
 
@@ -213,13 +235,11 @@ def day_of(text: str, zone: tzinfo, number: int) -> str:
     """
     try:
         if _EPOCH.fullmatch(text):
-            seconds = int(text) // (1000 if len(text) > 10 else 1)
-            moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-        elif len(text) == 10:
+            return day_at(int(text) // (1000 if len(text) > 10 else 1), zone)
+        if len(text) == 10:
             return iso_day(text)
-        else:
-            moment = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
-            moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        moment = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
         return iso_day(moment.astimezone(zone).date().isoformat())
     except (ValueError, OverflowError):
         raise BillProblem(f"line {number}: {text[:40]!r} is no time such as 2026-11-01") from None
@@ -238,6 +258,8 @@ def iso_day(text: str) -> str:
 
 
 def _count(cells: Sequence[str], places: Sequence[int], number: int) -> int | None:
+    if len(places) == 1 and (text := cells[places[0]]).isdigit() and text.isascii() and len(text) < 16:
+        return int(text)
     texts = [cells[at].strip().replace(",", "") for at in places]
     texts = [text for text in texts if text.lower() not in _NONE]
     for text in texts:
@@ -251,6 +273,11 @@ def _amount(cell: str, number: int) -> tuple[int, int] | None:
     text = cell.strip().replace(",", "").replace("$", "")
     if text.lower() in _NONE:
         return None
+    whole, _, part = text.partition(".")
+    digits = whole + part
+    if digits.isdigit() and digits.isascii() and len(whole) < 16 and len(part) <= 12:
+        unit_pusd = 10 ** (12 - len(part))
+        return int(digits) * unit_pusd, max(SLACK_PUSD, unit_pusd // 2)
     try:
         if not _AMOUNT.fullmatch(text):
             raise InvalidOperation

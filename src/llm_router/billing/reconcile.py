@@ -37,7 +37,7 @@ class Key(NamedTuple):
     id: str = ""
 
 
-class Counts(msgspec.Struct, kw_only=True):
+class Counts(msgspec.Struct, kw_only=True, gc=False):
     """One side of a line. None is what that side does not say.
 
     Attributes:
@@ -65,7 +65,7 @@ class Counts(msgspec.Struct, kw_only=True):
         self.unpriced += other.unpriced
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
+class Line(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``drift`` is theirs less ours; None where a side does not say."""
 
     key: Key
@@ -161,6 +161,8 @@ def _cause(
 def _boundaries(lines: list[Line]) -> list[Line]:
     """Name days of a model that follow each other and make good for each other: they cut the day elsewhere."""
     by_key = {(line.key.model, line.key.day): n for n, line in enumerate(lines) if not line.key.id}
+    if not by_key:
+        return lines
     days = sorted({line.key.day for line in lines})
     for one, other in itertools.pairwise(days):
         for model in {line.key.model for line in lines}:

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import date, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from llm_router.billing.provider_bills import FIELDS, FORMATS, BillProblem, Row, iso_day, read_bill
-from llm_router.billing.reconcile import (
-    Counts,
-    Key,
-    Line,
-    Report,
-    compare,
-    model_name,
-    named_in,
-    tokens,
-)
+from llm_router.billing.bill_sides import Bill, Ours
+from llm_router.billing.provider_bills import FIELDS, FORMATS, BillProblem, day_at, iso_day, read_bill
+from llm_router.billing.reconcile import Counts, Line, Report, compare, tokens
 from llm_router.cli.output import note, print_json, print_table, printable
 from llm_router.domain.errors import InvalidRequest
 from llm_router.domain.money import format_usd
@@ -41,7 +30,6 @@ WORDS = {
     "day_boundary": "day cut elsewhere",
 }
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
 
 
@@ -53,9 +41,6 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     zone: tzinfo
     by_id: bool
 
-    def day_of(self, at_ms: int) -> str:
-        return (_EPOCH + timedelta(milliseconds=at_ms)).astimezone(self.zone).date().isoformat()
-
 
 def reconcile(arguments: argparse.Namespace) -> int:
     """Print the drift line by line; 1 where all together it is above the tolerance.
@@ -64,12 +49,10 @@ def reconcile(arguments: argparse.Namespace) -> int:
         InvalidRequest: the file or a flag cannot be understood.
     """
     tolerance_ppm, zone = _tolerance(arguments.tolerance), _zone(arguments)
-    rows = _read(arguments.file, arguments, zone)
-    first, end = _days(arguments, rows)
-    rows = [row for row in rows if first <= row.day < end]
-    span = Span(first=first, end=end, zone=zone, by_id=bool(rows) and all(row.id for row in rows))
-    attempts, lost = _recorded(arguments, span)
-    report = _compared(rows, attempts, lost, span)
+    bill = _read(arguments, zone)
+    first, end = _days(arguments, bill)
+    span = Span(first=first, end=end, zone=zone, by_id=bill.by_id)
+    report = _compared(bill, _recorded(arguments, bill, span))
     ok = report.within(tolerance_ppm)
     if arguments.json:
         print_json(_as_json(report, span, ok=ok, every=arguments.all))
@@ -78,16 +61,19 @@ def reconcile(arguments: argparse.Namespace) -> int:
     return 0 if ok else 1
 
 
-def _read(path: Path, arguments: argparse.Namespace, zone: tzinfo) -> list[Row]:
-    chosen = _columns(arguments.column)
+def _read(arguments: argparse.Namespace, zone: tzinfo) -> Bill:
+    path, chosen = arguments.file, _columns(arguments.column)
+    start, end = (None if text is None else _day(text) for text in (arguments.start, arguments.end))
+    bill = Bill(start, end)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(read_bill(file, FORMATS[arguments.provider], chosen, zone))
+            for row in read_bill(file, FORMATS[arguments.provider], chosen, zone):
+                bill.add(row)
     except (BillProblem, UnicodeDecodeError) as error:
         raise InvalidRequest(f"{path}: {error}", code="bill_unreadable") from None
-    if not rows:
+    if bill.first is None:
         raise InvalidRequest(f"{path} holds no usage", code="bill_unreadable")
-    return rows
+    return bill
 
 
 def _columns(words: list[str]) -> dict[str, tuple[str, ...]]:
@@ -121,10 +107,12 @@ def _tolerance(text: str) -> int:
     return int(ppm)
 
 
-def _days(arguments: argparse.Namespace, rows: list[Row]) -> tuple[str, str]:
+def _days(arguments: argparse.Namespace, bill: Bill) -> tuple[str, str]:
     """The first day and the one after the last."""
-    first = min(row.day for row in rows) if arguments.start is None else _day(arguments.start)
-    last = date.fromisoformat(max(row.day for row in rows))
+    assert bill.first is not None
+    assert bill.last is not None
+    first = bill.first if arguments.start is None else _day(arguments.start)
+    last = date.fromisoformat(bill.last)
     end = (last + _DAY).isoformat() if arguments.end is None else _day(arguments.end)
     if end <= first:
         raise InvalidRequest("--from must be before --to", param="from")
@@ -138,8 +126,8 @@ def _day(text: str) -> str:
         raise InvalidRequest(f"'{text}' is no day such as 2026-11-01") from None
 
 
-def _recorded(arguments: argparse.Namespace, span: Span) -> tuple[list[Any], list[Any]]:
-    """All attempts of the providers that may fall into these days, and what nobody settled."""
+def _recorded(arguments: argparse.Namespace, bill: Bill, span: Span) -> Ours:
+    """All attempts of the providers that fall into these days, and what nobody settled."""
     from llm_router.cli.world import run_pages
 
     providers = FORMATS[arguments.provider].providers
@@ -152,67 +140,27 @@ def _recorded(arguments: argparse.Namespace, span: Span) -> tuple[list[Any], lis
         "from_": (date.fromisoformat(span.first) - 2 * _DAY).isoformat(),
         "to": (date.fromisoformat(span.end) + 2 * _DAY).isoformat(),
     }
-    attempts: list[Any] = []
-    lost: list[Any] = []
+    ours = Ours(
+        bill, lambda at_ms: day_at(at_ms // 1000, span.zone), lambda day: span.first <= day < span.end
+    )
 
     def take(result: dict[str, object]) -> object:
         rows, unsettled = result["attempts"], result["unsettled"]
         assert isinstance(rows, list)
         assert isinstance(unsettled, list)
-        attempts.extend(rows)
-        lost.extend(unsettled)
+        for attempt in rows:
+            ours.add(attempt)
+        for one in unsettled:
+            ours.lose(one)
         return result["next"]
 
     run_pages(arguments, "reconcile.attempts", values, take)
-    return attempts, lost
+    return ours
 
 
-def _compared(rows: list[Row], attempts: list[Any], lost: list[Any], span: Span) -> Report:
-    models = {model_name(attempt["model"]) for attempt in attempts}
-    theirs: dict[Key, Counts] = {}
-    for row in rows:
-        name = model_name(row.label)
-        if name not in models:
-            name = named_in(row.label, models) or name
-        _add(theirs, Key("", "", row.id) if span.by_id else Key(row.day, name), row.counts)
-    ours: dict[Key, Counts] = {}
-    for attempt in attempts:
-        day = span.day_of(attempt["at_ms"])
-        id_ = attempt["id"] or attempt["exchange"]
-        key = Key("", "", id_) if span.by_id else Key(day, model_name(attempt["model"]))
-        if span.first <= day < span.end or (span.by_id and key in theirs):
-            _add(ours, key, _counts(attempt))
-    days = {row.id: row.day for row in rows if row.id}
-    unknown: Counter[Key] = Counter()
-    for one in lost:
-        day = span.day_of(one["at_ms"])
-        unknown.update(
-            key
-            for key in theirs
-            if _may_be(key, days.get(key.id, key.day), day, one["price_version"].lower())
-        )
-    return compare(theirs, ours, unknown)
-
-
-def _may_be(key: Key, billed: str, day: str, price_version: str) -> bool:
-    """Whether a line may be of an exchange that nobody settled: its provider's id is not known."""
-    return billed == day and key.model in price_version
-
-
-def _add(sides: dict[Key, Counts], key: Key, counts: Counts) -> None:
-    sides.setdefault(key, Counts()).add(counts)
-
-
-def _counts(attempt: Mapping[str, Any]) -> Counts:
-    return Counts(
-        requests=1,
-        input_tokens=attempt["input_tokens"],
-        output_tokens=attempt["output_tokens"],
-        cost_pusd=attempt["cost_pusd"],
-        estimated=int(attempt["estimated"]),
-        unknown=int(attempt["unknown"]),
-        unpriced=int(attempt["cost_pusd"] is None),
-    )
+def _compared(bill: Bill, ours: Ours) -> Report:
+    theirs = bill.lines(ours.models)
+    return compare(theirs, ours.lines, ours.unknown(theirs))
 
 
 def _print(report: Report, span: Span, *, ok: bool, every: bool) -> None:
