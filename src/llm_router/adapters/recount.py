@@ -24,7 +24,7 @@ class Doubt(msgspec.Struct, frozen=True, kw_only=True):
     """The first thing that does not agree.
 
     Attributes:
-        check: of what: file, entries, exchanges, accounts, holds, rollups, budgets, head.
+        check: of what: file, entries, exchanges, accounts, holds, rollups, budgets, papers, head.
         where: the row in question.
     """
 
@@ -49,6 +49,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     accounts: int = 0
     rollups: int = 0
     budgets: int = 0
+    papers: int = 0
     seq: int = 0
     head: str = ""
     doubt: Doubt | None = None
@@ -76,6 +77,7 @@ class Recount:
         self._rollups: dict[RollupKey, tuple[int, ...]] = {}
         self._spending = Spending(budgets, now_ms)
         self.entries = self.exchanges = self.rerated = self.unproven = self.accounts = 0
+        self.papers = 0
 
     def verdict(self, doubt: Doubt | None, head: str, seq: int) -> Verdict:
         return Verdict(
@@ -86,6 +88,7 @@ class Recount:
             accounts=self.accounts,
             rollups=len(self._rollups),
             budgets=self._spending.budgets,
+            papers=self.papers,
             seq=seq,
             head=head if doubt is None else "",
             doubt=doubt,

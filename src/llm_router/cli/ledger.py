@@ -58,7 +58,7 @@ def _tell(arguments: argparse.Namespace, place: dict[str, object], verdict: Verd
         print(
             f"{where}: every figure agrees. {verdict.entries} entries chained, {verdict.exchanges} exchanges "
             f"({verdict.rerated} rated again), {verdict.accounts} accounts, {verdict.rollups} hourly sums, "
-            f"{verdict.budgets} budgets."
+            f"{verdict.budgets} budgets, {verdict.papers} papers."
         )
         if verdict.unproven:
             print(f"{verdict.unproven} exchanges are older than stored prices: their lines were added up.")

@@ -11,6 +11,7 @@ Reads only, in one transaction: nodes go on meanwhile, and one moment is seen. W
     accounts          posted = sum of entries, held = sum of open holds, nothing overdrawn
     rollups           = the sums of the exchanges
     budgets           spent = what the exchanges of their part cost in that window, held = the open holds
+    papers            receipts, statements and invoices: numbered, continued, and what the books make of them
 
 The first thing that does not agree is the verdict. Who may write the database may also write all of
 it anew, with other hashes: only heads that are kept elsewhere tell.
@@ -24,6 +25,7 @@ import asyncpg
 
 from llm_router.adapters.postgres.audit import check_held
 from llm_router.adapters.postgres.known import budget_of
+from llm_router.adapters.postgres.paper_check import check_papers
 from llm_router.adapters.postgres.prices import read_prices, read_rules
 from llm_router.adapters.postgres.schema import GENESIS, SCHEMA, entry_hash
 from llm_router.adapters.recount import Doubt, Doubted, Recount, Verdict
@@ -111,6 +113,7 @@ async def _check(
     count.rollups(map(tuple, await connection.fetch(_ROLLUPS)))
     count.spends(map(tuple, await connection.fetch("SELECT budget, session, bucket, spent FROM spends")))
     await check_held(connection)
+    count.papers = await check_papers(connection)
     return heads
 
 

@@ -9,6 +9,7 @@ Reads only, in one transaction: a store that is in use is seen at one moment. Wh
     accounts          posted = sum of entries, held = sum of open holds, nothing overdrawn
     rollups           = the sums of the exchanges
     budgets           spent = what the exchanges of their part cost in that window
+    papers            receipts, statements and invoices: numbered, continued, and what the books make of them
 
 The first thing that does not agree is the verdict. Who may write the file may also write all of it
 anew, with other hashes: only a hash that is kept elsewhere tells (see :func:`verify`'s ``expected``).
@@ -24,6 +25,7 @@ import msgspec
 
 from llm_router.adapters.recount import Doubt, Doubted, Recount, Verdict, record_of
 from llm_router.adapters.sqlite import schema
+from llm_router.adapters.sqlite.paper_check import check_papers
 from llm_router.adapters.sqlite.prices import read_rules, versions_of
 from llm_router.billing.rollups import COUNTS, RollupKey
 from llm_router.domain.budget import Budget
@@ -94,6 +96,7 @@ class _Proof:
         columns = ", ".join((*RollupKey._fields, *COUNTS))
         self._count.rollups(self._db.execute(f"SELECT {columns} FROM rollups"))  # noqa: S608 - names of ours
         self._count.spends(self._db.execute("SELECT budget, session, bucket, spent FROM spends"))
+        self._count.papers = check_papers(self._db)
 
     def _check_file(self) -> None:
         (found,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
