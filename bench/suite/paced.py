@@ -5,7 +5,7 @@
 ``/paced/INTERVAL_MS/EVENTS/...`` answers with a stream of so many events, one each interval, in the
 dialect of the rest of the path (OpenAI chat, Anthropic messages, Gemini). One timer a millisecond serves
 all streams: those of an interval are spread over its slots by when they began. An event that is late is
-not caught up with, so that events do not come in heaps. From 10 ms on, an event carries the time at which
+not caught up with, so that events do not come in heaps. From 100 ms on, an event carries the time at which
 it was written (``@NANOSECONDS@``, monotonic).
 """
 
@@ -23,7 +23,7 @@ HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n"
     b"transfer-encoding: chunked\r\n\r\n"
 )
-STAMPED_FROM_MS = 10
+STAMPED_FROM_MS = 100
 
 
 def chunk(*events: str) -> bytes:
