@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_router.domain.errors import UpstreamKind as K
-from llm_router.wire.classify import classify, header_retry_after_s, message_retry_after_s, scrub
+from llm_router.wire.classify import header_retry_after_s, message_retry_after_s, scrub
+from llm_router.wire.judging import classify
 
 CASES = [
     # context too long, in every wording

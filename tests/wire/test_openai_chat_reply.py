@@ -131,7 +131,7 @@ def test_the_buckets_are_disjoint() -> None:
         (b'{"error":{"message":"Overloaded","type":"overloaded_error"}}', UpstreamKind.OVERLOADED, 503),
         (b'{"error":{"message":"Slow","code":429},"user_id":"u"}', UpstreamKind.RATE_LIMIT, 429),
         (b'{"error":"out of memory"}', UpstreamKind.SERVER, 502),
-        (b'{"object":"error","message":"no such thing","code":404}', UpstreamKind.NOT_FOUND, 404),
+        (b'{"object":"error","message":"no such thing","code":404}', UpstreamKind.OBJECT, 404),
         (b'{"choices":[{"message":{"content":"a"},"finish_reason":"error"}]}', UpstreamKind.SERVER, 502),
     ],
 )

@@ -35,7 +35,7 @@ K = UpstreamKind
         (502, "<html><head><title>Bad</title></head><body>Bad gateway</body></html>", K.UNAVAILABLE,
          "Bad Bad gateway"),
         (503, "", K.OVERLOADED, "The provider answered with status 503 and no explanation."),
-        (404, '[{"error":{"message":"gone"}}]', K.NOT_FOUND, "gone"),
+        (404, '[{"error":{"message":"gone"}}]', K.OBJECT, "gone"),
     ],
 )  # fmt: skip
 def test_errors_are_understood(status: int, body: str, kind: UpstreamKind, message: str) -> None:

@@ -35,7 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from llm_router.domain.limit import LimitState
 
@@ -263,7 +263,8 @@ class UpstreamKind(StrEnum):
     AUTHENTICATION = "authentication"  # the gateway's credential at that provider
     PERMISSION = "permission_denied"
     PAYMENT = "payment_required"
-    NOT_FOUND = "not_found"
+    NOT_FOUND = "not_found"  # the model, or the provider's address
+    OBJECT = "object_not_found"  # a file, a cache, ... that the request names
     CONTEXT_LENGTH = "context_length_exceeded"
     CONTENT_POLICY = "content_policy_violation"
     PAYLOAD = "payload_too_large"
@@ -276,6 +277,14 @@ class UpstreamKind(StrEnum):
     MALFORMED = "malformed"  # not what the dialect says
 
 
+class Grounds(NamedTuple):
+    """The words of a provider that alone make an error what it is, and what it is if they are the client's own,
+    quoted."""
+
+    words: str
+    otherwise: UpstreamKind
+
+
 class UpstreamError(RouterError):
     """A provider failed or refused.
 
@@ -285,6 +294,7 @@ class UpstreamError(RouterError):
         provider: its id, set by the engine.
         native_code, native_type: as the provider spelled them.
         sent: False when not one byte of the request left, so that a retry is safe.
+        grounds: on what the kind rests, where no status and no code says it.
     """
 
     status = 502
@@ -304,16 +314,23 @@ class UpstreamError(RouterError):
         details: Mapping[str, object] | None = None,
         retry_after_s: float | None = None,
         sent: bool = True,
+        grounds: Grounds | None = None,
     ) -> None:
         super().__init__(message, param=param, details=details, retry_after_s=retry_after_s)
-        self.kind = kind
-        self.status = status if status is not None else _STATUS.get(kind, 502)
-        self.code = _CODE.get(kind, "upstream_error")
-        self.type = _TYPE.get(kind, "upstream_error")
+        self._own_status = status
+        self.become(kind)
         self.native_code = native_code
         self.native_type = native_type
         self.provider: str | None = None
         self.sent = sent
+        self.grounds = grounds
+
+    def become(self, kind: UpstreamKind) -> None:
+        """Be of that kind, and told as such."""
+        self.kind = kind
+        self.status = self._own_status if self._own_status is not None else _STATUS.get(kind, 502)
+        self.code = _CODE.get(kind, "upstream_error")
+        self.type = _TYPE.get(kind, "upstream_error")
         self.retryable = kind in _RETRYABLE
 
 
@@ -331,6 +348,7 @@ _STATUS = {
     UpstreamKind.CONTEXT_LENGTH: 400,
     UpstreamKind.CONTENT_POLICY: 400,
     UpstreamKind.NOT_FOUND: 404,
+    UpstreamKind.OBJECT: 404,
     UpstreamKind.PAYLOAD: 413,
     UpstreamKind.RATE_LIMIT: 429,
     UpstreamKind.OVERLOADED: 503,
@@ -342,6 +360,7 @@ _CODE = {
     UpstreamKind.PERMISSION: "upstream_permission_denied",
     UpstreamKind.PAYMENT: "upstream_payment_required",
     UpstreamKind.NOT_FOUND: "model_not_found",
+    UpstreamKind.OBJECT: "not_found",
     UpstreamKind.CONTEXT_LENGTH: "context_length_exceeded",
     UpstreamKind.CONTENT_POLICY: "content_policy_violation",
     UpstreamKind.PAYLOAD: "payload_too_large",
@@ -357,6 +376,7 @@ _TYPE = {
     UpstreamKind.CONTENT_POLICY: "invalid_request_error",
     UpstreamKind.PAYLOAD: "invalid_request_error",
     UpstreamKind.NOT_FOUND: "not_found_error",
+    UpstreamKind.OBJECT: "not_found_error",
     UpstreamKind.RATE_LIMIT: "rate_limit_error",
     UpstreamKind.OVERLOADED: "overloaded_error",
 }

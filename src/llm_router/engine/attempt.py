@@ -30,6 +30,7 @@ from llm_router.engine.intake import redact_error
 from llm_router.engine.landed import Landed, Replayed
 from llm_router.engine.recall import Recall, may_give_state
 from llm_router.engine.tracks import Track, price_of
+from llm_router.engine.weighing import weigh_error
 from llm_router.ports import Clock, Deadlines, Fetcher, Tokens, Upstream, UpstreamReply, UpstreamRequest
 from llm_router.routing.eligible import is_parameter
 from llm_router.routing.key_ring import KeyRing
@@ -66,10 +67,12 @@ class Attempt(msgspec.Struct, kw_only=True):
     status: int | None = None
     first_byte_us: int | None = None
     error: RouterError | None = None
+    request: UpstreamRequest | None = None
 
     def failed(self, error: RouterError, track: Track) -> None:
         """Note why it failed; nothing of the gateway's credentials may stand in it."""
         if isinstance(error, UpstreamError):
+            weigh_error(error, track, self.candidate, self.request)
             _redact(error, self.candidate, track)
         self.error = error
 
@@ -308,6 +311,7 @@ class Attempts:
         return known
 
     async def _call(self, track: Track, attempt: Attempt, request: UpstreamRequest) -> None:
+        attempt.request = request
         behind = self.behind(attempt.candidate)
         began_us = self._clock.monotonic_us()
         try:

@@ -1,6 +1,6 @@
 """The rule for moving on: what follows an attempt that failed.
 
-    what a failure means ── VERDICTS, by the kind that the wire gave it (wire/classify.py)
+    what a failure means ── VERDICTS, by the kind that the wire gave it (wire/judging.py)
     what is tried next ──── :func:`following`: another deployment first, at once; else what comes after the
                             plan; else the same one again, after a pause; else nothing, and why
 
@@ -67,6 +67,7 @@ VERDICTS: dict[UpstreamKind, Verdict] = {
     _K.PERMISSION: _REFUSED,
     _K.PAYMENT: _REFUSED,
     _K.NOT_FOUND: _REFUSED,
+    _K.OBJECT: Verdict(again=False, reach=Reach.ANY, fared=Fared.NEITHER),
     _K.RATE_LIMIT: Verdict(again=True, reach=Reach.ANY, fared=Fared.LIMITED),
     _K.OVERLOADED: _BROKEN,
     _K.SERVER: _BROKEN,

@@ -48,6 +48,7 @@ _NEVER = {
     UpstreamKind.CONTEXT_LENGTH,
     UpstreamKind.CONTENT_POLICY,
     UpstreamKind.PAYLOAD,
+    UpstreamKind.OBJECT,
 }
 """What the request or the answer itself is to blame for: another model would meet it too, or must not try."""
 

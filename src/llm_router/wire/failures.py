@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from llm_router.domain.errors import UpstreamError, UpstreamKind
-from llm_router.wire.classify import classify, header_retry_after_s, message_retry_after_s, scrub
+from llm_router.wire.classify import header_retry_after_s, message_retry_after_s, scrub
+from llm_router.wire.judging import Judged, judge, member_at_fault
 from llm_router.wire.lenient import load, mapping
 
 MESSAGE_CHARS_MAX = 4000
@@ -29,6 +30,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     code: str | None = None
     type: str | None = None
+    param: str | None = None
     status: int = 0
 
 
@@ -50,6 +52,7 @@ def said_of(payload: object) -> Said:
         message=next(filter(None, (_text(fields.get(name)) for name in _TEXTS)), ""),
         code=_word(fields, "code", "error_code"),
         type=_word(fields, "error_type", "type"),
+        param=member_at_fault(fields),
         status=next(
             filter(None, (_status(fields.get(name)) for name in ("status_code", "status", "code"))), 0
         ),
@@ -81,9 +84,13 @@ def failure(
         status = said.status
     message = scrub(said.message.strip()[:MESSAGE_CHARS_MAX])
     wait = header_retry_after_s(headers or {})
+    judged = (
+        Judged(kind) if kind is not None else judge(status, said.message, said.code, said.type, said.param)
+    )
     return UpstreamError(
         message or f"The provider answered with status {status or 'unknown'} and no explanation.",
-        kind=kind or classify(status, said.message, said.code, said.type),
+        kind=judged.kind,
+        grounds=judged.grounds,
         status=status if 400 <= status <= 599 else None,
         native_code=said.code,
         native_type=said.type,

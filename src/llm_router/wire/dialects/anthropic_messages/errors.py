@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import msgspec
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
-from llm_router.wire.classify import classify, header_retry_after_s, message_retry_after_s, scrub
+from llm_router.wire.classify import header_retry_after_s, message_retry_after_s, scrub
+from llm_router.wire.judging import judge, member_at_fault
 from llm_router.wire.verbatim import value
 
 MESSAGE_CHARS_MAX = 4000
@@ -34,6 +35,7 @@ class _Said(msgspec.Struct, kw_only=True):
     message: str = ""
     code: str | None = None
     type: str | None = None
+    param: str | None = None
     request_id: str | None = None
 
 
@@ -52,15 +54,16 @@ def stream_error(body: object) -> UpstreamError:
 
 def _error(said: _Said, status: int, retry_after_s: float | None) -> UpstreamError:
     known = 400 <= status <= 599
-    kind = classify(status, said.message, said.code, said.type)
-    if retry_after_s is None and kind is UpstreamKind.RATE_LIMIT:
+    judged = judge(status, said.message, said.code, said.type, said.param)
+    if retry_after_s is None and judged.kind is UpstreamKind.RATE_LIMIT:
         retry_after_s = message_retry_after_s(said.message)
     message = scrub(said.message.strip()[:MESSAGE_CHARS_MAX])
     if not message:
         message = f"The provider answered with status {status} and no message."
     return UpstreamError(
         message,
-        kind=kind,
+        kind=judged.kind,
+        grounds=judged.grounds,
         status=status if known else None,
         native_code=said.code,
         native_type=said.type,
@@ -93,6 +96,7 @@ def _said(body: object) -> _Said:
         message=message,
         code=_word(typed) or _word(inner.get("code")) or _word(inner.get("status")),
         type=_word(inner.get("type")),
+        param=member_at_fault(inner),
         request_id=request_id if isinstance(request_id, str) else None,
     )
 

@@ -9,8 +9,9 @@ import re
 from collections.abc import Mapping
 
 from llm_router.domain.errors import UpstreamError, UpstreamKind
-from llm_router.wire.classify import classify, header_retry_after_s, message_retry_after_s, scrub
+from llm_router.wire.classify import header_retry_after_s, message_retry_after_s, scrub
 from llm_router.wire.framing.aws import Message
+from llm_router.wire.judging import Judged, judge
 from llm_router.wire.verbatim import value
 
 MESSAGE_CHARS_MAX = 4000
@@ -29,7 +30,6 @@ _KINDS: Mapping[str, UpstreamKind] = {
     "internalfailure": _K.SERVER,
     "modelerrorexception": _K.SERVER,
     "modelstreamerrorexception": _K.SERVER,
-    "resourcenotfoundexception": _K.NOT_FOUND,
     "unknownoperationexception": _K.NOT_FOUND,
     "unrecognizedclientexception": _K.AUTHENTICATION,
     "invalidclienttokenid": _K.AUTHENTICATION,
@@ -44,9 +44,9 @@ _KINDS: Mapping[str, UpstreamKind] = {
 }
 """What an exception means. Those that are not here (validation, denied access) mean several things."""
 
-_UNKNOWN_MODEL = re.compile(
-    r"on-demand throughput|end of (its|their) life|legacy.{0,60}not been actively using"
-)
+_STATUSES = {"validationexception": 400, "accessdeniedexception": 403, "resourcenotfoundexception": 404}
+"""Those statuses, where an exception came without one."""
+
 _WRONG_KEY = re.compile(r"make sure your api key is valid|bearer token|signature we calculated")
 
 
@@ -83,8 +83,8 @@ def _error(
     request_id: str | None,
     retry_after_s: float | None,
 ) -> UpstreamError:
-    kind = _kind(status, name, message, said)
-    if retry_after_s is None and kind is _K.RATE_LIMIT:
+    judged = _judged(status, name, message, said)
+    if retry_after_s is None and judged.kind is _K.RATE_LIMIT:
         retry_after_s = message_retry_after_s(message)
     shown = scrub(message.strip()[:MESSAGE_CHARS_MAX])
     if not shown:
@@ -95,7 +95,8 @@ def _error(
         )
     return UpstreamError(
         shown,
-        kind=kind,
+        kind=judged.kind,
+        grounds=judged.grounds,
         status=status if 400 <= status <= 599 else None,
         native_type=name or None,
         details={"upstream_request_id": request_id} if request_id else None,
@@ -103,22 +104,19 @@ def _error(
     )
 
 
-def _kind(status: int, name: str, message: str, said: Mapping[str, object]) -> UpstreamKind:
-    words = message.lower()
+def _judged(status: int, name: str, message: str, said: Mapping[str, object]) -> Judged:
     original = said.get("originalStatusCode")  # what the model's own server answered
     if isinstance(original, int) and 400 <= original <= 599:
         text = said.get("originalMessage")
-        return classify(original, f"{message} {text if isinstance(text, str) else ''}", None, None)
-    if _WRONG_KEY.search(words):
-        return _K.AUTHENTICATION
-    if _UNKNOWN_MODEL.search(words):
-        return _K.NOT_FOUND
+        return judge(original, f"{message} {text if isinstance(text, str) else ''}", None, None)
     known = _KINDS.get(name.lower())
     if known is not None:
-        return known
-    if not 400 <= status <= 599 and name.lower() in ("validationexception", "accessdeniedexception"):
-        status = 400 if name.lower() == "validationexception" else 403
-    return classify(status, message, None, name)
+        return Judged(known)
+    if not 400 <= status <= 599:
+        status = _STATUSES.get(name.lower(), status)
+    if status in (401, 403) and _WRONG_KEY.search(message.lower()):
+        return Judged(_K.AUTHENTICATION)
+    return judge(status, message, None, name)
 
 
 def _typed(said: Mapping[str, object]) -> str:

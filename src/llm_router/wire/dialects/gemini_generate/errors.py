@@ -13,10 +13,11 @@ from typing import Any
 
 import msgspec
 
-from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
+from llm_router.domain.errors import RouterError, UpstreamError
 from llm_router.domain.limit import LimitState
-from llm_router.wire.classify import classify, header_retry_after_s, message_retry_after_s, scrub
+from llm_router.wire.classify import header_retry_after_s, message_retry_after_s, scrub
 from llm_router.wire.dialects.gemini_generate.members import value_of
+from llm_router.wire.judging import judge, member_at_fault
 
 MESSAGE_CHARS_MAX = 4000
 _TYPE = "type.googleapis.com/google.rpc."
@@ -52,9 +53,12 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
     retry_after_s = header_retry_after_s(headers)
     if error is None:
         text = scrub(body[: 4 * MESSAGE_CHARS_MAX].decode("utf-8", "replace").strip())[:MESSAGE_CHARS_MAX]
+        text = "" if "<" in text[:20] else text  # a web page
+        judged = judge(status, text, None, None)
         return UpstreamError(
-            text if text and "<" not in text[:20] else f"The provider answered with status {status}.",
-            kind=classify(status, text, None, None),
+            text or f"The provider answered with status {status}.",
+            kind=judged.kind,
+            grounds=judged.grounds,
             status=status if 400 <= status <= 599 else None,
             retry_after_s=retry_after_s,
         )
@@ -97,16 +101,15 @@ def _decoded(error: dict[str, Any], status: int, retry_after_s: float | None) ->
     details = [d for d in _list(error.get("details")) if isinstance(d, dict)]
     reason = next((d["reason"] for d in details if isinstance(d.get("reason"), str)), None)
     native = said if isinstance(said, str) else None
-    kind = classify(status, message, reason, native)
-    if reason == "API_KEY_INVALID":
-        kind = UpstreamKind.AUTHENTICATION
+    judged = judge(status, message, reason, native, member_at_fault({"details": details}))
     if retry_after_s is None:
         retry_after_s = _retry_delay_s(details)
     if retry_after_s is None:
         retry_after_s = message_retry_after_s(message)
     return UpstreamError(
         scrub(message)[:MESSAGE_CHARS_MAX],
-        kind=kind,
+        kind=judged.kind,
+        grounds=judged.grounds,
         status=status if 400 <= status <= 599 else None,
         native_code=reason or (str(number) if number is not None else None),
         native_type=native,

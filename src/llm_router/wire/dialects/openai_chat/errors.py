@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_router.domain.errors import UpstreamError, UpstreamKind
-from llm_router.wire.classify import classify, header_retry_after_s, message_retry_after_s, scrub
+from llm_router.wire.classify import header_retry_after_s, message_retry_after_s, scrub
+from llm_router.wire.judging import judge, member_at_fault
 from llm_router.wire.lenient import load
 
 MESSAGE_CHARS_MAX = 4000
@@ -46,19 +47,21 @@ def error_of(payload: object, *, status: int = 0, headers: Mapping[str, str] | N
     message = _message(payload, fields)
     if not 400 <= status <= 599:
         status = _own_status(fields)
-    kind = classify(status, message, code, type_)
+    param = fields.get("param")
+    param = param if isinstance(param, str) else None
+    judged = judge(status, message, _reason(fields) or code, type_, member_at_fault(fields))
     message = scrub(message)[:MESSAGE_CHARS_MAX]
     wait = header_retry_after_s(headers or {})
-    param = fields.get("param")
     return UpstreamError(
         message or f"The provider answered with status {status or 'unknown'} and no explanation.",
-        kind=kind,
+        kind=judged.kind,
         status=status if 400 <= status <= 599 else None,
-        param=param if isinstance(param, str) else None,
+        param=param,
         native_code=code,
         native_type=type_,
         details=_details(fields),
         retry_after_s=message_retry_after_s(message) if wait is None else wait,
+        grounds=judged.grounds,
     )
 
 
@@ -144,6 +147,15 @@ def _own_status(fields: dict[str, Any]) -> int:
         if isinstance(value, int) and 400 <= value <= 599:
             return int(value)
     return 0
+
+
+def _reason(fields: dict[str, Any]) -> str | None:
+    """The reason among Google's details, which stands for a code."""
+    details = fields.get("details")
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict) and isinstance(detail.get("reason"), str):
+            return scrub(detail["reason"])[:200]
+    return None
 
 
 def _raw_words(fields: dict[str, Any]) -> str:

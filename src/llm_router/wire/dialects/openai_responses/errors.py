@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
-from llm_router.wire.classify import classify, header_retry_after_s, message_retry_after_s, scrub
+from llm_router.wire.classify import header_retry_after_s, message_retry_after_s, scrub
+from llm_router.wire.judging import judge, member_at_fault
 from llm_router.wire.lenient import load
 from llm_router.wire.openaierrors import error_members
 
@@ -61,20 +62,23 @@ def error_of(payload: object, *, status: int = 0, headers: Mapping[str, str] | N
     if type_ == "error":
         type_ = None
     message = payload if isinstance(payload, str) else _message(fields)
-    kind = classify(status, message, code, type_)
+    param = fields.get("param")
+    param = param if isinstance(param, str) else None
+    judged = judge(status, message, code, type_, member_at_fault(fields))
+    kind = judged.kind
     if not 400 <= status <= 599 and kind is UpstreamKind.SERVER and code is not None:
         kind = _kind_of_code(code)
     message = scrub(message)[:MESSAGE_CHARS_MAX]
     wait = header_retry_after_s(headers or {})
-    param = fields.get("param")
     return UpstreamError(
         message or f"The provider answered with status {status or 'unknown'} and no explanation.",
         kind=kind,
         status=status if 400 <= status <= 599 else None,
-        param=param if isinstance(param, str) else None,
+        param=param,
         native_code=code,
         native_type=type_,
         retry_after_s=message_retry_after_s(message) if wait is None else wait,
+        grounds=judged.grounds,
     )
 
 
