@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from llm_router.billing.usage_rows import usage_row
 from llm_router.cli.cases import read_cases
-from llm_router.domain.decision import Decision, key_of
+from llm_router.domain.decision import Decision, Stood, key_of
 from llm_router.domain.model import Deployment
 from llm_router.domain.price import Price, Rates
 from llm_router.domain.record import ExchangeRecord
@@ -317,5 +317,49 @@ def test_who_served_the_session_is_part_of_the_record() -> None:
         decision = _again(world.telemetry.records[-1])
         assert decision.stuck == "p1/a"
         assert replay(decision) == decision.plan == ("p1/a", "p2/a", "p4/a", "p3/a")
+
+    run(main())
+
+
+def test_the_order_of_trying_is_told_while_one_comes_back() -> None:
+    async def main() -> None:
+        world = _world({"a": [1, 2]}, [1, 1])
+        health, now_ms = world.engine.trying.health, world.engine.clock.now_ms()
+        for _ in range(6):
+            health.ended(health.began("p1/a", now_ms - 20_000), now_ms - 20_000, Fared.BADLY)
+        health.ended(health.began("p1/a", now_ms), now_ms, Fared.WELL)  # its circuit closes, slowly
+        world.dice = 0.99
+        await world.serve(ask("a"), headers={"x-llm-router-explain": "1"})
+        assert world.upstream.asked == ["p2"]
+        assert "plan=p1/a,p2/a; order=p2/a,p1/a; " in world.client.headers["x-llm-router-explain"]
+        shown: Any = explain_record(world.record, world.engine.state.snapshot, world.engine.state.active)
+        assert (shown["plan"], shown["order"]) == (["p1/a", "p2/a"], ["p2/a", "p1/a"])
+        world.dice, world.client = 0.0, FakeClient(world)
+        await world.serve(ask("a"), headers={"x-llm-router-explain": "1"})
+        assert world.upstream.asked[-1] == "p1"
+        assert "order=" not in world.client.headers["x-llm-router-explain"]
+
+    run(main())
+
+
+def test_the_account_s_own_key_does_not_hide_how_a_deployment_stood() -> None:
+    decision = Decision(
+        plan=("p1/a#own", "p2/a"), stood=(Stood(deployment="p1/a", available=False, reason="its circuit is open"),)
+    )  # fmt: skip
+    assert replay_order(decision, decision.plan) == ("p2/a", "p1/a#own")
+
+
+def test_scores_have_their_unit_and_reasons_are_in_dollars() -> None:
+    async def main() -> None:
+        world = _world({"a": [2, 1], "b": [40, 50]}, [1, 1])
+        await world.serve(ask("a:floor"))
+        shown: Any = explain_record(world.record, world.engine.state.snapshot, world.engine.state.active)
+        assert {c["score_unit"] for c in shown["candidates"]} == {"picodollars"}
+        world.client = FakeClient(world)
+        await world.serve(ask("auto"))
+        record = world.telemetry.records[-1]
+        shown = explain_record(record, world.engine.state.snapshot, world.engine.state.active)
+        assert " for $0.0" in shown["auto"]["reason"]
+        assert "pUSD" not in shown["auto"]["reason"]
 
     run(main())

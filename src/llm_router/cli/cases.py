@@ -218,6 +218,8 @@ def _asks(request: Mapping[str, Any]) -> Asks:
         value = numbers.get(field.name)
         if isinstance(value, int):
             _count(value)
+        elif value is None:  # not counted
+            numbers.pop(field.name, None)
     return Asks(**{f.name: msgspec.convert(numbers[f.name], f.type) for f in fields if f.name in numbers})
 
 

@@ -23,6 +23,7 @@ _STOPPED = {
     "request": "no other would take the request", "attempts": "as many calls were made as may be",
     "exhausted": "nothing was left to try", "budget": "the share of repeats was used up",
     "deadline": "the client's time was over", "wait": "the pause would have been too long",
+    "busy": "no deployment had a place",
 }  # fmt: skip
 
 
@@ -51,7 +52,11 @@ def _head(shown: Shown) -> Iterable[str]:
     served = shown["served_by"]
     yield f"Asked for   {printable(shown['asked_model'])}"
     yield "Answered    " + ("nobody" if served is None else f"{served} as {shown['model']}")
+    for name in shown["names"]:
+        yield f"Name        {printable(name['asked'])}: {printable(name['note'])}"
     yield f"Ordered by  {shown['strategy']}{_dial(shown)}"
+    if shown["order"] != shown["plan"]:
+        yield f"Tried in    {', '.join(map(printable, shown['order']))} (who was failing or coming back then, last)"
     if shown["cache"]["stayed_with"] is not None:
         yield f"Session     stayed with {shown['cache']['stayed_with']} for its cache"
     if shown["error"] is not None:
@@ -91,7 +96,7 @@ def _candidates(shown: Shown) -> None:
             "-" if c["tokens_per_s"] is None else f"{c['tokens_per_s']:.0f}",
             str(c["in_flight"]),
             "-" if c["error_rate"] is None else f"{c['error_rate']:.0%}",
-            "-" if c["score"] is None else f"{c['score']:.4g}",
+            "-" if c["score"] is None else _score(c),
             _note(c),
         )
         for c in shown["candidates"]
@@ -99,6 +104,14 @@ def _candidates(shown: Shown) -> None:
     if rows:
         print_table(columns, rows, _RIGHT)
         print()
+
+
+def _score(candidate: Shown) -> str:
+    """What a candidate was judged by, in the unit of its strategy."""
+    score, unit = candidate["score"], candidate["score_unit"]
+    if unit == "picodollars":
+        return f"${score / 10**12:.4g}"
+    return f"{score:.4g} ms" if unit is not None and unit.startswith("milliseconds") else f"{score:.4g}"
 
 
 def _note(candidate: Shown) -> str:

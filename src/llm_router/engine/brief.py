@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from llm_router.domain.decision import Named, key_of
 from llm_router.domain.money import format_usd
+from llm_router.routing.health import spread
+from llm_router.routing.plan import Plan
 
 if TYPE_CHECKING:
-    from llm_router.engine.tracks import Track
+    from llm_router.engine.tracks import Stances, Track
 
 HEADER = "x-llm-router-explain"
 
@@ -44,6 +46,8 @@ def _parts(track: Track) -> Iterable[tuple[str, str]]:
         for named in plan.named:
             yield from _name(named)
         yield "plan", _listed([key_of(c.deployment.id, c.own_key) for c in plan.candidates])
+        if track.stood is not None and (order := _order(plan, track.stood)) is not None:
+            yield "order", order
         if plan.stuck is not None:
             yield "session", plan.stuck
     rejected = [] if track.error is None else track.error.details.get("rejected")
@@ -62,6 +66,14 @@ def _parts(track: Track) -> Iterable[tuple[str, str]]:
         yield "hold", format_usd(track.admitted.estimate.amount_pusd)
     if track.error is not None:
         yield "error", track.error.code
+
+
+def _order(plan: Plan, stood: Stances) -> str | None:
+    """The order of trying, where the health of the deployments made it another one than the plan's."""
+    places = spread(stood.views, stood.thrown)
+    if places == sorted(places) or len(places) != len(plan.candidates):
+        return None
+    return _listed([key_of(c.deployment.id, c.own_key) for c in (plan.candidates[at] for at in places)])
 
 
 def _name(named: Named) -> Iterable[tuple[str, str]]:

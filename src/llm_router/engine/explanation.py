@@ -7,6 +7,7 @@ the digest in the record tells whether that still says what it said then.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -14,7 +15,7 @@ from llm_router.billing.interval import expected_tokens, forecast
 from llm_router.catalog.listing import per_mtok
 from llm_router.catalog.snapshot import Snapshot
 from llm_router.catalog.successors import told
-from llm_router.domain.decision import OWN, AutoChoice, Decision, Followed, Named, Weighed, key_of
+from llm_router.domain.decision import OWN, Asks, AutoChoice, Decision, Followed, Named, Weighed, key_of
 from llm_router.domain.errors import ModelNotFound, NotFound, RouterError
 from llm_router.domain.model import Deployment
 from llm_router.domain.price import Price
@@ -25,6 +26,7 @@ from llm_router.engine.operator import DEFAULT_ACCOUNT, Arguments, Context, Resu
 from llm_router.engine.planning import version_of
 from llm_router.routing.plan import Plan, make_plan
 from llm_router.routing.replay import replay, replay_order
+from llm_router.routing.strategies import UNITS
 from llm_router.wire.operations import FORMATS
 
 Shown = dict[str, object]
@@ -92,6 +94,17 @@ def explain_record(record: ExchangeRecord, snapshot: Snapshot, active: Collectio
     }
 
 
+def _request(asks: Asks, routing: Mapping[str, Any] | None) -> Shown:
+    """The request in numbers. Tokens are counted only where it gives numbers of tokens in place of text."""
+    inspected = inspected_of(asks, model="", stream=False, routing=None)
+    return {
+        **_members(asks),
+        "input_tokens": None if asks.input_tokens == 0 else asks.input_tokens,
+        "input_tokens_expected": expected_tokens(inspected, None)[0],
+        "routing": routing,
+    }
+
+
 def shown_decision(
     decision: Decision, snapshot: Snapshot, prices: Mapping[str, Price], notes: list[str]
 ) -> Shown:
@@ -101,7 +114,7 @@ def shown_decision(
     return {
         "names": [shown_name(each, snapshot) for each in decision.named],
         "strategy": decision.strategy or "priority",
-        "request": None if asks is None else {**_members(asks), "routing": decision.routing},
+        "request": None if asks is None else _request(asks, decision.routing),
         "auto": None if decision.auto is None else _auto(decision.auto),
         "candidates": _candidates(decision, prices),
         "rejected": [
@@ -213,6 +226,7 @@ def _candidate(
         "price_version": weighed.price_version or (None if price is None else price.version),
         "price_per_mtok": per_mtok(price),
         **shown,
+        "score_unit": None if weighed.score is None else UNITS.get(strategy),
         "health": None if stood is None else _members(stood),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from llm_router.domain.decision import Decision, Stood, Weighed, Weighing, key_of
+from llm_router.domain.decision import OWN, Decision, Stood, Weighed, Weighing, key_of
 from llm_router.routing.arrange import Arrangement, arrange, kept
 from llm_router.routing.auto.choose import Scored, followers, ranking
 from llm_router.routing.health import SIZES, HealthView, spread
@@ -27,7 +27,7 @@ def replay(decision: Decision) -> tuple[str, ...]:
 def replay_order(decision: Decision, plan: Sequence[str]) -> tuple[str, ...]:
     """Keys in the order in which they were to be tried: those last that were not to be called then."""
     stood = {each.deployment: each for each in decision.stood}
-    views = [_view(stood.get(key)) for key in plan]
+    views = [_view(stood.get(key.removesuffix(OWN))) for key in plan]
     return tuple(plan[at] for at in spread(views, decision.dice))
 
 

@@ -129,6 +129,18 @@ STRATEGIES: Mapping[str, Strategy] = {
 }
 """All of them by name. The last three are asked for by requests only (``provider.sort``, suffixes)."""
 
+UNITS: Mapping[str, str] = {
+    "weighted": "a lot divided by the weight",
+    "cheapest": "picodollars",
+    "fastest": "milliseconds to the last token",
+    "balanced": "cost and time, each as a multiple of the least",
+    "least_busy": "calls under way for each unit of weight",
+    "latency": "milliseconds to the first token",
+    "throughput": "seconds for a token",
+    "exacto": "share of failed calls less ability with tools",
+}
+"""What the scores of a strategy count. Those that are not here give none."""
+
 TaskStrategy = Literal[
     "auto", "priority", "weighted", "cheapest", "fastest", "balanced", "least_busy", "latency", "throughput", "exacto",
     "floor", "nitro",

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from llm_router.domain.money import format_usd
 from llm_router.routing.auto.local import pack_outcome
 from llm_router.routing.auto.scoring import Score
 from llm_router.routing.auto.traffic import DIAL_MAX, Sample, Traffic
@@ -188,6 +189,6 @@ def _reason(ranked: tuple[Scored, ...], dial: float, rank: float) -> str:
         return "nothing to choose from"
     first = ranked[0]
     return (
-        f"{first.model}: expected quality {first.quality:.2f} for {first.cost_pusd} pUSD at dial {dial:g}; "
+        f"{first.model}: expected quality {first.quality:.2f} for ${format_usd(first.cost_pusd)} at dial {dial:g}; "
         f"a better model gains more on {1 - rank:.0%} of requests"
     )
