@@ -371,7 +371,9 @@ class Server:
         return store
 
     def _open_upstream(self, stack: contextlib.AsyncExitStack) -> LeanUpstream:
-        upstream = LeanUpstream()
+        # An open stream keeps its connection, and a request may have two calls at a time: if there were fewer,
+        # requests would wait for those of others to end.
+        upstream = LeanUpstream(connections_per_origin_max=2 * self._settings.server.concurrency_max)
         stack.push_async_callback(upstream.close)
         return upstream
 

@@ -18,6 +18,7 @@ def serve(arguments: argparse.Namespace) -> int:
         RouterError: it cannot start; the message says what to change.
     """
     from llm_router.adapters.data_dir import prepare_data_dir
+    from llm_router.adapters.descriptors import allow_descriptors
     from llm_router.adapters.heap import begin_start
     from llm_router.adapters.store_errors import StoreError
     from llm_router.cli.announce import announce
@@ -28,6 +29,7 @@ def serve(arguments: argparse.Namespace) -> int:
     begin_start()
     place = find_place(arguments)
     prepare_data_dir(place.server.data_dir)
+    allow_descriptors()
     from llm_router import app, workers  # the whole gateway: after the quick checks
 
     run = app.run if place.server.workers == 1 else workers.run
