@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import tracemalloc
 from itertools import pairwise
 from typing import Any
 
@@ -289,3 +291,28 @@ def test_urls_are_read_or_refused(rest: str) -> None:
         return
     again = parse_url(f"http://{url.authority}{url.target}")
     assert again == url
+
+
+def test_a_whole_body_is_not_there_twice() -> None:
+    async def main() -> tuple[int, int]:
+        reply = LeanReply(asyncio.get_running_loop(), "POST", Deadlines(), 600.0)
+        arrived = iter([b"x" * 65_536] * 256)
+
+        async def arrive(_: LeanReply) -> bytes:
+            try:
+                return bytes(bytearray(next(arrived)))
+            except StopIteration:
+                raise StopAsyncIteration from None
+
+        tracemalloc.start()
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(LeanReply, "__anext__", arrive)
+                body = await reply.read(64 * 1024 * 1024)
+            return len(body), tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    size, peak = asyncio.run(main())
+    assert size == 256 * 65_536
+    assert peak < 1.5 * size

@@ -74,6 +74,7 @@ class Attempt(msgspec.Struct, kw_only=True):
         if isinstance(error, UpstreamError):
             weigh_error(error, track, self.candidate, self.request)
             _redact(error, self.candidate, track)
+            error.__cause__ = error.__context__ = error.__traceback__ = None  # their frames hold the reply
         self.error = error
 
 

@@ -233,6 +233,8 @@ class Engine:
             await self._serve(track, task, work)
         finally:
             self._drains.end(track)
+            if track.error is not None:  # its frames hold the track: what is over must be freed at once
+                track.error.__cause__ = track.error.__context__ = track.error.__traceback__ = None
             del self._running[task]
 
     def health(self) -> list[dict[str, object]]:

@@ -9,14 +9,16 @@ from typing import Any
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
 from llm_router.engine import continuing
-from llm_router.engine.intake import Intake, redact_body, unframed
+from llm_router.engine.intake import TURN_BYTES, Intake, redact_body, unframed
 from llm_router.engine.tracks import Track, reply_headers, tools_back
 from llm_router.ports import Clock, UpstreamReply
 from llm_router.wire import chat, events
+from llm_router.wire.bounds import overgrown
 from llm_router.wire.dialect import Behind, Bill, Dialect, Observed, PassedReply, Relay, Spoken
 from llm_router.wire.embeddings.canonical import EmbedReply, check_count
+from llm_router.wire.failures import malformed
 from llm_router.wire.fold import fold, unfold
-from llm_router.wire.framing.sse import utf8
+from llm_router.wire.framing.sse import EventTooLarge, utf8
 from llm_router.wire.loss import Loss
 from llm_router.wire.relay import BridgeRelay
 
@@ -129,8 +131,9 @@ def _is_cut(reply: events.Reply) -> bool:
 class _WholeAsStream:
     """A decoder for a provider that answers a streamed request with one JSON body."""
 
-    def __init__(self, behind: Behind[Any, Any]) -> None:
+    def __init__(self, behind: Behind[Any, Any], bytes_max: int) -> None:
         self._behind = behind
+        self._bytes_max = bytes_max
         self._body = bytearray()
 
     def feed(self, data: bytes) -> list[events.Event]:
@@ -138,8 +141,10 @@ class _WholeAsStream:
         return []
 
     def close(self) -> list[events.Event]:
+        body, self._body = bytes(self._body), bytearray()
         try:
-            return list(unfold(self._behind.decode_reply(bytes(self._body))))
+            body = _readable(body, self._bytes_max)
+            return list(unfold(self._behind.decode_reply(body)))
         except UpstreamError as error:
             return [events.Failed(error=error)]
 
@@ -160,11 +165,15 @@ async def stream(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, c
     whole = head.lstrip()[:1] == b"{" and not behind.json_lines
     if going is not None:
         assert going.relay is not None
-        decoder = _WholeAsStream(behind) if whole else behind.stream_decoder()
+        decoder = _WholeAsStream(behind, track.state.reply_bytes_max) if whole else behind.stream_decoder()
         going.relay.read(decoder, tools_back(track, f"c{going.times}"))
         relay = going.relay
     elif whole:
-        relay = BridgeRelay(_WholeAsStream(behind), front.stream_encoder(context), tools_back(track))
+        relay = BridgeRelay(
+            _WholeAsStream(behind, track.state.reply_bytes_max),
+            front.stream_encoder(context),
+            tools_back(track),
+        )
     elif track.candidate.same_dialect:
         assert isinstance(front, Dialect)
         relay = front.pass_relay(context)
@@ -273,25 +282,30 @@ async def whole(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, cl
         body = await reply.read(track.state.reply_bytes_max)
     finally:
         track.upstream_us += clock.monotonic_us() - began_us
-    land(track, behind, body)
+    folded = None
+    if len(body) > TURN_BYTES and _is_stream(body.removeprefix(BOM)):
+        body = redact_body(body, track.sent_secret).removeprefix(BOM)
+        folded = await _folded(behind, _readable(body, track.state.reply_bytes_max))
+    land(track, behind, body, folded)
 
 
-def land(track: Track, behind: Behind[Any, Any], body: bytes) -> None:
-    """Make a whole reply that has come ready for its bill.
+def land(track: Track, behind: Behind[Any, Any], body: bytes, folded: events.Reply | None = None) -> None:
+    """Make a whole reply that has come ready for its bill. ``folded``: what it says, where that is known.
 
     Raises:
         UpstreamError: as :func:`whole`.
     """
     assert track.candidate is not None
-    body = utf8(redact_body(body, track.sent_secret).removeprefix(BOM))
+    body = redact_body(body, track.sent_secret).removeprefix(BOM)
+    body = _readable(body, track.state.reply_bytes_max, vectors=track.call.operation == "embed")
     track.hear(body, HEARD_BYTES_MAX)
     if track.landing is not None:
         track.landing.append(body)
-    start = body[: SNIFF_BYTES_MAX * 4].lstrip()
-    if start.startswith((b"data:", b"event:", b":")):
+    if folded is not None:
+        track.delivery = BridgedDelivery(folded, track)
+    elif _is_stream(body):
         decoder = behind.stream_decoder()
-        decoded = fold([*decoder.feed(body), *decoder.close()])
-        track.delivery = BridgedDelivery(decoded, track)
+        track.delivery = BridgedDelivery(fold([*decoder.feed(body), *decoder.close()]), track)
     elif track.candidate.same_dialect:
         front = track.call.dialect
         assert isinstance(front, Dialect)
@@ -301,6 +315,40 @@ def land(track: Track, behind: Behind[Any, Any], body: bytes) -> None:
     seen = track.delivery.observed
     if seen.error is not None:
         raise seen.error
+
+
+def _is_stream(body: bytes) -> bool:
+    """Whether a whole reply is an event stream."""
+    return body[: SNIFF_BYTES_MAX * 4].lstrip().startswith((b"data:", b"event:", b":"))
+
+
+def _readable(body: bytes, bytes_max: int, *, vectors: bool = False) -> bytes:
+    """A whole body as its dialect may read it: UTF-8, and no more JSON than can be held.
+
+    Raises:
+        UpstreamError: it is none of that.
+    """
+    why = overgrown(body, len(body)) if vectors else overgrown(body)
+    if why is not None:
+        raise malformed(f"a reply of {why}")
+    try:
+        return utf8(body, bytes_max)
+    except EventTooLarge as error:
+        raise malformed(f"a reply that cannot be mended: {error}") from None
+
+
+async def _folded(behind: Behind[Any, Any], body: bytes) -> events.Reply:
+    """A whole reply out of a stream that came at once. Others get their turn between its pieces.
+
+    Raises:
+        UpstreamError: it is none.
+    """
+    decoder = behind.stream_decoder()
+    found: list[events.Event] = []
+    for at in range(0, len(body), TURN_BYTES):
+        found += decoder.feed(body[at : at + TURN_BYTES])
+        await asyncio.sleep(0)
+    return fold([*found, *decoder.close()])
 
 
 def observe(reply: events.Reply | EmbedReply) -> Observed:

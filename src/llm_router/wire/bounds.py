@@ -1,4 +1,4 @@
-"""How much structure a request may have. Bytes alone do not bound the work: 20 MB may be one picture or
+"""How much structure a request or a reply may have. Bytes alone do not bound the work: 20 MB may be one picture or
 half a million messages, and all other requests wait while they are read."""
 
 from __future__ import annotations
@@ -8,6 +8,23 @@ from llm_router.domain.errors import InvalidRequest
 OBJECTS_MAX = 60_000
 """JSON objects in one request: every message, part, tool and schema node is one. Long conversations of
 agents have some thousands."""
+
+REPLY_OBJECTS_MAX = 1_000_000
+"""Objects and lists of a reply, or of one event of a stream: 64 MB of ``{},`` would take 7 GB to read. The most
+that an answer comes to are some 40 for each of its tokens, where the likeliest others are told."""
+
+REPLY_COMMAS_MAX = 8_000_000
+"""Of a reply that is no list of vectors: as many values at least are in it."""
+
+
+def overgrown(data: bytes, commas_max: int = REPLY_COMMAS_MAX) -> str | None:
+    """Why a provider's JSON is not to be read; None if it may be. What stands in texts counts too: no answer of a
+    model holds that much of it."""
+    if len(data) <= REPLY_OBJECTS_MAX:
+        return None
+    if data.count(b"{") + data.count(b"[") > REPLY_OBJECTS_MAX:
+        return f"more than {REPLY_OBJECTS_MAX} JSON objects and lists"
+    return f"more than {commas_max} JSON values" if data.count(b",") > commas_max else None
 
 
 def check_objects(body: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from io import BytesIO
 from typing import Protocol
 
 from llm_router.adapters.upstream.faults import malformed, truncated
@@ -175,16 +176,23 @@ class LeanReply:
 
     async def read(self, bytes_max: int) -> bytes:
         """The whole decoded body, see :meth:`llm_router.ports.UpstreamReply.read`."""
-        pieces: list[bytes] = []
-        size = 0
         if self._length is not None and self._length > bytes_max:
             raise self._abandon(f"the body is larger than {bytes_max} bytes")
+        first, size = b"", 0
+        rest: BytesIO | None = None  # gives its buffer away: a list of pieces would be there beside their sum
         async for piece in self:
             size += len(piece)
             if size > bytes_max:
+                first, rest = b"", None  # the error keeps this frame
                 raise self._abandon(f"the body is larger than {bytes_max} bytes")
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            if not first:
+                first = piece
+                continue
+            if rest is None:
+                rest = BytesIO()
+                rest.write(first)
+            rest.write(piece)
+        return first if rest is None else rest.getvalue()
 
     async def close(self) -> None:
         """Let go of the reply. Before its end this closes the connection, which stops the provider."""

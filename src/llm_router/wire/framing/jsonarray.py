@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from llm_router.wire.bounds import overgrown
+
 ELEMENT_BYTES_MAX = 32 * 1024 * 1024
 """Cap of one element. Elements are small except those that carry a generated image as base64."""
 
@@ -117,6 +119,8 @@ class JSONArrayReader:
 
     def _add(self, elements: list[bytes], start: int, end: int) -> None:
         element = bytes(self._buffer[start:end]).strip(_BLANK)
+        if (why := overgrown(element)) is not None:
+            raise ElementTooLarge(f"an element of the array holds {why}")
         if element:
             elements.append(element)
 

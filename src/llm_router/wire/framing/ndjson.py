@@ -6,6 +6,8 @@ when it is decoded. A line that only lacks its end is given by ``close``.
 
 from __future__ import annotations
 
+from llm_router.wire.bounds import overgrown
+
 LINE_BYTES_MAX = 32 * 1024 * 1024
 """Cap of one line. Lines are small except those that carry a generated image as base64."""
 
@@ -51,8 +53,14 @@ class NDJSONReader:
         if self._first:
             self._first = False
             lines[0] = lines[0].removeprefix(_MARK)
-        return [line for line in map(bytes.strip, lines) if line]
+        return self._checked([line for line in map(bytes.strip, lines) if line])
 
     def _check(self, size: int) -> None:
         if size > self._max:
             raise LineTooLarge(f"a line of the stream exceeds {self._max} bytes")
+
+    def _checked(self, lines: list[bytes]) -> list[bytes]:
+        for line in lines:
+            if (why := overgrown(line)) is not None:
+                raise LineTooLarge(f"a line of the stream holds {why}")
+        return lines

@@ -8,8 +8,11 @@ what is no UTF-8 is decoded to U+FFFD.
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import NamedTuple
+
+from llm_router.wire.bounds import overgrown
 
 EVENT_BYTES_MAX = 32 * 1024 * 1024
 """Cap of one event. Events are small except those that carry a generated image as base64."""
@@ -17,6 +20,9 @@ EVENT_BYTES_MAX = 32 * 1024 * 1024
 
 BARREN_LINES_MAX = 100_000
 """How many lines may follow each other without completing an event: a comment a second, for a day."""
+
+PIECE_BYTES = 1024 * 1024
+"""Larger data is decoded in pieces of it."""
 
 _BLANKS = re.compile(rb"\n{3,}")
 
@@ -115,6 +121,8 @@ class SSEReader:
         if not line:
             if self._data:
                 data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+                if (why := overgrown(data)) is not None:
+                    raise EventTooLarge(f"a stream event holds {why}")
                 frames.append(Frame(self._event, data))
                 self._data, self._size = [], 0
             self._event = b""
@@ -126,7 +134,7 @@ class SSEReader:
         if value[:1] == b" ":
             value = value[1:]
         if name == b"data":
-            value = utf8(value)
+            value = utf8(value, self._max)
             self._data.append(value)
             self._size += len(value)
             self._check(0)
@@ -138,15 +146,39 @@ class SSEReader:
             raise EventTooLarge(f"a stream event exceeds {self._max} bytes")
 
 
-def utf8(data: bytes) -> bytes:
-    """The bytes, with U+FFFD for what is no UTF-8."""
+def utf8(data: bytes, bytes_max: int | None = None) -> bytes:
+    """The bytes, with U+FFFD for what is no UTF-8.
+
+    Raises:
+        EventTooLarge: they come to more than ``bytes_max`` by that.
+    """
     if data.isascii():
         return data
+    if len(data) > PIECE_BYTES:
+        return _mended(data, bytes_max)
     try:
         data.decode()
     except UnicodeDecodeError:
         return data.decode("utf-8", "replace").encode()
     return data
+
+
+def _mended(data: bytes, bytes_max: int | None) -> bytes:
+    """The same piece by piece, since the text of all of it would take up to four times its room."""
+    strict = codecs.getincrementaldecoder("utf-8")()
+    pieces = range(0, len(data), PIECE_BYTES)
+    try:
+        for at in pieces:
+            strict.decode(data[at : at + PIECE_BYTES], at + PIECE_BYTES >= len(data))
+        return data
+    except UnicodeDecodeError:
+        pass
+    out, lenient = bytearray(), codecs.getincrementaldecoder("utf-8")("replace")
+    for at in pieces:
+        out += lenient.decode(data[at : at + PIECE_BYTES], at + PIECE_BYTES >= len(data)).encode()
+        if bytes_max is not None and len(out) > bytes_max:
+            raise EventTooLarge(f"what is no UTF-8 in it makes it larger than {bytes_max} bytes")
+    return bytes(out)
 
 
 def _is_plain(line: bytes) -> bool:
