@@ -52,6 +52,7 @@ from llm_router.catalog.snapshot import compile_snapshot, load_builtin
 from llm_router.domain.errors import InvalidRequest, LedgerUnavailable
 from llm_router.domain.model import Model, Provider
 from llm_router.edge.gateway import STOP_S, Gateway
+from llm_router.edge.bounds import Bounds, Guards
 from llm_router.edge.handlers import ROUTES
 from llm_router.edge.server import GuardedProtocol
 from llm_router.engine.auto import AutoKeeper
@@ -97,7 +98,7 @@ from llm_router.settings import (
 )
 from llm_router.settings.announcement import Announcement
 from llm_router.settings.announcement import LocalModel as LocalNote
-from llm_router.settings.result import AlertSettings
+from llm_router.settings.result import AlertSettings, ServerSettings
 from llm_router.wire.operations import SPOKEN
 
 if TYPE_CHECKING:
@@ -113,12 +114,6 @@ NODES_CHECK_S = 1.0
 
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
-
-KEEP_ALIVE_S = 75
-"""How long an idle connection of a client stays open."""
-
-UNREAD_S = 60
-"""How long a client may leave what was sent to it unread or unacknowledged; then it counts as gone."""
 
 
 class Overlay(msgspec.Struct, frozen=True, kw_only=True):
@@ -271,7 +266,7 @@ class Server:
         """
         settings = self._settings.server
         async with self._stack as stack:
-            listener = stack.enter_context(bind(settings.host, settings.port))
+            listener = stack.enter_context(bind(settings.host, settings.port, unread_s=settings.unread_s))
             store = await self._open_store(stack)
             await self._start_overlay(stack)
             self._now = self._state()
@@ -338,6 +333,7 @@ class Server:
             body_bytes_max=settings.body_bytes_max,
             exchanges_max=settings.concurrency_max,
             ready=lambda: "stopping" if self._stopping else trouble(),
+            guards=Guards(bounds_of(settings)),
             treasury=treasury,
             papers=self._build_papers(stores.papers),
             trusted_proxies=settings.trusted_proxies,
@@ -771,8 +767,14 @@ def _switches(settings: Settings) -> tuple[str, ...]:
     return tuple(inactive[id_].env[0] for id_ in SWITCHES if id_ in inactive and inactive[id_].env)
 
 
-def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A listening socket. ``shared``: others may listen there too, and get their share.
+def bounds_of(settings: ServerSettings) -> Bounds:
+    """What a connection may take, in one process."""
+    return Bounds(**{name: getattr(settings, name) for name in Bounds.__struct_fields__})
+
+
+def bind(host: str, port: int, *, unread_s: float, shared: bool = False) -> socket.socket:
+    """A listening socket. ``shared``: others may listen there too, and get their share. ``unread_s``: how long
+    the kernel waits for somebody who does not acknowledge what was sent.
 
     Raises:
         OSError: the address is in use, or not one of this machine.
@@ -784,7 +786,7 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted sockets inherit it
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_S * 1000)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(unread_s * 1000))
         listener.bind((host, port))
         listener.listen(BACKLOG)
     except OSError:
@@ -813,7 +815,7 @@ def http_server(gateway: Gateway, drain_s: float) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_keep_alive=gateway.guards.bounds.keep_alive_s,  # type: ignore[arg-type]  # any number will do
         timeout_graceful_shutdown=round(drain_s + STOP_S) + 1,  # the gateway itself ends them before
     )
     server = uvicorn.Server(config)

@@ -123,7 +123,12 @@ def _share(settings: Settings, workers: int) -> Settings:
     server, responses = settings.server, settings.responses
     return msgspec.structs.replace(
         settings,
-        server=msgspec.structs.replace(server, concurrency_max=-(-server.concurrency_max // workers)),
+        server=msgspec.structs.replace(
+            server,
+            concurrency_max=-(-server.concurrency_max // workers),
+            connections_max=-(-server.connections_max // workers),
+            connections_per_address_max=-(-server.connections_per_address_max // workers),
+        ),
         responses=msgspec.structs.replace(responses, background_max=-(-responses.background_max // workers)),
     )
 
@@ -139,7 +144,9 @@ class Parent(Server):
         """
         settings = self._settings.server
         async with self._stack as stack:
-            listeners = bind_shared(settings.host, settings.port, settings.workers)
+            listeners = bind_shared(
+                settings.host, settings.port, settings.workers, unread_s=settings.unread_s
+            )
             for listener in listeners:
                 stack.enter_context(listener)
             store = await self._open_store(stack)
@@ -532,19 +539,21 @@ async def work(link_fd: int, listener_fd: int) -> int:
         link.close()
 
 
-def bind_shared(host: str, port: int, count: int) -> list[socket.socket]:
+def bind_shared(host: str, port: int, count: int, *, unread_s: float) -> list[socket.socket]:
     """So many listening sockets on one port. Where the kernel does not spread connections over several
     (other systems than Linux) they are one socket.
 
     Raises:
         OSError: the address is in use, or not one of this machine.
     """
-    first = bind(host, port)  # alone at first: a port that another gateway shares is in use
+    first = bind(
+        host, port, unread_s=unread_s
+    )  # alone at first: a port that another gateway shares is in use
     if sys.platform != "linux":
         return [first, *(first.dup() for _ in range(count - 1))]
     address = first.getsockname()
     first.close()
-    return [bind(address[0], address[1], shared=True) for _ in range(count)]
+    return [bind(address[0], address[1], shared=True, unread_s=unread_s) for _ in range(count)]
 
 
 def _cause(status: int) -> str:

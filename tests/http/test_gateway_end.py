@@ -17,7 +17,7 @@ import pytest
 from gateway_kit import WAIT_S, Gateway, chat_body, read_stream, until
 from scripted_upstream import Peer, ScriptedUpstream, answers, config_for, frames, head, http, whole
 
-from llm_router.app import UNREAD_S, bind
+from llm_router.app import bind
 
 pytestmark = pytest.mark.slow
 
@@ -269,8 +269,8 @@ def test_a_full_disk_refuses_and_recovers(start: Start, upstream: ScriptedUpstre
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the option is Linux's")
 def test_who_leaves_what_was_sent_unread_counts_as_gone() -> None:
     """The kernel ends the connection; accepted sockets inherit that from the listening one."""
-    with bind("127.0.0.1", 0) as listener:
+    with bind("127.0.0.1", 0, unread_s=7) as listener:
         listener.setblocking(True)
         with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
             option = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
-    assert option == UNREAD_S * 1000
+    assert option == 7000

@@ -8,7 +8,6 @@ import socket
 import pytest
 
 from llm_router.edge import server
-from llm_router.edge.server import HEAD_BYTES_MAX, GuardedProtocol
 
 BODY = json.dumps(
     {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "What is 2+2?"}]}
@@ -64,9 +63,9 @@ def test_what_is_no_http_gets_an_error_of_our_form(sandbox, request_: bytes) -> 
 
 
 def test_a_head_is_bounded(sandbox) -> None:
-    reply = talk(sandbox.url, b"GET /healthz HTTP/1.1\r\nX: ", b"a" * (HEAD_BYTES_MAX * 2))
+    reply = talk(sandbox.url, b"GET /healthz HTTP/1.1\r\nX: ", b"a" * 1_000_000)
     assert reply.startswith(b"HTTP/1.1 431")
-    reply = talk(sandbox.url, b"GET /healthz HTTP/1.1\r\n", b"X: a\r\n" * (HEAD_BYTES_MAX // 5))
+    reply = talk(sandbox.url, b"GET /healthz HTTP/1.1\r\n", b"X: a\r\n" * 200_000)
     assert reply.startswith(b"HTTP/1.1 431")
 
 
@@ -76,44 +75,6 @@ def test_an_upgrade_inside_a_body_is_left_alone() -> None:
     assert kept.endswith(b"line\r\nupgrade: mine")
     assert b"\r\nx-grade: h2c\r\n" in kept
     assert len(kept) == len(data)
-
-
-class _Transport:
-    def __init__(self) -> None:
-        self.written = b""
-        self.closed = self.ended = False
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def write_eof(self) -> None:
-        self.ended = True
-
-    def close(self) -> None:
-        self.closed = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-
-class _Loop:
-    def __init__(self) -> None:
-        self.due: list[object] = []
-
-    def call_later(self, delay_s: float, callback: object) -> None:
-        self.due.append(callback)
-
-
-def test_a_late_head_is_refused() -> None:
-    protocol = GuardedProtocol.__new__(GuardedProtocol)
-    transport = protocol.transport = _Transport()  # type: ignore[assignment]
-    protocol.cycle = None  # type: ignore[assignment]
-    protocol.loop = _Loop()  # type: ignore[assignment]
-    protocol._head_bytes = 10
-    protocol._late()
-    assert transport.written.startswith(b"HTTP/1.1 408")
-    assert transport.ended
-    assert protocol.loop.due == [transport.close]
 
 
 def test_head_requests_and_allow(sandbox) -> None:

@@ -16,12 +16,14 @@ RouterError
 |   +-- NoEligibleDeployment         404 no_eligible_deployment
 |   +-- NotFound                     404 not_found
 |   +-- MethodNotAllowed             405 method_not_allowed
+|   +-- RequestTimeout               408 request_timeout     (the caller was slow to send it)
 |   +-- SessionBrake                 409 session_brake
 |   +-- IdempotencyConflict          409 idempotency_conflict (the same request is being answered)
 |   +-- IdempotencyMismatch          422 idempotency_mismatch
 |   +-- PayloadTooLarge              413 payload_too_large
 |   +-- UnsupportedEncoding          415 unsupported_media_type
 |   +-- RateLimitExceeded            429 rate_limit_exceeded
+|   +-- HeadersTooLarge              431 headers_too_large
 +-- GatewayError                     ours
 |   +-- ServerError                  500 server_error
 |   +-- LedgerUnavailable            503 ledger_unavailable
@@ -204,6 +206,13 @@ class MethodNotAllowed(ClientError):
     code = "method_not_allowed"
 
 
+class RequestTimeout(ClientError):
+    """The caller took too long to send it."""
+
+    status = 408
+    code = "request_timeout"
+
+
 class PayloadTooLarge(ClientError):
     status = 413
     code = "payload_too_large"
@@ -219,6 +228,11 @@ class RateLimitExceeded(ClientError):
     code = "rate_limit_exceeded"
     type = "rate_limit_error"
     retryable = True
+
+
+class HeadersTooLarge(ClientError):
+    status = 431
+    code = "headers_too_large"
 
 
 class GatewayError(RouterError):

@@ -97,7 +97,7 @@ async def stripe_event(gateway: Gateway, request: Request, send: Send, parameter
     if payments is None or not payments.rules.webhook_secrets:
         raise NotFound("There is no such path: no webhook secret of Stripe is configured.")
     request.check_head(EVENT_BYTES_MAX)
-    payload = await request.body(EVENT_BYTES_MAX)
+    payload = await request.body(EVENT_BYTES_MAX, gateway.guards.bounds.body_s)
     await answer_json(send, 200, await payments.webhook(payload, request.headers.get("stripe-signature")))
 
 

@@ -20,8 +20,9 @@ from llm_router.domain.errors import (
     ServerError,
 )
 from llm_router.domain.key import Key
+from llm_router.edge.bounds import Guards
 from llm_router.edge.guard import USE, check_key
-from llm_router.edge.http import AsgiClient, Receive, Request, Scope, Send, answer_json
+from llm_router.edge.http import AsgiClient, Receive, Request, Scope, Send, answer_json, whole_reply
 from llm_router.edge.routes import Route, RouteTable
 from llm_router.engine.admit import Call, authenticate
 from llm_router.engine.background import Background
@@ -50,6 +51,7 @@ class Gateway:
         body_bytes_max: cap of a request body, checked before anything else is known of it.
         exchanges_max: inference requests served at the same time; more are refused at once.
         ready: answers whether requests can be served now; the reason if not.
+        guards: what a connection may take, and who is connected.
         treasury: credits, vouchers, payments; None where the store has no room for them.
         replays: requests that are answered once however often they are sent; None likewise.
         papers: receipts, reports, statements; None likewise.
@@ -65,6 +67,7 @@ class Gateway:
         body_bytes_max: int,
         exchanges_max: int,
         ready: Callable[[], str | None],
+        guards: Guards,
         treasury: Treasury | None = None,
         papers: Papers | None = None,
         replays: Replays | None = None,
@@ -80,6 +83,7 @@ class Gateway:
         self.trusted_proxies = trusted_proxies
         self.body_bytes_max = body_bytes_max
         self.exchanges_max = exchanges_max
+        self.guards = guards
         self.exchanges = 0
         self._tasks: set[asyncio.Task[object]] = set()
         self._reading: set[asyncio.Task[object]] = set()
@@ -224,8 +228,8 @@ class Gateway:
         whatever it says, and must not keep others waiting until it has said it.
 
         Raises:
-            PayloadTooLarge, UnsupportedEncoding, InvalidRequest, ConnectionError: see ``Request.body`` and
-                ``check_objects``.
+            PayloadTooLarge, UnsupportedEncoding, RequestTimeout, InvalidRequest, ConnectionError: see
+                ``Request.body`` and ``check_objects``.
             Overloaded: the gateway stops.
         """
         request.check_head(self.body_bytes_max)
@@ -241,7 +245,7 @@ class Gateway:
         assert task is not None
         self._reading.add(task)
         try:
-            body = await request.body(self.body_bytes_max)
+            body = await request.body(self.body_bytes_max, self.guards.bounds.body_s)
         except asyncio.CancelledError:
             if not self._stopped:
                 raise
@@ -294,13 +298,29 @@ class Gateway:
 
         ``unread``: a request whose body is not wanted, after which the connection closes.
         """
+        headers, body = self._error(dialect, error)
+        await answer_json(send, error.status, body, headers, unread=unread)
+
+    def refusal(
+        self, error: RouterError, method: str, target: bytes, headers: list[tuple[bytes, bytes]]
+    ) -> bytes:
+        """The whole reply to what the server refuses before it is a request, in the words of the API whose
+        request it would have been. ``target`` and ``headers``: as far as they came."""
+        path, _, query = target.partition(b"?")
+        scope = {"method": method, "path": "", "raw_path": path, "query_string": query, "headers": headers}
+        request = Request(scope, _nothing_more)
+        route = self.routes.find(method, request.path)[0]
+        head, body = self._error(_spoken(request, route), error)
+        return whole_reply(error.status, head, body)
+
+    def _error(self, dialect: str, error: RouterError) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """Headers and body of an error that is told outside of an exchange."""
         request_id = self.engine.new_id()
         spoken = self.dialect(dialect)
         head = Head(request_id=request_id, at_ms=self.engine.clock.now_ms(), limits=error.limits)
         headers = [(name.encode(), value.encode()) for name, value in spoken.head(head)]
         headers += error_headers(error)
-        body = spoken.encode_error(error, request_id)
-        await answer_json(send, error.status, body, headers, unread=unread)
+        return headers, spoken.encode_error(error, request_id)
 
     async def _no_route(self, request: Request, send: Send, methods: set[str]) -> None:
         shown = request.path[:200]
@@ -312,6 +332,10 @@ class Gateway:
         else:
             error = NotFound(f"There is no {request.method} {shown}. {_ELSEWHERE[_spoken(request)]}")
         await self.answer_error(_spoken(request), error, send)
+
+
+async def _nothing_more() -> dict[str, object]:
+    return {"type": "http.disconnect"}
 
 
 def _names_verb(request: Request) -> bool:

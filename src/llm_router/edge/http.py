@@ -8,19 +8,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
 
-from llm_router.domain.errors import InvalidRequest, PayloadTooLarge, UnsupportedEncoding
+from llm_router.domain.errors import PayloadTooLarge, RequestTimeout, UnsupportedEncoding
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-BODY_READ_S = 120.0
-"""A request's body must have arrived by then."""
 
 LINGER_S = 5.0
 """How long a client is heard out that sends a body which was refused, as other servers do:
@@ -58,19 +56,19 @@ class Request:
         values = parse_qs(self.query.decode("latin-1"), keep_blank_values=True, max_num_fields=100).get(name)
         return None if values is None else values[-1]
 
-    async def body(self, bytes_max: int) -> bytes:
+    async def body(self, bytes_max: int, within_s: float) -> bytes:
         """The whole body. Call :meth:`check_head` first.
 
         Raises:
             PayloadTooLarge: it turns out to be larger than ``bytes_max``.
-            InvalidRequest: it did not arrive in time.
+            RequestTimeout: it did not arrive in time.
             ConnectionError: the client left before its end.
         """
         try:
-            async with asyncio.timeout(BODY_READ_S):
+            async with asyncio.timeout(within_s):
                 return await self._read(bytes_max)
         except TimeoutError:
-            raise InvalidRequest(f"The request body did not arrive within {BODY_READ_S:.0f} s.") from None
+            raise RequestTimeout(f"The request body did not arrive within {within_s:g} s.") from None
 
     def check_head(self, bytes_max: int) -> None:
         """Refuse what the headers alone show to be wrong.
@@ -206,3 +204,15 @@ async def answer_json(
     if unread is not None:
         await unread.discard()
         await send({"type": "http.response.body"})
+
+
+def whole_reply(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bytes:
+    """A reply of JSON as it goes over the wire, after which the connection closes."""
+    lines = [
+        b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode()),
+        *(name + b": " + value for name, value in headers),
+        b"content-type: application/json",
+        b"content-length: %d" % len(body),
+        b"connection: close",
+    ]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body

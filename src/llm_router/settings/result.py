@@ -49,6 +49,11 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         data_dir: the folder of the store.
         shared_dir: the folder of what real use and the sandbox share (model files); else the same.
+        header_bytes_max, headers_max: of a request's head, in bytes and in fields.
+        head_s, body_s: how long a client may take to send these.
+        unread_s: how long it may leave unread what it is sent.
+        keep_alive_s: how long a connection stays open between two requests.
+        connections_max, connections_per_address_max: open at the same time, of all workers together.
         heartbeat_s: silence in a stream after which a comment is sent; 0 = never.
         lag_max_s: so late may a process be before it turns requests away; 0 = however late.
         drain_s: how long a stopping server lets open exchanges finish.
@@ -64,6 +69,14 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path
     shared_dir: Path
     body_bytes_max: int
+    header_bytes_max: int
+    headers_max: int
+    head_s: float
+    body_s: float
+    unread_s: float
+    keep_alive_s: float
+    connections_max: int
+    connections_per_address_max: int
     heartbeat_s: float
     lag_max_s: float
     drain_s: float

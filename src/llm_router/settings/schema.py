@@ -51,6 +51,14 @@ class ServerTable(Table, frozen=True, kw_only=True):
     port: Port = 4040
     data_dir: str | None = None
     body_bytes_max: Bytes = 32 * 1024 * 1024
+    header_bytes_max: Annotated[int, msgspec.Meta(ge=1024, le=16 * 1024 * 1024)] = 64 * 1024
+    headers_max: Annotated[int, msgspec.Meta(ge=10, le=100_000)] = 200
+    head_s: Seconds = Decimal(30)
+    body_s: Seconds = Decimal(120)
+    unread_s: Seconds = Decimal(60)
+    keep_alive_s: Seconds = Decimal(75)
+    connections_max: Count = 10_000
+    connections_per_address_max: Count = 5_000
     heartbeat_s: Pause = Decimal(15)
     drain_s: Seconds = Decimal(30)
     concurrency_max: Count = 1000
