@@ -51,8 +51,8 @@ from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import compile_snapshot, load_builtin
 from llm_router.domain.errors import InvalidRequest, LedgerUnavailable
 from llm_router.domain.model import Model, Provider
-from llm_router.edge.gateway import STOP_S, Gateway
 from llm_router.edge.bounds import Bounds, Guards
+from llm_router.edge.gateway import STOP_S, Gateway
 from llm_router.edge.handlers import ROUTES
 from llm_router.edge.server import GuardedProtocol
 from llm_router.engine.auto import AutoKeeper
