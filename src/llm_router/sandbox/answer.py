@@ -74,7 +74,7 @@ def json_answer(prompt: Prompt) -> str:
     elif (schema := _told_schema(prompt.system[:READ_CHARS])) is not None:
         made = instance(schema, prompt.words)
     else:
-        made = {"simulated": True, "model": prompt.request.model, "answer": _body(prompt)}
+        made = {"simulated": True, "model": prompt.request.model, "answer": _body(prompt, quoting=False)}
     return msgspec.json.encode(made).decode()
 
 
@@ -91,7 +91,9 @@ def _told_schema(system: str) -> dict[str, object] | None:
     return schema if isinstance(schema, dict) else None
 
 
-def _body(prompt: Prompt) -> str:
+def _body(prompt: Prompt, *, quoting: bool = True) -> str:
+    """The sentences of an answer. ``quoting``: what the system prompt says is among them. In JSON it is not:
+    the order to answer so may be the gateway's own, for a provider that wants one."""
     sentences: list[str] = []
     if prompt.results:
         sentences.extend(_result(r) for r in prompt.results[:8])
@@ -108,7 +110,7 @@ def _body(prompt: Prompt) -> str:
         sentences.append(f"You wrote: “{echo}”." if echo else "You wrote no text.")
     if prompt.media:
         sentences.append(media.describe(prompt.media))
-    if prompt.system:
+    if prompt.system and quoting:
         sentences.append(f"My instructions are: “{shorten(prompt.system, 120)}”.")
     if prompt.earlier:
         sentences.append(f"This is your message number {len(prompt.earlier) + 1}.")

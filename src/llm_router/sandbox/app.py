@@ -185,6 +185,8 @@ class Sandbox:
         for number, fault in enumerate(prompt.directives.faults):
             if fault.on is not None and fault.on not in names:
                 continue
+            if prompt.resumption is not None and fault.tries is None:
+                continue  # it was obeyed when the answer broke off
             key = prompt.digest + b"%d " % number + ",".join(sorted(names)).encode()
             if fault.tries is None or self._tries.left(key, fault.tries):
                 found.setdefault(fault.kind, fault)

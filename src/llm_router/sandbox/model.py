@@ -85,16 +85,32 @@ class _Draft:
         thoughts = think(self._prompt)
         if thoughts is not None and not self._think(thoughts):
             return
-        calls = decide_calls(self._prompt)
+        calls, resumed = decide_calls(self._prompt), self._prompt.resumption
         if not calls:
             self._say(self._text(), signed=thoughts is not None)
             return
-        if self._request.dialect in _SIGNED and not is_forced(self._prompt):
-            self._say(f"[simulated {self._request.model}] I will call {calls[0].name}.", signed=False)
-        if self._finish is Finish.STOP and self._stop_sequence is None:
+        self._announce(calls[0])
+        calls = calls if resumed is None else calls[resumed.calls :]
+        if not calls:
+            self._say("done.", signed=False)
+        elif self._finish is Finish.STOP and self._stop_sequence is None:
             self._call(calls, signed=thoughts is not None or signs_calls(self._request.model))
 
+    def _announce(self, call: Call) -> None:
+        """The word before calls, of those who say one; or the rest of it."""
+        text, resumed = f"[simulated {self._request.model}] I will call {call.name}.", self._prompt.resumption
+        if is_forced(self._prompt):
+            return
+        if resumed is not None and resumed.begun and resumed.repeated:
+            self._say(resumed.said(text), signed=False)
+        elif resumed is None and self._request.dialect in _SIGNED:
+            self._say(text, signed=False)
+
     def _text(self) -> str:
+        text = self._whole_text()
+        return text if self._prompt.resumption is None else self._prompt.resumption.said(text)
+
+    def _whole_text(self) -> str:
         if wants_json(self._prompt):
             return json_answer(self._prompt)
         return text_answer(self._prompt, self._index)

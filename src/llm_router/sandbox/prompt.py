@@ -10,6 +10,7 @@ import msgspec
 
 from llm_router.sandbox.arithmetic import first_sum
 from llm_router.sandbox.directives import Directives, read_directives
+from llm_router.sandbox.resuming import resumption
 from llm_router.wire.chat import ChatRequest, Media, Message, Text, ToolCall, ToolResult
 
 WHOLE_CHARS = 200
@@ -68,9 +69,12 @@ class Words:
 
 
 class Prompt:
-    """A request, read once."""
+    """A request, read once. ``resumption``: it asks to go on with an answer; the request is then the first one."""
 
     def __init__(self, request: ChatRequest) -> None:
+        self.resumption = resumption(request)
+        if self.resumption is not None:
+            request = self.resumption.request
         self.request = request
         self.directives: Directives = read_directives(_last_user_text(request.messages))
         self.text = self.directives.text
@@ -128,8 +132,9 @@ class Prompt:
         return count
 
     def pick(self, count: int, salt: bytes = b"") -> int:
-        """A number below ``count``, the same for the same request."""
-        return int.from_bytes(hashlib.sha256(self.digest + salt).digest()[:4], "big") % count
+        """A number below ``count``, the same for the same words of the user, whoever is asked and how."""
+        said = "\0".join((*self.earlier, self.text)).encode("utf-8", "surrogatepass")
+        return int.from_bytes(hashlib.sha256(said + salt).digest()[:4], "big") % count
 
 
 def _name(found: str) -> str:

@@ -24,6 +24,14 @@ from llm_router.wire.verbatim import encode, items, members
 Way = Literal["prefill", "prompt", "call", "again"]
 
 
+ASKS_TO_GO_ON = "The connection broke in the middle of your last answer"
+ASKS_ANEW = "Begin your answer with exactly the words that stand between the marks"
+CALLS_ARRIVED = "You have made these calls already, and they arrived."
+JSON_TOGETHER = "Your last answer and what you write now must together be one valid JSON value."
+JSON_SCHEMA = "It follows this JSON schema: "
+"""What models are told, by which the simulated ones know it."""
+
+
 class Prefill(msgspec.Struct, frozen=True, kw_only=True):
     """Where a trailing turn of the assistant is the beginning of the answer.
 
@@ -181,7 +189,7 @@ def _prompted(told: Told, request: ChatRequest, *, json: bool) -> ChatRequest:
     text, lines = told.text, []
     if text:
         lines.append(
-            "The connection broke in the middle of your last answer. The reader has it up to its last character "
+            f"{ASKS_TO_GO_ON}. The reader has it up to its last character "
             "and will see what you write now directly behind it. Begin with the last words that arrived, exactly "
             "as they stand between the marks, and go on from there to the end of the answer. Write nothing else: "
             "no greeting, no apology, no comment, nothing of what came before."
@@ -190,14 +198,14 @@ def _prompted(told: Told, request: ChatRequest, *, json: bool) -> ChatRequest:
     calls = [part for part in told.calls if part.whole]
     if calls:
         lines.append(
-            "You have made these calls already, and they arrived. Do not make them again; make those that are "
+            f"{CALLS_ARRIVED} Do not make them again; make those that are "
             "missing, or if none is, say only: done."
         )
         lines += [f"{part.opened.name}({part.text})" for part in calls]
     if json and request.response_format is not None:
-        lines.append("Your last answer and what you write now must together be one valid JSON value.")
+        lines.append(JSON_TOGETHER)
         if request.response_format.schema is not None:
-            lines.append("It follows this JSON schema: " + bytes(request.response_format.schema).decode())
+            lines.append(JSON_SCHEMA + bytes(request.response_format.schema).decode())
         request = msgspec.structs.replace(request, response_format=None)
     if calls and request.tool_choice is not None and request.tool_choice.mode in ("required", "tool"):
         request = msgspec.structs.replace(request, tool_choice=ToolChoice(mode="auto"))
@@ -216,7 +224,7 @@ def _begun(text: str, request: ChatRequest) -> ChatRequest:
 
 def _call_again(told: Told, request: ChatRequest, broken: Part) -> ChatRequest:
     lines = [
-        "The connection broke in the middle of your last answer, while you were calling the tool "
+        f"{ASKS_TO_GO_ON}, while you were calling the tool "
         f"{broken.opened.name}. Make this one call again, whole, now. Its arguments must begin exactly so:",
         f"<arguments>{broken.text}</arguments>",
     ]
