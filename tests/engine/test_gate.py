@@ -230,11 +230,15 @@ def test_refusals_lower_the_limit_and_a_key_of_ones_own_says_nothing() -> None:
     async def main() -> None:
         world = World()
         lanes = world.engine.trying.gate.lanes
-        world.upstream.scripts["p1"] = [refusal(429)]
-        await world.serve(ask("m1"))
-        assert lanes.view("p1/m1").limit == 1
-        world.upstream.scripts["p1"] = [refusal(400)]
-        world.client = FakeClient(world)
+        beside = [lanes.enter("p1/m1", world.engine.clock.now_ms()) for _ in range(9)]
+        for limit in (None, None, 7):
+            world.upstream.scripts["p1"] = [refusal(429)]
+            await world.serve(ask("m1"))
+            assert lanes.view("p1/m1").limit == limit
+            world.telemetry.records.clear()
+            world.client = FakeClient(world)
+        for place in beside:
+            lanes.leave(place, world.engine.clock.now_ms(), Went.NEITHER)
         other = World()
         other.upstream.scripts["p1"] = [refusal(400)]
         await other.serve(ask("m1"))

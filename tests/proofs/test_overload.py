@@ -13,8 +13,9 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "engine"))
 
-from overload import SERVICE_S, Overload, Upstream, quantile
+from overload import SERVICE_S, Overload, Reply, Upstream, quantile
 
+from llm_router.domain.errors import UpstreamError, UpstreamKind
 from llm_router.routing.concurrency import ConcurrencyRules
 from llm_router.routing.retry import RetryRules
 
@@ -52,6 +53,29 @@ def test_what_is_too_much_is_turned_away_before_anything_gets_slow(stream: bool,
     assert took(shed, 1.0) <= 1.0 + 12 * SERVICE_S
     if refuses:
         assert upstream.refused < 0.05 * 3 * RATE * (TO_S - FROM_S), "the provider is not asked in vain"
+
+
+@pytest.mark.parametrize("trouble", ["429", "late"])
+def test_after_one_refusal_at_a_quiet_time_a_burst_is_served(trouble: str) -> None:
+    upstream = Upstream(1000)
+    world = Overload(p1=upstream)
+    send, asked = upstream.send, 0
+
+    async def refusing_once(*args: object) -> object:
+        nonlocal asked
+        asked += 1
+        if asked == 4 and trouble == "429":
+            return Reply(429, [b'{"error": {"message": "too many", "type": "t", "code": null}}'])
+        if asked == 4:
+            raise UpstreamError("late", kind=UpstreamKind.TIMEOUT)
+        return await send(*args)  # type: ignore[arg-type]
+
+    upstream.send = refusing_once  # type: ignore[assignment, method-assign]
+    world.run((1.0, 6.0), (400.0, 0.5))
+    assert len(world.answered) > 200
+    assert [each.status for each in world.answered if each.status != 200] == [
+        429 if trouble == "429" else 504
+    ]
 
 
 def test_without_it_every_answer_comes_too_late() -> None:

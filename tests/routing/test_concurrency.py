@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from llm_router.routing.concurrency import (
     LANES_MAX,
     NEAR,
+    PROVEN_MS,
     QUIET_MS,
+    REFUSALS_MIN,
     REFUSED,
+    TROUBLE_MS,
     WHOLE,
     ConcurrencyRules,
     Lanes,
@@ -59,8 +62,8 @@ def test_without_a_sign_of_too_much_there_is_no_limit() -> None:
 
 def test_a_refusal_lowers_the_limit_once_for_all_calls_of_its_round() -> None:
     story = Story()
-    story.begin(21)
-    story.end(Went.REFUSED, last=True)
+    story.begin(23)
+    story.end(Went.REFUSED, 3, last=True)
     assert story.limit == int(REFUSED * 20)
     story.end(Went.REFUSED, 20)
     assert story.limit == int(REFUSED * 20)
@@ -69,8 +72,8 @@ def test_a_refusal_lowers_the_limit_once_for_all_calls_of_its_round() -> None:
 
 def test_a_limit_that_is_in_use_grows_and_slowly_where_it_was_too_much() -> None:
     story = Story()
-    story.begin(41)
-    story.end(Went.REFUSED, last=True)
+    story.begin(45)
+    story.end(Went.REFUSED, 5, last=True)
     story.end(Went.WELL, 40)
     first = story.limit
     assert first is not None
@@ -87,8 +90,8 @@ def test_a_limit_that_is_in_use_grows_and_slowly_where_it_was_too_much() -> None
 
 def test_a_limit_that_is_not_used_does_not_grow_and_is_forgotten() -> None:
     story = Story()
-    story.begin(21)
-    story.end(Went.REFUSED, last=True)
+    story.begin(23)
+    story.end(Went.REFUSED, 3, last=True)
     story.end(Went.WELL, 20)
     for _ in range(5):
         story.round(3, ms=100)
@@ -100,10 +103,73 @@ def test_a_limit_that_is_not_used_does_not_grow_and_is_forgotten() -> None:
 
 def test_the_limit_never_goes_below_the_least() -> None:
     story = Story(least=3)
-    for _ in range(10):
-        story.begin()
-        story.end(Went.REFUSED)
+    for _ in range(30):
+        story.begin(4)
+        story.end(Went.REFUSED, 4)
     assert story.limit == 3
+
+
+@pytest.mark.parametrize("went", [Went.REFUSED, Went.LATE])
+@pytest.mark.parametrize("calls", [1, 2, 4, 20])
+def test_a_lone_refusal_lowers_nothing(went: Went, calls: int) -> None:
+    story = Story()
+    for _ in range(20):
+        story.begin(calls)
+        story.end(went, last=True)
+        story.end(Went.WELL, calls - 1)
+        story.now_ms += TROUBLE_MS + 1
+    assert story.limit is None
+
+
+def test_with_few_calls_under_way_refusals_are_of_another_cause() -> None:
+    story = Story()
+    for _ in range(50):
+        story.begin(2)
+        story.now_ms += 100
+        story.end(Went.REFUSED, 2)
+    assert story.limit is None
+
+
+def test_the_limit_does_not_go_below_what_went_well_shortly_before() -> None:
+    story = Story()
+    story.round(30, ms=100)
+    story.begin(30)
+    story.end(Went.REFUSED, 6, last=True)
+    assert story.limit == 30
+    story.end(Went.WELL, 24)
+    for _ in range(12):
+        story.begin(30)
+        story.end(Went.REFUSED, 6, last=True)
+        story.end(Went.WELL, 24)
+    assert story.limit is not None
+    assert story.limit < 25, "but it does if it goes on"
+
+
+def test_what_went_well_long_ago_says_nothing() -> None:
+    story = Story()
+    story.round(30, ms=100)
+    story.now_ms += 2 * PROVEN_MS
+    story.begin(30)
+    story.end(Went.REFUSED, 6, last=True)
+    assert story.limit == int(REFUSED * 27), "below the third of them"
+
+
+def test_after_trouble_the_limit_is_soon_what_it_was() -> None:
+    story = Story()
+    story.begin(45)
+    story.end(Went.REFUSED, 5, last=True)
+    story.end(Went.WELL, 40)
+    for _ in range(4):
+        story.now_ms += 100
+        story.begin(20)
+        story.end(Went.REFUSED, 5, last=True)
+        story.end(Went.WELL, 15)
+    low = story.limit
+    assert low is not None
+    assert low < 20
+    for _ in range(3):
+        story.round(story.limit or 0, ms=100)
+    assert (story.limit or 0) > 0.85 * 20
 
 
 def test_when_even_the_fastest_are_slow_the_limit_is_what_is_worked_on() -> None:
@@ -152,8 +218,8 @@ def test_latency_may_be_left_out_of_it_and_so_may_all() -> None:
     story.round(30, ms=100, times=5)
     story.round(30, ms=5000, times=5)
     assert story.limit is None
-    story.begin(2)
-    story.end(Went.REFUSED)
+    story.begin(20)
+    story.end(Went.REFUSED, 3, last=True)
     assert story.limit is not None
     off = Story(enabled=False)
     off.begin(20)
@@ -239,3 +305,31 @@ def test_whatever_happens_the_books_of_calls_are_right(
         assert view.in_flight == len(places)
         assert view.limit is None or view.limit >= least
         assert lanes.room("d") == (view.limit is None or view.in_flight < view.limit)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.integers(0, REFUSALS_MIN - 1)), min_size=1, max_size=40),
+    st.sampled_from([Went.REFUSED, Went.LATE]),
+)
+def test_stray_refusals_never_limit_anybody(rounds: list[tuple[int, int]], went: Went) -> None:
+    """Fewer than REFUSALS_MIN within TROUBLE_MS, whatever is under way."""
+    story = Story()
+    for calls, refused in rounds:
+        story.begin(calls)
+        story.end(went, min(refused, calls), last=True)
+        story.end(Went.WELL, calls - min(refused, calls))
+        assert story.limit is None
+        story.now_ms += TROUBLE_MS + 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(5, 200), st.integers(5, 200), st.sampled_from([Went.REFUSED, Went.LATE]))
+def test_one_cut_keeps_what_was_proven_and_the_least(well: int, calls: int, went: Went) -> None:
+    story = Story()
+    story.round(well, ms=100)
+    story.begin(calls)
+    story.end(went, calls)
+    if story.limit is not None:
+        assert story.limit >= min(well, calls)
+        assert story.limit >= ConcurrencyRules().least

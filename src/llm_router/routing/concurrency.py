@@ -4,8 +4,9 @@
        ▲                                                                                   │ calls go well: +1
        └── a quiet minute ◄────────────────────────────────────────────────────────────────┘ again: lower
 
-A refusal (429, overloaded, a timeout) says that there were too many calls: the limit goes below the number that
-were under way, once for all calls of one round. Latency says it before: the *fastest* of a round of calls is
+A refusal (429, overloaded, a timeout) says that there were too many calls, if several do so: the limit goes below
+the number that were under way, once for all calls of one round, and not below what went well at the same time shortly
+before. A lone refusal, or any with few calls under way, says nothing of their number. Latency says it before: the *fastest* of a round of calls is
 compared with what the fastest usually takes, since single answers differ by their nature, but only a queue delays all.
 By Little's law the calls under way times that ratio are what the deployment works on at a time. If fewer calls
 are not faster, it was not their number: the limit is taken back, and that speed is the usual one from then on.
@@ -56,6 +57,17 @@ SLACK_MS = 20.0
 BUSY_MIN = 4
 """With fewer calls under way nothing is learned from latency."""
 
+REFUSALS_MIN = 3
+REFUSALS_PART = 0.1
+"""Refusals that lower a limit: so many within a while, and this part of the calls under way. Where calls were
+refused before, one more is enough."""
+
+TROUBLE_MS = 10_000
+"""So long a refusal counts."""
+
+PROVEN_MS = 30_000
+"""So long it counts, and at most twice as long, how many calls went well at the same time."""
+
 QUIET_MS = 60_000
 """A limit that was not half used for so long is forgotten."""
 
@@ -80,14 +92,14 @@ class ConcurrencyRules(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         enabled: False: they are not, unless by ``most``.
-        least: no limit that is learned goes below it.
+        least: no limit that is learned goes below it; with no more calls under way nothing is learned.
         most: calls at a time, by patterns of deployments' ids; the first that fits counts.
         latency_factor: so many times the usual latency is too much; 0: only refusals count.
         queue_max: requests that wait for one deployment; wait_s_max: how long.
     """
 
     enabled: bool = True
-    least: int = 1
+    least: int = 4
     most: tuple[tuple[str, int], ...] = ()
     latency_factor: float = 2.0
     queue_max: int = 32
@@ -159,8 +171,8 @@ class Lane:
     """The calls of one deployment."""
 
     __slots__ = (
-        "_cut", "_numbered", "_refused_at", "_rounds", "_since", "_used_ms", "duration_ms", "in_flight", "learned",
-        "most", "promised", "shed",
+        "_cut", "_numbered", "_proven", "_proven_ms", "_refusals", "_refused_at", "_refused_ms", "_rounds", "_since",
+        "_used_ms", "duration_ms", "in_flight", "learned", "most", "promised", "shed",
     )  # fmt: skip
 
     def __init__(self, most: int | None) -> None:
@@ -174,6 +186,10 @@ class Lane:
         self._since = 0  # calls up to this number began before the limit was lowered
         self._used_ms = 0
         self._refused_at = 0.0
+        self._refusals = 0  # of late, since the limit was lowered
+        self._refused_ms = -TROUBLE_MS  # when the last of them came
+        self._proven = (0, 0)  # calls that went well at the same time: since _proven_ms, and the while before
+        self._proven_ms = 0
         self._rounds: list[_Round | None] = [None] * (SIZES + 1)
         self._cut: _Cut | None = None
 
@@ -212,21 +228,50 @@ class Lane:
             return
         if went is Went.WELL:
             self._grow(place)
+            self._prove(place.beside, now_ms)
             if sample is not None and rules.latency_factor > 0:
                 self._timed(rules, place, now_ms, kind, sample)
+            return
+        if place.beside <= rules.least or not self._enough(place.beside, now_ms):
             return
         self._refused_at = float(place.beside)
         self._cut = None
         part = REFUSED * (place.beside - 1) if went is Went.REFUSED else LATE * place.beside
-        self._lower(rules, part, now_ms)
+        self._lower(rules, max(part, self._proven_of_late(now_ms)), now_ms)
+        self._refusals, self._proven = 0, (0, 0)  # what comes after it counts
+
+    def _enough(self, beside: int, now_ms: int) -> bool:
+        """Add a refusal; whether there are enough to believe that it was the number of calls."""
+        if now_ms - self._refused_ms > TROUBLE_MS:
+            self._refusals = 0
+        self._refusals += 1
+        self._refused_ms = now_ms
+        known = self.learned is not None and beside >= NEAR * self._refused_at > 0
+        return known or self._refusals >= max(REFUSALS_MIN, REFUSALS_PART * beside)
+
+    def _prove(self, beside: int, now_ms: int) -> None:
+        """So many calls at a time went well, and nothing was refused for a while."""
+        if now_ms - self._refused_ms <= TROUBLE_MS:
+            return
+        self._proven_of_late(now_ms)
+        self._proven = (max(self._proven[0], beside), self._proven[1])
+
+    def _proven_of_late(self, now_ms: int) -> int:
+        """The most calls at a time that went well of late."""
+        gone_ms = now_ms - self._proven_ms
+        if gone_ms >= PROVEN_MS:
+            self._proven = (0, self._proven[0] if gone_ms < 2 * PROVEN_MS else 0)
+            self._proven_ms = now_ms
+        return max(self._proven)
 
     def _grow(self, place: Place) -> None:
-        """A call went well with the limit in use: allow a little more."""
+        """A call went well with the limit in use: allow a little more, and soon as much again as was refused."""
         learned = self.learned
         if learned is None or 2 * place.beside < learned:
             return
         near = NEAR * self._refused_at <= learned <= self._refused_at / NEAR
-        self.learned = learned + (1 / learned if near else 1 / sqrt(learned))
+        far = learned < NEAR * self._refused_at
+        self.learned = learned + (1 / learned if near else 1 if far else 1 / sqrt(learned))
 
     def _lower(self, rules: ConcurrencyRules, limit: float, now_ms: int) -> None:
         limit = limit if self.learned is None else min(limit, self.learned)

@@ -122,7 +122,7 @@ class ProbesTable(Table, frozen=True, kw_only=True):
 
 class ConcurrencyTable(Table, frozen=True, kw_only=True):
     enabled: bool = True
-    least: Count = 1
+    least: Count = 4
     most: dict[str, Count] = {}
     latency_factor: Annotated[Decimal, msgspec.Meta(extra={"min": 0, "max": 100})] = Decimal(2)
     queue_max: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 32
