@@ -14,6 +14,7 @@ from llm_router.domain.key import Key, key_digest
 from llm_router.domain.model import Model
 from llm_router.domain.price import Price, Rates
 from llm_router.routing.auto.tasks import Task
+from llm_router.routing.replay import replay
 from llm_router.routing.rules import RoutingRules, Rule
 from llm_router.routing.strategies import STRATEGIES, TaskStrategy
 from llm_router.settings import ServeOptions, load
@@ -190,5 +191,49 @@ def test_wishes_filter_before_the_choice() -> None:
     async def main() -> None:
         assert await _model_at("10", provider={"ignore": ["p3"]}) == "middle"
         assert await _model_at("10", provider={"max_price": {"prompt": 0.5}}) == "small"
+
+    run(main())
+
+
+def test_what_is_kept_of_auto_is_kept_for_whom_it_holds() -> None:
+    """The candidates of ``auto`` are kept; a key, a rule of prices and another configuration have their own."""
+
+    async def main() -> None:
+        world = _world()
+        dial = {"x-llm-router-dial": "10"}
+
+        async def chosen(**body: Any) -> Any:
+            world.client = FakeClient(world)
+            await world.serve({**ask("auto"), **body}, headers=dial)
+            assert world.client.status == 200, world.client.data
+            return world.telemetry.records[-1]
+
+        first, again = await chosen(), await chosen()
+        assert first.model == again.model == "large"
+        assert first.decision.plan == again.decision.plan
+        key = world.keyring.keys[key_digest(KEY)]
+        for narrowed, model_ in ((("small", "middle"), "middle"), (("small",), "small"), (None, "large")):
+            world.keyring.keys[key_digest(KEY)] = msgspec.structs.replace(key, models=narrowed)
+            assert (await chosen()).model == model_
+        world.keyring.keys[key_digest(KEY)] = msgspec.structs.replace(key, providers=("p2",))
+        assert (await chosen()).model == "middle"
+        world.keyring.keys[key_digest(KEY)] = key
+        world.engine.state = msgspec.structs.replace(world.engine.state, active=frozenset({"p1"}))
+        assert (await chosen()).model == "small"
+
+    run(main())
+
+
+def test_a_record_of_auto_gives_the_same_choice_again_at_every_dial() -> None:
+    async def main() -> None:
+        for dial in ("0", "2", "5", "8", "10"):
+            world = _world()
+            await world.serve(ask("auto"), headers={"x-llm-router-dial": dial})
+            decision = world.record.decision
+            assert decision is not None
+            assert decision.auto is not None
+            assert {offer.model for offer in decision.auto.offers} == {"small", "middle", "large"}
+            assert replay(decision) == decision.plan
+            assert decision.plan[0] == world.record.deployment
 
     run(main())

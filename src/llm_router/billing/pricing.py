@@ -90,7 +90,9 @@ class PriceList:
         """The deployments at the prices of a payer and hour, with what they cost the operator beside."""
         if not self.rules and all(d.price is None or d.price.off_peak is None for d in deployments):
             return deployments
-        return tuple(self._sell(deployment, payer, now_ms) for deployment in deployments)
+        found = tuple(self._sell(deployment, payer, now_ms) for deployment in deployments)
+        same = all(one is other for one, other in zip(found, deployments, strict=True))
+        return deployments if same else found
 
     def sell_model(self, model: Model, payer: Payer, now_ms: int) -> Model:
         """A model with the prices of a payer."""

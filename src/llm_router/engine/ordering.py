@@ -128,6 +128,19 @@ class Ordering:
             arranged=tuple(arranged),
         )
 
+    def costs(self, candidates: Sequence[Candidate], inspected: Inspected, key: str) -> list[Judged]:
+        """What a request is expected to cost at candidates, each of another model, that hold nothing of it yet."""
+        found = []
+        for candidate in candidates:
+            deployment = candidate.deployment
+            learned = self._outputs.expect(key, candidate.model.id)
+            input_tokens, output_tokens = expected_tokens(inspected, learned)
+            cost_pusd = forecast(
+                inspected, deployment, input_tokens=input_tokens, output_tokens=output_tokens
+            )
+            found.append(Judged(deployment=deployment.id, cost_pusd=cost_pusd))
+        return found
+
     def _arrangement(self, request: _Request, strategy: str, group: Sequence[Candidate]) -> Arrangement:
         """All that the order of a group follows from. What nothing asks for is not looked up."""
         wishes, doubts, stuck = request.query.wishes, request.doubts, request.stuck

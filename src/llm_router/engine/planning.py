@@ -11,7 +11,7 @@ that asks for nothing particular gets what was kept, as it is.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -26,6 +26,7 @@ from llm_router.domain.budget import Payer
 from llm_router.domain.decision import Named
 from llm_router.domain.errors import InvalidRequest, RouterError
 from llm_router.domain.key import Key
+from llm_router.domain.model import Deployment
 from llm_router.domain.own_key import OwnKey
 from llm_router.domain.preset import Preset
 from llm_router.engine.admit import Call
@@ -42,7 +43,7 @@ from llm_router.engine.refusing import (
 )
 from llm_router.engine.state import State
 from llm_router.routing.arrange import kept
-from llm_router.routing.auto.choose import followers
+from llm_router.routing.auto.choose import Choice, followers
 from llm_router.routing.eligible import Demand, doubted, refused, unknown_names
 from llm_router.routing.health import Health
 from llm_router.routing.plan import Candidate, Judged, Plan, Rejection, make_plan
@@ -85,6 +86,21 @@ class _Kept(msgspec.Struct, frozen=True):
     plan: Plan
 
 
+class _Pool(msgspec.Struct, frozen=True):
+    """What ``auto`` chooses from at the list's own prices; ``timed``: deployments whose price has its hours."""
+
+    plan: Plan
+    timed: tuple[Deployment, ...]
+
+
+_PoolPlace = tuple[tuple[str, str, str], tuple[str, ...] | None, tuple[str, ...] | None, frozenset[str]]
+
+
+def _steady(occasion: Occasion, timed: tuple[Deployment, ...]) -> bool:
+    """Whether prices that have their hours are the list's own now."""
+    return occasion.price_list.sell(timed, occasion.payer, occasion.now_ms) is timed
+
+
 class Planner:
     """Makes plans. One per process.
 
@@ -96,6 +112,7 @@ class Planner:
     def __init__(self, health: Health, outputs: Outputs, dice: Dice) -> None:
         self._state: State | None = None
         self._kept: dict[tuple[str, str, str, frozenset[str]], _Kept] = {}
+        self._pools: dict[_PoolPlace, _Pool] = {}
         self.sticky = Sticky()
         self.autos = Autos()
         self._ordering = Ordering(health, outputs, self.sticky, dice)
@@ -164,6 +181,14 @@ class Planner:
             rejections += (Rejection(deployment=id_, reason=why) for id_, why in doubts.items())
             left = [c for c in left if c.deployment.id not in doubts]
             doubts = {}
+        choice: Choice | None = None
+        warm = session is not None and self.sticky.find(session, occasion.now_ms) is not None
+        plain = rules.plain and wishes is NO_WISHES and not doubts and not warm
+        if auto is not None and together is None and plain:
+            # nothing but the catalogue orders what a model has: the model is chosen before its deployments
+            choice = self._choice(occasion, auto, self._firsts(occasion, left))
+            models = followers(choice.ranked)
+            left = [c for c in left if c.model.id in models]
         notes = tuple(f"provider '{name}' is not known here" for name in unknown_names(wishes, named))
         ordered = self._ordering.order(
             msgspec.structs.replace(
@@ -184,7 +209,7 @@ class Planner:
             costed=auto is not None,
         )
         if auto is not None and together is None:
-            ordered = self._chosen_models(occasion, auto, ordered)
+            ordered = self._chosen_models(occasion, auto, ordered, choice)
         return _bounded(msgspec.structs.replace(ordered, rejections=tuple(rejections)), rules.candidates_max)
 
     def _single(self, occasion: Occasion, name: str) -> Plan:
@@ -211,6 +236,10 @@ class Planner:
                 "Name one model: vectors of different models cannot be compared, so no other one may answer.",
                 param="models",
             )
+        place = self._pool_place(occasion, query)
+        pool = None if place is None else self._pools.get(place)
+        if pool is not None and _steady(occasion, pool.timed):
+            return pool.plan
         found: dict[str, Plan] = {}
         named: list[Named] = []
         rejections: list[Rejection] = []
@@ -236,12 +265,29 @@ class Planner:
             assert refusal is not None, "every name comes to a plan or a refusal"
             raise refusal
         plans = list(found.values())
-        return Plan(
+        together = Plan(
             candidates=tuple(c for plan in plans for c in plan.candidates),
             rejections=(*(r for plan in plans for r in plan.rejections), *rejections),
             model=plans[0].model,
             named=tuple(named),
         )
+        if place is not None and len(self._pools) < KEPT_MAX:
+            timed = tuple(
+                d for d in together.deployments if d.price is not None and d.price.off_peak is not None
+            )
+            if _steady(occasion, timed):
+                self._pools[place] = _Pool(together, timed)
+        return together
+
+    def _pool_place(self, occasion: Occasion, query: Query) -> _PoolPlace | None:
+        """Where the candidates of a lone ``auto`` are kept, for a payer of the list's own prices; else None."""
+        if len(query.names) > 1 or occasion.own_keys or occasion.price_list.rules:
+            return None
+        if self._state is not occasion.state:
+            self._state, self._kept, self._pools = occasion.state, {}, {}
+        call = occasion.call
+        names = (query.names[0].name, call.dialect.name, call.operation)
+        return names, occasion.key.models, occasion.key.providers, occasion.inspected.needs
 
     def _expanded(self, occasion: Occasion, query: Query) -> Iterable[str]:
         """The names of a query, each ``auto`` as the models that it chooses from."""
@@ -251,16 +297,29 @@ class Planner:
             else:
                 yield asked.name
 
-    def _chosen_models(self, occasion: Occasion, name: str, plan: Plan) -> Plan:
-        """The plan of an ``auto``: the chosen model's deployments, then those of the ones that may follow."""
-        firsts: dict[str, tuple[Candidate, Judged]] = {}
-        for candidate, judged in zip(plan.candidates, plan.judged, strict=True):
-            firsts.setdefault(candidate.model.id, (candidate, judged))
+    def _firsts(self, occasion: Occasion, candidates: Sequence[Candidate]) -> list[tuple[Candidate, Judged]]:
+        """The first candidate of each model with its expected cost."""
+        found: dict[str, Candidate] = {}
+        for candidate in candidates:
+            found.setdefault(candidate.model.id, candidate)
+        firsts = list(found.values())
+        judged = self._ordering.costs(firsts, occasion.inspected, occasion.key.id)
+        return list(zip(firsts, judged, strict=True))
+
+    def _choice(self, occasion: Occasion, name: str, firsts: Sequence[tuple[Candidate, Judged]]) -> Choice:
+        """The models by what they are worth, each by its first deployment."""
         state, task = occasion.state, task_of(occasion.state, name)
         preset_dial = None if occasion.preset is None else occasion.preset.dial
         dial = dial_of(state, occasion.call, occasion.inspected, occasion.key, task, preset_dial)
-        groups = list(firsts.values())
-        choice = self.autos.choose(state, occasion.call, occasion.inspected, name, groups, dial)
+        return self.autos.choose(state, occasion.call, occasion.inspected, name, firsts, dial)
+
+    def _chosen_models(self, occasion: Occasion, name: str, plan: Plan, choice: Choice | None) -> Plan:
+        """The plan of an ``auto``: the chosen model's deployments, then those of the ones that may follow."""
+        if choice is None:
+            firsts: dict[str, tuple[Candidate, Judged]] = {}
+            for candidate, judged in zip(plan.candidates, plan.judged, strict=True):
+                firsts.setdefault(candidate.model.id, (candidate, judged))
+            choice = self._choice(occasion, name, list(firsts.values()))
         rank = {model: at for at, model in enumerate(followers(choice.ranked))}
         pairs = [p for p in zip(plan.candidates, plan.judged, strict=True) if p[0].model.id in rank]
         pairs.sort(key=lambda pair: rank[pair[0].model.id])
@@ -290,7 +349,7 @@ class Planner:
             plan = _planned(occasion, resolved, self._sold(occasion, resolved))
             return resolved, with_own_keys(plan, occasion.own_keys, state.own_key_fee, state.active)
         if self._state is not state:
-            self._state, self._kept = state, {}
+            self._state, self._kept, self._pools = state, {}, {}
         place = (name, call.dialect.name, call.operation, inspected.needs)
         kept = self._kept.get(place)
         if kept is None:

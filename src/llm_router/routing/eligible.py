@@ -16,7 +16,7 @@ import msgspec
 
 from llm_router.domain.price import rates_for
 from llm_router.routing.plan import Candidate
-from llm_router.routing.query import Wishes
+from llm_router.routing.query import NO_WISHES, Wishes
 
 Named = Callable[[str], str | None]
 """The id of the provider that a name of OpenRouter's or ours stands for; None if there is none."""
@@ -55,6 +55,8 @@ def refused(candidate: Candidate, wishes: Wishes, demand: Demand, named: Named) 
     window = candidate.deployment.context_tokens
     if window is not None and demand.input_least > window:
         return f"its context window of {window} tokens is too small for at least {demand.input_least}"
+    if wishes is NO_WISHES:
+        return None
     return (
         _by_name(candidate, wishes, named)
         or _by_policy(candidate, wishes)
