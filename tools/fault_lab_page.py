@@ -75,7 +75,9 @@ One `[[fault]]` for each rule, in TOML. A request is struck by the first rule th
 | `seconds`, `events`, `status` | of the kinds that name them: how long, after how many events of a stream, which status |
 | `seed` | once, on top of the file: for `share`; 0 if left out |
 
-A misspelt key, an unknown kind, or a key that the kind does not read is an error that names the nearest.
+A misspelt key, an unknown kind, a key that the kind does not read, or with `serve --sandbox` a provider, model or deployment that the
+gateway does not have is an error that names the nearest. The start says which faults are on. The pools of keys of the configuration
+(`providers.ID.keys`) are played with as many keys that are none, so that their rotation can be rehearsed.
 
 `refused` concerns whole providers, always or from `from_s` to `to_s`: who is refused has said nothing yet that could be
 counted. Such a provider gets a port of its own, which is shut meanwhile; `llm-router sandbox` prints it. Without

@@ -103,6 +103,7 @@ from llm_router.wire.operations import SPOKEN
 
 if TYPE_CHECKING:
     from llm_router.adapters.stores import Store
+    from llm_router.sandbox.faults.load import FaultPlan
 
 DAY_MS = 86_400_000
 
@@ -156,7 +157,14 @@ def build_state(settings: Settings, data: CatalogData, overlay: Overlay, today: 
     if overlay.sandbox_url is not None:
         providers = [_simulated(p, overlay.sandbox_url) for p in providers]
         active = {p.id for p in providers if p.simulated} - settings.disabled
-        keys, pools = dict.fromkeys(active, "sandbox"), {}
+        keys = dict.fromkeys(active, "sandbox")
+        pools = {  # as many as are configured, none of them real
+            id_: pool_of(
+                [f"sandbox-{n}" for n in range(1, len(pool) + 1)], tuple(each.weight for each in pool)
+            )
+            for id_, pool in pools.items()
+            if id_ in active
+        }
     if overlay.local is not None:
         provider, model = overlay.local
         providers.append(provider)
@@ -251,6 +259,7 @@ class Server:
         self._now: State | None = None
         self._price_list = PriceList()
         self._sandbox_url: str | None = None
+        self._faults: tuple[str, ...] = ()
         self._sandbox_doors: Mapping[str, str] = {}
         self._stop: Callable[[], None] = lambda: None
         self._stack = contextlib.AsyncExitStack()
@@ -431,10 +440,15 @@ class Server:
         overlay = self._overlay
         if self._options.sandbox:
             from llm_router.sandbox.faults.load import load_faults
+            from llm_router.sandbox.faults.names import told
             from llm_router.sandbox.server import start_sandbox
 
             named = self._options.faults
-            faults = None if named is None else load_faults(named).begin(self._deployments_of)
+            plan = None if named is None else load_faults(named)
+            if plan is not None and named is not None:
+                self._check_faults(plan, named)
+            faults = None if plan is None else plan.begin(self._deployments_of)
+            self._faults = () if faults is None else tuple(map(told, faults.rules))
             sandbox = await start_sandbox(faults=faults)
             stack.push_async_callback(sandbox.close)
             self._sandbox_url, self._sandbox_doors = sandbox.base_url, sandbox.doors
@@ -446,6 +460,17 @@ class Server:
             stack.push_async_callback(local.close)
             overlay = msgspec.structs.replace(overlay, local=local.catalog_entries(), local_key=local.key)
         self._overlay = overlay
+
+    def _check_faults(self, plan: FaultPlan, named: str) -> None:
+        """Refuse rules of providers, models and deployments that this gateway does not have.
+
+        Raises:
+            ConfigError: each with the nearest that there is.
+        """
+        from llm_router.sandbox.faults.names import check_names
+
+        snapshot = build_state(self._settings, self._data, self._overlay, self._today()).snapshot
+        check_names(plan.rules, named, snapshot)
 
     def _deployments_of(self, provider: str, upstream_model: str) -> Iterator[tuple[str, str]]:
         """Models and deployments that a provider knows by that name. Asked by the sandbox alone."""
@@ -717,6 +742,7 @@ class Server:
             sandbox=self._options.sandbox,
             local=None if local is None else LocalNote(model=local[1].id, note=local[1].name),
             warnings=settings.warnings,
+            faults=self._faults,
         )
 
     def _is_overlay(self, provider: str) -> bool:

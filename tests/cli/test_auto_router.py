@@ -89,7 +89,9 @@ def test_a_setting_is_found_or_refused(tmp_path: Path, capsys: pytest.CaptureFix
     found = json.loads(capsys.readouterr().out)
     assert found["met"] is True
     assert found["setting"]["quality"]["low"] >= 0.6
-    impossible = [line | {"scores": {"small": 0.2, "large": 0.7}} for line in rows()]
+    impossible = [
+        line | {"scores": {model: 0.7 * score for model, score in line["scores"].items()}} for line in rows()
+    ]
     a_file(tmp_path, impossible)
     assert main([*common, "--target-quality", "0.9"]) == 1
     refused = json.loads(capsys.readouterr().out)
@@ -98,6 +100,18 @@ def test_a_setting_is_found_or_refused(tmp_path: Path, capsys: pytest.CaptureFix
     assert refused["best"]["quality"]["value"] == pytest.approx(0.7)
     assert main([*common[:-1], "--target-quality", "0.9"]) == 1
     assert "refused" in capsys.readouterr().err
+
+
+def test_no_dial_is_set_for_what_is_not_routable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    same = [line | {"scores": {"small": 0.9, "large": 0.9}} for line in rows()]
+    common = ["calibrate-router", str(a_file(tmp_path, same)), "--resamples", "40", "--target-quality", "0.5"]
+    assert main(common) == 1
+    said = capsys.readouterr()
+    assert "not routable" in said.err
+    assert "dial =" not in said.out
+    assert main([*common, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["met"], found["setting"], found["verdict"]) == (False, None, "not routable")
 
 
 def test_prices_of_the_command_line_make_costs_of_lengths(

@@ -85,6 +85,26 @@ def test_a_request_that_would_be_refused_is_told_why(sandbox: Gateway) -> None:
     assert post(sandbox, "/v1/explain/v1/nowhere", body).status == 404
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-llm-router-timeouts": "total=1,total=2"},
+        {"x-request-timeout": "soon"},
+        {"x-llm-router-hedge": "perhaps"},
+        {"x-llm-router-continue": "perhaps"},
+    ],
+)
+def test_headers_that_would_be_refused_are_told_in_the_same_words(
+    sandbox: Gateway, headers: dict[str, str]
+) -> None:
+    body = json.dumps({"model": "gpt-6-luna", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    refused = sandbox.send("POST", "/v1/chat/completions", body, headers)
+    assert refused.status == 400
+    told = sandbox.send("POST", "/v1/explain", body, headers).json["error"]
+    assert told["message"] == refused.error["message"]
+    assert (told["code"], told["status"]) == (refused.error["code"], 400)
+
+
 def test_only_the_owner_is_told(sandbox: Gateway) -> None:
     path, body = BODIES["chat"]
     id_ = post(sandbox, path, body).id

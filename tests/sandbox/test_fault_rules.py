@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from llm_router.catalog.snapshot import compile_snapshot, load_builtin
 from llm_router.sandbox.faults.load import load_faults, read_faults
+from llm_router.sandbox.faults.names import check_names, told
 from llm_router.sandbox.faults.presets import PRESETS
 from llm_router.sandbox.faults.registry import KINDS
 from llm_router.sandbox.faults.rules import Faults, Target
@@ -144,6 +146,55 @@ def test_a_file_or_the_name_of_a_preset(tmp_path: Path) -> None:
     path.write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="UTF-8"):
         load_faults(str(path))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/fault-lab.md"])
+def test_the_pages_know_how_many_kinds_there_are(page: str) -> None:
+    text = (Path(__file__).parents[2] / page).read_text()
+    assert f"{len(KINDS)} kinds of faults" in text or f"There are {len(KINDS)}." in text
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ('provider = "opnai"', "fault 1: there is no provider 'opnai'; nearest: openai"),
+        ('model = ["gpt-5", "gtp-5"]', "there is no model 'gtp-5'; nearest: gpt-5"),
+        ('deployment = "openai/gpt-0"', "there is no deployment 'openai/gpt-0'"),
+        ('provider = "zz*"', "there is no provider 'zz*'"),
+    ],
+)
+def test_who_is_not_there_cannot_be_struck(said: str, words: str) -> None:
+    snapshot = compile_snapshot(load_builtin())
+    rules = read_faults(f'[[fault]]\nkind = "close"\n{said}\n', "x.toml").rules
+    with pytest.raises(ConfigError) as raised:
+        check_names(rules, "x.toml", snapshot)
+    assert words in str(raised.value)
+    good = read_faults('[[fault]]\nkind = "close"\nprovider = "open*"\nmodel = "gpt-5"\n', "x").rules
+    check_names(good, "x", snapshot)
+    assert told(good[0]) == "close; provider open*; model gpt-5"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            '\n[[fault]]\nkind = "close"\nevery = "x"\n',
+            "x.toml: line 2: fault 1: every must be a whole number, found text",
+        ),
+        ('[[fault]]\nkind = "close"\n[[fault]]\nevery = 2\n', "x.toml: line 3: fault 2: 'kind' is missing"),
+        (
+            '[[fault]]\nkind = "close"\nevry = 2\n',
+            "x.toml: line 1: fault 1: unknown key 'evry'; nearest: every",
+        ),
+        ("sed = 2\n", "x.toml: unknown key 'sed'; nearest: seed"),
+        ("seed = 1.5\n", "x.toml: seed must be a whole number, found a number"),
+        ("[[fault]]\nkind = [1]\n", "must be text, found a whole number"),
+    ],
+)
+def test_wrong_types_are_told_in_our_words(text: str, says: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        read_faults(text, "x.toml")
+    assert says in str(raised.value)
 
 
 def test_there_are_enough_kinds() -> None:

@@ -72,6 +72,8 @@ def _provider_lines(a: Announcement) -> Iterator[str]:
         count = a.models if a.local is None else a.models - 1
         answer = "model answers" if count == 1 else "models answer"
         yield _line("Sandbox", f"{count} {answer} from simulated providers; no provider is called")
+        for at, rule in enumerate(a.faults):
+            yield _line("" if at else "Faults", rule)
         if not a.data_dir_named:
             yield _line("", "keys and credits are the sandbox's own; for other commands add --sandbox")
         return

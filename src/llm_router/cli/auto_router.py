@@ -57,7 +57,8 @@ def eval_router(arguments: argparse.Namespace) -> int:
 
 
 def calibrate_router(arguments: argparse.Namespace) -> int:
-    """Find the cheapest setting of the dial that surely reaches a quality; 1 if there is none.
+    """Find the cheapest setting of the dial that surely reaches a quality; 1 if there is none, or if these prompts
+    are not routable.
 
     Raises:
         InvalidRequest: the file or the options make no sense.
@@ -65,11 +66,16 @@ def calibrate_router(arguments: argparse.Namespace) -> int:
     sides, cases, skipped = _cases(arguments)
     if not 0 < arguments.target_quality <= 1:
         raise InvalidRequest("--target-quality is a mean quality between 0 and 1, as in the file")
-    point, tried = calibrate(cases, _resamples(len(cases), arguments), arguments.target_quality)
+    resamples = _resamples(len(cases), arguments)
+    judged = evaluate(cases, resamples)
+    if judged.verdict != ROUTABLE:
+        return _not_routable(judged, arguments, sides, skipped)
+    point, tried = calibrate(cases, resamples, arguments.target_quality)
     best = max(tried, key=lambda p: p.quality.low or 0.0)
     if arguments.json:
         result = {
             "met": point is not None,
+            "verdict": judged.verdict,
             "target_quality": arguments.target_quality,
             "setting": None if point is None else msgspec.to_builtins(point),
             "best": msgspec.to_builtins(best),
@@ -90,6 +96,32 @@ def calibrate_router(arguments: argparse.Namespace) -> int:
             f"{point.strong_share:.0%} of calls to the strong side{_usd(point)}."
         )
     return FAILED if point is None else 0
+
+
+def _not_routable(
+    report: Report, arguments: argparse.Namespace, sides: tuple[list[str], list[str]], skipped: int
+) -> int:
+    """Refuse a dial for prompts that it decides nothing about."""
+    if arguments.json:
+        print_json(
+            {
+                "met": False,
+                "verdict": report.verdict,
+                "reason": report.reason,
+                "target_quality": arguments.target_quality,
+                "setting": None,
+                "best": None,
+                "prompts": report.prompts,
+                "skipped": skipped,
+                "weak_models": sides[0],
+                "strong_models": sides[1],
+            }
+        )
+    else:
+        note(
+            f"llm-router: refused: these prompts are {report.verdict}: {report.reason}. No dial is worth setting."
+        )
+    return FAILED
 
 
 def _cases(arguments: argparse.Namespace) -> tuple[tuple[list[str], list[str]], list[Case], int]:

@@ -15,7 +15,9 @@ from llm_router.domain.decision import Decision, Stood
 from llm_router.domain.errors import RateLimitExceeded, RouterError
 from llm_router.domain.key import Key
 from llm_router.domain.limit import Limit, LimitKind
-from llm_router.engine import admit
+from llm_router.engine import admit, flights, hedging
+from llm_router.engine.continuing import check_wish
+from llm_router.engine.deadlines import wish_of
 from llm_router.engine.deciding import asks_of, shown_view, unusual, with_plan
 from llm_router.engine.estimating import planned, preview_inspected
 from llm_router.engine.exchange import Engine
@@ -70,6 +72,7 @@ async def explain_call(engine: Engine, call: admit.Call, api: str) -> Shown:
     shown: Shown = {"object": "explanation", "id": None, "api": api, "asked_model": asked}
     try:
         occasion, plan = await planned(engine, call, key, inspected)
+        check_wishes(call)
     except RouterError as error:
         decision = Decision(asks=asks_of(inspected), routing=dict(inspected.routing) or None)
         rejected = error.details.get("rejected")
@@ -113,6 +116,18 @@ async def explain_call(engine: Engine, call: admit.Call, api: str) -> Shown:
         "hold": {"amount": dollars(most), "available": dollars(available), "covered": most <= available},
         "error": None,
     }
+
+
+def check_wishes(call: admit.Call) -> None:
+    """Refuse what sending the request would refuse of its headers.
+
+    Raises:
+        InvalidRequest: one of the gateway's own cannot be read.
+    """
+    wish_of(call.headers)
+    check_wish(call.headers)
+    hedging.wish_of(call.headers)
+    flights.wish_of(call.headers)
 
 
 def _stood(engine: Engine, candidates: tuple[Candidate, ...]) -> tuple[Stood, ...]:

@@ -30,6 +30,7 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
         example_model: a model that answers now, for the curl line; None if none does.
         sandbox: simulated upstreams answer in place of the providers.
         warnings: of the configuration.
+        faults: what the simulated providers commit, a line for each rule.
     """
 
     version: str
@@ -48,3 +49,4 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: bool = False
     local: LocalModel | None = None
     warnings: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -86,7 +87,7 @@ def read_faults(text: str, name: str) -> FaultPlan:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError((f"{name}: {error}",)) from None
     except msgspec.ValidationError as error:
-        raise ConfigError((f"{name}: {_said(str(error))}",)) from None
+        raise ConfigError((f"{name}: {_said(str(error), text)}",)) from None
     problems = [
         f"{name}: fault {number}: {problem}"
         for number, table in enumerate(file.fault, 1)
@@ -97,13 +98,42 @@ def read_faults(text: str, name: str) -> FaultPlan:
     return FaultPlan(rules=tuple(map(_rule, file.fault)), seed=file.seed)
 
 
-def _said(message: str) -> str:
-    """An unknown key with the nearest that exists."""
-    key = message.split("`")[1] if "unknown field `" in message else None
-    if key is None:
-        return message
-    near = difflib.get_close_matches(key, _Table.__struct_fields__, 1)
-    return f"{message}; nearest: {near[0]}" if near else message
+_SHAPE = re.compile(r"Expected `([^`]+)`, got `([^`]+)` - at `\$\.?([^`]*)`")
+_MISSING = re.compile(r"missing required field `([^`]+)`")
+_PLACE = re.compile(r"fault\[(\d+)\]\.?")
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "array": "a list",
+}
+
+
+def _said(message: str, text: str) -> str:
+    """What does not fit, where and at which line; of an unknown key the nearest that exists."""
+    place = _PLACE.search(message)
+    number = None if place is None else int(place[1]) + 1
+    where = "" if number is None else f"line {_line_of(text, number)}: fault {number}: "
+    if "unknown field `" in message:
+        key = message.split("`")[1]
+        known = _File.__struct_fields__ if place is None else _Table.__struct_fields__
+        near = difflib.get_close_matches(key, known, 1)
+        return f"{where}unknown key {key!r}" + (f"; nearest: {near[0]}" if near else "")
+    if (missing := _MISSING.search(message)) is not None:
+        return f"{where}'{missing[1]}' is missing"
+    shape = _SHAPE.search(message)
+    if shape is None:
+        return where + message
+    wanted, found = (" or ".join(_TYPES.get(w, w) for w in said.split(" | ")) for said in shape.groups()[:2])
+    member = _PLACE.sub("", shape[3]) or "a rule"
+    return f"{where}{member} must be {wanted.replace(' or null', '')}, found {found}"
+
+
+def _line_of(text: str, number: int) -> int:
+    """The line at which a rule begins."""
+    lines = [at for at, line in enumerate(text.splitlines(), 1) if line.strip().startswith("[[fault]]")]
+    return lines[number - 1] if number <= len(lines) else 1
 
 
 def _names(value: str | list[str]) -> tuple[str, ...]:
