@@ -139,6 +139,104 @@ def test_a_low_balance_is_told_once_until_it_has_recovered() -> None:
     play(scenario)
 
 
+class SlowBooks(MemoryBooks):
+    """Books that others reach between any two steps."""
+
+    async def document(self, kind: str, id_: str) -> Document | None:
+        await asyncio.sleep(0)
+        return await super().document(kind, id_)
+
+    async def documents(self, kind: str, **options: Any) -> list[Document]:
+        found = await super().documents(kind, **options)
+        await asyncio.sleep(0)
+        return found
+
+    async def put_document(self, document: Document) -> bool:
+        await asyncio.sleep(0)
+        return await super().put_document(document)
+
+
+class Nodes:
+    """Several processes over the same books."""
+
+    def __init__(self, count: int = 3) -> None:
+        self.clock, self.books, self.channel = HandClock(), SlowBooks(), Channel()
+        self.nodes = [self.node() for _ in range(count)]
+
+    def node(self) -> rules.Notices:
+        return rules.Notices(
+            books=self.books, clock=self.clock, new_id=new_id, channels=[self.channel], low_pusd=5 * USD
+        )
+
+    async def later(self, ms: int) -> None:
+        self.clock.ms += ms
+        for _ in range(2):
+            await asyncio.gather(*(node.watch() for node in self.nodes))
+            await asyncio.gather(*(node.deliver() for node in self.nodes))
+
+
+def test_several_processes_tell_of_a_low_balance_once() -> None:
+    async def scenario() -> None:
+        world = Nodes()
+        for number in (1, 2, 3):
+            await world.books.credit("acme", 4 * USD, f"low{number}", "", 1)
+            for _ in range(4):
+                await world.later(60_000)
+            assert len(world.channel.got) == number
+            await world.books.credit("acme", 4 * USD, f"high{number}", "", 1)
+            await world.later(60_000)
+            await world.books.credit("acme", -8 * USD, f"spent{number}", "", 1)
+        assert len({notice.id for notice in world.channel.got}) == 3
+
+    asyncio.run(scenario())
+
+
+def test_what_a_dead_process_was_about_to_tell_is_told_once_by_another() -> None:
+    async def scenario() -> None:
+        world = Nodes()
+        await world.books.credit("acme", 4 * USD, "r", "", 1)
+        dying = world.nodes.pop()
+
+        async def die(*words: object) -> None:
+            raise OSError("killed")
+
+        dying.tell = die  # type: ignore[method-assign]
+        with pytest.raises(OSError, match="killed"):
+            await dying.watch()
+        await world.later(30_000)
+        assert world.channel.got == []
+        for _ in range(4):
+            await world.later(60_000)
+        assert len(world.channel.got) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_notice_that_a_dead_process_was_sending_is_sent_by_another() -> None:
+    async def scenario() -> None:
+        world = Nodes()
+        await world.nodes[0].tell("credits.low", "acme", "subject", "text", {})
+        [document] = await world.books.documents(rules.KIND)
+
+        async def hang(notice: Notice) -> None:
+            await asyncio.Event().wait()
+
+        world.channel.send = hang  # type: ignore[method-assign]
+        dying = asyncio.create_task(world.nodes[0].deliver())
+        for _ in range(20):  # turns of the loop: it hangs by then
+            await asyncio.sleep(0)
+        assert await world.books.document(rules.KIND, document.id) != document, "it was not taken up"
+        dying.cancel()
+        await asyncio.wait([dying])
+        del world.channel.send
+        await world.later(rules.CLAIM_MS - 1)
+        assert world.channel.got == []
+        await world.later(1)
+        assert len(world.channel.got) == 1
+
+    asyncio.run(scenario())
+
+
 def test_a_notice_is_tried_again_ever_later_and_given_up(capsys: pytest.CaptureFixture[str]) -> None:
     async def scenario(world: World) -> None:
         world.channel.broken = True

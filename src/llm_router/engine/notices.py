@@ -1,4 +1,10 @@
-"""Notices: written down when something happens, sent until they are taken or given up."""
+"""Notices: written down when something happens, sent until they are taken or given up.
+
+Several processes may look after the same books. Who finds an account low writes that down under the
+account's name, which one of them can, and that one tells; who sends a notice first moves it on by one
+version, which one of them can, and that one sends. A process that dies in between leaves what it was
+about to do to whoever looks next.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +29,9 @@ AT_ONCE = 20
 TRIES = 12
 PAUSE_MS = 10_000
 PAUSE_MAX_MS = 3_600_000
+CLAIM_MS = 60_000
+"""What a process took up and did not end for so long, another takes up: that one has died."""
+
 WATCH_MS = 30_000
 """How often all accounts are looked at."""
 
@@ -34,7 +43,14 @@ class _Waiting(msgspec.Struct, frozen=True, kw_only=True):
     next_ms: int = 0
 
 
+class _Low(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An account that was found low. ``notice``: the id of what is told of it."""
+
+    notice: str | None = None
+
+
 _decoder = msgspec.json.Decoder(_Waiting)
+_low_decoder = msgspec.json.Decoder(_Low)
 
 
 class Notices:
@@ -55,17 +71,20 @@ class Notices:
         self._channels = {channel.name: channel for channel in channels}
         self._low_pusd = low_pusd
         self._low: set[str] | None = None  # None: not read yet
+        self._begun: set[str] = set()  # low, and told of by another process, if it lives
         self._watched_ms: int | None = None
 
-    async def tell(self, type_: str, account: str, subject: str, text: str, data: dict[str, str]) -> None:
-        """Write a notice down for every channel; without a channel say it on standard error."""
+    async def tell(
+        self, type_: str, account: str, subject: str, text: str, data: dict[str, str], id_: str | None = None
+    ) -> None:
+        """Write a notice down for every channel, once under one id; without a channel say it on standard error."""
         now_ms = self._clock.now_ms()
         waiting = await self._books.documents(KIND, open_only=True, limit=OPEN_MAX)
         if not self._channels or len(waiting) >= OPEN_MAX:
             print(f"notice {type_}: {subject}", file=sys.stderr)
             return
         notice = Notice(
-            id=self._new_id("ntc"),
+            id=self._new_id("ntc") if id_ is None else id_,
             type=type_,
             account=account,
             created=iso_time(now_ms),
@@ -105,13 +124,38 @@ class Notices:
         low = await self._known_low()
         for account, posted, _ in await self._books.accounts():
             if posted < low_pusd and account not in low:
-                await self._found_low(account, posted, low_pusd)
-                low.add(account)
-            elif posted >= low_pusd and account in low:
+                (low if await self._found_low(account, posted, low_pusd) else self._begun).add(account)
+            elif posted >= low_pusd and account in low | self._begun:
                 await self._books.remove_document(LOW, account)
                 low.discard(account)
+                self._begun.discard(account)
 
-    async def _found_low(self, account: str, posted_pusd: int, low_pusd: int) -> None:
+    async def _found_low(self, account: str, posted_pusd: int, low_pusd: int) -> bool:
+        """Tell of it, if nobody else does; False if somebody else is about to, and may have died of it."""
+        now_ms = self._clock.now_ms()
+        known = await self._books.document(LOW, account)
+        if known is not None and not known.open:
+            return True
+        if known is not None and abs(now_ms - known.created_ms) < CLAIM_MS:
+            return False
+        found = _Low() if known is None else _low_decoder.decode(known.body)
+        found = found if found.notice is not None else _Low(notice=self._new_id("ntc"))
+        claim = Document(
+            kind=LOW,
+            id=account,
+            account=account,
+            version=1 if known is None else known.version + 1,
+            open=True,
+            created_ms=now_ms,
+            body=msgspec.json.encode(found),
+        )
+        if not await self._books.put_document(claim):
+            return False
+        await self._tell_low(account, posted_pusd, low_pusd, found)
+        await self._books.put_document(msgspec.structs.replace(claim, version=claim.version + 1, open=False))
+        return True
+
+    async def _tell_low(self, account: str, posted_pusd: int, low_pusd: int, found: _Low) -> None:
         left, threshold = format_usd(posted_pusd), format_usd(low_pusd)
         await self.tell(
             "credits.low",
@@ -120,30 +164,27 @@ class Notices:
             f"The account {account} has ${left} left, less than the threshold of ${threshold}.\n\n"
             "Requests that the balance does not cover are refused.",
             {"credits_remaining": left, "threshold": threshold},
+            found.notice,
         )
-        document = Document(
-            kind=LOW,
-            id=account,
-            account=account,
-            version=1,
-            open=False,
-            created_ms=self._clock.now_ms(),
-            body=b"{}",
-        )
-        await self._books.put_document(document)
 
     async def _known_low(self) -> set[str]:
         if self._low is None:
             found: set[str] = set()
             after = ""
             while page := await self._books.documents(LOW, after=after):
-                found |= {document.id for document in page}
+                found |= {document.id for document in page if not document.open}
                 after = page[-1].id
             self._low = found
         return self._low
 
     async def _send(self, document: Document, waiting: _Waiting) -> None:
         channel = self._channels.get(waiting.channel)
+        held = msgspec.structs.replace(waiting, next_ms=self._clock.now_ms() + CLAIM_MS)
+        document = msgspec.structs.replace(
+            document, version=document.version + 1, body=msgspec.json.encode(held)
+        )
+        if not await self._books.put_document(document):
+            return  # another process sends it
         try:
             if channel is not None:  # else it was taken out of the configuration
                 await channel.send(waiting.notice)
