@@ -12,6 +12,7 @@ from engine_kit import CUT, World, answer, ask, events, run
 from llm_router.billing.policy import SettlementPolicy
 from llm_router.domain.preset import Preset
 from llm_router.routing.continuing import Continuing
+from llm_router.routing.retry import RetryRules
 from llm_router.routing.rules import RoutingRules
 from llm_router.wire.continuing.anchor import anchor
 
@@ -215,6 +216,24 @@ def test_it_goes_on_a_bounded_number_of_times() -> None:
         assert world.upstream.asked == ["p1", "p2", "p1"]
         assert [seam.provider for seam in world.record.seams] == ["p2", "p1", None]
         assert world.record.cost_pusd == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize(("attempts_max", "asked"), [(1, ["p1"]), (2, ["p1", "p2"]), (3, ["p1", "p2", "p1"])])
+def test_continuations_count_as_calls(attempts_max: int, asked: list[str]) -> None:
+    async def main() -> None:
+        world = World(continuing=ON, retries=RetryRules(attempts_max=attempts_max))
+        more = spoken("there was a king who", " had a crown.")
+        again = spoken(anchor("Once upon a time there was a king who had a crown."), " It fell.")
+        world.upstream.scripts |= {
+            "p1": [answer(*BEGUN, error=CUT), answer(*again, error=CUT)],
+            "p2": [answer(*more, error=CUT)],
+        }
+        await world.serve(ask("m2", stream=True))
+        world.check()
+        assert world.client.error["code"] == "upstream_truncated"
+        assert world.upstream.asked == asked
 
     run(main())
 

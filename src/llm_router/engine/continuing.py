@@ -96,6 +96,9 @@ def follow(
         going = _first(track, broke, error)
     elif not _again(track, going, broke, error):
         raise cause
+    calls = sum(each.outcome != "failed" or each.error_kind is not None for each in track.attempts)
+    if calls >= track.state.retries.attempts_max:  # continuations are calls too
+        raise cause
     if going.times >= track.state.continuing.times_max or going.told.chars > TOLD_CHARS_MAX:
         raise cause
     mode = mode_of(track)
