@@ -253,7 +253,7 @@ def test_a_winner_that_breaks_off_later_is_gone_on_with_or_told() -> None:
             world.upstream.scripts |= {
                 "p1": [gated(gates, "never")],
                 "p2": [answer(*events("Half of the answer ", "is")[:2], error=CUT)],
-                "p3": [answer(*events("told here."))],
+                "p3": [answer(*events("Half of the answer is told here."))],
             }
             await world.serve(ask("m", stream=True))
             check(world)
