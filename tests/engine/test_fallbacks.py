@@ -8,7 +8,9 @@ import msgspec
 import pytest
 from engine_kit import GRANT, World, answer, ask, deployment, events, model, refusal, run, whole
 
+from llm_router.domain.budget import Scope, Window
 from llm_router.domain.key import Key, key_digest
+from llm_router.domain.limit import Limit, LimitKind
 from llm_router.domain.model import Deployment
 from llm_router.domain.price import Price, Rates
 from llm_router.routing.chains import Chains, FallbackRules
@@ -43,6 +45,43 @@ def world_of(every: Chains) -> World:
 
 def good(stream: bool = False) -> Any:
     return answer(*events()) if stream else answer(whole())
+
+
+def limit_of(model_: str, amount: int) -> Limit:
+    return Limit(
+        id=f"lim_{model_}", account="acme", scope=Scope.ACCOUNT, scope_id="acme", kind=LimitKind.REQUESTS,
+        amount=amount, window=Window.HOUR, model=model_,
+    )  # fmt: skip
+
+
+def test_a_request_counts_against_the_limits_of_its_fallbacks() -> None:
+    async def main() -> None:
+        world = world_of(Chains(general=("large",)))
+        world.rules.limits = [limit_of("large", 1)]
+        world.upstream.scripts |= {"p1": [good()], "p2": [good()]}
+        await world.serve(ask("small"))
+        assert world.client.status == 200
+        assert world.client.headers["x-ratelimit-remaining-requests"] == "0"
+
+    run(main())
+
+
+def test_a_fallback_whose_limit_is_used_up_is_left_out_and_the_request_goes() -> None:
+    async def main() -> None:
+        world = world_of(Chains(general=("large", "tiny")))
+        world.rules.limits = [limit_of("large", 0)]
+        world.upstream.scripts |= {"p1": [refusal(500)], "p3": [good()]}
+        await world.serve(ask("small"))
+        world.check()
+        assert world.upstream.asked == ["p1", "p3"]
+        assert world.client.status == 200
+        other = world_of(Chains(general=("large",)))
+        other.rules.limits = [limit_of("small", 0), limit_of("large", 0)]
+        await other.serve(ask("small"))
+        assert other.client.status == 429
+        assert other.client.error["limit"]["model"] == "small"
+
+    run(main())
 
 
 @both_ways

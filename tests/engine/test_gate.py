@@ -278,3 +278,28 @@ def test_many_at_once_never_exceed_the_ceiling_and_all_are_served_or_told() -> N
         assert world.books.ledger.open_holds() == 0
 
     run(main())
+
+
+def test_who_finds_no_room_after_all_is_told_of_no_limit_that_credit_set() -> None:
+    async def main() -> None:
+        body = ask("m1")
+        headers = {"x-max-cost": "0.02", "x-max-cost-action": "clamp"}
+        world = World(concurrency=NO_WAIT)
+        world.upstream.scripts["p1"] = [answer(whole())]
+        await world.serve(body, headers=headers)
+        assert "x-llm-router-max-tokens" in world.client.headers
+        world = World(concurrency=NO_WAIT)
+        lanes = world.engine.trying.gate.lanes
+
+        def taken(number: int, task: object) -> None:
+            if world.steps[-1] == "books.hold":
+                lanes.enter("p1/m1", 0)
+
+        world.strike = taken
+        await world.serve(body, headers=headers)
+        world.check()
+        assert world.client.status == 503
+        assert world.client.error["code"] == "overloaded"
+        assert "x-llm-router-max-tokens" not in world.client.headers
+
+    run(main())

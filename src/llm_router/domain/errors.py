@@ -224,6 +224,12 @@ class UnsupportedEncoding(ClientError):
 
 
 class RateLimitExceeded(ClientError):
+    """
+    Attributes:
+        models: the models that the limit is for, a name or a glob; None: all.
+    """
+
+    models: str | None = None
     status = 429
     code = "rate_limit_exceeded"
     type = "rate_limit_error"

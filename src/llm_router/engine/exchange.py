@@ -34,7 +34,7 @@ from llm_router.domain.errors import (
     ServerError,
 )
 from llm_router.domain.key import Key
-from llm_router.domain.limit import UNLIMITED, Admission
+from llm_router.domain.limit import UNLIMITED
 from llm_router.domain.model import Deployment
 from llm_router.domain.own_key import OwnKey
 from llm_router.domain.price import Price
@@ -48,7 +48,7 @@ from llm_router.engine.continuing import check_wish
 from llm_router.engine.deadlines import total_of, wish_of
 from llm_router.engine.drain import Audience, Drains
 from llm_router.engine.experiments import Experiments, Trial, armed, with_dial
-from llm_router.engine.fallbacks import fallbacks_of
+from llm_router.engine.fallbacks import Fallbacks, fallbacks_of
 from llm_router.engine.flights import Flights
 from llm_router.engine.gate import is_urgent
 from llm_router.engine.holding import Asking, Ceiling, Held, Holder, Holding, max_cost
@@ -331,7 +331,9 @@ class Engine:
             self.publish(deployment.price, now_ms)
             self.publish(deployment.cost, now_ms)  # what the former was made from
         ceiling, limits = await self._begin_step(track, payer, inspected, (*deployments, *further))
-        track.admission = admission = await self._admit_to_limits(track, key, plan.models)
+        fallbacks = await self._admit_to_limits(track, key, plan.models, fallbacks)
+        further, admission = fallbacks.deployments, track.admission
+        assert admission is not None
         track.held = True  # before the await: a cancelled hold must be resolved too
         try:
             held = await (self.holding if track.holder is None else track.holder).hold(
@@ -491,18 +493,35 @@ class Engine:
         except ValueError as error:
             raise ServerError(f"This gateway's price list contradicts itself: {error}.") from None
 
-    async def _admit_to_limits(self, track: Track, key: Key, models: Sequence[str]) -> Admission:
+    async def _admit_to_limits(
+        self, track: Track, key: Key, models: Sequence[str], fallbacks: Fallbacks
+    ) -> Fallbacks:
+        """Count the request against the limits of every model that may answer it; return the fallbacks without
+        those whose own limits have no room.
+
+        Raises:
+            RateLimitExceeded: a limit for a model that was asked for has none.
+        """
         assert track.inspected is not None
         default = track.state.default_limits
-        limits = await limits_for(self.rules, track.payer(), key, default, models)
-        if not limits:
-            return UNLIMITED
-        track.counted = True  # before the await: what is cancelled there may be counted too
-        try:
-            return await admit_to_limits(self.counters, track.id, limits, track.inspected, track.created_ms)
-        except RateLimitExceeded:
-            track.counted = False
-            raise
+        while True:
+            every = (*models, *fallbacks.models) if fallbacks.chains else models
+            limits = await limits_for(self.rules, track.payer(), key, default, every)
+            if not limits:
+                track.admission = UNLIMITED
+                return fallbacks
+            track.counted = True  # before the await: what is cancelled there may be counted too
+            try:
+                track.admission = await admit_to_limits(
+                    self.counters, track.id, limits, track.inspected, track.created_ms
+                )
+                return fallbacks
+            except RateLimitExceeded as error:
+                track.counted = False
+                left = fallbacks.beyond(error.models, models)
+                if left is fallbacks:
+                    raise
+                fallbacks = left
 
     async def _conclude(self, track: Track) -> None:
         """Settle, then send the last bytes: the rest of the answer with its bill, or the error."""

@@ -6,7 +6,8 @@ money: what the credit does not cover is left out, with that reason, and never k
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 
 import msgspec
@@ -19,6 +20,7 @@ from llm_router.routing.plan import Candidate, Plan, Rejection
 from llm_router.routing.query import read_query
 
 NOT_COVERED = "as a fallback: the credit does not cover it"
+USED_UP = "as a fallback: a limit for its model is used up"
 
 NONE: Mapping[str, tuple[Candidate, ...]] = MappingProxyType({})
 
@@ -37,7 +39,22 @@ class Fallbacks(msgspec.Struct, frozen=True, kw_only=True):
 
     def within(self, covered: Sequence[Deployment]) -> Fallbacks:
         """Those that the hold covers; the others are rejected."""
-        known = {each.id for each in covered}
+        return self._only({each.id for each in covered}, NOT_COVERED)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Of all of them, each once."""
+        return tuple(dict.fromkeys(each.model.id for chain in self.chains.values() for each in chain))
+
+    def beyond(self, pattern: str | None, asked: Collection[str]) -> Fallbacks:
+        """Those whose model a limit is not for that has no room; all, if it is for a model that was asked for."""
+        if pattern is None or any(fnmatchcase(model, pattern) for model in asked):
+            return self
+        chains = self.chains.values()
+        fit = {c.deployment.id for chain in chains for c in chain if not fnmatchcase(c.model.id, pattern)}
+        return self._only(fit, USED_UP)
+
+    def _only(self, known: Collection[str], why: str) -> Fallbacks:
         left = [each.id for each in self.deployments if each.id not in known]
         if not left:
             return self
@@ -48,7 +65,7 @@ class Fallbacks(msgspec.Struct, frozen=True, kw_only=True):
             },
             rejections=(
                 *self.rejections,
-                *(Rejection(deployment=id_, reason=NOT_COVERED) for id_ in left),
+                *(Rejection(deployment=id_, reason=why) for id_ in left),
             ),
         )
 

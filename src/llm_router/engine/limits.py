@@ -75,6 +75,7 @@ def _refusal(admission: Admission, limit: Limit, tokens: int) -> RateLimitExceed
         },
     )
     error.limits = admission.limits
+    error.models = limit.model
     return error
 
 

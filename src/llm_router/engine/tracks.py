@@ -10,7 +10,7 @@ import msgspec
 from llm_router.billing.own_keys import fee_price
 from llm_router.billing.pricing import PriceList
 from llm_router.domain.budget import Payer
-from llm_router.domain.errors import RouterError, UpstreamError
+from llm_router.domain.errors import Overloaded, RouterError, UpstreamError
 from llm_router.domain.key import Key
 from llm_router.domain.limit import Admission
 from llm_router.domain.model import Deployment, Model
@@ -276,7 +276,7 @@ def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[
     if track.losses:
         headers.append((b"x-llm-router-losses", _latin(loss_header(track.losses))))
     cap = limit_set(track.admitted)
-    if cap is not None:
+    if cap is not None and not isinstance(error, Overloaded):  # nothing was sent, and the hold is given back
         headers.append((b"x-llm-router-max-tokens", b"%d" % cap))
     seen = track.delivery.observed if track.delivery is not None and error is None else None
     native = seen.native_finish if seen is not None and not stream else None

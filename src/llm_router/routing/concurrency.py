@@ -6,8 +6,8 @@
 
 A refusal (429, overloaded, a timeout) says that there were too many calls, if several do so: the limit goes below
 the number that were under way, once for all calls of one round, and not below what went well at the same time shortly
-before. A lone refusal, or any with few calls under way, says nothing of their number. Latency says it before: the *fastest* of a round of calls is
-compared with what the fastest usually takes, since single answers differ by their nature, but only a queue delays all.
+before. A lone refusal, or any with few calls under way, says nothing of their number. Latency says it
+before: the *fastest* of a round of calls is compared with what the fastest usually takes, since single answers differ by their nature, but only a queue delays all.
 By Little's law the calls under way times that ratio are what the deployment works on at a time. If fewer calls
 are not faster, it was not their number: the limit is taken back, and that speed is the usual one from then on.
 
@@ -63,10 +63,8 @@ REFUSALS_PART = 0.1
 refused before, one more is enough."""
 
 TROUBLE_MS = 10_000
-"""So long a refusal counts."""
-
 PROVEN_MS = 30_000
-"""So long it counts, and at most twice as long, how many calls went well at the same time."""
+"""So long a refusal counts, and (at most twice as long) how many calls went well at the same time."""
 
 QUIET_MS = 60_000
 """A limit that was not half used for so long is forgotten."""
@@ -187,9 +185,8 @@ class Lane:
         self._used_ms = 0
         self._refused_at = 0.0
         self._refusals = 0  # of late, since the limit was lowered
-        self._refused_ms = -TROUBLE_MS  # when the last of them came
+        self._refused_ms, self._proven_ms = -TROUBLE_MS, 0
         self._proven = (0, 0)  # calls that went well at the same time: since _proven_ms, and the while before
-        self._proven_ms = 0
         self._rounds: list[_Round | None] = [None] * (SIZES + 1)
         self._cut: _Cut | None = None
 
@@ -242,19 +239,16 @@ class Lane:
 
     def _enough(self, beside: int, now_ms: int) -> bool:
         """Add a refusal; whether there are enough to believe that it was the number of calls."""
-        if now_ms - self._refused_ms > TROUBLE_MS:
-            self._refusals = 0
-        self._refusals += 1
+        self._refusals = 1 + (self._refusals if now_ms - self._refused_ms <= TROUBLE_MS else 0)
         self._refused_ms = now_ms
         known = self.learned is not None and beside >= NEAR * self._refused_at > 0
         return known or self._refusals >= max(REFUSALS_MIN, REFUSALS_PART * beside)
 
     def _prove(self, beside: int, now_ms: int) -> None:
         """So many calls at a time went well, and nothing was refused for a while."""
-        if now_ms - self._refused_ms <= TROUBLE_MS:
-            return
-        self._proven_of_late(now_ms)
-        self._proven = (max(self._proven[0], beside), self._proven[1])
+        if now_ms - self._refused_ms > TROUBLE_MS:
+            self._proven_of_late(now_ms)
+            self._proven = (max(self._proven[0], beside), self._proven[1])
 
     def _proven_of_late(self, now_ms: int) -> int:
         """The most calls at a time that went well of late."""
