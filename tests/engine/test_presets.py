@@ -47,9 +47,11 @@ class _Treasury:
 
 
 class _Context:
-    def __init__(self, books: _Books) -> None:
+    def __init__(self, books: _Books, world: World) -> None:
         self.treasury = _Treasury(books)
         self.clock = FakeClock()
+        self.configured = RoutingRules
+        self.snapshot = lambda: world.engine.state.snapshot
 
 
 class Kit:
@@ -57,8 +59,8 @@ class Kit:
 
     def __init__(self) -> None:
         self.books = _Books()
-        self.context: Any = _Context(self.books)
         self.world = World()
+        self.context: Any = _Context(self.books, self.world)
         self.world.engine.presets = StoredPresets(self.books, self.world.engine.clock)  # type: ignore[arg-type]
         self.world.upstream.scripts["p1"] = [answer(whole())]
 
@@ -75,6 +77,28 @@ class Kit:
         assert self.world.client.status == 200, self.world.client.data
         sent: dict[str, Any] = json.loads(self.world.upstream.requests[0].body)
         return sent
+
+
+def test_what_could_only_fail_is_not_saved() -> None:
+    async def main() -> None:
+        kit = Kit()
+        for arguments, says in (
+            ({"name": "mail", "models": ["nobody-knows-it"]}, "not available"),
+            ({"name": "mail", "models": ["auto:cod"]}, "nearest: auto:code"),
+            ({"name": "auto", "system": "Be brief."}, "another name"),
+            ({"name": "m1", "system": "Be brief."}, "another name"),
+        ):
+            with pytest.raises(InvalidRequest, match=says):
+                await kit.command("create", **arguments)
+        await kit.command("create", name="mail", models=["m1"])
+        with pytest.raises(RouterError, match="has no version 7; it has version 1"):
+            await kit.command("show", name="mail", version=7)
+        kit.world.client = FakeClient(kit.world)
+        await kit.world.serve(ask("@mial"))
+        assert kit.world.client.status == 404
+        assert "Nearest: @mail" in kit.world.client.error["message"]
+
+    run(main())
 
 
 def test_versions_are_kept_and_found() -> None:

@@ -22,7 +22,7 @@ from llm_router.domain.preset import NAME
 from llm_router.engine.experiments import ENDINGS, FIGURES, KIND, Kept, end_run
 from llm_router.engine.moments import iso_time
 from llm_router.engine.operator import Arguments, Context, Result
-from llm_router.engine.presets import NOT_PARAMETERS
+from llm_router.engine.presets import NOT_PARAMETERS, check_known
 from llm_router.ports import Document, TreasuryBooks
 from llm_router.routing.experiments.figures import Figures
 from llm_router.routing.experiments.report import report
@@ -87,6 +87,8 @@ async def create_experiment(arguments: CreateExperiment, context: Context) -> Re
         created_ms=context.clock.now_ms(),
     )
     check_experiment(experiment)
+    models = [arm.model for arm in experiment.arms if arm.model is not None]
+    check_known(models if experiment.of.startswith("@") else [experiment.of, *models], context)
     await _check_free(experiment, context)
     known = await books.document(KIND, experiment.name)
     document = Document(

@@ -6,6 +6,8 @@ ever. What the store said is believed for a moment, so that all processes and no
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -17,7 +19,8 @@ from llm_router.engine.moments import iso_time
 from llm_router.engine.operator import Arguments, Context, Result
 from llm_router.engine.state import State
 from llm_router.ports import Clock, Document, TreasuryBooks
-from llm_router.routing.query import PresetName, read_query
+from llm_router.routing.auto.tasks import TASKS
+from llm_router.routing.query import PresetName, is_auto, read_query
 from llm_router.wire.dialect import Inspected
 from llm_router.wire.presets import fill
 from llm_router.wire.routed import MEMBERS
@@ -54,6 +57,12 @@ class StoredPresets:
             self._known.clear()
         self._known[name] = (now_ms, found)
         return found
+
+    async def names(self) -> tuple[str, ...]:
+        """Some of the presets that there are, for an error."""
+        page = await self._books.documents(KIND)
+        newest = ((each.id, msgspec.json.decode(each.body, type=tuple[Preset, ...])[-1]) for each in page)
+        return tuple(name for name, preset in newest if not preset.deleted)
 
     async def find(self, asked: PresetName) -> Preset | None:
         """A version, or the newest; None if there is none, or it was deleted."""
@@ -120,7 +129,14 @@ async def _found(state: State, stored: StoredPresets | None, asked: PresetName) 
     found = None if stored is None else await stored.find(asked)
     if found is None:
         version = "" if asked.version is None else f":{asked.version}"
-        raise ModelNotFound(f"There is no preset '@{asked.name}{version}' here.", param="model")
+        known = [*state.routing.presets, *([] if stored is None else await stored.names())]
+        near = get_close_matches(asked.name, known, 3)
+        hint = f" Nearest: {', '.join(f'@{name}' for name in near)}." if near else ""
+        raise ModelNotFound(
+            f"There is no preset '@{asked.name}{version}' here.{hint}",
+            param="model",
+            details={"nearest": [f"@{name}" for name in near]},
+        )
     return found
 
 
@@ -162,7 +178,44 @@ async def create_preset(arguments: CreatePreset, context: Context) -> Result:
         description=arguments.description,
     )
     check_preset(preset)
+    check_known(preset.models, context)
+    if is_auto(preset.name) or preset.name == "preset" or _is_model(preset.name, context):
+        raise InvalidRequest(
+            f"'{preset.name}' is the name of a model or a word of its own: give the preset another name",
+            param="name",
+        )
     return shown(await _add(preset, context))
+
+
+def check_known(models: Iterable[str], context: Context) -> None:
+    """Refuse models that there are not: a request for them could only fail.
+
+    Raises:
+        InvalidRequest: with the nearest.
+    """
+    for model in models:
+        for asked in read_query(model, {}).names:
+            if is_auto(asked.name):
+                known = {**TASKS, **context.configured().tasks}
+                word = asked.name.partition(":")[2]
+                if word and word not in known:
+                    near = ", ".join(f"auto:{n}" for n in get_close_matches(word[:60], known, 3) or known)
+                    raise InvalidRequest(
+                        f"there is no task '{asked.name[:60]}'; nearest: {near}", param="models"
+                    )
+                continue
+            try:
+                context.snapshot().resolve(asked.name)
+            except ModelNotFound as error:
+                raise InvalidRequest(error.message, param="models", details=error.details) from None
+
+
+def _is_model(name: str, context: Context) -> bool:
+    try:
+        context.snapshot().resolve(name)
+    except ModelNotFound:
+        return False
+    return True
 
 
 async def list_presets(arguments: Arguments, context: Context) -> Result:
@@ -187,7 +240,7 @@ async def show_preset(arguments: NamedPreset, context: Context) -> Result:
     stored = StoredPresets(_books(context), context.clock)
     found = await stored.find(PresetName(name=arguments.name, version=arguments.version))
     if found is None:
-        raise _none(arguments.name)
+        raise await _no_version(arguments, stored)
     return shown(found)
 
 
@@ -286,6 +339,19 @@ def _books(context: Context) -> TreasuryBooks:
     if context.treasury is None:
         raise InvalidRequest("this store has no room for presets")
     return context.treasury.books
+
+
+async def _no_version(arguments: NamedPreset, stored: StoredPresets) -> NotFound:
+    """What is said of a preset, or of a version of one, that there is not."""
+    versions = await stored.versions(arguments.name)
+    left = [each.version for each in versions if not each.deleted]
+    if arguments.version is None or not left:
+        return _none(arguments.name)
+    which = f"version {left[0]}" if len(left) == 1 else f"versions {left[0]} to {left[-1]}"
+    return NotFound(
+        f"the preset '{arguments.name[:64]}' has no version {arguments.version}; it has {which}",
+        param="version",
+    )
 
 
 def _none(name: str) -> NotFound:
