@@ -39,7 +39,7 @@ from llm_router.adapters.sealing import OWN_KEYS, Sealer
 from llm_router.adapters.sqlite.responses import SqliteResponses
 from llm_router.adapters.sqlite.side_car import SqliteSideCar
 from llm_router.adapters.sqlite.store import SqliteStore
-from llm_router.adapters.stores import open_store
+from llm_router.adapters.stores import open_directory, open_store
 from llm_router.adapters.stripe import StripeApi
 from llm_router.adapters.telemetry import AccessLog, NoTelemetry
 from llm_router.adapters.upstream.client import LeanUpstream
@@ -51,6 +51,9 @@ from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import compile_snapshot, load_builtin
 from llm_router.domain.errors import InvalidRequest, LedgerUnavailable
 from llm_router.domain.model import Model, Provider
+from llm_router.edge.api.app import Api
+from llm_router.edge.api.desk import Desk
+from llm_router.edge.api.routes import API_TABLE
 from llm_router.edge.bounds import Bounds, Guards
 from llm_router.edge.gateway import STOP_S, Gateway
 from llm_router.edge.handlers import ROUTES
@@ -60,7 +63,7 @@ from llm_router.engine.background import Background
 from llm_router.engine.exchange import Engine
 from llm_router.engine.experiments import Experiments
 from llm_router.engine.keys import FirstKey, first_run
-from llm_router.engine.operations import dispatch
+from llm_router.engine.operations import Operate, dispatch, operated
 from llm_router.engine.operator import Context
 from llm_router.engine.own_keys import KIND as OWN_KEYS_KIND
 from llm_router.engine.own_keys import OwnKeyVault
@@ -71,9 +74,11 @@ from llm_router.engine.replays import Replays
 from llm_router.engine.responses import Keeping, Responses
 from llm_router.engine.state import State
 from llm_router.engine.treasury import Treasury
+from llm_router.entrance import REPEATS, Seals, build_mailer, build_people, build_sign_ins
 from llm_router.ports import (
     Clock,
     Counters,
+    Directory,
     Keyring,
     LimitRules,
     NoticeChannel,
@@ -102,13 +107,15 @@ from llm_router.settings.result import AlertSettings, ServerSettings
 from llm_router.wire.operations import SPOKEN
 
 if TYPE_CHECKING:
-    from llm_router.adapters.stores import Store
+    from llm_router.adapters.stores import OpenDirectory, Store
     from llm_router.sandbox.faults.load import FaultPlan
 
 DAY_MS = 86_400_000
 
 DAY_CHECK_S = 60.0
 """How often the date is looked at, for prices and statuses that change with it."""
+
+DIRECTORY_PURGE_S = 600.0
 
 NODES_CHECK_S = 1.0
 """How often a gateway looks at what others on its database changed."""
@@ -240,6 +247,8 @@ class Stores(msgspec.Struct, frozen=True, kw_only=True):
     responses: ResponseStore
     side_car: SideCar | None
     papers: PaperBooks
+    directory: Directory
+    operate: Operate
 
 
 class Server:
@@ -286,7 +295,8 @@ class Server:
             treasury = self._build_treasury(store, upstream)
             stack.push_async_callback(treasury.close)
             await treasury.begin(alone=self._settings.store is None)
-            context = self._operations(store, side_car, treasury)
+            directory = await self._open_directory(stack)
+            context = self._operations(store, side_car, treasury, directory)
             first = await first_run(context)
             control = await serve_control(settings.data_dir, lambda c, a: dispatch(c, a, context))
             stack.push_async_callback(control.close)
@@ -300,6 +310,8 @@ class Server:
                 responses=await self._open_responses(stack),
                 side_car=side_car,
                 papers=store,
+                directory=directory,
+                operate=lambda c, a, by: operated(c, a, by, context),
             )
             server, gateway = await self._open_gateway(
                 stack, stores, upstream, treasury, lambda: store.trouble
@@ -307,7 +319,8 @@ class Server:
             await gateway.responses.begin()
             treasury.start()
             stack.callback(asyncio.create_task(self._follow_nodes(store)).cancel)
-            announce(await self._announcement(listener, store, first))
+            stack.callback(asyncio.create_task(self._purge_directory(directory)).cancel)
+            announce(await self._announcement(listener, store, first, context))
             end_start()
             await self._run(server, gateway, listener)
         return 0
@@ -346,6 +359,7 @@ class Server:
             treasury=treasury,
             papers=self._build_papers(stores.papers),
             trusted_proxies=settings.trusted_proxies,
+            api=self._build_api(stores, treasury),
             replays=Replays(treasury.replays, self._clock, lambda: engine.state.deadlines.total_s),
         )
         server = http_server(gateway, settings.drain_s)
@@ -357,6 +371,42 @@ class Server:
         ):
             stack.callback(asyncio.create_task(work).cancel)
         return server, gateway
+
+    def _build_api(self, stores: Stores, treasury: Treasury) -> Api:
+        """Accounts and administration under /api/v1."""
+        settings, clock = self._settings.server, self._clock
+        people = build_people(stores.directory, clock, stores.keyring, stores.books)
+        seals = Seals(settings.data_dir, REPEATS)
+        desk = Desk(
+            directory=stores.directory,
+            people=people,
+            sign_ins=build_sign_ins(people, settings.data_dir),
+            keyring=stores.keyring,
+            clock=clock,
+            snapshot=lambda: self._live().snapshot,
+            operate=stores.operate,
+            treasury=treasury,
+            papers=stores.papers,
+            seal=seals.seal,
+            unseal=seals.unseal,
+            origin=settings.public_url,
+            trusted_proxies=settings.trusted_proxies,
+            mail=build_mailer(self._settings.alerts, clock),
+        )
+        return Api(desk, API_TABLE)
+
+    async def _purge_directory(self, directory: Directory) -> None:
+        """Remove sessions, links and the like that have expired."""
+        while True:
+            with contextlib.suppress(LedgerUnavailable):  # the next round tries again
+                await directory.purge(self._clock.now_ms())
+            await asyncio.sleep(DIRECTORY_PURGE_S)
+
+    async def _setup_url(self, context: Context, url: str) -> str | None:
+        """The link by which the first operator is made; None if there is one. Told on this machine alone."""
+        assert context.sign_ins is not None, "a gateway has them"
+        token = await context.sign_ins.setup_link()
+        return None if token is None else f"{self._settings.server.public_url or url}/set-up#{token}"
 
     async def _run(self, server: uvicorn.Server, gateway: Gateway, listener: socket.socket) -> None:
         """Serve until told to stop; then end what still runs."""
@@ -556,7 +606,19 @@ class Server:
         api = StripeApi(upstream=upstream, key=stripe.key.reveal(), base_url=stripe.base_url)
         return Payments(books=store, api=api, clock=self._clock, new_id=new_id, rules=rules)
 
-    def _operations(self, store: Store, side_car: SqliteSideCar | None, treasury: Treasury) -> Context:
+    async def _open_directory(self, stack: contextlib.AsyncExitStack) -> OpenDirectory:
+        """The directory that goes with the store, which is open."""
+        shared = self._settings.store
+        password = None if shared is None or shared.password is None else shared.password.reveal()
+        directory = await open_directory(
+            self._settings.server.data_dir, url=None if shared is None else shared.url, password=password
+        )
+        stack.push_async_callback(directory.close)
+        return directory
+
+    def _operations(
+        self, store: Store, side_car: SqliteSideCar | None, treasury: Treasury, directory: Directory
+    ) -> Context:
         return Context(
             keyring=store,
             books=store,
@@ -574,6 +636,10 @@ class Server:
             price_rules=store,
             reprice=self._reprice,
             configured=lambda: self._live().routing,
+            directory=directory,
+            sign_ins=build_sign_ins(
+                build_people(directory, self._clock, store, store), self._settings.server.data_dir
+            ),
         )
 
     def _reprice(self, price_list: PriceList) -> None:
@@ -710,7 +776,7 @@ class Server:
             await self._reload()
 
     async def _announcement(
-        self, listener: socket.socket, store: Store, first: FirstKey | None
+        self, listener: socket.socket, store: Store, first: FirstKey | None, context: Context
     ) -> Announcement:
         settings, state = self._settings, self._live()
         now_ms = self._clock.now_ms()
@@ -732,6 +798,7 @@ class Server:
             data_dir_named=self._options.data_dir is not None,
             config=settings.path,
             config_named=self._options.config is not None,
+            setup_url=await self._setup_url(context, address_of(listener)),
             first_key=first.text if first is not None else None,
             starting_pusd=settings.credits.starting_pusd if first is not None else 0,
             keys=len(keys),

@@ -122,6 +122,16 @@ class Directory(Protocol):
         ...
 
 
+class Passwords(Protocol):
+    """Hashes of passwords."""
+
+    async def hash(self, password: str) -> str: ...
+
+    async def verify(self, hash_: str | None, password: str) -> bool:
+        """Whether it is the password of that hash. None is never, and takes as long to say."""
+        ...
+
+
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
     """A settlement: what was charged, and what the account has available after it."""
 

@@ -34,6 +34,7 @@ from llm_router.adapters.shared.link import Link
 from llm_router.adapters.shared.remote import (
     RemoteBooks,
     RemoteCounters,
+    RemoteDirectory,
     RemoteKeyring,
     RemotePapers,
     RemotePrices,
@@ -46,6 +47,7 @@ from llm_router.adapters.shared.remote import (
 from llm_router.adapters.sqlite.responses import SqliteResponses
 from llm_router.app import Overlay, Server, Stores, bind, build_state, sandbox_overlay
 from llm_router.billing.pricing import PriceList
+from llm_router.domain.account import COMMAND_LINE, Actor
 from llm_router.domain.errors import LedgerUnavailable, ServerError
 from llm_router.domain.model import Model, Provider
 from llm_router.domain.price_rule import PriceRule
@@ -157,6 +159,7 @@ class Parent(Server):
             for row in await responses.unfinished():
                 await responses.put(broken_off(row))
             counters = await self._open_counters(stack)
+            directory = await self._open_directory(stack)
             hub = Hub(
                 Shared(
                     books=store,
@@ -168,6 +171,8 @@ class Parent(Server):
                     responses=responses,
                     side_car=side_car,
                     papers=store,
+                    directory=directory,
+                    operate=lambda c, a, by: self._operate(c, a, by, context),
                     clock=self._clock,
                     failed=broken_off,
                 )
@@ -181,7 +186,7 @@ class Parent(Server):
             treasury = self._build_treasury(store, self._open_upstream(stack))
             stack.push_async_callback(treasury.close)
             await treasury.begin(alone=self._settings.store is None)
-            context = self._operations(store, side_car, treasury)
+            context = self._operations(store, side_car, treasury, directory)
             first = await first_run(context)
             control = await serve_control(settings.data_dir, lambda c, a: self._command(c, a, context))
             stack.push_async_callback(control.close)
@@ -189,6 +194,7 @@ class Parent(Server):
                 self._follow_days(),
                 self._follow_nodes(store),
                 self._purge(responses),
+                self._purge_directory(directory),
                 self._tell("trouble", lambda: store.trouble),
                 self._tell("degraded", counters.problem),
             ):
@@ -199,17 +205,22 @@ class Parent(Server):
             await fleet.start()
             end_start()
             if not self._stopping:
-                announce(await self._announcement(listeners[0], store, first))
+                announce(await self._announcement(listeners[0], store, first, context))
             await fleet.ended()
         return 0
 
+    async def _operate(self, command: str, arguments: bytes, by: Actor, context: Context) -> bytes:
+        """Run a command that a worker was asked for."""
+        values: dict[str, object] = msgspec.json.decode(arguments)
+        return msgspec.json.encode(await self._command(command, values, context, by))
+
     async def _command(
-        self, command: str, arguments: Mapping[str, object], context: Context
+        self, command: str, arguments: Mapping[str, object], context: Context, by: Actor = COMMAND_LINE
     ) -> Mapping[str, object]:
         """Run an operator's command. When it returns, no worker goes by what it knew before: a revoked key
         is refused by all."""
         try:
-            return await dispatch(command, arguments, context)
+            return await dispatch(command, arguments, context, by)
         finally:
             for session in await self._hub.ask("forget", timeout_s=FORGET_S):
                 self._fleet.end(session)
@@ -440,6 +451,8 @@ class Worker(Server):
                 responses=self._port(RemoteResponses(self._link)),
                 side_car=self._port(RemoteSideCar(self._link)) if self._settings.side_car.enabled else None,
                 papers=self._port(RemotePapers(self._link)),
+                directory=self._port(RemoteDirectory(self._link)),
+                operate=lambda c, a, by: EXTRA["operate"].ask(self._link, (c, a, by)),
             )
             upstream = self._open_upstream(stack)
             self._own_keys = self._build_own_keys(stores.books)

@@ -15,7 +15,13 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 
-DISTRIBUTIONS = {"google": "google-auth", "yarl": "aiohttp", "psycopg_pool": "psycopg-pool", "fpdf": "fpdf2"}
+DISTRIBUTIONS = {
+    "google": "google-auth",
+    "yarl": "aiohttp",
+    "psycopg_pool": "psycopg-pool",
+    "fpdf": "fpdf2",
+    "argon2": "argon2-cffi",
+}
 """Where a module is not named as what brings it."""
 
 SOURCES = sorted((ROOT / "src").rglob("*.py"))

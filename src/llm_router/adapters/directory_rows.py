@@ -18,8 +18,10 @@ from llm_router.domain.account import (
     Member,
     Noun,
     Person,
+    Repeat,
     SignIn,
     Team,
+    Tries,
 )
 
 GENESIS = bytes(32)
@@ -64,7 +66,7 @@ def _found_by(noun: Noun) -> tuple[str, str, str | None, int | None]:
             return "", "" if of is None else of, digest, expires_ms
         case Identity(person=person):
             return "", person, None, None
-        case Handshake(expires_ms=expires_ms):
+        case Handshake(expires_ms=expires_ms) | Tries(expires_ms=expires_ms) | Repeat(expires_ms=expires_ms):
             return "", "", None, expires_ms
         case Credentials(id=id_):
             return "", id_, None, None

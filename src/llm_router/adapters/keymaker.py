@@ -29,6 +29,16 @@ def new_id(kind: str) -> str:
     return f"{kind}_" + "".join(secrets.choice(_ALPHABET) for _ in range(ID_CHARS))
 
 
+def new_token() -> str:
+    """What opens a session or a link: 256 random bits, fit for URLs and cookies."""
+    return secrets.token_urlsafe(32)
+
+
+def new_secret(size: int) -> bytes:
+    """So many random bytes."""
+    return secrets.token_bytes(size)
+
+
 _CODE_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # no I, L, O, U: nobody can misread them
 CODE_CHARS = 25
 

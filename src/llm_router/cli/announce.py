@@ -49,6 +49,9 @@ def _lines(a: Announcement) -> Iterator[str]:
 
 
 def _key_lines(a: Announcement) -> Iterator[str]:
+    if a.setup_url is not None:
+        yield _line("Set up", a.setup_url)
+        yield _line("", "makes you its operator; good once, and for a day")
     if a.first_key is not None:
         credit = f" with ${format_usd(a.starting_pusd)} of credit" if a.starting_pusd else " without credit"
         yield _line("API key", a.first_key)

@@ -154,7 +154,8 @@ async def _opened(arguments: argparse.Namespace, place: Place, command: str) -> 
         ServerError: it cannot be used.
     """
     from llm_router.adapters.store_errors import StoreError
-    from llm_router.adapters.stores import open_store
+    from llm_router.adapters.stores import open_directory, open_store
+    from llm_router.entrance import build_people, build_sign_ins
 
     clock = SystemClock()
     offer = Offer(arguments, clock.now_ms())
@@ -177,6 +178,13 @@ async def _opened(arguments: argparse.Namespace, place: Place, command: str) -> 
     except (OSError, sqlite3.Error) as error:
         raise ServerError(f"the store {path} cannot be opened: {error}", code="store_unusable") from None
     try:
+        directory = await open_directory(
+            data_dir, url=None if shared is None else shared.url, password=password
+        )
+    except StoreError as error:
+        await store.close()
+        raise ServerError(str(error), code="store_unusable") from None
+    try:
         yield Context(
             keyring=store,
             books=store,
@@ -188,6 +196,8 @@ async def _opened(arguments: argparse.Namespace, place: Place, command: str) -> 
             new_id=new_id,
             starting_pusd=place.credits.starting_pusd,
             price_rules=store,
+            directory=directory,
+            sign_ins=build_sign_ins(build_people(directory, clock, store, store), data_dir),
             papers=Papers(
                 books=store,
                 signer=receipt_keys(place.papers.receipt_keys, data_dir),
@@ -207,6 +217,7 @@ async def _opened(arguments: argparse.Namespace, place: Place, command: str) -> 
             ),
         )
     finally:
+        await directory.close()
         await store.close()
 
 

@@ -137,7 +137,6 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
             not confirmed yet.
         totp_step: the step of time of the last code that was taken: no code is taken twice.
         recovery: SHA-256 of the codes that are left, in hexadecimal digits.
-        failures: wrong passwords or codes in a row; locked_until_ms: none is looked at before.
     """
 
     id: str
@@ -146,12 +145,41 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     totp_new: str | None = None
     totp_step: int = 0
     recovery: tuple[str, ...] = ()
-    failures: int = 0
-    locked_until_ms: int = 0
     version: int = 1
 
     def __repr__(self) -> str:
         return f"Credentials({self.id!r})"
+
+
+class Tries(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="tries"):
+    """Wrong passwords or codes in a row, for an e-mail address whether anybody has it or not, for a second
+    factor, or from an address of the network.
+
+    Attributes:
+        locked_until_ms: none is looked at before.
+    """
+
+    id: str
+    failures: int
+    locked_until_ms: int
+    expires_ms: int
+    version: int = 1
+
+
+class Repeat(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="repeat"):
+    """A request with an Idempotency-Key: its answer is given again to who sends it again.
+
+    Attributes:
+        id: digest of who asked and the key; request: digest of what was asked.
+        status: of the answer; 0 while there is none yet. body: the answer, sealed.
+    """
+
+    id: str
+    request: str
+    expires_ms: int
+    status: int = 0
+    body: str = ""
+    version: int = 1
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="link"):
@@ -210,9 +238,37 @@ class House(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="ho
 
 
 Noun = (
-    Account | Person | Member | Team | Invitation | SignIn | Credentials | Link | Identity | Handshake | House
+    Account
+    | Person
+    | Member
+    | Team
+    | Invitation
+    | SignIn
+    | Credentials
+    | Link
+    | Identity
+    | Handshake
+    | House
+    | Tries
+    | Repeat
 )
 """What the directory keeps."""
+
+
+class Actor(msgspec.Struct, frozen=True, kw_only=True):
+    """Who does something, and from where.
+
+    Attributes:
+        id: of a person or key; name: what people know it by. ip: empty on the machine itself.
+    """
+
+    id: str
+    name: str
+    ip: str = ""
+
+
+COMMAND_LINE = Actor(id="operator", name="command line")
+"""Whoever may run commands on the gateway's own machine."""
 
 
 class Act(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ RouterError
 |   +-- LossRefused                  400 lossy_translation   (strict mode)
 |   +-- MissingApiKey                401 missing_api_key
 |   +-- InvalidApiKey                401 invalid_api_key
+|   +-- SignInRefused                401 sign_in_refused     (password, code or session)
 |   +-- InsufficientCredits          402 insufficient_credits
 |   +-- MaxCostExceeded              402 max_cost_exceeded   (x-max-cost)
 |   +-- PaymentDeclined              402 payment_declined
@@ -116,6 +117,14 @@ class MissingApiKey(ClientError):
 class InvalidApiKey(ClientError):
     status = 401
     code = "invalid_api_key"
+    type = "authentication_error"
+
+
+class SignInRefused(ClientError):
+    """A person did not prove who they are."""
+
+    status = 401
+    code = "sign_in_refused"
     type = "authentication_error"
 
 

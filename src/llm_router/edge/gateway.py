@@ -7,7 +7,7 @@ import contextlib
 import sys
 import traceback
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from llm_router.domain.errors import (
@@ -37,6 +37,9 @@ from llm_router.wire.bounds import check_objects
 from llm_router.wire.dialect import Dialect, Front, Spoken
 from llm_router.wire.heads import Head
 
+if TYPE_CHECKING:
+    from llm_router.edge.api.app import Api
+
 GEMINI_KEY = "key"
 """The query parameter in which Gemini's clients may send their key."""
 
@@ -56,6 +59,7 @@ class Gateway:
         replays: requests that are answered once however often they are sent; None likewise.
         papers: receipts, reports, statements; None likewise.
         trusted_proxies: ranges of addresses whose X-Forwarded-For is believed.
+        api: accounts and administration, under /api/v1; None: there is none.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Gateway:
         papers: Papers | None = None,
         replays: Replays | None = None,
         trusted_proxies: tuple[str, ...] = (),
+        api: Api | None = None,
     ) -> None:
         self.engine = engine
         self.responses = responses
@@ -81,6 +86,7 @@ class Gateway:
         self.papers = papers
         self.replays = replays
         self.trusted_proxies = trusted_proxies
+        self.api = api
         self.body_bytes_max = body_bytes_max
         self.exchanges_max = exchanges_max
         self.guards = guards
@@ -97,8 +103,9 @@ class Gateway:
         method = "GET" if request.method == "HEAD" else request.method
         route, parameters, methods = self.routes.find(method, request.path)
         if route is None:
-            await self._no_route(request, send, methods)
-            return
+            route, parameters = await self._elsewhere(request, send, methods)
+            if route is None:
+                return
         try:
             if route.operation is not None:
                 await self.infer(route, request, send, parameters)
@@ -113,6 +120,40 @@ class Gateway:
         except Exception:
             _report(request)
             await self.answer_error(_spoken(request, route), _unforeseen(), send)
+
+    async def _elsewhere(
+        self, request: Request, send: Send, methods: set[str]
+    ) -> tuple[Route | None, dict[str, str]]:
+        """Answer what the API of administration knows, or nobody. Inference under /api/v1, where OpenRouter's
+        clients look for it, is that under /v1: its row is returned."""
+        path = request.path
+        if path.startswith(("/v1/keys/", "/v1/keys", "/v1/key")):
+            path = "/api" + path
+        if not path.startswith("/api/v1/"):
+            await self._no_route(request, send, methods)
+            return None, {}
+        try:
+            if self.api is not None and await self.api.serve(self, request, send, path):
+                return None, {}
+        except PayloadTooLarge as error:
+            await self.answer_error("openai_chat", error, send, unread=request)
+            return None, {}
+        except RouterError as error:
+            await self.answer_error("openai_chat", error, send)
+            return None, {}
+        except ConnectionError:
+            return None, {}
+        except Exception:
+            _report(request)
+            await self.answer_error("openai_chat", _unforeseen(), send)
+            return None, {}
+        request.path = path.removeprefix("/api")
+        route, parameters, methods = self.routes.find(
+            "GET" if request.method == "HEAD" else request.method, request.path
+        )
+        if route is None:
+            await self._no_route(request, send, methods)
+        return route, parameters
 
     async def infer(self, route: Route, request: Request, send: Send, parameters: dict[str, str]) -> None:
         """Serve an inference route, unless too many are being served."""

@@ -55,6 +55,7 @@ class CreateKey(Arguments, frozen=True, kw_only=True):
     providers: tuple[str, ...] | None = None
     ip_ranges: tuple[str, ...] | None = None
     by: str | None = None
+    disabled: bool = False
 
 
 class ListKeys(Arguments, frozen=True, kw_only=True):
@@ -181,6 +182,7 @@ def _new_key(arguments: CreateKey, context: Context) -> tuple[str, Key]:
         else allowed_providers(arguments.providers, context.snapshot()),
         ip_ranges=None if arguments.ip_ranges is None else ranges_of(arguments.ip_ranges),
         by=arguments.by,
+        disabled=arguments.disabled,
         limits=Limits(
             requests_per_minute=limit_of(arguments.requests_per_minute, "requests_per_minute"),
             tokens_per_minute=limit_of(arguments.tokens_per_minute, "tokens_per_minute"),

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from llm_router.catalog.listing import models_page
+from llm_router.domain.account import COMMAND_LINE, Actor
 from llm_router.domain.errors import InvalidRequest
 from llm_router.engine import (
     budgeting,
@@ -28,13 +31,17 @@ from llm_router.engine import (
     stating,
     topping,
     using,
+    visiting,
     vouching,
 )
+from llm_router.engine.auditing import act_of, is_read, state_before
 from llm_router.engine.operator import Arguments, Context, Nothing, Result, read
 
 
-async def dispatch(command: str, arguments: Mapping[str, object], context: Context) -> Result:
-    """Run a command by its name.
+async def dispatch(
+    command: str, arguments: Mapping[str, object], context: Context, by: Actor = COMMAND_LINE
+) -> Result:
+    """Run a command by its name. What changes something stands in the audit log when this returns.
 
     Raises:
         InvalidRequest: there is no such command, or its arguments are wrong.
@@ -44,7 +51,28 @@ async def dispatch(command: str, arguments: Mapping[str, object], context: Conte
     if found is None:
         raise InvalidRequest(f"this gateway knows no command '{command[:100]}'; is it of another version?")
     kind, run = found
-    return await run(read(kind, arguments), context)
+    wanted = read(kind, arguments)
+    if context.directory is None or is_read(command):
+        return await run(wanted, context)
+    before = await state_before(command, arguments, context, _COMMANDS)
+    result = await run(wanted, context)
+    act = act_of(command, arguments, before, result, by, context.clock.now_ms())
+    await context.directory.write([], [], [act])
+    return result
+
+
+Operate = Callable[[str, bytes, Actor], Awaitable[bytes]]
+"""Runs a command with arguments in JSON, wherever the stores are; its result is JSON.
+
+Raises:
+    RouterError: what the command raises.
+"""
+
+
+async def operated(command: str, arguments: bytes, by: Actor, context: Context) -> bytes:
+    """Run a command whose arguments are JSON; return the JSON of its result, amounts exact."""
+    values: dict[str, object] = msgspec.json.decode(arguments)
+    return msgspec.json.encode(await dispatch(command, values, context, by))
 
 
 async def list_models(arguments: Nothing, context: Context) -> Result:
@@ -74,6 +102,9 @@ _COMMANDS: dict[str, tuple[type[Arguments], Callable[[Any, Context], Awaitable[R
     "keys.change": (key_changes.ChangeKey, key_changes.change_key),
     "keys.rotate": (key_changes.RotateKey, key_changes.rotate_key),
     "keys.revoke": (keys.RevokeKey, keys.revoke_key),
+    "people.list": (Nothing, visiting.list_people),
+    "people.set_up": (Nothing, visiting.setup_link),
+    "people.reset": (visiting.ResetPassword, visiting.reset_link),
     "credits.add": (credits.AddCredits, credits.add_credits),
     "credits.show": (credits.ShowCredits, credits.show_credits),
     "credits.adjust": (vouching.Adjust, vouching.adjust),

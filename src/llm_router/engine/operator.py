@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
@@ -20,8 +20,11 @@ from llm_router.domain.limit import Limit
 from llm_router.domain.money import MAX_PUSD, format_usd, parse_usd
 from llm_router.engine.papers import Papers
 from llm_router.engine.treasury import Treasury
-from llm_router.ports import Books, Clock, Keyring, PriceRules, SideCar
+from llm_router.ports import Books, Clock, Directory, Keyring, PriceRules, SideCar
 from llm_router.routing.rules import RoutingRules
+
+if TYPE_CHECKING:  # which works on accounts by what is read here
+    from llm_router.engine.sign_in import SignIns
 
 DEFAULT_ACCOUNT = "default"
 NAME_CHARS_MAX = 100
@@ -91,6 +94,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         papers: receipts, reports, statements; None where the store has no room for them.
         price_rules: what the operator sells at; reprice: tells the running gateway of a new list.
         configured: presets and experiments of the configuration.
+        directory: accounts, people and the audit log; None logs nothing. sign_ins: how they sign in.
         reload: reads the configuration again and says what came of it; None where no gateway runs.
     """
 
@@ -110,6 +114,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     price_rules: PriceRules | None = None
     reprice: Callable[[PriceList], None] | None = None
     configured: Callable[[], RoutingRules] = RoutingRules
+    directory: Directory | None = None
+    sign_ins: SignIns | None = None
 
 
 class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -21,6 +21,7 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
         url: where it listens, without a path: ``http://127.0.0.1:4040``.
         data_dir: where its store lies; data_dir_named: by a flag, so that commands need the flag too.
         config: the configuration file; None if there is none. config_named: as for data_dir.
+        setup_url: a link by which the first operator is made, good once; None: there is one.
         first_key: the text of the key made by this start; None on every later start.
         starting_pusd: credit of the first key's account.
         keys: how many keys can be used now.
@@ -39,6 +40,7 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     data_dir_named: bool = False
     config: Path | None = None
     config_named: bool = False
+    setup_url: str | None = None
     first_key: str | None = None
     starting_pusd: int = 0
     keys: int = 0

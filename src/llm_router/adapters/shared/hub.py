@@ -16,6 +16,7 @@ from llm_router.adapters.shared.calls import CALL_S, Call, calls_of
 from llm_router.adapters.shared.link import Link
 from llm_router.billing.ledger import Wanted
 from llm_router.billing.sessions import Calls, Granted
+from llm_router.domain.account import Actor
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import LedgerUnavailable, SessionBrake
 from llm_router.domain.limit import Admission, Limit
@@ -105,6 +106,10 @@ class Extra(Protocol):
         """The worker accepts requests."""
         ...
 
+    async def operate(self, command: str, arguments: bytes, by: Actor) -> bytes:
+        """Run an operator's command. Raises what the command raises."""
+        ...
+
 
 EXTRA = calls_of("extra", Extra)
 
@@ -121,6 +126,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     """What the workers share.
 
     Attributes:
+        operate: runs an operator's command with arguments in JSON; its result is JSON.
         failed: makes the last state of a response whose worker died.
     """
 
@@ -134,6 +140,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     side_car: SideCar | None
     papers: PaperBooks
     directory: Directory | None = None
+    operate: Callable[[str, bytes, Actor], Awaitable[bytes]] | None = None
     clock: Clock
     failed: Callable[[StoredResponse], StoredResponse]
 
@@ -333,6 +340,11 @@ class Session:
 
     async def welcome(self) -> bytes:
         return self._welcome
+
+    async def operate(self, command: str, arguments: bytes, by: Actor) -> bytes:
+        if self._stores.operate is None:
+            raise ValueError("nobody runs commands here")
+        return await self._stores.operate(command, arguments, by)
 
     async def begun(self) -> None:
         if not self.ready.done():

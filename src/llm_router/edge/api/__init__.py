@@ -1,0 +1,1 @@
+"""The API of accounts and administration: everything under /api/v1."""

@@ -1,0 +1,206 @@
+"""The way of a request of the API: who asks, may they, was it asked before, and then its handler."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+
+from llm_router.access.subject import Subject, subject_of_key
+from llm_router.domain.account import Actor, Repeat, SignIn
+from llm_router.domain.errors import (
+    Forbidden,
+    IdempotencyConflict,
+    IdempotencyMismatch,
+    InvalidRequest,
+    MethodNotAllowed,
+    MissingApiKey,
+    SignInRefused,
+)
+from llm_router.edge.api.cookies import cookie_of, origins_of
+from llm_router.edge.api.desk import Desk
+from llm_router.edge.api.table import Answer, ApiRoute, ApiTable, Ask, admit
+from llm_router.edge.gateway import Gateway, credential
+from llm_router.edge.guard import address_of, check_key
+from llm_router.edge.http import Request, Send, answer_json
+from llm_router.engine.admit import authenticate
+from llm_router.engine.rolls import find
+
+BODY_BYTES_MAX = 1024 * 1024
+REPEAT_MS = 24 * 3_600_000
+"""How long the answer to a request with an Idempotency-Key is given again."""
+
+CLAIM_MS = 120_000
+"""How long a request may be worked on before who repeats it may begin anew."""
+
+CSRF_HEADER = "x-llm-router-csrf"
+"""A page of another site cannot send it without asking first, and is refused then."""
+
+HEADERS = [
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
+
+
+class Api:
+    """Answers everything under /api/v1."""
+
+    def __init__(self, desk: Desk, table: ApiTable) -> None:
+        self.desk = desk
+        self.table = table
+
+    async def serve(self, gateway: Gateway, request: Request, send: Send, path: str) -> bool:
+        """Answer a request, if the API knows its path; False if it does not.
+
+        Raises:
+            RouterError: as the answer is to say.
+        """
+        route, parameters, methods = self.table.find(request.method, path)
+        if route is None and not methods:
+            return False
+        if route is None:
+            allowed = ", ".join(sorted(methods))
+            error = MethodNotAllowed(f"{request.method} is not allowed for {path[:200]}. Use {allowed}.")
+            error.headers = (("allow", allowed),)
+            raise error
+        named = {name: unquote(text) for name, text in parameters.items()}
+        by = Actor(id="", name="", ip=address_of(request, self.desk.trusted_proxies))
+        ask = Ask(self.desk, request, named, by)
+        await self._identify(route, ask)
+        request.check_head(BODY_BYTES_MAX)
+        await admit(route, ask)
+        raw = await request.body(BODY_BYTES_MAX) if route.writes else b""
+        if route.body is not None:
+            ask.body = _read(raw, route)
+        status, data, cookies, location = await self._answer(route, ask, raw)
+        headers = [*HEADERS, *((b"set-cookie", cookie.encode("latin-1")) for cookie in cookies)]
+        if location is not None:
+            headers.append((b"location", location.encode("latin-1")))
+        await answer_json(send, status, data, headers)
+        return True
+
+    async def _identify(self, route: ApiRoute, ask: Ask) -> None:
+        """Find out who asks.
+
+        Raises:
+            MissingApiKey, InvalidApiKey, SignInRefused, Forbidden
+        """
+        request = ask.request
+        text = credential(request)
+        if text is not None and route.who != "anybody":
+            if route.who != "subject":
+                raise Forbidden("This is for people who have signed in, and not for API keys.")
+            now_ms = self.desk.clock.now_ms()
+            key = await authenticate(self.desk.keyring, text, now_ms)
+            check_key(key, request, None, self.desk.trusted_proxies)
+            self._adopt(ask, subject_of_key(key), None)
+            return
+        token = cookie_of(request, self.desk.origin)
+        if token is not None or route.who == "anybody":
+            self._check_origin(route, request)
+        found = None if token is None else await self.desk.sign_ins.subject(token)
+        if found is not None and (route.pending or not found[1].pending):
+            self._adopt(ask, *found)
+        elif found is not None and route.who != "anybody":
+            raise SignInRefused("A second factor is still to be given.", code="second_factor_required")
+        elif route.who != "anybody":
+            if token is not None:
+                raise SignInRefused("This session has ended: sign in again.", code="session_ended")
+            raise MissingApiKey("Sign in, or send an API key as 'Authorization: Bearer <key>'.")
+
+    def _adopt(self, ask: Ask, subject: Subject, sign_in: SignIn | None) -> None:
+        ask.who, ask.sign_in = subject, sign_in
+        ask.by = Actor(id=subject.id, name=subject.name, ip=ask.by.ip)
+
+    def _check_origin(self, route: ApiRoute, request: Request) -> None:
+        """Refuse what a page of another site has a browser ask for.
+
+        Raises:
+            Forbidden
+        """
+        if not route.writes:
+            return
+        origin = request.headers.get("origin")
+        if CSRF_HEADER not in request.headers:
+            raise Forbidden(f"Send the header {CSRF_HEADER}: 1 with what changes something.", code="csrf")
+        if origin is not None and origin not in origins_of(request, self.desk.origin):
+            raise Forbidden("This was asked for by a page of another site.", code="csrf")
+
+    async def _answer(
+        self, route: ApiRoute, ask: Ask, raw: bytes
+    ) -> tuple[int, bytes, tuple[str, ...], str | None]:
+        key = ask.request.headers.get("idempotency-key")
+        if key is None or not route.writes or ask.who is None:
+            return await _handled(route, ask)
+        if not 1 <= len(key) <= 255:
+            raise InvalidRequest("'Idempotency-Key' must have 1 to 255 characters.", param="idempotency-key")
+        return await self._once(route, ask, raw, key)
+
+    async def _once(
+        self, route: ApiRoute, ask: Ask, raw: bytes, key: str
+    ) -> tuple[int, bytes, tuple[str, ...], str | None]:
+        """Answer a request that may come again, once.
+
+        Raises:
+            IdempotencyConflict: the same is being worked on.
+            IdempotencyMismatch: another request had that key.
+        """
+        directory, now_ms = self.desk.directory, self.desk.clock.now_ms()
+        id_ = _digest(ask.subject.id, key)
+        said = _digest(ask.request.method, ask.request.path, ask.request.query.decode("latin-1"), raw.hex())
+        old = await find(directory, Repeat, id_)
+        living = old is not None and old.expires_ms > now_ms
+        if living and old is not None:
+            if old.request != said:
+                raise IdempotencyMismatch("Another request was sent with this Idempotency-Key.")
+            body = self.desk.unseal(id_, old.body) if old.status else None
+            if body is None:
+                raise IdempotencyConflict("The same request is being worked on.", retry_after_s=1)
+            return old.status, body, (), None
+        version = 1 if old is None else old.version + 1
+        claim = Repeat(id=id_, request=said, expires_ms=now_ms + CLAIM_MS, version=version)
+        if not await directory.write([claim], [], []):
+            raise IdempotencyConflict("The same request is being worked on.", retry_after_s=1)
+        try:
+            answer = await _handled(route, ask)
+        except BaseException:
+            await directory.write([], [("repeat", id_)], [])
+            raise
+        kept = msgspec.structs.replace(
+            claim,
+            status=answer[0],
+            body=self.desk.seal(id_, answer[1]),
+            expires_ms=now_ms + REPEAT_MS,
+            version=version + 1,
+        )
+        await directory.write([kept], [], [])
+        return answer
+
+
+async def _handled(route: ApiRoute, ask: Ask) -> tuple[int, bytes, tuple[str, ...], str | None]:
+    value = await route.handler(ask)
+    answer = value if isinstance(value, Answer) else Answer(value=value)
+    status = route.status if answer.status is None else answer.status
+    return status, msgspec.json.encode(answer.value), answer.cookies, answer.location
+
+
+def _read(raw: bytes, route: ApiRoute) -> Any:
+    """
+    Raises:
+        InvalidRequest: the body is not what the row takes.
+    """
+    assert route.body is not None
+    try:
+        return msgspec.json.decode(raw or b"{}", type=route.body)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"The request body is wrong: {error}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise InvalidRequest("The request body is not valid JSON.") from None
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()

@@ -1,0 +1,55 @@
+"""The cookie of a session, and which pages may use it.
+
+https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Set-Cookie#cookie_prefixes
+"""
+
+from __future__ import annotations
+
+from llm_router.edge.http import Request
+from llm_router.engine.sign_in import SESSION_MS
+
+PLAIN_NAME = "llm_router_session"
+SECURE_NAME = "__Host-llm_router_session"
+"""Browsers take it over https alone, for this very host."""
+
+
+def is_secure(origin: str | None) -> bool:
+    """Whether browsers reach the gateway by https."""
+    return origin is not None and origin.startswith("https://")
+
+
+def cookie_of(request: Request, origin: str | None) -> str | None:
+    """The token of a session that a request brings; None if it brings none."""
+    name = SECURE_NAME if is_secure(origin) else PLAIN_NAME
+    for part in request.headers.get("cookie", "").replace(",", ";").split(";"):
+        found, _, value = part.strip().partition("=")
+        if found == name and value:
+            return value
+    return None
+
+
+def set_cookie(token: str, origin: str | None) -> str:
+    """The header that begins a session. Pages cannot read it, and other sites' requests do not bring it, but for links."""
+    name, secure = (SECURE_NAME, "; Secure") if is_secure(origin) else (PLAIN_NAME, "")
+    return f"{name}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={SESSION_MS // 1000}{secure}"
+
+
+def clear_cookie(origin: str | None) -> str:
+    """The header that ends it."""
+    name, secure = (SECURE_NAME, "; Secure") if is_secure(origin) else (PLAIN_NAME, "")
+    return f"{name}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0{secure}"
+
+
+def origins_of(request: Request, origin: str | None) -> tuple[str, ...]:
+    """The origins whose pages are the gateway's own."""
+    if origin is not None:
+        return (origin,)
+    host = request.headers.get("host", "")
+    return (f"http://{host}", f"https://{host}")
+
+
+def own_path(text: str | None) -> str:
+    """A path of the gateway's own to go back to; "/" for anything else, so that no link leads elsewhere."""
+    if text is None or not text.startswith("/") or text.startswith(("//", "/\\")) or not text.isprintable():
+        return "/"
+    return text if "\\" not in text and text.isascii() else "/"

@@ -1,0 +1,455 @@
+"""Keys: made, read, changed, rotated, revoked, by people and by management keys.
+
+The members and paths are those of OpenRouter, so that its clients work, and our own beside them:
+https://openrouter.ai/docs/api-reference/api-keys/list-api-keys
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from llm_router.access.grants import check_key_grant
+from llm_router.billing.rollups import COUNTS
+from llm_router.domain.account import KeyScope
+from llm_router.domain.errors import Forbidden, InvalidRequest
+from llm_router.domain.key import Key, Priority
+from llm_router.domain.money import MAX_PUSD
+from llm_router.edge.api.desk import Desk
+from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, Loaded, Reply
+from llm_router.engine.key_changes import OVERLAP_S_DEFAULT
+from llm_router.engine.keys import (
+    allowed_models,
+    allowed_providers,
+    describe_key,
+    ranges_of,
+    scopes_of,
+)
+from llm_router.engine.moments import iso_time, parse_expiry
+from llm_router.engine.operator import dollars
+
+HOUR_MS = 3_600_000
+_COST = COUNTS.index("cost")
+
+Reset = Literal["daily", "weekly", "monthly"]
+_WINDOWS = {None: "lifetime", "daily": "day", "weekly": "week", "monthly": "month"}
+_RESETS = {window: reset for reset, window in _WINDOWS.items()}
+
+
+class MakeKey(Body, frozen=True, kw_only=True):
+    """A new key.
+
+    Attributes:
+        limit: dollars that it may spend, in all or in each ``limit_reset``.
+        expires, expires_at: a span ("30d") or a time; the latter is OpenRouter's word for it.
+    """
+
+    name: str
+    limit: Decimal | None = None
+    limit_reset: Reset | None = None
+    include_byok_in_limit: bool = False
+    expires_at: str | None = None
+    expires: str | None = None
+    account: str | None = None
+    team: str | None = None
+    user: str | None = None
+    scopes: tuple[KeyScope, ...] | None = None
+    models: tuple[str, ...] | None = None
+    providers: tuple[str, ...] | None = None
+    ip_ranges: tuple[str, ...] | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
+    usage_chunk: bool = True
+    strict: bool = False
+    priority: Priority = "interactive"
+
+
+class PatchKey(Body, frozen=True, kw_only=True):
+    """What is to change of a key; what is left out stays. ``version``: as it was read, to be sure."""
+
+    name: str | UnsetType = UNSET
+    disabled: bool | UnsetType = UNSET
+    limit: Decimal | UnsetType | None = UNSET
+    limit_reset: Reset | UnsetType | None = UNSET
+    include_byok_in_limit: bool | UnsetType = UNSET
+    expires: str | UnsetType | None = UNSET
+    team: str | UnsetType | None = UNSET
+    user: str | UnsetType | None = UNSET
+    scopes: tuple[KeyScope, ...] | UnsetType | None = UNSET
+    models: tuple[str, ...] | UnsetType | None = UNSET
+    providers: tuple[str, ...] | UnsetType | None = UNSET
+    ip_ranges: tuple[str, ...] | UnsetType | None = UNSET
+    requests_per_minute: int | UnsetType | None = UNSET
+    tokens_per_minute: int | UnsetType | None = UNSET
+    concurrency: int | UnsetType | None = UNSET
+    usage_chunk: bool | UnsetType = UNSET
+    strict: bool | UnsetType = UNSET
+    priority: Priority | UnsetType = UNSET
+    version: int | None = None
+
+
+class TurnKey(Body, frozen=True, kw_only=True):
+    """``overlap_s``: how long the old text works on."""
+
+    overlap_s: int = OVERLAP_S_DEFAULT
+
+
+class KeyEntry(Reply, frozen=True, kw_only=True):
+    """A key. ``hash`` is its id; the text is not stored and not shown."""
+
+    hash: str
+    id: str
+    name: str
+    label: str
+    disabled: bool
+    status: str
+    account: str
+    scopes: list[str] | None
+    limit: float | None
+    limit_remaining: float | None
+    limit_reset: str | None
+    usage: float
+    usage_daily: float
+    usage_weekly: float
+    usage_monthly: float
+    created_at: str
+    updated_at: str | None
+    expires_at: str | None
+
+
+class KeyPage(Reply, frozen=True, kw_only=True):
+    """``next``: for ``after``; null on the last page."""
+
+    data: list[KeyEntry]
+    has_more: bool
+    next: str | None
+
+
+class OneKey(Reply, frozen=True, kw_only=True):
+    data: KeyEntry
+
+
+class NewKey(Reply, frozen=True, kw_only=True):
+    """``key``: its text, shown this once."""
+
+    data: KeyEntry
+    key: str
+
+
+class Deleted(Reply, frozen=True, kw_only=True):
+    deleted: bool
+
+
+async def load_key(desk: Desk, parameters: Mapping[str, str]) -> Loaded | None:
+    key = await desk.keyring.get(parameters["hash"])
+    return None if key is None else Loaded(account=key.account, value=key)
+
+
+async def list_keys(ask: Ask) -> dict[str, object]:
+    """A page of the account's keys. OpenRouter's ``offset`` is heard where there is no ``after``."""
+    limit, account = ask.limit(), ask.account
+    after = ask.after() or await _behind(ask, account)
+    page = list(await ask.desk.keyring.of_account(account, after, limit + 1))
+    shown = page[:limit]
+    figures = await _figures(ask, account)
+    more = len(page) > limit
+    return {
+        "data": [figures.entry(key) for key in shown],
+        "has_more": more,
+        "next": shown[-1].id if more else None,
+    }
+
+
+async def _behind(ask: Ask, account: str) -> str:
+    text = ask.request.parameter("offset") or "0"
+    if not (text.isascii() and text.isdigit() and len(text) < 6):
+        raise InvalidRequest("'offset' must be a number of keys.", param="offset")
+    if not (offset := int(text)):
+        return ""
+    before = await ask.desk.keyring.of_account(account, "", offset)
+    return before[-1].id if before else ""
+
+
+async def show_key(ask: Ask) -> dict[str, object]:
+    return {"data": (await _figures(ask, ask.account)).entry(ask.loaded)}
+
+
+async def own_key(ask: Ask) -> dict[str, object]:
+    """GET /api/v1/key: the key that asks, as OpenRouter tells it."""
+    key = ask.subject.key
+    if key is None:
+        raise InvalidRequest("Send an API key: this tells of the key that asks.")
+    entry = (await _figures(ask, key.account)).entry(key)
+    return {
+        "data": {
+            **entry,
+            "is_free_tier": False,
+            "is_provisioning_key": key.scopes is not None and KeyScope.KEYS in key.scopes,
+            "is_management_key": key.scopes is not None and KeyScope.KEYS in key.scopes,
+            "rate_limit": {
+                "requests": -1 if key.limits.requests_per_minute is None else key.limits.requests_per_minute,
+                "interval": "1m",
+                "note": "-1: this key has no limit of requests of its own",
+            },
+        }
+    }
+
+
+async def make_key(ask: Ask) -> Answer:
+    """Make a key. It is switched on when its limit is there."""
+    body: MakeKey = ask.body
+    if body.account is not None and body.account != ask.account:
+        raise InvalidRequest("Name the account once: ?account=NAME.", param="account")
+    desk, limit = ask.desk, _limit(body.limit)
+    expires = body.expires if body.expires is not None else body.expires_at
+    check_key_grant(ask.subject, _wanted(ask, body, expires))
+    arguments = {name: value for name in _OWN if (value := getattr(body, name)) is not None}
+    arguments |= {"account": ask.account, "by": ask.subject.id}
+    if expires is not None:
+        arguments["expires"] = expires
+    made = await desk.run("keys.create", ask.by, {**arguments, "disabled": limit is not None})
+    id_, text = msgspec.json.decode(made["id"], type=str), msgspec.json.decode(made["key"], type=str)
+    if limit is not None:
+        await _set_limit(ask, id_, limit, body.limit_reset)
+        await desk.run("keys.change", ask.by, {"id": id_, "disabled": False})
+    return Answer(value={**await _entry(ask, id_), "key": text}, status=201)
+
+
+_OWN = (
+    "name", "team", "user", "scopes", "models", "providers", "ip_ranges", "requests_per_minute",
+    "tokens_per_minute", "concurrency", "usage_chunk", "strict", "priority",
+)  # fmt: skip
+
+
+async def patch_key(ask: Ask) -> dict[str, object]:
+    """Change a key. Who changes one must be able to give all that it had and all that it gets."""
+    body: PatchKey = ask.body
+    key: Key = ask.loaded
+    _check_own(ask, key)
+    check_key_grant(ask.subject, key)
+    changes: dict[str, Any] = {
+        name: value for name in (*_OWN, "disabled", "expires") if (value := getattr(body, name)) is not UNSET
+    }
+    check_key_grant(ask.subject, _changed(ask, key, changes))
+    if body.limit is not UNSET or body.limit_reset is not UNSET:
+        await _change_limit(ask, key, body)
+    if changes:
+        version = key.version if body.version is None else body.version
+        await ask.desk.run("keys.change", ask.by, {"id": key.id, "version": version, **changes})
+    return await _entry(ask, key.id)
+
+
+async def rotate_key(ask: Ask) -> Answer:
+    """Give a key another text."""
+    key: Key = ask.loaded
+    _check_own(ask, key)
+    check_key_grant(ask.subject, key)
+    turned = await ask.desk.run(
+        "keys.rotate", ask.by, {"id": key.id, "overlap_s": ask.body.overlap_s, "version": key.version}
+    )
+    return Answer(value={**await _entry(ask, key.id), "key": msgspec.json.decode(turned["key"], type=str)})
+
+
+async def revoke_key(ask: Ask) -> dict[str, object]:
+    """Refuse a key from now on, for good."""
+    _check_own(ask, ask.loaded)
+    await ask.desk.run("keys.revoke", ask.by, {"id": ask.loaded.id})
+    return {"deleted": True}
+
+
+def _check_own(ask: Ask, key: Key) -> None:
+    """Who may make keys for use alone touches only those that they made."""
+    if "member:write" in ask.subject.permissions(ask.account) or ask.subject.key is not None:
+        return
+    if key.by != ask.subject.id:
+        raise Forbidden("Your role may change the keys that you made, and this one is somebody else's.")
+
+
+def _wanted(ask: Ask, body: MakeKey, expires: str | None) -> Key:
+    """The key as it would be, as far as rights go."""
+    snapshot = ask.desk.snapshot()
+    return Key(
+        id="",
+        account=ask.account,
+        name=body.name,
+        prefix="",
+        created_ms=0,
+        scopes=None if body.scopes is None else scopes_of(body.scopes),
+        models=None if body.models is None else allowed_models(body.models, snapshot),
+        providers=None if body.providers is None else allowed_providers(body.providers, snapshot),
+        ip_ranges=None if body.ip_ranges is None else ranges_of(body.ip_ranges),
+        expires_ms=None if expires is None else parse_expiry(expires, ask.desk.clock.now_ms()),
+    )
+
+
+def _changed(ask: Ask, key: Key, changes: dict[str, Any]) -> Key:
+    snapshot, new = ask.desk.snapshot(), dict[str, Any]()
+    for name, read in (
+        ("scopes", scopes_of),
+        ("models", lambda names: allowed_models(names, snapshot)),
+        ("providers", lambda names: allowed_providers(names, snapshot)),
+        ("ip_ranges", ranges_of),
+    ):
+        if name in changes:
+            new[name] = None if changes[name] is None else read(changes[name])
+    if "expires" in changes:
+        text = changes["expires"]
+        new["expires_ms"] = None if text is None else parse_expiry(text, ask.desk.clock.now_ms())
+    return msgspec.structs.replace(key, **new)
+
+
+# Limits in dollars are budgets of the key
+
+
+def _limit(limit: Decimal | None) -> str | None:
+    """Dollars as the budgets take them.
+
+    Raises:
+        InvalidRequest: it is negative or too large.
+    """
+    if limit is None:
+        return None
+    if not limit.is_finite() or not 0 <= limit <= MAX_PUSD // 10**12:
+        raise InvalidRequest(f"'limit' must be from 0 to {MAX_PUSD // 10**12} dollars.", param="limit")
+    return format(limit, "f")
+
+
+async def _set_limit(ask: Ask, key: str, amount: str, reset: str | None) -> None:
+    wanted = {
+        "amount": amount,
+        "account": ask.account,
+        "scope": "key",
+        "scope_id": key,
+        "window": _WINDOWS[reset],
+    }
+    await ask.desk.run("budgets.set", ask.by, wanted)
+
+
+async def _change_limit(ask: Ask, key: Key, body: PatchKey) -> None:
+    """Set the new limit before the old one goes: the key is never without one meanwhile."""
+    old = (await _figures(ask, key.account)).budgets.get(key.id)
+    reset = (
+        (None if old is None else _RESETS.get(old.window)) if body.limit_reset is UNSET else body.limit_reset
+    )
+    limit = body.limit
+    amount = (None if old is None else str(old.amount)) if limit is UNSET else _limit(limit)
+    if amount is not None:
+        await _set_limit(ask, key.id, amount, reset)
+    if old is not None and (amount is None or _WINDOWS[reset] != old.window):
+        await ask.desk.run("budgets.remove", ask.by, {"id": old.id})
+
+
+class _Budget(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    window: str
+    amount: Decimal
+    left: Decimal
+
+
+class _Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What the keys of an account have spent, and may spend."""
+
+    now_ms: int
+    budgets: dict[str, _Budget]
+    spent: dict[str, dict[str, int]]
+
+    def entry(self, key: Key) -> dict[str, object]:
+        budget, described = self.budgets.get(key.id), describe_key(key, self.now_ms)
+        spent = {name: dollars(by.get(key.id, 0)) for name, by in self.spent.items()}
+        return {
+            **described,
+            "hash": key.id,
+            "label": f"{key.prefix}...",
+            "disabled": key.disabled or key.revoked_ms is not None,
+            "limit": None if budget is None else _number(budget.amount),
+            "limit_remaining": None if budget is None else _number(budget.left),
+            "limit_reset": None if budget is None else _RESETS.get(budget.window),
+            "include_byok_in_limit": False,
+            **spent,
+            "byok_usage": 0,
+            "created_at": iso_time(key.created_ms),
+            "updated_at": None if key.rotated_ms is None else iso_time(key.rotated_ms),
+            "expires_at": described["expires"],
+            "creator_user_id": key.by,
+        }
+
+
+def _number(amount: Decimal) -> msgspec.Raw:
+    return msgspec.Raw(format(amount, "f").encode())
+
+
+async def _entry(ask: Ask, id_: str) -> dict[str, object]:
+    key = await ask.desk.keyring.get(id_)
+    assert key is not None, "keys are never deleted"
+    return {"data": (await _figures(ask, key.account)).entry(key)}
+
+
+async def _figures(ask: Ask, account: str) -> _Figures:
+    desk = ask.desk
+    now_ms = desk.clock.now_ms()
+    hour = now_ms // HOUR_MS
+    budgets: dict[str, _Budget] = {}
+    for row in await desk.rows("budgets.list", ask.by, {"account": account}, "budgets"):
+        if msgspec.json.decode(row["scope"]) == "key" and msgspec.json.decode(row["window"]) in _RESETS:
+            spends = msgspec.json.decode(row["spends"], type=list[dict[str, msgspec.Raw]])
+            amount = msgspec.json.decode(row["amount"], type=Decimal)
+            left = msgspec.json.decode(spends[0]["left"], type=Decimal) if spends else amount
+            budget = _Budget(
+                id=msgspec.json.decode(row["id"]),
+                window=msgspec.json.decode(row["window"]),
+                amount=amount,
+                left=left,
+            )
+            budgets.setdefault(msgspec.json.decode(row["scope_id"]), budget)
+    spent = {}
+    day = hour - hour % 24
+    week, month = day - (day // 24 + 3) % 7 * 24, _month_of(now_ms)
+    for name, begin in (("usage", 0), ("usage_daily", day), ("usage_weekly", week), ("usage_monthly", month)):
+        sums = await desk.papers.sums(("key",), begin, hour + 1, account)
+        spent[name] = {of[0]: counts[_COST] for of, counts in sums}
+    return _Figures(now_ms=now_ms, budgets=budgets, spent=spent)
+
+
+def _month_of(now_ms: int) -> int:
+    """The first hour of the month, UTC."""
+    from datetime import UTC, datetime
+
+    now = datetime.fromtimestamp(now_ms / 1000, UTC)
+    return int(datetime(now.year, now.month, 1, tzinfo=UTC).timestamp()) // 3600
+
+
+_PAGE = (("after", "the next of the page before"), ("limit", "1 to 200"), ("offset", "keys to leave out"))
+
+KEY_ROUTES = (
+    ApiRoute(method="GET", path="/api/v1/key", handler=own_key, summary="The key that asks.", reply=OneKey),
+    ApiRoute(
+        method="GET", path="/api/v1/keys", handler=list_keys, summary="The account's keys.",
+        permission="key:read", reply=KeyPage, parameters=_PAGE,
+    ),
+    ApiRoute(
+        method="POST", path="/api/v1/keys", handler=make_key, summary="Make a key; its text is shown once.",
+        permission="key:write", body=MakeKey, reply=NewKey, status=201,
+    ),
+    ApiRoute(
+        method="GET", path="/api/v1/keys/{hash}", handler=show_key, summary="A key.",
+        permission="key:read", loads=load_key, what="key", reply=OneKey,
+    ),
+    ApiRoute(
+        method="PATCH", path="/api/v1/keys/{hash}", handler=patch_key, summary="Change a key.",
+        permission="key:write", loads=load_key, what="key", body=PatchKey, reply=OneKey,
+    ),
+    ApiRoute(
+        method="DELETE", path="/api/v1/keys/{hash}", handler=revoke_key, summary="Revoke a key.",
+        permission="key:write", loads=load_key, what="key", reply=Deleted,
+    ),
+    ApiRoute(
+        method="POST", path="/api/v1/keys/{hash}/rotate", handler=rotate_key,
+        summary="Give a key another text, shown once; the old one works on for a while.",
+        permission="key:write", loads=load_key, what="key", body=TurnKey, reply=NewKey,
+    ),
+)  # fmt: skip

@@ -1,0 +1,375 @@
+"""Signing in and out, one's own sessions, password and second factor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llm_router.access.permissions import PLAIN_SCOPES
+from llm_router.domain.account import Person, Role, SignIn
+from llm_router.domain.errors import Forbidden, NotFound
+from llm_router.edge.api.cookies import clear_cookie, set_cookie
+from llm_router.edge.api.desk import Desk
+from llm_router.edge.api.house import person_entry
+from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, Loaded, Reply
+from llm_router.engine.moments import iso_time
+from llm_router.engine.rolls import find
+from llm_router.engine.sign_in import Opened
+
+ISSUER = "LLM Router"
+
+
+class Password(Body, frozen=True, kw_only=True):
+    email: str
+    password: str
+
+
+class Code(Body, frozen=True, kw_only=True):
+    """``code``: of the authenticator, or one for recovery."""
+
+    code: str
+
+
+class SetUp(Body, frozen=True, kw_only=True):
+    token: str
+    email: str
+    name: str
+    password: str
+
+
+class Join(Body, frozen=True, kw_only=True):
+    token: str
+    name: str
+    password: str
+
+
+class SignUp(Body, frozen=True, kw_only=True):
+    email: str
+    name: str
+    account: str
+    password: str
+
+
+class Address(Body, frozen=True, kw_only=True):
+    email: str
+
+
+class NewPassword(Body, frozen=True, kw_only=True):
+    token: str
+    password: str
+
+
+class ChangePassword(Body, frozen=True, kw_only=True):
+    current: str
+    password: str
+
+
+class Begun(Reply, frozen=True, kw_only=True):
+    """``second_factor``: a code is still to be given."""
+
+    second_factor: bool
+
+
+class Me(Reply, frozen=True, kw_only=True):
+    """Who asks. ``permissions``: by account, what they may do there; the operator has those of the house, too."""
+
+    id: str
+    name: str
+    kind: str
+    email: str | None
+    operator: bool
+    second_factor: bool
+    accounts: dict[str, Role | None]
+    permissions: dict[str, list[str]]
+    house: list[str]
+    scopes: list[str] | None
+
+
+class SessionEntry(Reply, frozen=True, kw_only=True):
+    id: str
+    how: str
+    ip: str
+    agent: str
+    created: str
+    seen: str
+    expires: str
+    current: bool
+
+
+class SessionList(Reply, frozen=True, kw_only=True):
+    data: list[SessionEntry]
+
+
+class Way(Reply, frozen=True, kw_only=True):
+    """How one can sign in here."""
+
+    password: bool
+    sign_up: bool
+    set_up: bool
+    oidc: str | None
+
+
+class Totp(Reply, frozen=True, kw_only=True):
+    secret: str
+    uri: str
+
+
+class Codes(Reply, frozen=True, kw_only=True):
+    """Codes for recovery, each good for once, shown this once."""
+
+    codes: list[str]
+
+
+async def load_session(desk: Desk, parameters: Mapping[str, str]) -> Loaded | None:
+    found = await find(desk.directory, SignIn, parameters["session"])
+    return None if found is None else Loaded(account="", value=found)
+
+
+def _agent(ask: Ask) -> str:
+    return ask.request.headers.get("user-agent", "")
+
+
+def _begun(ask: Ask, opened: Opened) -> Answer:
+    cookie = set_cookie(opened.token, ask.desk.origin)
+    return Answer(value={"second_factor": opened.sign_in.pending}, cookies=(cookie,))
+
+
+async def ways(ask: Ask) -> dict[str, object]:
+    """How one can sign in here."""
+    return {
+        "password": True,
+        "sign_up": (await ask.desk.people.house()).sign_up,
+        "set_up": await ask.desk.sign_ins.is_new(),
+        "oidc": ask.desk.oidc_name,
+    }
+
+
+async def sign_in(ask: Ask) -> Answer:
+    opened, _ = await ask.desk.sign_ins.with_password(
+        ask.body.email, ask.body.password, ask.by, _agent(ask), ask.sign_in
+    )
+    return _begun(ask, opened)
+
+
+async def second_factor(ask: Ask) -> Answer:
+    person, old = _person(ask), ask.sign_in
+    if old is None or not old.pending:
+        raise Forbidden("No second factor is asked for now.")
+    return _begun(ask, await ask.desk.sign_ins.second_factor(person, ask.body.code, ask.by, _agent(ask), old))
+
+
+async def sign_out(ask: Ask) -> Answer:
+    if ask.sign_in is not None:
+        await ask.desk.sign_ins.end(ask.sign_in, ask.by)
+    return Answer(value={"signed_out": True}, cookies=(clear_cookie(ask.desk.origin),))
+
+
+async def set_up(ask: Ask) -> Answer:
+    """Make the first operator by the link that the gateway printed."""
+    body: SetUp = ask.body
+    return _begun(
+        ask,
+        await ask.desk.sign_ins.set_up(body.token, body.email, body.name, body.password, ask.by, _agent(ask)),
+    )
+
+
+async def join(ask: Ask) -> Answer:
+    """Take an invitation up as somebody new."""
+    body: Join = ask.body
+    opened, _ = await ask.desk.sign_ins.join(body.token, body.name, body.password, ask.by, _agent(ask))
+    return _begun(ask, opened)
+
+
+async def sign_up(ask: Ask) -> Answer:
+    body: SignUp = ask.body
+    return _begun(
+        ask,
+        await ask.desk.sign_ins.sign_up(
+            body.email, body.name, body.account, body.password, ask.by, _agent(ask)
+        ),
+    )
+
+
+async def forgot(ask: Ask) -> dict[str, object]:
+    """Have a link mailed. The answer is the same whether there is such a person or not."""
+    ask.desk.background(_mail_reset(ask, ask.body.email))
+    return {"mailed": ask.desk.mail is not None and ask.desk.origin is not None}
+
+
+async def _mail_reset(ask: Ask, email: str) -> None:
+    if ask.desk.mail is None or ask.desk.origin is None:
+        return
+    found = await ask.desk.sign_ins.reset_link(email, ask.by)
+    if found is not None:
+        person, token = found
+        await ask.desk.send(
+            person.email,
+            "A new password",
+            f"Set a new password within an hour by this link:\n\n{ask.desk.origin}/reset#{token}\n\n"
+            "If you did not ask for it, do nothing.\n",
+        )
+
+
+async def reset(ask: Ask) -> dict[str, object]:
+    """Set a password by a link; all sessions end."""
+    await ask.desk.sign_ins.reset(ask.body.token, ask.body.password, ask.by)
+    return {"changed": True}
+
+
+async def me(ask: Ask) -> dict[str, object]:
+    """Who asks, and what they may do where."""
+    subject, person = ask.subject, ask.subject.person
+    key = subject.key
+    scopes = None if key is None else list(PLAIN_SCOPES if key.scopes is None else key.scopes)
+    return {
+        "id": subject.id,
+        "name": subject.name if person is None else person.title,
+        "kind": "key" if person is None else "person",
+        "email": None if person is None else person.email,
+        "operator": subject.operator,
+        "second_factor": person is not None and await ask.desk.sign_ins.has_totp(person),
+        "accounts": {account: subject.roles.get(account) for account in subject.accounts()},
+        "permissions": {account: sorted(subject.permissions(account)) for account in subject.accounts()},
+        "house": sorted(subject.house()),
+        "scopes": scopes,
+    }
+
+
+async def patch_me(ask: Ask) -> dict[str, object]:
+    """Give oneself another name."""
+    changed = await ask.desk.people.change_person(_person(ask), ask.by, title=ask.body.name)
+    return person_entry(changed)
+
+
+class PatchMe(Body, frozen=True, kw_only=True):
+    name: str
+
+
+async def change_password(ask: Ask) -> dict[str, object]:
+    """Set another password; all other sessions end."""
+    assert ask.sign_in is not None
+    body: ChangePassword = ask.body
+    await ask.desk.sign_ins.change_password(_person(ask), body.current, body.password, ask.by, ask.sign_in.id)
+    return {"changed": True}
+
+
+async def sessions(ask: Ask) -> dict[str, object]:
+    current = ask.sign_in
+    return {
+        "data": [
+            {
+                "id": each.id,
+                "how": each.how,
+                "ip": each.ip,
+                "agent": each.agent,
+                "created": iso_time(each.created_ms),
+                "seen": iso_time(each.seen_ms),
+                "expires": iso_time(each.expires_ms),
+                "current": current is not None and each.id == current.id,
+            }
+            for each in await ask.desk.sign_ins.sessions(ask.subject.id)
+        ]
+    }
+
+
+async def end_session(ask: Ask) -> dict[str, object]:
+    """End one of one's own sessions."""
+    found = await find(ask.desk.directory, SignIn, ask.parameters["session"])
+    if found is None or found.person != ask.subject.id:
+        raise NotFound(f"There is no session '{ask.parameters['session'][:100]}'.")
+    await ask.desk.sign_ins.end(found, ask.by)
+    return {"deleted": True}
+
+
+async def begin_totp(ask: Ask) -> dict[str, object]:
+    """A secret for an authenticator, not in use before it is confirmed."""
+    if await ask.desk.sign_ins.has_totp(_person(ask)):
+        raise Forbidden("There is a second factor already: end it first, by a code of it.")
+    secret, uri = await ask.desk.sign_ins.begin_totp(_person(ask), ISSUER)
+    return {"secret": secret, "uri": uri}
+
+
+async def confirm_totp(ask: Ask) -> dict[str, object]:
+    if await ask.desk.sign_ins.has_totp(_person(ask)):
+        raise Forbidden("There is a second factor already: end it first, by a code of it.")
+    return {"codes": list(await ask.desk.sign_ins.confirm_totp(_person(ask), ask.body.code, ask.by))}
+
+
+async def end_totp(ask: Ask) -> dict[str, object]:
+    await ask.desk.sign_ins.end_totp(_person(ask), ask.body.code, ask.by)
+    return {"deleted": True}
+
+
+def _person(ask: Ask) -> Person:
+    person = ask.subject.person
+    assert person is not None, "rows for persons admit nobody else"
+    return person
+
+
+ME_ROUTES = (
+    ApiRoute(
+        method="GET", path="/api/v1/sign-in", handler=ways, summary="How one can sign in here.", who="anybody",
+        reply=Way,
+    ),
+    ApiRoute(
+        method="POST", path="/api/v1/sign-in", handler=sign_in, summary="Sign in by e-mail address and password.",
+        who="anybody", body=Password, reply=Begun,
+    ),
+    ApiRoute(
+        method="POST", path="/api/v1/sign-in/code", handler=second_factor, summary="Give the second factor.",
+        who="person", pending=True, body=Code, reply=Begun,
+    ),
+    ApiRoute(
+        method="POST", path="/api/v1/sign-out", handler=sign_out, summary="End this session.", who="person",
+        pending=True,
+    ),
+    ApiRoute(
+        method="POST", path="/api/v1/set-up", handler=set_up,
+        summary="Make the first operator by the link of the first start.", who="anybody", body=SetUp, reply=Begun,
+    ),
+    ApiRoute(
+        method="POST", path="/api/v1/sign-up", handler=sign_up,
+        summary="Make oneself an account, where the operator lets strangers.", who="anybody", body=SignUp,
+        reply=Begun,
+    ),
+    ApiRoute(
+        method="POST", path="/api/v1/join", handler=join, summary="Take an invitation up as somebody new.",
+        who="anybody", body=Join, reply=Begun,
+    ),
+    ApiRoute(
+        method="POST", path="/api/v1/password/forgot", handler=forgot, summary="Have a link for a new password mailed.",
+        who="anybody", body=Address,
+    ),
+    ApiRoute(
+        method="POST", path="/api/v1/password/reset", handler=reset, summary="Set a password by a link.",
+        who="anybody", body=NewPassword,
+    ),
+    ApiRoute(method="GET", path="/api/v1/me", handler=me, summary="Who asks, and what they may do.", reply=Me),
+    ApiRoute(
+        method="PATCH", path="/api/v1/me", handler=patch_me, summary="Give oneself another name.", who="person",
+        body=PatchMe,
+    ),
+    ApiRoute(
+        method="POST", path="/api/v1/me/password", handler=change_password, summary="Set another password.",
+        who="person", body=ChangePassword,
+    ),
+    ApiRoute(
+        method="GET", path="/api/v1/me/sessions", handler=sessions, summary="One's own sessions.", who="person",
+        reply=SessionList,
+    ),
+    ApiRoute(
+        method="DELETE", path="/api/v1/me/sessions/{session}", handler=end_session, summary="End a session.",
+        who="person",
+    ),
+    ApiRoute(
+        method="POST", path="/api/v1/me/second-factor", handler=begin_totp,
+        summary="A secret for an authenticator.", who="person", reply=Totp,
+    ),
+    ApiRoute(
+        method="POST", path="/api/v1/me/second-factor/confirm", handler=confirm_totp,
+        summary="Put it in use; codes for recovery are shown once.", who="person", body=Code, reply=Codes,
+    ),
+    ApiRoute(
+        method="POST", path="/api/v1/me/second-factor/end", handler=end_totp,
+        summary="Do without a second factor.", who="person", body=Code,
+    ),
+)  # fmt: skip

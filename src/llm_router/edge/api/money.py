@@ -1,0 +1,251 @@
+"""Budgets, limits and credit of an account."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from llm_router.domain.budget import Scope, Window
+from llm_router.domain.errors import InvalidRequest, NotFound
+from llm_router.domain.limit import LimitKind
+from llm_router.edge.api.desk import Desk
+from llm_router.edge.api.table import Answer as Answered
+from llm_router.edge.api.table import ApiRoute, Ask, Body, Reply
+from llm_router.engine.payments import Payments
+from llm_router.engine.treasury import Treasury
+
+_CENTS = re.compile(r"([0-9]{1,7})(?:\.([0-9]{1,2}))?", re.ASCII)
+
+Amounts = dict[str, Any]
+
+
+class MakeBudget(Body, frozen=True, kw_only=True):
+    """``amount``: dollars. ``scope_id``: of a team, user or key; null is the account itself."""
+
+    amount: Decimal
+    scope: Scope = Scope.ACCOUNT
+    scope_id: str | None = None
+    window: Window = Window.MONTH
+    rolling: bool = False
+    time_zone: str = "UTC"
+
+
+class MakeLimit(Body, frozen=True, kw_only=True):
+    """``window``: null is a minute; it means nothing to concurrency. ``model``: a name or glob."""
+
+    kind: LimitKind
+    amount: int
+    scope: Scope = Scope.ACCOUNT
+    scope_id: str | None = None
+    window: Window | None = None
+    model: str | None = None
+
+
+class Redeem(Body, frozen=True, kw_only=True):
+    code: str
+
+
+class TopUp(Body, frozen=True, kw_only=True):
+    """``amount``: dollars, with two digits behind the point at most."""
+
+    amount: Decimal
+    save_card: bool = False
+
+
+class Rows(Reply, frozen=True, kw_only=True):
+    data: list[dict[str, Any]]
+
+
+class CreditData(Reply, frozen=True, kw_only=True):
+    """Dollars. ``total_credits`` less ``total_usage`` is what is booked; what runs holds some of it."""
+
+    total_credits: float
+    total_usage: float
+    credits_remaining: float
+    held: float
+    owed: float
+
+
+class Credits(Reply, frozen=True, kw_only=True):
+    data: CreditData
+
+
+async def list_budgets(ask: Ask) -> dict[str, object]:
+    found = await ask.desk.run("budgets.list", ask.by, {"account": ask.account})
+    return {"data": found["budgets"]}
+
+
+async def set_budget(ask: Ask) -> Answered:
+    """Make a budget, or give the one of that scope and window another amount."""
+    body: MakeBudget = ask.body
+    _check_key_scope(ask, body.scope, body.scope_id)
+    wanted: dict[str, object] = {
+        name: getattr(body, name) for name in ("scope", "window", "rolling", "time_zone")
+    }
+    if body.scope_id is not None:
+        wanted["scope_id"] = body.scope_id
+    found = await ask.desk.run(
+        "budgets.set", ask.by, {**wanted, "account": ask.account, "amount": _text(body.amount)}
+    )
+    return Answered(value=found, status=201)
+
+
+async def remove_budget(ask: Ask) -> dict[str, object]:
+    await _check_there(ask, "budgets", "budget")
+    await ask.desk.run("budgets.remove", ask.by, {"id": ask.parameters["id"]})
+    return {"deleted": True}
+
+
+async def list_limits(ask: Ask) -> dict[str, object]:
+    found = await ask.desk.run("limits.list", ask.by, {"account": ask.account})
+    return {"data": found["limits"]}
+
+
+async def set_limit(ask: Ask) -> Answered:
+    """Make a limit, or give the one of that scope, kind, window and model another amount."""
+    body: MakeLimit = ask.body
+    _check_key_scope(ask, body.scope, body.scope_id)
+    wanted = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
+    found = await ask.desk.run("limits.set", ask.by, {**wanted, "account": ask.account})
+    return Answered(value=found, status=201)
+
+
+async def remove_limit(ask: Ask) -> dict[str, object]:
+    await _check_there(ask, "limits", "limit")
+    await ask.desk.run("limits.remove", ask.by, {"id": ask.parameters["id"]})
+    return {"deleted": True}
+
+
+def _check_key_scope(ask: Ask, scope: Scope, scope_id: str | None) -> None:
+    """A management key bounds the keys that it makes, and neither the account nor itself.
+
+    Raises:
+        InvalidRequest
+    """
+    key = ask.subject.key
+    if key is None or "account:read" in ask.subject.permissions(ask.account):
+        return
+    if scope is not Scope.KEY or scope_id == key.id:
+        raise InvalidRequest(
+            "A key with the scope 'keys' bounds other keys alone: scope is 'key'.", param="scope"
+        )
+
+
+async def _check_there(ask: Ask, rows: str, what: str) -> None:
+    """
+    Raises:
+        NotFound: the account has no such row.
+    """
+    id_ = ask.parameters["id"]
+    for row in await ask.desk.rows(f"{rows}.list", ask.by, {"account": ask.account}, rows):
+        if msgspec.json.decode(row["id"]) == id_:
+            _check_key_scope(
+                ask, Scope(msgspec.json.decode(row["scope"])), msgspec.json.decode(row["scope_id"])
+            )
+            return
+    raise NotFound(f"There is no {what} '{id_[:100]}'.")
+
+
+async def show_credits(ask: Ask) -> dict[str, object]:
+    return await _treasury(ask.desk).credits(ask.account)
+
+
+async def list_entries(ask: Ask) -> dict[str, object]:
+    page = await _treasury(ask.desk).entries(ask.account, ask.limit(), ask.after() or None)
+    return {**page, "next": page["last_id"] if page["has_more"] else None}
+
+
+async def redeem(ask: Ask) -> dict[str, object]:
+    """Book a voucher to the account."""
+    return dict(
+        await ask.desk.run("vouchers.redeem", ask.by, {"account": ask.account, "code": ask.body.code})
+    )
+
+
+async def top_up(ask: Ask) -> dict[str, object]:
+    """A page of Stripe's to buy credit at."""
+    payments = _payments(ask.desk)
+    body: TopUp = ask.body
+    found = _CENTS.fullmatch(format(body.amount, "f")) if body.amount.is_finite() else None
+    if found is None:
+        raise InvalidRequest(
+            "'amount' must be US dollars such as 10 or 12.50, with at most two digits behind the point.",
+            param="amount",
+        )
+    cents = int(found[1]) * 100 + int((found[2] or "").ljust(2, "0"))
+    return await payments.checkout(ask.account, cents, save_card=body.save_card)
+
+
+def _treasury(desk: Desk) -> Treasury:
+    if desk.treasury is None:
+        raise NotFound("The store of this gateway does not tell of credits.")
+    return desk.treasury
+
+
+def _payments(desk: Desk) -> Payments:
+    payments = _treasury(desk).payments
+    if payments is None:
+        raise NotFound("This gateway takes no payments.", code="payments_disabled")
+    return payments
+
+
+def _text(amount: Decimal) -> str:
+    """
+    Raises:
+        InvalidRequest: it is no amount.
+    """
+    if not amount.is_finite() or amount.adjusted() > 12:
+        raise InvalidRequest("'amount' must be dollars.", param="amount")
+    return format(amount, "f")
+
+
+_ROUTES: tuple[Mapping[str, Any], ...] = (
+    {
+        "method": "GET", "path": "/api/v1/budgets", "handler": list_budgets, "reply": Rows,
+        "summary": "Budgets, with what is spent of each.", "permission": "budget:read",
+    },
+    {
+        "method": "POST", "path": "/api/v1/budgets", "handler": set_budget, "body": MakeBudget, "status": 201,
+        "summary": "Make a budget, or give the one of that scope and window another amount.",
+        "permission": "budget:write",
+    },
+    {
+        "method": "DELETE", "path": "/api/v1/budgets/{id}", "handler": remove_budget,
+        "summary": "Bound nothing by it any more.", "permission": "budget:write",
+    },
+    {
+        "method": "GET", "path": "/api/v1/limits", "handler": list_limits, "reply": Rows,
+        "summary": "Limits of requests, tokens and concurrency.", "permission": "limit:read",
+    },
+    {
+        "method": "POST", "path": "/api/v1/limits", "handler": set_limit, "body": MakeLimit, "status": 201,
+        "summary": "Make a limit, or give the one of that kind another amount.", "permission": "limit:write",
+    },
+    {
+        "method": "DELETE", "path": "/api/v1/limits/{id}", "handler": remove_limit,
+        "summary": "Bound nothing by it any more.", "permission": "limit:write",
+    },
+    {
+        "method": "GET", "path": "/api/v1/credits", "handler": show_credits, "reply": Credits,
+        "summary": "What the account was given, what it used, what it has left.", "permission": "credit:read",
+    },
+    {
+        "method": "GET", "path": "/api/v1/credits/entries", "handler": list_entries,
+        "summary": "The account's books, the newest first.", "permission": "credit:read",
+        "parameters": (("after", "the next of the page before"), ("limit", "1 to 200")),
+    },
+    {
+        "method": "POST", "path": "/api/v1/credits/redeem", "handler": redeem, "body": Redeem,
+        "summary": "Book a voucher.", "permission": "credit:write",
+    },
+    {
+        "method": "POST", "path": "/api/v1/credits/top-up", "handler": top_up, "body": TopUp,
+        "summary": "A page of Stripe's to buy credit at.", "permission": "credit:write",
+    },
+)  # fmt: skip
+
+MONEY_ROUTES = tuple(ApiRoute(**row) for row in _ROUTES)

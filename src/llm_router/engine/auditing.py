@@ -1,0 +1,85 @@
+"""What the audit log says of a command: who, what, on what, what it was and became. Never a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from llm_router.domain.account import Act, Actor
+from llm_router.domain.errors import NotFound
+from llm_router.engine.operator import Arguments, Context, Result, read
+
+_READING = frozenset({"list", "show", "export", "versions", "report", "attempts"})
+# What links are made is logged where they are made.
+_READS = frozenset({"people.set_up", "people.reset", "models", "deployments", "explain", "receipts.keys"})
+
+_SECRET = frozenset({"key", "secret", "code", "password", "token", "text"})
+"""Members that are no word for the log. A key's text stands under ``key``, once."""
+
+_LISTS = {
+    "budgets.set": ("budgets.list", "budgets"),
+    "limits.set": ("limits.list", "limits"),
+}
+"""Commands that may change what is there already, and where it is listed."""
+
+Commands = Mapping[str, tuple[type[Arguments], Callable[[Any, Context], Awaitable[Result]]]]
+
+
+def is_read(command: str) -> bool:
+    """Whether a command changes nothing. One that nobody knows of changes something."""
+    return command in _READS or command.rpartition(".")[2] in _READING
+
+
+async def state_before(
+    command: str, arguments: Mapping[str, object], context: Context, commands: Commands
+) -> list[Any]:
+    """What there was that the command may change."""
+    if command.startswith("keys.") and "id" in arguments:
+        kind, show = commands["keys.show"]
+        try:
+            return [await show(read(kind, {"id": arguments["id"]}), context)]
+        except NotFound:  # the command itself will say so
+            return []
+    if command in _LISTS:
+        listing, member = _LISTS[command]
+        kind, run = commands[listing]
+        named = {} if "account" not in arguments else {"account": arguments["account"]}
+        found = (await run(read(kind, named), context))[member]
+        return found if isinstance(found, list) else []
+    return []
+
+
+def act_of(
+    command: str, arguments: Mapping[str, object], before: list[Any], result: Result, by: Actor, now_ms: int
+) -> Act:
+    """The act that a command was."""
+    id_ = str(result.get("id", arguments.get("id", "")))
+    removed = command.endswith((".remove", ".delete"))
+    was = next((each for each in before if str(each.get("id")) == id_), result if removed else None)
+    account = result.get("account", arguments.get("account", ""))
+    return Act(
+        at_ms=now_ms,
+        account=str(account or ""),
+        actor=by.id,
+        actor_name=by.name,
+        action=command,
+        object=id_ or str(arguments.get("name", arguments.get("provider", ""))),
+        before=None if was is None else json_of(was),
+        after=None if removed else json_of({**arguments, **result}),
+        ip=by.ip,
+    )
+
+
+def json_of(value: object) -> str:
+    """Plain data as JSON, without what is secret."""
+    return msgspec.json.encode(_open(value)).decode()
+
+
+def _open(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {name: _open(part) for name, part in value.items() if name not in _SECRET}
+    if isinstance(value, list | tuple):
+        return [_open(part) for part in value]
+    return value
