@@ -7,9 +7,11 @@ https://www.rfc-editor.org/rfc/rfc9106#section-4
 from __future__ import annotations
 
 import asyncio
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
 
 AT_ONCE = 2
 """Each takes 64 MiB and a core while it lasts: who guesses passwords must not take the machine."""
@@ -19,13 +21,18 @@ class Argon2Passwords:
     """Implements the port Passwords."""
 
     def __init__(self) -> None:
-        self._hasher = PasswordHasher()
         self._places = asyncio.Semaphore(AT_ONCE)
         self._decoy: str | None = None
 
+    @cached_property
+    def _hasher(self) -> PasswordHasher:
+        from argon2 import PasswordHasher  # loaded by those who sign in
+
+        return PasswordHasher()
+
     async def hash(self, password: str) -> str:
         async with self._places:
-            return await asyncio.to_thread(self._hasher.hash, password)
+            return await asyncio.to_thread(lambda: self._hasher.hash(password))
 
     async def verify(self, hash_: str | None, password: str) -> bool:
         """Whether it is the password. Without a hash the answer is no, and takes as long."""
@@ -33,6 +40,8 @@ class Argon2Passwords:
             return await asyncio.to_thread(self._verify, hash_, password)
 
     def _verify(self, hash_: str | None, password: str) -> bool:
+        from argon2.exceptions import InvalidHashError, VerificationError
+
         if self._decoy is None:
             self._decoy = self._hasher.hash("nobody has this password")
         try:
