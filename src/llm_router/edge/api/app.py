@@ -29,6 +29,9 @@ from llm_router.engine.admit import authenticate
 from llm_router.engine.rolls import find
 
 BODY_BYTES_MAX = 1024 * 1024
+BODY_S = 30.0
+"""A body must have arrived by then."""
+
 REPEAT_MS = 24 * 3_600_000
 """How long the answer to a request with an Idempotency-Key is given again."""
 
@@ -73,7 +76,7 @@ class Api:
         await self._identify(route, ask)
         request.check_head(BODY_BYTES_MAX)
         await admit(route, ask)
-        raw = await request.body(BODY_BYTES_MAX) if route.writes else b""
+        raw = await request.body(BODY_BYTES_MAX, BODY_S) if route.writes else b""
         if route.body is not None:
             ask.body = _read(raw, route)
         status, data, cookies, location = await self._answer(route, ask, raw)
