@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
-import uvicorn
 import uvloop
 
 from llm_router import __version__
@@ -32,6 +31,7 @@ from llm_router.adapters.heap import end_start
 from llm_router.adapters.ids import new_exchange_id
 from llm_router.adapters.installation import installation_secret
 from llm_router.adapters.keymaker import new_code, new_id, new_key_text
+from llm_router.adapters.listeners import inherited, succeed
 from llm_router.adapters.memory.counters import MemoryCounters
 from llm_router.adapters.notices import MailChannel, MailSettings, WebhookChannel
 from llm_router.adapters.receipt_keys import receipt_keys
@@ -55,9 +55,9 @@ from llm_router.edge.api.app import Api
 from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.routes import API_TABLE
 from llm_router.edge.bounds import Bounds, Guards
-from llm_router.edge.gateway import STOP_S, Gateway
+from llm_router.edge.gateway import Gateway
 from llm_router.edge.handlers import ROUTES
-from llm_router.edge.server import GuardedProtocol
+from llm_router.edge.serving import HttpServer, http_server
 from llm_router.engine.auto import AutoKeeper
 from llm_router.engine.background import Background
 from llm_router.engine.exchange import Engine
@@ -99,6 +99,7 @@ from llm_router.settings import (
     load,
     needs_restart,
     refused_reload,
+    refused_restart,
     reload_lines,
 )
 from llm_router.settings.announcement import Announcement
@@ -259,6 +260,8 @@ class Server:
     ) -> None:
         self._options = options
         self._environ = environ
+        self._listeners: list[socket.socket] = []
+        self._heirs: list[socket.socket] = []
         self._clock = SystemClock()
         self._data = load_builtin()
         self._builtin = compile_snapshot(self._data, today=self._today())
@@ -284,7 +287,9 @@ class Server:
         """
         settings = self._settings.server
         async with self._stack as stack:
-            listener = stack.enter_context(bind(settings.host, settings.port, unread_s=settings.unread_s))
+            self._listeners = self._listen()
+            for listener in self._listeners:
+                stack.enter_context(listener)
             store = await self._open_store(stack)
             await self._start_overlay(stack)
             self._now = self._state()
@@ -320,9 +325,9 @@ class Server:
             treasury.start()
             stack.callback(asyncio.create_task(self._follow_nodes(store)).cancel)
             stack.callback(asyncio.create_task(self._purge_directory(directory)).cancel)
-            announce(await self._announcement(listener, store, first, context))
+            announce(await self._announcement(self._listeners[0], store, first, context))
             end_start()
-            await self._run(server, gateway, listener)
+            await self._run(server, gateway, self._listeners)
         return 0
 
     async def _open_gateway(
@@ -332,7 +337,7 @@ class Server:
         upstream: LeanUpstream,
         treasury: Treasury,
         trouble: Callable[[], str | None],
-    ) -> tuple[uvicorn.Server, Gateway]:
+    ) -> tuple[HttpServer, Gateway]:
         """Everything from the engine to the HTTP server. ``trouble``: why the stores can promise nothing."""
         settings = self._settings.server
         tokens = GoogleTokens()
@@ -408,9 +413,9 @@ class Server:
         token = await context.sign_ins.setup_link()
         return None if token is None else f"{self._settings.server.public_url or url}/set-up#{token}"
 
-    async def _run(self, server: uvicorn.Server, gateway: Gateway, listener: socket.socket) -> None:
+    async def _run(self, server: HttpServer, gateway: Gateway, listeners: list[socket.socket]) -> None:
         """Serve until told to stop; then end what still runs."""
-        await server.serve(sockets=[listener])
+        await server.serve(sockets=listeners)
         if self._stopping:  # what no client waits for may end too, as long as the signals allow
             await gateway.responses.idle()
         await gateway.stop()
@@ -565,6 +570,40 @@ class Server:
                 say=lambda line: print(line, file=sys.stderr, flush=True),
             ),
         )
+
+    def _listen(self) -> list[socket.socket]:
+        """The sockets that this process was given, else one of its own.
+
+        Raises:
+            OSError: the address is in use, or not one of this machine.
+        """
+        settings = self._settings.server
+        return inherited(os.environ) or [bind(settings.host, settings.port, unread_s=settings.unread_s)]
+
+    def _begin_anew(self, stop: Callable[[], None]) -> None:
+        """Stop, and let the program that begins in this one's place have the listening sockets: who connects
+        meanwhile waits there. A configuration with problems would end it, and is refused."""
+        if self._stopping:
+            return
+        try:
+            self._load()
+        except ConfigError as error:
+            print(refused_restart(error.problems), file=sys.stderr, flush=True)
+            return
+        self._heirs = [listener.dup() for listener in self._listeners]
+        print("the gateway begins anew: requests that run may end, others wait", file=sys.stderr, flush=True)
+        stop()
+
+    def _disinherit(self) -> None:
+        """It is to end after all."""
+        for heir in self._heirs:
+            heir.close()
+        self._heirs = []
+
+    def succeed(self) -> None:
+        """Give way to the program that begins anew, if there is to be one; else return."""
+        if self._heirs:
+            succeed(self._heirs, os.environ)
 
     def _build_treasury(self, store: TreasuryBooks, upstream: LeanUpstream) -> Treasury:
         return Treasury(
@@ -743,9 +782,9 @@ class Server:
             if change is not None and state.snapshot.today < change <= today:
                 self._adopt(self._state())
 
-    def _handle_signals(self, server: uvicorn.Server, gateway: Gateway, drain_s: float) -> None:
+    def _handle_signals(self, server: HttpServer, gateway: Gateway, drain_s: float) -> None:
         """Stop at the first SIGTERM or SIGINT: open requests may end for ``drain_s``, then they are ended.
-        A second signal ends them at once."""
+        A second signal ends them at once. SIGUSR2: the same, but then the program begins anew."""
         loop = asyncio.get_running_loop()
 
         def end() -> None:
@@ -754,11 +793,12 @@ class Server:
 
         def stop() -> None:
             if self._stopping:
+                self._disinherit()
                 server.force_exit = True
                 end()
                 return
-            self._stopping = True
-            server.should_exit = True
+            self._stopping = server.should_exit = True
+            server.handed_over = bool(self._heirs)
             self._stack.callback(loop.call_later(drain_s, end).cancel)
 
         self._stop = stop
@@ -770,6 +810,7 @@ class Server:
         loop.add_signal_handler(signal.SIGTERM, stop)
         loop.add_signal_handler(signal.SIGINT, stop)
         loop.add_signal_handler(signal.SIGHUP, hang_up)
+        loop.add_signal_handler(signal.SIGUSR2, lambda: self._begin_anew(stop))
 
     async def _reload_and_say(self) -> None:
         with contextlib.suppress(InvalidRequest):  # said already
@@ -897,29 +938,13 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def http_server(gateway: Gateway, drain_s: float) -> uvicorn.Server:
-    """The HTTP server around the gateway. It installs no signal handlers of its own."""
-    config = uvicorn.Config(
-        gateway,
-        http=GuardedProtocol,
-        proxy_headers=False,  # nothing here believes what a client says of its address
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=gateway.guards.bounds.keep_alive_s,  # type: ignore[arg-type]  # any number will do
-        timeout_graceful_shutdown=round(drain_s + STOP_S) + 1,  # the gateway itself ends them before
-    )
-    server = uvicorn.Server(config)
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-    return server
-
-
 def run(options: ServeOptions, announce: Callable[[Announcement], None]) -> int:
     """Serve until told to stop; the exit status.
 
     Raises:
         RouterError, ConfigError: it cannot start.
     """
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop).run(Server(options, os.environ).serve(announce))
+    server = Server(options, os.environ)
+    status = asyncio.Runner(loop_factory=uvloop.new_event_loop).run(server.serve(announce))
+    server.succeed()
+    return status

@@ -24,11 +24,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-import uvicorn
 import uvloop
 
 from llm_router.adapters.control import serve_control
 from llm_router.adapters.heap import end_start
+from llm_router.adapters.listeners import inherited
 from llm_router.adapters.shared.hub import EXTRA, Hub, Session, Shared
 from llm_router.adapters.shared.link import Link
 from llm_router.adapters.shared.remote import (
@@ -52,6 +52,7 @@ from llm_router.domain.errors import LedgerUnavailable, ServerError
 from llm_router.domain.model import Model, Provider
 from llm_router.domain.price_rule import PriceRule
 from llm_router.edge.gateway import STOP_S, Gateway
+from llm_router.edge.serving import HttpServer
 from llm_router.engine.background import PURGE_S, Background, broken_off
 from llm_router.engine.keys import first_run
 from llm_router.engine.operations import dispatch
@@ -146,9 +147,7 @@ class Parent(Server):
         """
         settings = self._settings.server
         async with self._stack as stack:
-            listeners = bind_shared(
-                settings.host, settings.port, settings.workers, unread_s=settings.unread_s
-            )
+            listeners = self._listeners = self._listen()
             for listener in listeners:
                 stack.enter_context(listener)
             store = await self._open_store(stack)
@@ -179,7 +178,9 @@ class Parent(Server):
             )
             self._hub = hub
             fleet = self._fleet = Fleet(
-                hub, listeners, lambda: self._welcome(store.trouble, counters.problem())
+                hub,
+                share_out(listeners, settings.workers),
+                lambda: self._welcome(store.trouble, counters.problem()),
             )
             self._own_keys = self._build_own_keys(store)
             self._price_list = PriceList(await store.price_rules())
@@ -284,7 +285,9 @@ class Parent(Server):
         loop = asyncio.get_running_loop()
 
         def stop() -> None:
-            fleet.stop(force=self._stopping)
+            if self._stopping:
+                self._disinherit()
+            fleet.stop(force=self._stopping, handed_over=bool(self._heirs))
             if not self._stopping:
                 self._stopping = True
                 self._stack.callback(loop.call_later(drain_s + 3 * STOP_S, fleet.kill).cancel)
@@ -296,12 +299,19 @@ class Parent(Server):
         loop.add_signal_handler(signal.SIGTERM, stop)
         loop.add_signal_handler(signal.SIGINT, stop)
         loop.add_signal_handler(signal.SIGHUP, hang_up)
+        loop.add_signal_handler(signal.SIGUSR2, lambda: self._begin_anew(stop))
+
+    def _listen(self) -> list[socket.socket]:
+        settings = self._settings.server
+        return inherited(os.environ) or bind_shared(
+            settings.host, settings.port, settings.workers, unread_s=settings.unread_s
+        )
 
 
 class Fleet:
     """The worker processes: started, and started again when they end though nobody told them to."""
 
-    def __init__(self, hub: Hub, listeners: list[socket.socket], welcome: Callable[[], bytes]) -> None:
+    def __init__(self, hub: Hub, listeners: list[list[socket.socket]], welcome: Callable[[], bytes]) -> None:
         self._hub = hub
         self._listeners = listeners
         self._welcome = welcome
@@ -318,8 +328,8 @@ class Fleet:
         """
         loop = asyncio.get_running_loop()
         self._keepers = [
-            loop.create_task(self._keep(number, listener), name=f"worker {number + 1}")
-            for number, listener in enumerate(self._listeners)
+            loop.create_task(self._keep(number, group), name=f"worker {number + 1}")
+            for number, group in enumerate(self._listeners)
         ]
         ready = loop.create_task(self._all_ready())
         await asyncio.wait((ready, *self._keepers), return_when=asyncio.FIRST_COMPLETED)
@@ -337,12 +347,13 @@ class Fleet:
         """
         await asyncio.gather(*self._keepers)
 
-    def stop(self, *, force: bool) -> None:
-        """Let them finish what they serve, or end it at once."""
+    def stop(self, *, force: bool, handed_over: bool = False) -> None:
+        """Let them finish what they serve, or end it at once. ``handed_over``: who waits at the sockets is
+        served by others."""
         self._stopping = True
-        for listener in self._listeners:  # the workers close theirs: nobody is kept waiting for nothing
-            listener.close()
-        self._hub.tell("stop", force)
+        for listener in (one for group in self._listeners for one in group):
+            listener.close()  # the workers close theirs: nobody is kept waiting for nothing
+        self._hub.tell("stop", force, handed_over)
 
     def end(self, session: Session) -> None:
         """Kill one that does not answer; another is started in its place."""
@@ -364,12 +375,12 @@ class Fleet:
                 self.kill()
                 await asyncio.wait(late)
 
-    async def _keep(self, number: int, listener: socket.socket) -> None:
+    async def _keep(self, number: int, listeners: list[socket.socket]) -> None:
         """Have one worker run until all are to stop."""
         loop, failures = asyncio.get_running_loop(), 0
         while not self._stopping:
             began_s = loop.time()
-            session, process = await self._spawn(number, listener)
+            session, process = await self._spawn(number, listeners)
             status = await process.wait()
             del self._processes[session]
             session.link.close()
@@ -391,23 +402,24 @@ class Fleet:
             await asyncio.sleep(pause_s)
 
     async def _spawn(
-        self, number: int, listener: socket.socket
+        self, number: int, listeners: list[socket.socket]
     ) -> tuple[Session, asyncio.subprocess.Process]:
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
             session = self._hub.open(self._welcome())
+            given = (theirs.fileno(), *(listener.fileno() for listener in listeners))
             ours.setblocking(False)
             await loop.create_unix_connection(lambda: session.link, sock=ours)
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "llm_router.workers", str(theirs.fileno()), str(listener.fileno()),
+                sys.executable, "-m", "llm_router.workers", *map(str, given),
                 stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), listener.fileno()),
+                pass_fds=given,
             )  # fmt: skip
         self._processes[session] = process
         session.ready.add_done_callback(lambda _: self._begun(number))
         if self._stopping:  # told before it could hear
-            self._hub.tell("stop", True)
+            self._hub.tell("stop", True, False)
         return session, process
 
     def _begun(self, number: int) -> None:
@@ -423,6 +435,7 @@ class Worker(Server):
         self._link = link
         self._trouble = welcome.trouble
         self._responses: Background | None = None
+        self._server: HttpServer | None = None
         fresh_s = None if welcome.settings.store is None else FRESH_S
         self._keyring = RemoteKeyring(link, fresh_s)
         self._rules = RemoteRules(link, fresh_s)
@@ -436,10 +449,11 @@ class Worker(Server):
         )
         self._overlay = msgspec.structs.replace(overlay, local=welcome.local, local_key=welcome.local_key)
 
-    async def serve_on(self, listener: socket.socket) -> int:
+    async def serve_on(self, listeners: list[socket.socket]) -> int:
         """Serve until told to stop, or the parent has gone; the exit status."""
         async with self._stack as stack:
-            stack.enter_context(listener)
+            for listener in listeners:
+                stack.enter_context(listener)
             self._adopt(self._state())
             stores = Stores(
                 books=self._port(RemoteBooks(self._link)),
@@ -463,7 +477,8 @@ class Worker(Server):
             self._responses = gateway.responses
             end_start()
             await EXTRA["begun"].ask(self._link, ())
-            await self._run(server, gateway, listener)
+            self._server = server
+            await self._run(server, gateway, listeners)
         return 1 if self._link.closed else 0
 
     def _others(self) -> OtherRuns:
@@ -473,11 +488,11 @@ class Worker(Server):
         """The remote as the port that it is: its methods are made from the port's own."""
         return remote
 
-    def _handle_signals(self, server: uvicorn.Server, gateway: Gateway, drain_s: float) -> None:
+    def _handle_signals(self, server: HttpServer, gateway: Gateway, drain_s: float) -> None:
         """Heed no signal: service managers and terminals send them to all processes, and the parent says
         what is to be done."""
         super()._handle_signals(server, gateway, drain_s)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
             asyncio.get_running_loop().add_signal_handler(number, lambda: None)
 
     def lost(self) -> None:
@@ -510,9 +525,11 @@ class Worker(Server):
                 self._adopt(build_state(self._settings, self._data, self._overlay, self._today()))
             case "cancel_run", [account, id_] if self._responses is not None:
                 await self._responses.cancel(account, id_)
-            case "stop", [force]:
+            case "stop", [force, handed_over]:
                 if not self._stopping:
                     self._stop()
+                    if self._server is not None:
+                        self._server.handed_over = handed_over
                 if force:
                     self._stop()
         return None
@@ -538,8 +555,8 @@ class _Ears:
         self.worker.lost()
 
 
-async def work(link_fd: int, listener_fd: int) -> int:
-    """Be a worker, on a link and a listening socket that were inherited; the exit status."""
+async def work(link_fd: int, *listener_fds: int) -> int:
+    """Be a worker, on a link and listening sockets that were inherited; the exit status."""
     ears, loop = _Ears(), asyncio.get_running_loop()
     ours = socket.socket(fileno=link_fd)
     ours.setblocking(False)
@@ -547,7 +564,7 @@ async def work(link_fd: int, listener_fd: int) -> int:
     welcome = _unpack(await EXTRA["welcome"].ask(link, ()))
     ears.worker = Worker(link, welcome)
     try:
-        return await ears.worker.serve_on(socket.socket(fileno=listener_fd))
+        return await ears.worker.serve_on([socket.socket(fileno=number) for number in listener_fds])
     finally:
         link.close()
 
@@ -569,6 +586,11 @@ def bind_shared(host: str, port: int, count: int, *, unread_s: float) -> list[so
     return [bind(address[0], address[1], shared=True, unread_s=unread_s) for _ in range(count)]
 
 
+def share_out(listeners: list[socket.socket], count: int) -> list[list[socket.socket]]:
+    """The listening sockets of each of so many workers: all are somebody's, and everybody has one."""
+    return [listeners[i::count] or [listeners[i % len(listeners)].dup()] for i in range(count)]
+
+
 def _cause(status: int) -> str:
     return f"signal {-status}" if status < 0 else f"status {status}"
 
@@ -583,13 +605,16 @@ def run(options: ServeOptions, announce: Callable[[Announcement], None]) -> int:
     Raises:
         RouterError, ConfigError: it cannot start.
     """
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop).run(Parent(options, os.environ).serve(announce))
+    parent = Parent(options, os.environ)
+    status = asyncio.Runner(loop_factory=uvloop.new_event_loop).run(parent.serve(announce))
+    parent.succeed()
+    return status
 
 
 def main() -> int:
-    """The process of a worker: ``python -m llm_router.workers LINK LISTENER``, two descriptors."""
+    """The process of a worker: ``python -m llm_router.workers LINK LISTENER...``, descriptors."""
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    return runner.run(work(int(sys.argv[1]), int(sys.argv[2])))
+    return runner.run(work(*map(int, sys.argv[1:])))
 
 
 if __name__ == "__main__":

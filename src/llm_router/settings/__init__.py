@@ -3,7 +3,7 @@
 from llm_router.settings.announcement import Announcement, LocalModel
 from llm_router.settings.load import DIALECTS, SANDBOX_FOLDER, Place, find_config, load, load_place
 from llm_router.settings.problems import ConfigError
-from llm_router.settings.reload import needs_restart, refused_reload, reload_lines
+from llm_router.settings.reload import needs_restart, refused_reload, refused_restart, reload_lines
 from llm_router.settings.result import (
     CreditSettings,
     FetchSettings,
@@ -31,5 +31,6 @@ __all__ = [
     "load_place",
     "needs_restart",
     "refused_reload",
+    "refused_restart",
     "reload_lines",
 ]

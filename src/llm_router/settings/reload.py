@@ -63,6 +63,11 @@ def _changed(old: Settings, new: Settings) -> Iterator[str]:
         yield "credits.starting"
 
 
+def refused_restart(problems: Sequence[str]) -> str:
+    """What is said when a gateway does not begin anew, since it could not."""
+    return "\n".join(("The configuration has problems; the gateway goes on as it is:", *problems))
+
+
 def refused_reload(problems: Sequence[str]) -> InvalidRequest:
     """The error of a reload: code and details of :class:`ConfigError`, and that nothing changed."""
     return InvalidRequest(
