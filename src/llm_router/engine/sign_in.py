@@ -16,6 +16,7 @@ from llm_router.access import totp
 from llm_router.access.subject import Subject
 from llm_router.access.tries import FREE, FREE_PLACE, failed, wait_ms
 from llm_router.domain.account import (
+    COMMAND_LINE,
     Account,
     Act,
     Actor,
@@ -50,6 +51,9 @@ PENDING_MS = 10 * 60_000
 
 SETUP_MS = 24 * HOUR_MS
 RESET_MS = HOUR_MS
+
+FREE_MAILS = 3
+"""Links for a new password before the first wait."""
 
 PASSWORD_CHARS_MIN, PASSWORD_CHARS_MAX = 12, 256
 AGENT_CHARS_MAX = 200
@@ -166,17 +170,19 @@ class SignIns:
             RateLimitExceeded: there were too many wrong tries.
         """
         address = email.strip().lower()[:300]
-        places = [(digest(f"email {address}"), FREE), (digest(f"ip {by.ip}"), FREE_PLACE)]
-        await self._check_tries(places)
+        door, place = digest(f"email {address}"), digest(f"ip {by.ip}")
+        await self._charge(place, FREE_PLACE)
+        await self._charge(door, FREE)
         person = await named(self._directory, Person, address)
         known = None if person is None else await find(self._directory, Credentials, person.id)
         right = await self._passwords.verify(
             None if known is None else known.password, password[: PASSWORD_CHARS_MAX + 1]
         )
         if not right or person is None or person.disabled_ms is not None:
-            await self._count(places, person, by)
+            await self._refused(person, by)
             raise SignInRefused("This e-mail address and password do not belong together.")
-        await self._forget(places[0][0])
+        await self._forget(door)
+        await self._refund(place)
         pending = known is not None and known.totp is not None
         return await self.open(person, by, agent, "password", old=old, pending=pending), person
 
@@ -187,12 +193,12 @@ class SignIns:
             SignInRefused: the code is wrong, too old or used already.
             RateLimitExceeded: there were too many wrong ones.
         """
-        place = (digest(f"second {person.id}"), FREE)
-        await self._check_tries([place])
+        place = digest(f"second {person.id}")
+        await self._charge(place, FREE)
         if not await self._take_code(person, code):
-            await self._count([place], person, by)
+            await self._refused(person, by)
             raise SignInRefused("This code is wrong, too old or used already.")
-        await self._forget(place[0])
+        await self._forget(place)
         return await self.open(person, by, agent, old.how, old=old)
 
     async def _take_code(self, person: Person, code: str) -> bool:
@@ -220,12 +226,13 @@ class SignIns:
             InvalidRequest: the new one will not do.
         """
         check_password(new)
-        place = (digest(f"email {person.email}"), FREE)
-        await self._check_tries([place])
+        place = digest(f"email {person.email}")
+        await self._charge(place, FREE)
         known = await self._credentials(person)
         if not await self._passwords.verify(known.password, current[: PASSWORD_CHARS_MAX + 1]):
-            await self._count([place], person, by)
+            await self._refused(person, by)
             raise SignInRefused("The current password is wrong.")
+        await self._forget(place)
         await self._set_password(person, new, by, "password.change", keep=keep)
 
     async def _set_password(
@@ -304,6 +311,8 @@ class SignIns:
         person = await named(self._directory, Person, email.strip().lower()[:300])
         if person is None or person.disabled_ms is not None:
             return None
+        if by != COMMAND_LINE:  # nobody's mailbox is filled by strangers
+            await self._charge(digest(f"reset {person.id}"), FREE_MAILS)
         now_ms, token = self._clock.now_ms(), self._new_token()
         before = await every(self._directory, Link, person=person.id)
         link = Link(
@@ -429,11 +438,12 @@ class SignIns:
         Raises:
             SignInRefused, RateLimitExceeded: the code is wrong.
         """
-        place = (digest(f"second {person.id}"), FREE)
-        await self._check_tries([place])
+        place = digest(f"second {person.id}")
+        await self._charge(place, FREE)
         if not await self._take_code(person, code):
-            await self._count([place], person, by)
+            await self._refused(person, by)
             raise SignInRefused("This code is wrong, too old or used already.")
+        await self._forget(place)
         known = await self._credentials(person)
         after = msgspec.structs.replace(
             known, totp=None, totp_new=None, recovery=(), version=known.version + 1
@@ -446,23 +456,35 @@ class SignIns:
 
     # Wrong tries
 
-    async def _check_tries(self, places: list[tuple[str, int]]) -> None:
-        now_ms = self._clock.now_ms()
-        wait = max([wait_ms(await find(self._directory, Tries, id_), now_ms) for id_, _ in places])
-        if wait:
-            raise RateLimitExceeded(
-                "Too many wrong tries. Wait, then try again.", retry_after_s=-(-wait // 1000)
-            )
+    async def _charge(self, place: str, free: int) -> None:
+        """Count a try as wrong before anybody looks at it, so that of many at the same time all count.
 
-    async def _count(self, places: list[tuple[str, int]], person: Person | None, by: Actor) -> None:
-        now_ms = self._clock.now_ms()
-        acts = [] if person is None else [self._act(person, by, "sessions.refused", {})]
-        for id_, free in places:
-            for _ in range(5):  # tries at the same time all count
-                before = await find(self._directory, Tries, id_)
-                if await self._directory.write([failed(before, id_, now_ms, free)], [], acts):
-                    break
-            acts = []
+        Raises:
+            RateLimitExceeded: it has to wait.
+        """
+        while True:
+            now_ms = self._clock.now_ms()
+            before = await find(self._directory, Tries, place)
+            if wait := wait_ms(before, now_ms):
+                raise RateLimitExceeded(
+                    "Too many wrong tries. Wait, then try again.", retry_after_s=-(-wait // 1000)
+                )
+            if await self._directory.write([failed(before, place, now_ms, free)], [], []):
+                return
+
+    async def _refund(self, place: str) -> None:
+        """That try was right; those before it stay counted."""
+        before = await find(self._directory, Tries, place)
+        if before is not None:
+            after = msgspec.structs.replace(
+                before, failures=before.failures - 1, locked_until_ms=0, version=before.version + 1
+            )
+            await self._directory.write([after], [], [])
+
+    async def _refused(self, person: Person | None, by: Actor) -> None:
+        """Log a wrong try at somebody's door."""
+        if person is not None:
+            await self._directory.write([], [], [self._act(person, by, "sessions.refused", {})])
 
     async def _forget(self, id_: str) -> None:
         await self._directory.write([], [("tries", id_)], [])
