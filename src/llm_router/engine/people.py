@@ -198,12 +198,12 @@ class People:
         owners who remove each other at the same time one is refused."""
         if member.role is not Role.OWNER or role is Role.OWNER:
             return ()
+        account = await self.account(member.account)  # before the members: who changes them writes it too
         others = [m for m in await every(self.directory, Member, account=member.account) if m.id != member.id]
         if not any(other.role is Role.OWNER for other in others):
             raise InvalidRequest(
                 "An account has an owner: make somebody else one first.", param="role", code="last_owner"
             )
-        account = await self.account(member.account)
         return (msgspec.structs.replace(account, version=account.version + 1),)
 
     def _member(self, account: str, person: str, role: Role, teams: tuple[str, ...]) -> Member:
@@ -378,12 +378,12 @@ class People:
         )
         puts: list[Noun] = [after]
         if _runs(person) and not _runs(after):
+            house = await self.house()  # of two operators who remove each other at once one is refused
             others = [p for p in await every(self.directory, Person) if p.id != person.id]
             if not any(_runs(other) for other in others):
                 raise InvalidRequest(
                     "The gateway has an operator: make somebody else one first.", code="last_operator"
                 )
-            house = await self.house()  # of two operators who remove each other at once one is refused
             puts.append(msgspec.structs.replace(house, version=house.version + 1))
         await self._write(
             puts, [], [self._act(by, "people.change", "", before=person, after=after)], "The person"

@@ -1,0 +1,257 @@
+"""The API of accounts over a real gateway, with one process and with two workers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from decimal import Decimal
+
+import jsonschema
+import pytest
+from gateway_kit import Gateway
+from people_kit import PASSWORD, Browser, first_operator, invited
+
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two workers"])
+def gateway(request, tmp_path_factory):
+    pytest.importorskip("argon2")
+    running = Gateway(
+        tmp_path_factory.mktemp("accounts"), "--sandbox", config=f"[server]\nworkers = {request.param}\n"
+    )
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def ada(gateway):
+    return first_operator(gateway)
+
+
+@pytest.fixture(scope="module")
+def team(gateway, ada):
+    """An account with a member of each role."""
+    assert ada.post("/accounts", {"id": "acme", "title": "Acme"}).status == 201
+    return {
+        role: invited(ada, "acme", role, f"{role}@example.com")
+        for role in ("owner", "admin", "developer", "billing", "viewer")
+    }
+
+
+def chat(gateway, key):
+    body = json.dumps({"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    return gateway.send("POST", "/v1/chat/completions", body, JSON, key=key)
+
+
+def test_a_key_from_its_making_to_its_end(gateway, ada):
+    gateway.command("credits.add", account="life", amount="5", ref="life")
+    made = ada.post("/keys?account=life", {"name": "k", "limit": 2.5, "limit_reset": "monthly"})
+    assert made.status == 201
+    text, entry = made.json["key"], made.json["data"]
+    assert (entry["limit"], entry["limit_remaining"], entry["limit_reset"]) == (
+        Decimal("2.5"),
+        Decimal("2.5"),
+        "monthly",
+    )
+    assert (entry["disabled"], entry["status"]) == (False, "active")
+    assert chat(gateway, text).status == 200
+    own = gateway.get("/api/v1/key", key=text).json["data"]
+    assert own["usage"] > 0
+    assert own["usage"] == own["usage_daily"] == own["usage_monthly"]
+    assert own["limit_remaining"] == Decimal("2.5") - own["usage"]
+    path = f"/keys/{entry['hash']}"
+    assert ada.patch(path, {"disabled": True}).json["data"]["status"] == "disabled"
+    assert chat(gateway, text).status == 401
+    assert ada.patch(path, {"disabled": False, "limit": 0}).status == 200
+    assert chat(gateway, text).status == 402
+    lifted = ada.patch(path, {"limit": None}).json["data"]
+    assert (lifted["limit"], lifted["limit_reset"]) == (None, None)
+    turned = ada.post(f"{path}/rotate", {"overlap_s": 0})
+    assert chat(gateway, text).status == 401
+    assert chat(gateway, turned.json["key"]).status == 200
+    assert ada.delete(path).json == {"deleted": True}
+    assert chat(gateway, turned.json["key"]).status == 401
+    acts = [a["action"] for a in ada.get("/audit?account=life").json["data"]]
+    for action in ("keys.create", "keys.change", "keys.rotate", "keys.revoke", "budgets.set", "credits.add"):
+        assert action in acts
+    assert text not in ada.get("/audit?account=life").body.decode()
+
+
+def test_a_management_key_provisions_keys_for_use_alone(gateway, ada):
+    gateway.command("credits.add", account="made", amount="5", ref="made")
+    manager = ada.post("/keys?account=made", {"name": "m", "scopes": ["keys"]}).json["key"]
+
+    def ask(method, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        return gateway.send(method, path, data, JSON if data else {}, key=manager)
+
+    assert chat(gateway, manager).status == 403
+    child = ask("POST", "/v1/keys", {"name": "child"})
+    assert child.status == 201
+    assert chat(gateway, child.json["key"]).status == 200
+    assert ask("POST", "/api/v1/keys", {"name": "x", "scopes": ["admin"]}).status == 403
+    assert ask("GET", "/api/v1/members").status == 403
+    assert ask("POST", "/api/v1/budgets", {"amount": 1}).status == 400  # not the account's, nor its own
+    listed = ask("GET", "/api/v1/keys?limit=1").json
+    assert listed["has_more"]
+    assert ask("GET", f"/api/v1/keys?limit=1&after={listed['next']}").json["data"][0]["name"] == "child"
+    assert ask("GET", "/api/v1/keys?offset=1").json["data"][0]["name"] == "child"
+    other = ada.post("/keys?account=default", {"name": "elsewhere"}).json["data"]["hash"]
+    assert ask("GET", f"/api/v1/keys/{other}").status == 404
+    assert ask("DELETE", f"/api/v1/keys/{other}").status == 404
+
+
+def test_roles_hold_over_http(team):
+    assert team["developer"].post("/keys", {"name": "mine"}).status == 201
+    for role, status in (("owner", 201), ("admin", 201), ("billing", 403), ("viewer", 403)):
+        assert team[role].post("/keys", {"name": role}).status == status, role
+    for role, status in (
+        ("owner", 201),
+        ("admin", 201),
+        ("billing", 201),
+        ("developer", 403),
+        ("viewer", 403),
+    ):
+        assert team[role].post("/budgets", {"amount": 3}).status == status, role
+    admins = team["admin"].post("/keys", {"name": "secret", "scopes": ["admin"]}).json["data"]["hash"]
+    for act in ("rotate", ""):
+        path = f"/keys/{admins}/{act}".rstrip("/")
+        refused = team["developer"].post(path) if act else team["developer"].patch(path, {"name": "x"})
+        assert refused.status == 403
+    assert team["developer"].post("/keys", {"name": "x", "scopes": ["keys"]}).status == 403
+
+
+def test_nobody_gives_or_takes_more_than_they_have(team):
+    people = {
+        m["role"]: m["person"] for m in team["owner"].get("/members").json["data"] if m["name"] != "Ada"
+    }
+    admin, owner = team["admin"], team["owner"]
+    assert admin.patch(f"/members/{people['owner']}", {"role": "viewer"}).status == 403
+    assert admin.delete(f"/members/{people['owner']}").status == 403
+    assert admin.patch(f"/members/{people['viewer']}", {"role": "owner"}).status == 403
+    assert admin.post("/invitations", {"email": "new@example.com", "role": "owner"}).status == 403
+    assert team["viewer"].patch(f"/members/{people['viewer']}", {"role": "owner"}).status == 403
+    assert owner.patch(f"/members/{people['viewer']}", {"role": "developer"}).status == 200
+    assert team["viewer"].get("/me").json["accounts"] == {"acme": "developer"}
+    assert owner.patch(f"/members/{people['viewer']}", {"role": "viewer"}).status == 200
+
+
+def test_an_account_keeps_an_owner(gateway, ada):
+    ada.post("/accounts", {"id": "alone", "title": "Alone"})
+    bea = invited(ada, "alone", "owner", "bea@example.com")
+    people = [m["person"] for m in bea.get("/members").json["data"]]
+    answers = []
+
+    def leave(browser):
+        answers.append(browser.post("/accounts/alone/leave").status)
+
+    both = [threading.Thread(target=leave, args=(browser,)) for browser in (ada, bea)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert sorted(answers) in ([200, 400], [200, 409])
+    assert len(people) == 2
+    assert len(ada.get("/members?account=alone").json["data"]) == 1
+
+
+def test_an_invitation_is_for_one_address_once(gateway, ada, team):
+    made = ada.post("/invitations?account=acme", {"email": "Cy@Example.com", "role": "viewer"}).json
+    assert made["email"] == "cy@example.com"
+    token = made["url"].partition("#")[2]
+    assert team["viewer"].post("/me/invitations", {"token": token}).status == 403
+    cy = Browser(gateway)
+    assert cy.post("/join", {"token": token, "name": "Cy", "password": PASSWORD}).status == 200
+    assert Browser(gateway).post("/join", {"token": token, "name": "Cy", "password": PASSWORD}).status == 404
+    ada.post("/accounts", {"id": "second", "title": "Second"})
+    more = ada.post("/invitations?account=second", {"email": "cy@example.com", "role": "billing"}).json
+    token = more["url"].partition("#")[2]
+    assert Browser(gateway).post("/join", {"token": token, "name": "Cy", "password": PASSWORD}).status == 403
+    assert cy.post("/me/invitations", {"token": token}).json == {"account": "second", "role": "billing"}
+    assert cy.get("/keys").json["error"]["param"] == "account"
+
+
+def test_a_write_that_comes_again_is_done_once(gateway, ada):
+    body = {"name": "once"}
+    first = ada.post("/keys?account=default", body, idempotency_key="make-1")
+    again = ada.post("/keys?account=default", body, idempotency_key="make-1")
+    assert (first.status, first.body) == (again.status, again.body)
+    assert ada.post("/keys?account=default", {"name": "x"}, idempotency_key="make-1").status == 422
+    names = [key["name"] for key in ada.get("/keys?account=default&limit=200").json["data"]]
+    assert names.count("once") == 1
+
+
+def test_bad_input_says_what_to_change(ada):
+    for path, body, word in (
+        ("/keys?account=default", {"name": ""}, "name"),
+        ("/keys?account=default", {"nam": "x"}, "nam"),
+        ("/keys?account=default", {"name": "x", "limit": -1}, "limit"),
+        ("/keys?account=default", {"name": "x", "models": ["no-such-model"]}, "models"),
+        ("/keys?account=default", {"name": "x", "providers": ["nobody"]}, "nobody"),
+        ("/keys?account=default", {"name": "x", "ip_ranges": ["10.0.0.1/8"]}, "ip_ranges"),
+        ("/keys?account=default", {"name": "x", "expires": "yesterday"}, "expires"),
+        ("/budgets?account=default", {"amount": "much"}, "amount"),
+        ("/limits?account=default", {"kind": "requests", "amount": -1}, "amount"),
+        ("/accounts", {"id": "no good", "title": "x"}, "account"),
+    ):
+        answer = ada.post(path, body)
+        assert answer.status == 400, (path, body, answer.body)
+        assert word in answer.error["message"]
+    for path in (
+        "/keys?account=default&limit=0",
+        "/keys?account=default&offset=x",
+        "/audit?account=default&after=x",
+    ):
+        assert ada.get(path).status == 400
+    assert ada.ask("PUT", "/keys").status == 405
+    assert ada.get("/nothing").status == 404
+
+
+def test_openrouters_clients_find_what_they_look_for(gateway):
+    key = gateway.get("/api/v1/key").json["data"]
+    for member in (
+        "label",
+        "usage",
+        "limit",
+        "limit_remaining",
+        "is_free_tier",
+        "is_provisioning_key",
+        "rate_limit",
+    ):
+        assert member in key
+    assert gateway.get("/v1/key").json["data"]["hash"] == key["hash"]
+    for path in ("/api/v1/credits", "/v1/credits"):
+        assert {"total_credits", "total_usage"} <= set(gateway.get(path).json["data"])
+    assert gateway.get("/api/v1/models").status == 200
+    body = json.dumps({"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    assert gateway.send("POST", "/api/v1/chat/completions", body, JSON).status == 200
+
+
+def test_the_description_describes_what_is_answered(ada):
+    document = ada.get("/openapi.json").json
+    assert document["openapi"] == "3.1.0"
+    schemas = {"components": document["components"]}
+    for path in (
+        "/me",
+        "/keys",
+        "/members",
+        "/teams",
+        "/invitations",
+        "/audit",
+        "/credits",
+        "/me/sessions",
+        "/sign-in",
+    ):
+        named = "" if path.startswith(("/me", "/sign")) and path != "/members" else "?account=default"
+        answer = json.loads(ada.get(path + named).body)
+        described = document["paths"][f"/api/v1{path}"]["get"]["responses"]["200"]
+        schema = described["content"]["application/json"]["schema"]
+        jsonschema.validate(answer, json.loads(json.dumps({**schema, **schemas}, default=float)))
+
+
+def test_answers_are_kept_by_nobody_and_framed_by_nobody(ada):
+    headers = ada.get("/me").headers
+    assert headers["cache-control"] == "no-store"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
