@@ -21,7 +21,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from suite import gate, machine, report
+from suite import gate, machine, peers, report
+from suite.profile import profile
 from suite.rows import ROWS, Busy, Effort, Table
 from suite.stage import Stage
 
@@ -52,13 +53,19 @@ def main() -> int:
 
 
 def run(stage: Stage, options: argparse.Namespace) -> dict[str, Table]:
-    effort = Effort(rounds=options.rounds, seconds=options.seconds, connections=options.connections)
+    effort = Effort(
+        rounds=options.rounds, seconds=options.seconds, connections=options.connections,
+        keys=options.keys, accounts=options.accounts, records=options.records,
+    )  # fmt: skip
     gateway = stage.gateway()
     print(report.heading(command()), flush=True)
+    others = peers.start(stage, options.peers)
     tables = {}
     for name in options.rows:
-        tables[name] = ROWS[name](stage, gateway, effort, [])
+        tables[name] = ROWS[name](stage, gateway, effort, others)
         print(report.markdown(tables[name]), flush=True)
+    if options.profile:
+        print(profile(stage, gateway, effort), flush=True)
     return tables
 
 
@@ -78,6 +85,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=3, help="of one measurement")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--keys", type=int, default=Effort.keys, help="of the row scale")
+    parser.add_argument("--accounts", type=int, default=Effort.accounts, help="of the row scale")
+    parser.add_argument(
+        "--records", type=int, default=Effort.records, help="of the row scale, some 1.6 kB each"
+    )
+    parser.add_argument(
+        "--peers", type=_peers, default=[], help=f"beside us: of {', '.join(peers.PEERS)}, or all"
+    )
+    parser.add_argument(
+        "--profile", action="store_true", help="say where the CPU of a chat request goes (py-spy)"
+    )
     parser.add_argument("--dir", type=Path, help="where the data folders are made: the disk that is measured")
     parser.add_argument("--quick", action="store_true", help="the gate: compare with the recorded ratios")
     parser.add_argument("--record", action="store_true", help="with --quick: record the ratios instead")
@@ -91,6 +109,14 @@ def _rows(text: str) -> list[str]:
         if row not in ROWS:
             raise argparse.ArgumentTypeError(f"{row} is none of {', '.join(ROWS)}")
     return rows
+
+
+def _peers(text: str) -> list[str]:
+    names = list(peers.PEERS) if text == "all" else text.split(",")
+    for name in names:
+        if name not in peers.PEERS:
+            raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(peers.PEERS)}")
+    return names
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from suite import bodies, machine
+from suite.scale import fill
 from suite.stage import PACED, SLOW, Gateway, Stage, Target, first_answer
 
 CHAT = "/v1/chat/completions"
@@ -31,6 +33,9 @@ class Effort:
     rounds: int = 5
     seconds: int = 3
     connections: int = 32
+    keys: int = 1_000_000
+    accounts: int = 100_000
+    records: int = 10_000_000
 
 
 @dataclass
@@ -205,21 +210,23 @@ def start(stage: Stage, gateway: Gateway, effort: Effort, peers: list[Target]) -
     data = stage.folder / "data-start"
     first = stage.gateway(data)
     stage.close(first)
+    table = Table("Start and rest", "")
+    table.figures[OURS] = _started(stage, data, first.key, effort)
+    return table
+
+
+def _started(stage: Stage, data: Path, key: str, effort: Effort) -> Figures:
+    """Start on that folder a few times."""
     answers, sizes = [], []
     for _ in range(max(3, effort.rounds)):
         port = machine.free_port()
         begin = time.monotonic()
         process = stage.spawn(stage.serve_command(port, data), core=stage.core, quiet=True)
-        answers.append(first_answer(port, first.key) - begin)
+        answers.append(first_answer(port, key) - begin)
         time.sleep(2)
         sizes.append(machine.memory_mb(process.pid))
         stage.stop(process)
-    table = Table("Start and rest", "")
-    table.figures[OURS] = {
-        "first_answer_s": statistics.median(answers),
-        "memory_mb": statistics.median(sizes),
-    }
-    return table
+    return {"first_answer_s": statistics.median(answers), "memory_mb": statistics.median(sizes)}
 
 
 def workers(stage: Stage, gateway: Gateway, effort: Effort, peers: list[Target]) -> Table:
@@ -246,6 +253,44 @@ def workers(stage: Stage, gateway: Gateway, effort: Effort, peers: list[Target])
     return table
 
 
+def scale(stage: Stage, gateway: Gateway, effort: Effort, peers: list[Target]) -> Table:
+    """A large store beside an empty one: start, rest, chat, streams and latency."""
+    data = stage.folder / "data-scale"
+    first = stage.gateway(data)
+    stage.close(first)
+    seconds = fill(data / "llm-router.db", keys=effort.keys, accounts=effort.accounts, records=effort.records)
+    size = sum(path.stat().st_size for path in data.iterdir() if path.is_file()) / 1e9
+    table = Table(f"{effort.keys:,} keys and {effort.records:,} exchange records beside an empty store", "")
+    small = stage.folder / "data-small"
+    empty = stage.gateway(small)
+    stage.close(empty)
+    starts = {
+        "empty": _started(stage, small, empty.key, effort),
+        "filled": _started(stage, data, first.key, effort),
+    }
+    pair = {"empty": gateway, "filled": stage.gateway(data, key=first.key)}
+    chats = [ours(name, each, bodies.chat_request()) for name, each in pair.items()]
+    streamed = [
+        ours(name, each, bodies.chat_request("paced-model", stream=True)) for name, each in pair.items()
+    ]
+
+    def closed(target: Target) -> Figures:
+        return stage.closed_loop(target, effort.seconds, effort.connections)
+
+    def timed(target: Target) -> Figures:
+        return stage.open_loop(target, 200, max(2, effort.seconds))
+
+    def followed(target: Target) -> Figures:
+        return {"cpu_us": paced_streams(stage, target, 4, effort.seconds)["cpu_us"]}
+
+    for measure, targets in ((closed, chats), (followed, streamed), (timed, chats)):
+        for name, figures in interleaved(targets, measure, effort, "").items():
+            table.figures.setdefault(name, dict(starts[name])).update(figures)
+    table.notes.append(f"{size:.1f} GB, {effort.accounts:,} accounts; filled in {seconds:.0f} s.")
+    stage.close(pair["filled"])
+    return table
+
+
 ROWS: dict[str, Callable[[Stage, Gateway, Effort, list[Target]], Table]] = {
     "chat": chat,
     "large": large,
@@ -254,4 +299,5 @@ ROWS: dict[str, Callable[[Stage, Gateway, Effort, list[Target]], Table]] = {
     "held": held,
     "start": start,
     "workers": workers,
+    "scale": scale,
 }

@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,15 +77,12 @@ class Stage:
         machine.wait_for(self.paced, paced)
         self.proxy = self._nginx("proxy", _proxy_server(self.upstream, self.paced), self.core)
 
-    def spawn(
-        self, command: list[str], *, core: int | str, quiet: bool = False, **more: str
-    ) -> subprocess.Popen[str]:
-        """Start a process on its core; ``more`` are environment variables."""
+    def spawn(self, command: list[str], *, core: int | str, quiet: bool = False) -> subprocess.Popen[str]:
+        """Start a process on its core; ``quiet`` hides what it prints, but not its errors."""
         out = subprocess.DEVNULL if quiet else None
         process = subprocess.Popen(
-            ["taskset", "-c", str(core), *command],
-            stdin=subprocess.DEVNULL, stdout=out, stderr=out, text=True, env={**os.environ, **more},
-        )  # fmt: skip
+            ["taskset", "-c", str(core), *command], stdin=subprocess.DEVNULL, stdout=out, text=True
+        )
         self.processes.append(process)
         return process
 
@@ -234,15 +232,18 @@ def _tell(client: subprocess.Popen[str], line: str = "") -> None:
 
 def first_answer(port: int, key: str, seconds: float = 30) -> float:
     """When the first request was answered (``time.monotonic``), however early it is asked."""
-    end = time.monotonic() + seconds
+    end, last = time.monotonic() + seconds, ""
     while time.monotonic() < end:
         try:
             ask(port, key)
-        except OSError:
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(f"the first request was refused: {error.read()[:600]!r}") from None
+        except OSError as error:
+            last = str(error)
             time.sleep(0.002)
         else:
             return time.monotonic()
-    raise RuntimeError("no answer")
+    raise RuntimeError(f"no answer in {seconds} s: {last}")
 
 
 def ask(port: int, key: str) -> dict[str, object]:

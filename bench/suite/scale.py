@@ -1,0 +1,191 @@
+"""A store of years: keys, exchanges and their entries in bulk, as the ledger would have written them."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from ledger import RECORD
+
+from llm_router.adapters.sqlite.keys import CREATE, key_values
+from llm_router.adapters.sqlite.replies import file_replies
+from llm_router.adapters.sqlite.schema import GENESIS, entry_hash, proof_with
+from llm_router.domain.key import Key
+
+BLOCK = 10_000
+"""Exchanges that are written at once; they belong to one hour and KEYS_A_BLOCK keys."""
+KEYS_A_BLOCK = 100
+GRANT = 10**15
+FIRST_MS = 1_700_000_000_000
+HOUR_MS = 3_600_000
+
+
+def fill(path: Path, *, keys: int, accounts: int, records: int) -> float:
+    """Add them to a store that nobody has open; the seconds that it took.
+
+    The chain of hashes, the sums by the hour and the balances are right, so that the store opens as any;
+    the prices of the records are not in it, which ``ledger verify`` says. Syncing is off meanwhile.
+    """
+    begin = time.monotonic()
+    connection = sqlite3.connect(path, isolation_level=None)
+    for pragma in (
+        "journal_mode = DELETE",
+        "synchronous = OFF",
+        "cache_size = -400000",
+        "journal_mode = OFF",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    later = _take_away(connection)
+    connection.execute("BEGIN")
+    _fill_accounts(connection, accounts)
+    _fill_keys(connection, keys, accounts)
+    _fill_exchanges(connection, keys, accounts, records)
+    connection.execute("COMMIT")
+    for sql in later:
+        connection.execute(sql)
+    file_replies(connection)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.close()
+    return time.monotonic() - begin
+
+
+def _take_away(connection: sqlite3.Connection) -> list[str]:
+    """Triggers and secondary indexes of what is filled; they are made again from the whole."""
+    rows = connection.execute(
+        "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('index', 'trigger') AND sql IS NOT NULL "
+        "AND tbl_name IN ('entries', 'exchanges', 'keys', 'rollups')"
+    ).fetchall()
+    for kind, name, _ in rows:
+        connection.execute(f"DROP {kind} {name}")
+    return [sql for _, _, sql in rows]
+
+
+def _account(number: int) -> str:
+    return f"acct_{number:08d}"
+
+
+def _key_id(number: int) -> str:
+    return f"key_{number:016d}"
+
+
+def _fill_accounts(connection: sqlite3.Connection, accounts: int) -> None:
+    connection.executemany(
+        "INSERT INTO accounts (id, posted, held) VALUES (?, 0, 0)",
+        ((_account(number),) for number in range(accounts)),
+    )
+
+
+def _fill_keys(connection: sqlite3.Connection, keys: int, accounts: int) -> None:
+    def rows() -> Iterator[tuple[object, ...]]:
+        for number in range(keys):
+            key = Key(
+                id=_key_id(number), account=_account(number % accounts), name="bench", prefix="sk-lr-ben",
+                created_ms=FIRST_MS,
+            )  # fmt: skip
+            yield key_values(key, hashlib.sha256(b"bench %d" % number).digest())
+
+    connection.executemany(CREATE, rows())
+
+
+def _fill_exchanges(connection: sqlite3.Connection, keys: int, accounts: int, records: int) -> None:
+    seq, head = connection.execute("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1").fetchone() or (
+        0,
+        GENESIS,
+    )
+    posted: dict[str, int] = {}
+    entries: list[tuple[object, ...]] = []
+
+    def enter(
+        ref: str, account: str, amount: int, kind: str, now_ms: int, note: str, proof: bytes | None
+    ) -> None:
+        nonlocal seq, head
+        seq += 1
+        head = entry_hash(head, seq, ref, account, amount, kind, now_ms, note, proof)
+        entries.append((seq, ref, account, amount, kind, now_ms, note, head, proof))
+        posted[account] = posted.get(account, 0) + amount
+
+    for first in range(0, records, BLOCK):
+        block, hour_ms = first // BLOCK, FIRST_MS + first // BLOCK * HOUR_MS
+        key_numbers = [(block * KEYS_A_BLOCK + number) % keys for number in range(KEYS_A_BLOCK)]
+        texts = {number: _record_text(number, accounts, hour_ms) for number in key_numbers}
+        for number in key_numbers:
+            enter(
+                f"credit:fill-{block}-{number}",
+                _account(number % accounts),
+                GRANT,
+                "grant",
+                hour_ms,
+                "",
+                None,
+            )
+        exchanges = []
+        counts = dict.fromkeys(key_numbers, 0)
+        for at in range(first, min(first + BLOCK, records)):
+            number = key_numbers[at % KEYS_A_BLOCK]
+            exchange_id, account = f"gen-{at:026d}", _account(number % accounts)
+            reply = f"chatcmpl-{hashlib.blake2b(exchange_id.encode(), digest_size=12).hexdigest()}"
+            text = texts[number].replace("EXCHANGE", exchange_id).replace("REPLY", reply)
+            enter(
+                f"use:{exchange_id}",
+                account,
+                -RECORD.cost_pusd,
+                "use",
+                hour_ms,
+                "",
+                proof_with(text, []),
+            )
+            exchanges.append(
+                (exchange_id, account, _key_id(number), reply, hour_ms, RECORD.model, 200,
+                 250_000_000_000, RECORD.cost_pusd, text)
+            )  # fmt: skip
+            counts[number] += 1
+        connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", entries)
+        entries.clear()
+        connection.executemany(
+            "INSERT INTO exchanges (id, account, key, reply_id, created_ms, model, status, hold, cost, record) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            exchanges,
+        )
+        _fill_rollups(connection, hour_ms // HOUR_MS, counts, accounts)
+    connection.executemany(
+        "UPDATE accounts SET posted = posted + ? WHERE id = ?",
+        ((amount, account) for account, amount in posted.items()),
+    )
+    connection.execute("UPDATE accounts SET proved = posted")
+    connection.execute("UPDATE meta SET value = ? WHERE name = 'proved_seq'", (seq,))
+
+
+def _record_text(number: int, accounts: int, now_ms: int) -> str:
+    record = msgspec.structs.replace(
+        RECORD,
+        price_version=None,
+        reply_id="REPLY",
+        id="EXCHANGE",
+        account=_account(number % accounts),
+        key=_key_id(number),
+        created_ms=now_ms,
+    )
+    return msgspec.json.encode(record).decode()
+
+
+def _fill_rollups(connection: sqlite3.Connection, hour: int, counts: dict[int, int], accounts: int) -> None:
+    usage = RECORD.usage
+    assert usage is not None
+    assert RECORD.first_token_ms is not None
+    each = (
+        1, 0, usage.input_tokens + usage.cache_read_tokens, usage.cache_read_tokens, usage.output_tokens,
+        RECORD.cost_pusd, 0, 0, RECORD.first_token_ms, 1, RECORD.duration_ms,
+    )  # fmt: skip
+    connection.executemany(
+        f"INSERT INTO rollups VALUES ({', '.join('?' * 18)})",
+        (
+            (hour, _account(number % accounts), _key_id(number), "", "", RECORD.model, RECORD.provider,
+             *(value * count for value in each))
+            for number, count in counts.items()
+            if count
+        ),
+    )  # fmt: skip
