@@ -326,8 +326,8 @@ _MODELS = {
 
 def _gateway_config(upstream: int, paced: int) -> str:
     """The defaults, but for the log of accesses, room for the streams that are held, and patience with a machine that
-    stands still; providers on the loopback."""
-    text = '[server]\naccess_log = false\nconcurrency_max = 5000\nlag_max_s = 60\n[credits]\nstarting = "1000000"\n'
+    stands still (which would else teach it that the upstream is slow); providers on the loopback."""
+    text = '[server]\naccess_log = false\nconcurrency_max = 5000\nlag_max_s = 60\n[routing.concurrency]\nleast = 5000\n[credits]\nstarting = "1000000"\n'
     for model, (dialect, where, path) in _MODELS.items():
         port = upstream if where == "upstream" else paced
         text += (
