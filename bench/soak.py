@@ -146,14 +146,18 @@ def _tell_types(first: Sample, last: Sample) -> None:
 
 
 def _key(place: Path) -> str:
-    made = subprocess.run(
-        [
-            sys.executable, "-m", "llm_router.cli", "keys", "create", "--name", "soak", "--json", "--sandbox",
-            "--config", str(place / "config.toml"), "--data-dir", str(place / "data"),
-        ],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return str(json.loads(made.stdout)["key"])
+    command = [
+        sys.executable, "-m", "llm_router.cli", "keys", "create", "--name", "soak", "--json", "--sandbox",
+        "--config", str(place / "config.toml"), "--data-dir", str(place / "data"),
+    ]  # fmt: skip
+    end = time.monotonic() + 60
+    while True:  # a gateway that listens may not be ready to be told yet
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+        if made.returncode == 0:
+            return str(json.loads(made.stdout)["key"])
+        if time.monotonic() > end:
+            raise RuntimeError(f"no key could be made: {made.stderr.strip()}")
+        time.sleep(0.2)
 
 
 def _options() -> argparse.Namespace:

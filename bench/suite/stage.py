@@ -116,15 +116,19 @@ class Stage:
 
     def make_key(self, data: Path) -> str:
         """A key with limits, of an account with credit."""
-        made = subprocess.run(
-            [
-                sys.executable, "-m", "llm_router.cli", "keys", "create", "--name", "bench", "--json",
-                "--rpm", "1000000000", "--tpm", "1000000000", "--concurrency", "100000",
-                "--config", str(self.config()), "--data-dir", str(data),
-            ],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        return str(json.loads(made.stdout)["key"])
+        command = [
+            sys.executable, "-m", "llm_router.cli", "keys", "create", "--name", "bench", "--json",
+            "--rpm", "1000000000", "--tpm", "1000000000", "--concurrency", "100000",
+            "--config", str(self.config()), "--data-dir", str(data),
+        ]  # fmt: skip
+        end = time.monotonic() + 30
+        while True:  # a gateway that listens may not be ready to be told yet
+            made = subprocess.run(command, capture_output=True, text=True, check=False)
+            if made.returncode == 0:
+                return str(json.loads(made.stdout)["key"])
+            if time.monotonic() > end:
+                raise RuntimeError(f"no key could be made: {made.stderr.strip()}")
+            time.sleep(0.2)
 
     def config(self) -> Path:
         path = self.folder / "config.toml"
