@@ -60,3 +60,12 @@ def test_keys_are_derived_as_the_standard_says() -> None:
         secret
     )
     assert _derived(secret, "side-car values") == expected
+
+
+def test_a_gateway_may_have_as_many_connections_as_the_system_allows() -> None:
+    code = (
+        "import resource as r; from llm_router.adapters.descriptors import allow_descriptors\n"
+        "hard = min(2048, r.getrlimit(r.RLIMIT_NOFILE)[1]); r.setrlimit(r.RLIMIT_NOFILE, (256, hard))\n"
+        "allow_descriptors(); assert r.getrlimit(r.RLIMIT_NOFILE) == (hard, hard)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -27,6 +27,7 @@ def serve(arguments: argparse.Namespace) -> int:
     if arguments.faults is not None and not arguments.sandbox:
         raise InvalidRequest("--faults is for simulated providers: add --sandbox", code="usage")
     begin_start()
+    allow_descriptors()
     place = find_place(arguments)
     prepare_data_dir(place.server.data_dir)
     allow_descriptors()
