@@ -299,7 +299,7 @@ class Server:
             self._price_list = PriceList(await store.price_rules())
             treasury = self._build_treasury(store, upstream)
             stack.push_async_callback(treasury.close)
-            await treasury.begin(alone=self._settings.store is None)
+            await treasury.begin()
             directory = await self._open_directory(stack)
             context = self._operations(store, side_car, treasury, directory)
             first = await first_run(context)
@@ -365,7 +365,9 @@ class Server:
             papers=self._build_papers(stores.papers),
             trusted_proxies=settings.trusted_proxies,
             api=self._build_api(stores, treasury),
-            replays=Replays(treasury.replays, self._clock, lambda: engine.state.deadlines.total_s),
+            replays=Replays(
+                treasury.replays, self._clock, lambda: engine.state.deadlines.total_s, os.getpid()
+            ),
         )
         server = http_server(gateway, settings.drain_s)
         self._handle_signals(server, gateway, settings.drain_s)

@@ -293,6 +293,14 @@ class TreasuryBooks(Books, Protocol):
         """Of one moment."""
         ...
 
+    async def life(self) -> str:
+        """The name of this run of the books: of the process that owns a file, of the node of a database."""
+        ...
+
+    async def is_over(self, life: str) -> bool:
+        """Whether a run is known to be over, and never comes again."""
+        ...
+
     async def accounts(self) -> list[tuple[str, int, int]]:
         """(account, posted, held) of every account, by name."""
         ...

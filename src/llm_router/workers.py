@@ -20,7 +20,7 @@ import pickle
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -181,12 +181,13 @@ class Parent(Server):
                 hub,
                 share_out(listeners, settings.workers),
                 lambda: self._welcome(store.trouble, counters.problem()),
+                lambda process: treasury.replays.ended(process),
             )
             self._own_keys = self._build_own_keys(store)
             self._price_list = PriceList(await store.price_rules())
             treasury = self._build_treasury(store, self._open_upstream(stack))
             stack.push_async_callback(treasury.close)
-            await treasury.begin(alone=self._settings.store is None)
+            await treasury.begin()
             context = self._operations(store, side_car, treasury, directory)
             first = await first_run(context)
             control = await serve_control(settings.data_dir, lambda c, a: self._command(c, a, context))
@@ -309,12 +310,20 @@ class Parent(Server):
 
 
 class Fleet:
-    """The worker processes: started, and started again when they end though nobody told them to."""
+    """The worker processes: started, and started again when they end though nobody told them to. ``ended``
+    hears of the number of each that died."""
 
-    def __init__(self, hub: Hub, listeners: list[list[socket.socket]], welcome: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        listeners: list[list[socket.socket]],
+        welcome: Callable[[], bytes],
+        ended: Callable[[int], Awaitable[None]],
+    ) -> None:
         self._hub = hub
         self._listeners = listeners
         self._welcome = welcome
+        self._ended = ended
         self._processes: dict[Session, asyncio.subprocess.Process] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._ready = [asyncio.Event() for _ in listeners]
@@ -399,6 +408,8 @@ class Fleet:
                 f"{left.places} places in limits freed, {left.responses} responses failed; "
                 f"started again in {pause_s:g} s"
             )
+            with contextlib.suppress(LedgerUnavailable):  # else they are free when their time is over
+                await self._ended(process.pid)
             await asyncio.sleep(pause_s)
 
     async def _spawn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Coroutine
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from llm_router.adapters.memory.books import MemoryBooks
 from llm_router.domain.errors import IdempotencyConflict
 from llm_router.domain.key import Key
 from llm_router.engine.admit import Call
-from llm_router.engine.replays import Replays, Shelf
+from llm_router.engine.replays import EARLIER, Replays, Shelf, _Kept
 from llm_router.ports import Client, Clock, Document
 
 KEY = Key(id="key_1", account="acme", name="k", prefix="sk", created_ms=1)
@@ -71,9 +72,10 @@ class Sink:
 
     def __init__(self) -> None:
         self.told = b""
+        self.headers: list[tuple[bytes, bytes]] = []
 
     async def start(self, status: int, headers: Any) -> None:
-        self.started = True
+        self.started, self.headers = True, headers
 
     async def finish(self, data: bytes = b"") -> None:
         self.told += data
@@ -175,5 +177,50 @@ def test_a_claim_of_somebody_else_is_left_alone() -> None:
             await once(books, whole)
         served.set()
         assert await first == b"the answer"
+
+    asyncio.run(scenario())
+
+
+def test_the_claim_of_a_process_that_died_is_free_at_once_and_the_next_answer_says_so() -> None:
+    async def scenario() -> None:
+        books, clock = SlowBooks(sure=True), cast(Clock, StandingClock())
+        shelf = Shelf(books, clock)
+        waits = asyncio.Event()
+
+        async def hangs(asked: Call, client: Client) -> bool:
+            await waits.wait()
+            return False
+
+        def process(number: int) -> Replays:
+            return Replays(shelf, clock, lambda: 600.0, number)
+
+        dying = asyncio.ensure_future(process(7).serve(call(), "/v1", cast(Client, Sink()), hangs))
+        await books.asked.wait()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await shelf.ended(8)
+        with pytest.raises(IdempotencyConflict):
+            await process(8).serve(call(), "/v1", cast(Client, Sink()), whole)
+        await shelf.ended(7)
+        client, again = Sink(), Sink()
+        await process(8).serve(call(), "/v1", cast(Client, client), whole)
+        assert (client.told, client.headers) == (b"the answer", [EARLIER])
+        await process(8).serve(call(), "/v1", cast(Client, again), broken)
+        assert EARLIER not in again.headers
+        waits.set()  # it was not dead after all: what is kept stays
+        await dying
+        assert await once(books, broken) == b"the answer"
+
+    asyncio.run(scenario())
+
+
+def test_the_claim_of_a_run_that_is_over_is_free_at_once() -> None:
+    async def scenario() -> None:
+        books, clock = SlowBooks(sure=True), cast(Clock, StandingClock())
+        shelf = Shelf(books, clock)
+        begun = _Kept(digest="x", until_ms=clock.now_ms() + 10**6, life="of before", process=1)
+        id_ = hashlib.sha256(b"acme\0k").hexdigest()
+        assert await shelf.claim(id_, "acme", begun, None, clock.now_ms()) is not None
+        assert await once(books, whole) == b"the answer"
 
     asyncio.run(scenario())

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from http.client import HTTPException
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ from scripted_upstream import (
     http,
     sends_then_resets,
 )
+from test_workers import workers_of
 
 TIMES = {"connect_s": 5, "first_byte_s": 20, "idle_s": 20, "total_s": 60}
 CHAT = "/v1/chat/completions"
@@ -205,5 +209,41 @@ def test_the_claim_of_a_killed_gateway_holds_nobody_up(upstream: ScriptedUpstrea
     assert gateway.stop(signal.SIGKILL) == -signal.SIGKILL
     connection.close()
     gateway.start()
-    assert ask(gateway, "killed", key=key).status == 200
+    answer = ask(gateway, "killed", key=key)
+    assert (answer.status, answer.headers["x-llm-router-earlier-attempt"]) == (200, "unknown")
+    again = ask(gateway, "killed", key=key)
+    assert again.headers["x-llm-router-replayed"] == "true"
+    assert "x-llm-router-earlier-attempt" not in again.headers
     assert gateway.stop() == 0
+
+
+def test_the_claim_of_a_killed_worker_holds_nobody_up(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """Long before its request's longest time is over."""
+    times = {**TIMES, "total_s": 6000, "first_byte_s": 6000}
+    gateway = Gateway(tmp_path, "--workers", "2", config=config_for(upstream, times))
+
+    async def silent(peer: Peer) -> None:
+        await peer.gone()
+
+    upstream.play("o1", silent, good("openai_chat", False))
+    connection = gateway.connect()
+    connection.request(
+        "POST", CHAT, body(), {"authorization": f"Bearer {gateway.key}", "idempotency-key": "killed"}
+    )
+    upstream.wait(1)
+    for worker in workers_of(gateway):
+        os.kill(worker, signal.SIGKILL)
+    connection.close()
+    until_s = time.monotonic() + WAIT_S
+    while (answer := asked(gateway, "killed")) is None or answer.status == 409:
+        assert time.monotonic() < until_s, "the key was not freed"
+    assert (answer.status, answer.headers["x-llm-router-earlier-attempt"]) == (200, "unknown")
+    assert gateway.stop() == 0
+
+
+def asked(gateway: Gateway, name: str) -> Answer | None:
+    """None while no worker is there."""
+    try:
+        return ask(gateway, name)
+    except (OSError, HTTPException):
+        return None

@@ -266,6 +266,25 @@ def test_generation_is_found_by_both_ids_but_only_by_its_owner(open_store):
     with_store(open_store, scenario)
 
 
+def test_a_run_of_the_books_is_over_when_it_is_closed(open_store, tmp_path):
+    async def main():
+        store = await open_store()
+        life = await store.life()
+        assert not await store.is_over(life)
+        await store.close()
+        if life == "memory":
+            return
+        again = await open_store()
+        try:
+            assert await again.life() != life
+            assert await again.is_over(life)
+            assert not await again.is_over(await again.life())
+        finally:
+            await again.close()
+
+    run(main())
+
+
 def test_entries_are_the_newest_first(open_store):
     async def scenario(store):
         for number in range(5):

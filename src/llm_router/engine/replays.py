@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import zlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -24,6 +24,9 @@ from llm_router.ports import Client, Clock, Document, TreasuryBooks
 
 HEADER = "idempotency-key"
 REPLAYED = (b"x-llm-router-replayed", b"true")
+EARLIER = (b"x-llm-router-earlier-attempt", b"unknown")
+"""Beside an answer that is made anew because the process that was making it died: its provider may have been called."""
+
 
 NAME_CHARS_MAX = 255
 DAY_MS = 86_400_000
@@ -56,14 +59,22 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         digest: of the request.
         until_ms: while it is being answered: when that must be over.
+        free: it was given back: its answer failed, and who asked knows.
+        life, process: who answers it: the run of the books, and the process there.
         answer: what the client saw, compressed; None where it was too large.
     """
 
     digest: str
     until_ms: int | None = None
+    life: str = ""
+    process: int = 0
+    free: bool = False
     status: int = 0
     headers: tuple[tuple[str, str], ...] = ()
     answer: bytes | None = None
+
+
+_decoder = msgspec.json.Decoder(_Kept)
 
 
 class Shelf:
@@ -106,15 +117,45 @@ class Shelf:
         await self._books.put_document(document)
 
     async def release(self, claim: Document) -> None:
-        await self._books.remove_document(claim.kind, claim.id)
+        """Give a key back, unless somebody else has it by now."""
+        free = _Kept(digest="", until_ms=0, free=True)
+        await self._books.put_document(
+            msgspec.structs.replace(
+                claim, version=claim.version + 1, open=False, body=msgspec.json.encode(free)
+            )
+        )
 
-    async def begin(self) -> None:
-        """Release what was being answered when the only process of these books ended."""
-        today = self._clock.now_ms() // DAY_MS
+    async def life(self) -> str:
+        """The name of this run of the books."""
+        return await self._books.life()
+
+    async def is_dead(self, document: Document, now_ms: int) -> bool:
+        """Whether it is the claim of a process that died: its request took too long, or its run is over."""
+        kept = _decoder.decode(document.body)
+        if kept.until_ms is None:
+            return False
+        return kept.until_ms < now_ms or await self._books.is_over(kept.life)
+
+    async def ended(self, process: int) -> None:
+        """A process of this run has died: nobody waits for what it was answering any more."""
+        life, today = await self.life(), self._clock.now_ms() // DAY_MS
         for day in (today - 1, today):
-            while page := await self._books.documents(_kind(day), open_only=True, limit=SWEPT_MAX):
+            after = ""
+            while page := await self._books.documents(
+                _kind(day), open_only=True, after=after, limit=SWEPT_MAX
+            ):
                 for document in page:
-                    await self.release(document)
+                    await self._give_up(document, life, process)
+                after = page[-1].id
+
+    async def _give_up(self, document: Document, life: str, process: int) -> None:
+        kept = _decoder.decode(document.body)
+        if (kept.life, kept.process) != (life, process):
+            return
+        body = msgspec.json.encode(msgspec.structs.replace(kept, until_ms=0))
+        await self._books.put_document(
+            msgspec.structs.replace(document, version=document.version + 1, body=body)
+        )
 
     async def sweep(self) -> None:
         """Delete what is no longer needed, some at a time."""
@@ -122,7 +163,7 @@ class Shelf:
         for day in range(max(self._swept_day + 1, newest - SWEPT_DAYS), newest + 1):
             page = await self._books.documents(_kind(day), limit=SWEPT_MAX)
             for document in page:
-                await self.release(document)
+                await self._books.remove_document(document.kind, document.id)
             if page:
                 return
             self._swept_day = day
@@ -131,13 +172,14 @@ class Shelf:
 class Replays:
     """Answers requests once. One per process, over the books of all.
 
-    ``total_s``: how long a request may take at most.
+    ``total_s``: how long a request may take at most; ``process``: the number of this one.
     """
 
-    def __init__(self, shelf: Shelf, clock: Clock, total_s: Callable[[], float]) -> None:
+    def __init__(self, shelf: Shelf, clock: Clock, total_s: Callable[[], float], process: int = 0) -> None:
         self._shelf = shelf
         self._clock = clock
         self._total_s = total_s
+        self._process = process
 
     async def serve(self, call: Call, path: str, client: Client, serve: Serve) -> None:
         """Answer a request that has the header and was sent to that path, if it was not answered before.
@@ -154,15 +196,21 @@ class Replays:
         digest, id_ = _digest(call, path), hashlib.sha256(f"{account}\0{name}".encode()).hexdigest()
         now_ms = self._clock.now_ms()
         found = await self._shelf.find(id_, now_ms)
-        if found is not None and not _is_stale(found, now_ms):
+        if found is not None and not await self._shelf.is_dead(found, now_ms):
             await _replay(found, digest, client)
             return
         total_ms = round(self._total_s() * 1000)
-        begun = _Kept(digest=digest, until_ms=now_ms + total_ms + CLAIM_MARGIN_MS)
+        begun = _Kept(
+            digest=digest,
+            until_ms=now_ms + total_ms + CLAIM_MARGIN_MS,
+            life=await self._shelf.life(),
+            process=self._process,
+        )
         claim = await self._claim(id_, account, begun, found, now_ms)
         if claim is None:
             raise _conflict()
-        recorder, whole = _Recorder(client), False
+        lost = found is not None and not _decoder.decode(found.body).free
+        recorder, whole = _Recorder(client, (EARLIER,) if lost else ()), False
         try:
             whole = await serve(call, recorder)
         finally:
@@ -186,14 +234,16 @@ class Replays:
 
 
 class _Recorder:
-    """The port Client: passes all on and keeps it, but for the end, which waits for :meth:`end`.
+    """The port Client: passes all on, with ``more`` headers, and keeps it, but for the end, which waits for
+    :meth:`end`.
 
     Attributes:
         last: the end, once the answer came to it.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, more: Sequence[tuple[bytes, bytes]]) -> None:
         self._client = client
+        self._more = more
         self._parts: list[bytes] = []
         self._size = 0
         self.status = 0
@@ -210,7 +260,7 @@ class _Recorder:
 
     async def start(self, status: int, headers: Headers) -> None:
         self.status, self.headers = status, list(headers)
-        await self._client.start(status, headers)
+        await self._client.start(status, [*headers, *self._more])
 
     async def send(self, data: bytes) -> None:
         self._add(data)
@@ -223,7 +273,7 @@ class _Recorder:
     async def beat(self, status: int, headers: Headers, data: bytes) -> None:
         if not self.started:
             self.status, self.headers = status, list(headers)
-        await self._client.beat(status, headers, data)
+        await self._client.beat(status, [*headers, *self._more], data)
 
     async def end(self) -> None:
         """Tell the end of the answer."""
@@ -258,7 +308,7 @@ async def _to_its_end(work: asyncio.Future[_T]) -> _T:
 
 
 async def _replay(document: Document, digest: str, client: Client) -> None:
-    kept = msgspec.json.decode(document.body, type=_Kept)
+    kept = _decoder.decode(document.body)
     if kept.digest != digest:
         raise IdempotencyMismatch(
             "This Idempotency-Key was used for another request. Choose a new one for each new request.",
@@ -276,12 +326,6 @@ async def _replay(document: Document, digest: str, client: Client) -> None:
     headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in kept.headers if n != "content-length"]
     await client.start(kept.status, [*headers, REPLAYED])
     await client.finish(zlib.decompress(kept.answer))
-
-
-def _is_stale(document: Document, now_ms: int) -> bool:
-    """Whether it is the claim of a process that died."""
-    until_ms = msgspec.json.decode(document.body, type=_Kept).until_ms
-    return until_ms is not None and until_ms < now_ms
 
 
 def _digest(call: Call, path: str) -> str:

@@ -85,10 +85,8 @@ class Treasury:
             chores.append(self.auto.work)
         return (*chores, self.notices.watch, self.notices.deliver)
 
-    async def begin(self, *, alone: bool = False) -> None:
+    async def begin(self) -> None:
         """Block the accounts that owe, and open the keys of accounts, before anything is served.
-
-        ``alone``: nobody else serves requests over these books.
 
         Raises:
             LedgerUnavailable: nobody can tell now.
@@ -96,8 +94,6 @@ class Treasury:
         if self.own_keys is not None:
             await self.own_keys.load()
         await block_debtors(self.books)
-        if alone:
-            await self.replays.begin()
 
     async def _work(self) -> None:
         while True:

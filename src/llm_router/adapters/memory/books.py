@@ -160,6 +160,12 @@ class MemoryBooks:
             own = own[at + 1 :]
         return own[:limit]
 
+    async def life(self) -> str:
+        return "memory"
+
+    async def is_over(self, life: str) -> bool:
+        return life != "memory"
+
     async def standing(self, account: str) -> Standing:
         credited = sum(e.amount_pusd for e in self._entries if e.account == account and e.kind != "use")
         moved = {id_: (posted, held) for id_, posted, held in self._ledger.balances()}

@@ -66,6 +66,7 @@ _LAST = (
     "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries "
     "WHERE account = $1 ORDER BY seq DESC LIMIT $2"
 )
+_OVER = "SELECT closed FROM nodes WHERE id = $1"
 _OWN = "SELECT 1 FROM entries WHERE ref = $1 AND account = $2"
 _EARLIER = (
     "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries WHERE account = $1 "
@@ -324,6 +325,14 @@ class PostgresStore:
         return budget
 
     # For operators
+
+    async def life(self) -> str:
+        return str(self._writer.node)
+
+    async def is_over(self, life: str) -> bool:
+        if not (life.isascii() and life.isdigit() and len(life) < 19):
+            return False
+        return bool(await self._reads.read(lambda c: c.fetchval(_OVER, int(life))))
 
     async def accounts(self) -> list[tuple[str, int, int]]:
         """(account, posted, held) of every account, by name."""

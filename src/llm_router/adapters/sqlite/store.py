@@ -120,6 +120,7 @@ class SqliteStore:
         self._reads = connect(path, read_only=True)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="ledger-reader")
         self._connections = (self._reads, connect(path), connection)
+        self._life = str(begin.epoch)
         self._journal = Journal(self._ledger, loop)
         self._journal.start(
             Writer(
@@ -533,6 +534,12 @@ class SqliteStore:
         return await self._read(read)
 
     # Treasury
+
+    async def life(self) -> str:
+        return self._life
+
+    async def is_over(self, life: str) -> bool:
+        return life != self._life
 
     async def standing(self, account: str) -> Standing:
         return await self._read(lambda reads: documents.standing(reads, account))
