@@ -238,7 +238,7 @@ def test_the_claim_of_a_killed_worker_holds_nobody_up(upstream: ScriptedUpstream
     while (answer := asked(gateway, "killed")) is None or answer.status == 409:
         assert time.monotonic() < until_s, "the key was not freed"
     assert (answer.status, answer.headers["x-llm-router-earlier-attempt"]) == (200, "unknown")
-    assert gateway.stop() == 0
+    assert gateway.stop(signal.SIGKILL) == -signal.SIGKILL
 
 
 def asked(gateway: Gateway, name: str) -> Answer | None:
