@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections import Counter
 
@@ -35,7 +36,7 @@ def table(raw: str, rows: int = 25) -> str:
     with_calls: Counter[str] = Counter()
     for line in raw.splitlines():
         stack, _, count = line.rpartition(" ")
-        frames = [frame.rpartition(":")[0] or frame for frame in stack.split(";")]
+        frames = [re.sub(r":\d+\)$", ")", frame) for frame in stack.split(";")]
         alone[frames[-1]] += int(count)
         for frame in set(frames):
             with_calls[frame] += int(count)
