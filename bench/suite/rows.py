@@ -284,7 +284,12 @@ def scale(stage: Stage, gateway: Gateway, effort: Effort, peers: list[Target]) -
         return {"cpu_us": paced_streams(stage, target, 4, effort.seconds)["cpu_us"]}
 
     for measure, targets in ((closed, chats), (followed, streamed), (timed, chats)):
-        for name, figures in interleaved(targets, measure, effort, "").items():
+        try:
+            found = interleaved(targets, measure, effort, "")
+        except Busy as busy:
+            table.notes.append(f"Not measured: {busy}.")
+            continue
+        for name, figures in found.items():
             table.figures.setdefault(name, dict(starts[name])).update(figures)
     table.notes.append(f"{size:.1f} GB, {effort.accounts:,} accounts; filled in {seconds:.0f} s.")
     stage.close(pair["filled"])
