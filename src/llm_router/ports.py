@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 
 from llm_router.billing.ledger import Entry, Wanted
+from llm_router.billing.search import ANY, Filter, Found
 from llm_router.billing.sessions import Calls, Granted
 from llm_router.domain.account import Act, AuditEntry, Noun
 from llm_router.domain.budget import Payer
@@ -429,11 +430,30 @@ class PaperBooks(Protocol):
         """Exchanges that were admitted in [from_ms, to_ms) and that nobody settled, by time."""
         ...
 
+    async def newest(
+        self,
+        account: str,
+        wanted: Filter,
+        from_ms: int,
+        to_ms: int,
+        before: tuple[int, str] | None,
+        limit: int,
+    ) -> Found:
+        """The account's exchanges of that kind that were admitted in [from_ms, to_ms), the newest first, behind
+        ``before``; see :mod:`llm_router.billing.search` for how far one look goes."""
+        ...
+
     async def sums(
-        self, by: tuple[str, ...], from_hour: int, to_hour: int, account: str | None
+        self,
+        by: tuple[str, ...],
+        from_hour: int,
+        to_hour: int,
+        account: str | None,
+        wanted: Filter = ANY,
     ) -> list[Sums]:
         """The sums of the hours [from_hour, to_hour), by ``account``, ``key``, ``team``, ``user``, ``model``,
-        ``provider``, ``hour`` and ``day`` (Unix time in hours, days), in the order of what they are of."""
+        ``provider``, ``hour`` and ``day`` (Unix time in hours, days), in the order of what they are of. Of the
+        filter, what there are sums of counts."""
         ...
 
     async def month(self, account: str, from_ms: int, to_ms: int, earlier_ms: int) -> MonthBooks:

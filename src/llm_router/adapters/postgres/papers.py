@@ -7,6 +7,7 @@ import msgspec
 
 from llm_router.adapters.postgres.known import entry_of
 from llm_router.billing.rollups import COUNTS, HOUR_MS, SUM_MAX
+from llm_router.billing.search import ANY, WALK_MAX, Filter, Found
 from llm_router.domain.record import ExchangeRecord
 from llm_router.ports import Booked, MonthBooks, Paper, Sums, Unsettled
 
@@ -42,6 +43,13 @@ _CREDITS = _ENTRIES + (
     "WHERE account = $1 AND kind <> 'use' AND created_ms >= $2 AND created_ms < $3 ORDER BY created_ms, seq"
 )
 _USED = "SELECT coalesce(sum(cost), 0) FROM rollups WHERE account = $1 AND hour < $2"
+
+_WALK = (
+    "SELECT created_ms, id, CASE WHEN {} THEN record END AS record FROM exchanges WHERE account = $1 "
+    'AND (created_ms, id COLLATE "C") < ($2, $3) AND created_ms >= $4 '
+    'ORDER BY created_ms DESC, id COLLATE "C" DESC LIMIT $5'
+)
+_HOUR = "SELECT max(hour) FROM rollups WHERE account = $1 AND hour >= $2 AND hour <= $3{}"
 
 _TEXT = ("account", "key", "team", "user", "model", "provider")
 _GROUPS = {"day": "hour / 24", **{name: f'"{name}" COLLATE "C"' for name in _TEXT}}
@@ -107,8 +115,83 @@ async def unsettled(connection: asyncpg.Connection, from_ms: int, to_ms: int, li
     ]
 
 
+async def newest(
+    connection: asyncpg.Connection,
+    account: str,
+    wanted: Filter,
+    from_ms: int,
+    to_ms: int,
+    before: tuple[int, str] | None,
+    limit: int,
+) -> Found:
+    if any("\x00" in str(getattr(wanted, name)) for name in wanted.__struct_fields__):
+        return Found(records=(), next=None)  # no text of the database has one
+    matching, values = _matching(wanted)
+    hours, summed = _summed(wanted, 4)
+    if wanted.failed is not None:
+        hours += " AND errors > 0" if wanted.failed else " AND errors < requests"
+    place, left = (to_ms, "") if before is None else min(before, (to_ms, "")), WALK_MAX
+    records: list[ExchangeRecord] = []
+    while True:
+        floor_ms = from_ms
+        if not wanted.plain:
+            begin, end = from_ms // HOUR_MS, (place[0] - (place[1] == "")) // HOUR_MS
+            hour = await connection.fetchval(_HOUR.format(hours), account, begin, end, *summed)
+            if hour is None:
+                return Found(records=tuple(records), next=None)
+            place = min(place, ((hour + 1) * HOUR_MS, ""))
+            floor_ms = max(from_ms, hour * HOUR_MS)
+        step = min(left, limit - len(records)) if wanted.plain else min(left, STEP)
+        rows = await connection.fetch(_WALK.format(matching), account, *place, floor_ms, step, *values)
+        for row in rows:
+            place, left = (row["created_ms"], row["id"]), left - 1
+            if row["record"] is not None:
+                records.append(_records.decode(row["record"]))
+            if len(records) == limit:
+                break
+        if len(records) == limit or left == 0:
+            return Found(records=tuple(records), next=place)
+        if len(rows) == step:
+            continue
+        place = (floor_ms, "")
+        if floor_ms == from_ms:
+            return Found(records=tuple(records), next=None)
+
+
+STEP = 500
+"""Rows of the log that are read in one go: all of them are sent before the first is looked at."""
+
+
+def _matching(wanted: Filter) -> tuple[str, list[object]]:
+    """The condition that a row of the log must meet, and its values."""
+    conditions, values = ["true"], list[object]()
+    for name in ("key", "model"):
+        if (value := getattr(wanted, name)) is not None:
+            values.append(value)
+            conditions.append(f"coalesce({name}, '') = ${len(values) + 5}")
+    for name in ("team", "user", "provider", "session"):
+        if (value := getattr(wanted, name)) is not None:
+            # As JSON: a text with a NUL in it can be no text of the database.
+            values.append(msgspec.json.encode(value).decode())
+            conditions.append(f"coalesce((record::json -> '{name}')::text, '\"\"') = ${len(values) + 5}")
+    if wanted.failed is not None:
+        conditions.append(f"record::json -> 'error_code' IS {'NOT ' * wanted.failed}NULL")
+    return " AND ".join(conditions), values
+
+
+def _summed(wanted: Filter, first: int) -> tuple[str, list[str]]:
+    """The condition that an hour's sums must meet, and its values, numbered from ``first``."""
+    found = wanted.summed()
+    return "".join(f' AND "{name}" = ${at}' for at, name in enumerate(found, first)), list(found.values())
+
+
 async def sums(
-    connection: asyncpg.Connection, by: tuple[str, ...], from_hour: int, to_hour: int, account: str | None
+    connection: asyncpg.Connection,
+    by: tuple[str, ...],
+    from_hour: int,
+    to_hour: int,
+    account: str | None,
+    wanted: Filter = ANY,
 ) -> list[Sums]:
     """``by`` holds names of the port's list and no others."""
     groups = ", ".join(_GROUPS.get(name, name) for name in by)
@@ -116,6 +199,10 @@ async def sums(
     values: tuple[object, ...] = (from_hour, to_hour)
     if account is not None:
         query, values = query + " AND account = $3", (*values, account)
+    filters, more = _summed(wanted, len(values) + 1)
+    if any("\x00" in value for value in more):
+        return []
+    query, values = query + filters, (*values, *more)
     if by:
         query += f" GROUP BY {groups} ORDER BY {groups}"
     size = len(by)

@@ -36,6 +36,7 @@ from llm_router.adapters.sqlite.prices import KnownPrices
 from llm_router.adapters.store_errors import StoreError
 from llm_router.billing.budgets import Spend
 from llm_router.billing.ledger import Entry, Ledger, Wanted, no_entry
+from llm_router.billing.search import ANY, Filter, Found
 from llm_router.domain.budget import Budget, Payer
 from llm_router.domain.errors import LedgerUnavailable
 from llm_router.domain.key import Key
@@ -428,10 +429,28 @@ class PostgresStore:
     async def unsettled(self, from_ms: int, to_ms: int, limit: int) -> list[Unsettled]:
         return await self._reports.read(lambda c: paper_rows.unsettled(c, from_ms, to_ms, limit))
 
+    async def newest(
+        self,
+        account: str,
+        wanted: Filter,
+        from_ms: int,
+        to_ms: int,
+        before: tuple[int, str] | None,
+        limit: int,
+    ) -> Found:
+        return await self._reports.read(
+            lambda c: paper_rows.newest(c, account, wanted, from_ms, to_ms, before, limit)
+        )
+
     async def sums(
-        self, by: tuple[str, ...], from_hour: int, to_hour: int, account: str | None
+        self,
+        by: tuple[str, ...],
+        from_hour: int,
+        to_hour: int,
+        account: str | None,
+        wanted: Filter = ANY,
     ) -> list[Sums]:
-        return await self._reports.read(lambda c: paper_rows.sums(c, by, from_hour, to_hour, account))
+        return await self._reports.read(lambda c: paper_rows.sums(c, by, from_hour, to_hour, account, wanted))
 
     async def month(self, account: str, from_ms: int, to_ms: int, earlier_ms: int) -> MonthBooks:
         return await self._reports.read(lambda c: paper_rows.month(c, account, from_ms, to_ms, earlier_ms))

@@ -9,6 +9,7 @@ import msgspec
 
 from llm_router.billing.ledger import Entry
 from llm_router.billing.rollups import COUNTS, HOUR_MS, SUM_MAX
+from llm_router.billing.search import ANY, WALK_MAX, Filter, Found
 from llm_router.domain.record import ExchangeRecord
 from llm_router.ports import Booked, MonthBooks, Paper, Sums, Unsettled
 
@@ -52,6 +53,12 @@ _USED = (
 
 _GROUPS = {"day": "hour / 24", "user": '"user"'}
 _HALVES = ", ".join(f"sum({name} >> 32), sum({name} & 4294967295)" for name in COUNTS)
+
+_WALK = (
+    "SELECT created_ms, id, CASE WHEN {} THEN record END FROM exchanges WHERE account = ? "
+    "AND (created_ms, id) < (?, ?) AND created_ms >= ? ORDER BY created_ms DESC, id DESC LIMIT ?"
+)
+_HOUR = "SELECT hour FROM rollups WHERE account = ? AND hour >= ? AND hour <= ?{} ORDER BY account DESC, hour DESC LIMIT 1"
 
 _records = msgspec.json.Decoder(ExchangeRecord)
 
@@ -103,17 +110,84 @@ def unsettled(reads: sqlite3.Connection, from_ms: int, to_ms: int, limit: int) -
     ]
 
 
+def newest(
+    reads: sqlite3.Connection,
+    account: str,
+    wanted: Filter,
+    from_ms: int,
+    to_ms: int,
+    before: tuple[int, str] | None,
+    limit: int,
+) -> Found:
+    matching, values = _matching(wanted)
+    hours, summed = _summed(wanted)
+    if wanted.failed is not None:
+        hours += " AND errors > 0" if wanted.failed else " AND errors < requests"
+    place, left = (to_ms, "") if before is None else min(before, (to_ms, "")), WALK_MAX
+    records: list[ExchangeRecord] = []
+    while True:
+        floor_ms = from_ms
+        if not wanted.plain:
+            begin, end = from_ms // HOUR_MS, (place[0] - (place[1] == "")) // HOUR_MS
+            hour = reads.execute(_HOUR.format(hours), (account, begin, end, *summed)).fetchone()
+            if hour is None:
+                return Found(records=tuple(records), next=None)
+            place = min(place, ((hour[0] + 1) * HOUR_MS, ""))
+            floor_ms = max(from_ms, hour[0] * HOUR_MS)
+        for created_ms, id_, text in reads.execute(
+            _WALK.format(matching), (*values, account, *place, floor_ms, left)
+        ):
+            place, left = (created_ms, id_), left - 1
+            if text is not None:
+                records.append(_records.decode(text))
+            if len(records) == limit:
+                break
+        if len(records) == limit or left == 0:
+            return Found(records=tuple(records), next=place)
+        place = (floor_ms, "")
+        if floor_ms == from_ms:
+            return Found(records=tuple(records), next=None)
+
+
+def _matching(wanted: Filter) -> tuple[str, list[object]]:
+    """The condition that a row of the log must meet, and its values."""
+    conditions, values = ["true"], list[object]()
+    for name in ("key", "model"):
+        if (value := getattr(wanted, name)) is not None:
+            conditions.append(f"coalesce({name}, '') = ?")
+            values.append(value)
+    for name in ("team", "user", "provider", "session"):
+        if (value := getattr(wanted, name)) is not None:
+            conditions.append(f"coalesce(record ->> '$.{name}', '') = ?")
+            values.append(value)
+    if wanted.failed is not None:
+        conditions.append(f"record ->> '$.error_code' IS {'NOT ' * wanted.failed}NULL")
+    return " AND ".join(conditions), values
+
+
+def _summed(wanted: Filter) -> tuple[str, list[str]]:
+    """The condition that an hour's sums must meet, and its values."""
+    found = wanted.summed()
+    return "".join(f' AND "{name}" = ?' for name in found), list(found.values())
+
+
 def sums(
-    reads: sqlite3.Connection, by: tuple[str, ...], from_hour: int, to_hour: int, account: str | None
+    reads: sqlite3.Connection,
+    by: tuple[str, ...],
+    from_hour: int,
+    to_hour: int,
+    account: str | None,
+    wanted: Filter = ANY,
 ) -> list[Sums]:
     """``by`` holds names of the port's list and no others."""
+    filters, more = _summed(wanted)
     groups = ", ".join(_GROUPS.get(name, name) for name in by)
     whose = "" if account is None else "account = ? AND "
-    query = f"SELECT {', '.join([groups] * bool(by) + [_HALVES])} FROM rollups WHERE {whose}hour >= ? AND hour < ?"  # noqa: S608 - names of ours
+    query = f"SELECT {', '.join([groups] * bool(by) + [_HALVES])} FROM rollups WHERE {whose}hour >= ? AND hour < ?{filters}"  # noqa: S608 - names of ours
     if by:
         query += f" GROUP BY {groups} ORDER BY {groups}"
     values = (from_hour, to_hour) if account is None else (account, from_hour, to_hour)
-    return [_sums(row, len(by)) for row in reads.execute(query, values) if row[-1] is not None]
+    return [_sums(row, len(by)) for row in reads.execute(query, (*values, *more)) if row[-1] is not None]
 
 
 def month(reads: sqlite3.Connection, account: str, from_ms: int, to_ms: int, earlier_ms: int) -> MonthBooks:

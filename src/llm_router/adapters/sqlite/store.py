@@ -46,6 +46,7 @@ from llm_router.adapters.sqlite.writer import Writer
 from llm_router.billing.budgets import Spend
 from llm_router.billing.ledger import Entry, Ledger, Settlement, Wanted, booked, no_entry, same_credit
 from llm_router.billing.rollups import rollup_counts, rollup_key
+from llm_router.billing.search import ANY, Filter, Found
 from llm_router.domain.budget import Budget, Payer
 from llm_router.domain.errors import LedgerUnavailable
 from llm_router.domain.key import Key
@@ -584,10 +585,28 @@ class SqliteStore:
     async def unsettled(self, from_ms: int, to_ms: int, limit: int) -> list[Unsettled]:
         return await self._read(lambda reads: paper_rows.unsettled(reads, from_ms, to_ms, limit))
 
+    async def newest(
+        self,
+        account: str,
+        wanted: Filter,
+        from_ms: int,
+        to_ms: int,
+        before: tuple[int, str] | None,
+        limit: int,
+    ) -> Found:
+        return await self._read(
+            lambda reads: paper_rows.newest(reads, account, wanted, from_ms, to_ms, before, limit)
+        )
+
     async def sums(
-        self, by: tuple[str, ...], from_hour: int, to_hour: int, account: str | None
+        self,
+        by: tuple[str, ...],
+        from_hour: int,
+        to_hour: int,
+        account: str | None,
+        wanted: Filter = ANY,
     ) -> list[Sums]:
-        return await self._read(lambda reads: paper_rows.sums(reads, by, from_hour, to_hour, account))
+        return await self._read(lambda reads: paper_rows.sums(reads, by, from_hour, to_hour, account, wanted))
 
     async def month(self, account: str, from_ms: int, to_ms: int, earlier_ms: int) -> MonthBooks:
         return await self._read(lambda reads: paper_rows.month(reads, account, from_ms, to_ms, earlier_ms))
