@@ -83,9 +83,7 @@ def test_every_filter_finds_what_there_is(open_store):
                     expected = [
                         row.id
                         for row in rows
-                        if row.account == "acme"
-                        and from_ms <= row.created_ms < to_ms
-                        and wanted.matches(row)
+                        if row.account == "acme" and from_ms <= row.created_ms < to_ms and wanted.matches(row)
                     ]
                     assert await pages(store, wanted, from_ms, to_ms, limit) == expected, wanted
             assert not (await store.newest("nobody", ANY, 0, 99 * HOUR_MS, None, 9)).records
