@@ -74,7 +74,7 @@ from llm_router.engine.replays import Replays
 from llm_router.engine.responses import Keeping, Responses
 from llm_router.engine.state import State
 from llm_router.engine.treasury import Treasury
-from llm_router.entrance import REPEATS, Seals, build_mailer, build_people, build_sign_ins
+from llm_router.entrance import REPEATS, Seals, build_mailer, build_oidc, build_people, build_sign_ins
 from llm_router.ports import (
     Clock,
     Counters,
@@ -384,10 +384,12 @@ class Server:
         settings, clock = self._settings.server, self._clock
         people = build_people(stores.directory, clock, stores.keyring, stores.books)
         seals = Seals(settings.data_dir, REPEATS)
+        sign_ins = build_sign_ins(people, settings.data_dir)
         desk = Desk(
             directory=stores.directory,
             people=people,
-            sign_ins=build_sign_ins(people, settings.data_dir),
+            sign_ins=sign_ins,
+            oidc=build_oidc(self._settings.oidc, sign_ins),
             keyring=stores.keyring,
             clock=clock,
             snapshot=lambda: self._live().snapshot,

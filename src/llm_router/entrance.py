@@ -10,12 +10,14 @@ from pathlib import Path
 from llm_router.adapters.installation import installation_secret
 from llm_router.adapters.keymaker import new_code, new_id, new_secret, new_token
 from llm_router.adapters.notices import MailChannel, MailSettings
+from llm_router.adapters.oidc import HttpIssuer
 from llm_router.adapters.passwords import Argon2Passwords
 from llm_router.adapters.sealing import Sealer
+from llm_router.engine.oidc import Oidc
 from llm_router.engine.people import People
 from llm_router.engine.sign_in import SignIns
 from llm_router.ports import Books, Clock, Directory, Keyring, Notice
-from llm_router.settings.result import AlertSettings
+from llm_router.settings.result import AlertSettings, OidcSettings
 
 SECOND_FACTORS = "second factors"
 REPEATS = "repeated requests"
@@ -64,6 +66,17 @@ def build_sign_ins(people: People, data_dir: Path) -> SignIns:
         seal=seals.seal,
         unseal=seals.unseal,
     )
+
+
+def build_oidc(settings: OidcSettings | None, sign_ins: SignIns) -> Oidc | None:
+    """Signing in at an issuer; None where none is configured."""
+    if settings is None:
+        return None
+    rules, secret = settings.rules, settings.client_secret
+    issuer = HttpIssuer(
+        rules.issuer, rules.client_id, None if secret is None else secret.reveal(), sign_ins.people.clock
+    )
+    return Oidc(sign_ins, issuer, rules, new_token=new_token)
 
 
 def build_mailer(alerts: AlertSettings, clock: Clock) -> Callable[[str, str, str], Awaitable[None]] | None:

@@ -123,6 +123,21 @@ class Directory(Protocol):
         ...
 
 
+class Issuer(Protocol):
+    """An issuer of OpenID Connect.
+
+    All methods raise SignInRefused when it does not answer as it must.
+    """
+
+    async def authorization_url(self) -> str:
+        """Where browsers are sent to sign in."""
+        ...
+
+    async def claims(self, code: str, verifier: str, redirect_uri: str, nonce: str) -> dict[str, Any]:
+        """What it says of who has signed in: the claims of an id_token that is verified."""
+        ...
+
+
 class Passwords(Protocol):
     """Hashes of passwords."""
 

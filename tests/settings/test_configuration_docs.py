@@ -42,6 +42,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[side_car]": tables.SideCarTable,
     "[stripe]": tables.StripeTable,
     "[byok]": tables.ByokTable,
+    "[oidc]": tables.OidcTable,
     "[alerts]": tables.AlertsTable,
     "[receipts]": tables.ReceiptsTable,
     "[invoices]": tables.InvoicesTable,
@@ -132,7 +133,7 @@ def test_every_example_loads(tmp_path: Path) -> None:
     assert len(examples) == len(SECTIONS) + 4  # Azure has two of its own, Vertex AI and Bedrock one each
     (tmp_path / "acme").write_text("key")
     (tmp_path / "aws").write_text("AKIAEXAMPLEEXAMPLE00:secret")
-    for name in ("azure", "entra-token", "stripe", "stripe-webhook", "alerts", "database"):
+    for name in ("azure", "entra-token", "stripe", "stripe-webhook", "alerts", "database", "oidc"):
         (tmp_path / name).write_text("key")
     (tmp_path / "service-account.json").write_text(ACCOUNT)
     (tmp_path / "receipts.key").write_text(base64.b64encode(bytes(32)).decode())

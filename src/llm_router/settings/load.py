@@ -21,6 +21,7 @@ from llm_router.ports import MACHINE_CREDENTIALS
 from llm_router.settings.check import read_table
 from llm_router.settings.counters import counter_settings
 from llm_router.settings.models import merge_models
+from llm_router.settings.oidc import oidc_settings
 from llm_router.settings.papers import paper_settings
 from llm_router.settings.payments import SecretReader, alert_settings, own_key_fee, stripe_settings
 from llm_router.settings.problems import ConfigError, Problems
@@ -145,6 +146,7 @@ def load(
     own_keys = own_key_fee(table.byok, problems)
     counters = counter_settings(table.counters, own, problems)
     alerts = alert_settings(table.alerts, own, problems)
+    oidc = oidc_settings(table.oidc, own, problems)
     papers = paper_settings(table.receipts, table.invoices, folder, problems)
     routing = routing_rules(table.routing, table.presets, table.experiments, problems)
     if problems:
@@ -182,6 +184,7 @@ def load(
         store=store,
         own_keys=own_keys,
         alerts=alerts,
+        oidc=oidc,
         papers=papers,
         providers=tuple(signer.providers.values()),
         provider_keys=signer.keys,

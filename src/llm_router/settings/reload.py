@@ -49,6 +49,8 @@ def _changed(old: Settings, new: Settings) -> Iterator[str]:
                 yield f"{section}.{key}"
     if (old.own_keys is None) != (new.own_keys is None):
         yield "byok.enabled"
+    if old.oidc != new.oidc:
+        yield "oidc"
     if old.alerts != new.alerts:
         yield "alerts"
     if old.store != new.store:

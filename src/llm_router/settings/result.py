@@ -13,6 +13,7 @@ from llm_router.billing.statements import Issuer
 from llm_router.domain.key import Limits
 from llm_router.domain.model import Model, Provider
 from llm_router.domain.session import SessionLimits
+from llm_router.engine.oidc import OidcRules
 from llm_router.ports import Deadlines
 from llm_router.routing.chains import FallbackRules
 from llm_router.routing.concurrency import ConcurrencyRules
@@ -183,6 +184,13 @@ class StripeSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self.key.reveal().startswith(("sk_live_", "rk_live_"))
 
 
+class OidcSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """An issuer at which people sign in."""
+
+    rules: OidcRules
+    client_secret: Secret | None
+
+
 class AlertSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Who is told of what. A webhook needs url and secret, mail a host, a sender and somebody to get it.
 
@@ -258,6 +266,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stripe: StripeSettings | None
     own_keys: OwnKeyFee | None
     alerts: AlertSettings
+    oidc: OidcSettings | None = None
     providers: tuple[Provider, ...]
     provider_keys: Mapping[str, Secret]
     key_pools: Mapping[str, tuple[Secret, ...]]

@@ -38,6 +38,7 @@ Pause = Annotated[Decimal, msgspec.Meta(extra={"min": 0, "max": 86_400})]
 Dollars = Annotated[Decimal, msgspec.Meta(extra={"min": 0})]
 Amount = Annotated[Decimal, msgspec.Meta(extra={"min": 0, "max": 4_600_000, "text": True})]
 Dial = Annotated[Decimal, msgspec.Meta(extra={"min": 0, "max": 10})]
+RoleName = Literal["owner", "admin", "developer", "billing", "viewer"]
 Modality = Literal["text", "image", "audio", "video", "file"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
@@ -311,6 +312,20 @@ class ByokTable(Table, frozen=True, kw_only=True):
     fee_request: Annotated[Decimal, msgspec.Meta(extra={"min": 0, "max": 10})] = Decimal(0)
 
 
+class OidcTable(Table, frozen=True, kw_only=True):
+    issuer: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = None
+    name: str = "SSO"
+    scopes: str = "openid email profile"
+    groups_claim: str = "groups"
+    account: str = "default"
+    roles: dict[str, RoleName] = {}
+    default_role: RoleName | None = None
+    operators: tuple[str, ...] = ()
+    emails_verified: bool = False
+
+
 class AlertsTable(Table, frozen=True, kw_only=True):
     low_balance: Amount | None = None
     webhook_url: str | None = None
@@ -479,6 +494,7 @@ class FileTable(Table, frozen=True, kw_only=True):
     stripe: StripeTable = StripeTable()
     byok: ByokTable = ByokTable()
     alerts: AlertsTable = AlertsTable()
+    oidc: OidcTable = OidcTable()
     receipts: ReceiptsTable = ReceiptsTable()
     invoices: InvoicesTable = InvoicesTable()
     presets: dict[str, PresetTable] = {}

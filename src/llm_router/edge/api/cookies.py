@@ -20,7 +20,10 @@ def is_secure(origin: str | None) -> bool:
 
 def cookie_of(request: Request, origin: str | None) -> str | None:
     """The token of a session that a request brings; None if it brings none."""
-    name = SECURE_NAME if is_secure(origin) else PLAIN_NAME
+    return _cookie(request, SECURE_NAME if is_secure(origin) else PLAIN_NAME)
+
+
+def _cookie(request: Request, name: str) -> str | None:
     for part in request.headers.get("cookie", "").replace(",", ";").split(";"):
         found, _, value = part.strip().partition("=")
         if found == name and value:
@@ -53,3 +56,22 @@ def own_path(text: str | None) -> str:
     if text is None or not text.startswith("/") or text.startswith(("//", "/\\")) or not text.isprintable():
         return "/"
     return text if "\\" not in text and text.isascii() else "/"
+
+
+def state_cookie(state: str, origin: str | None) -> str:
+    """The header that binds a sign-in at an issuer to this browser."""
+    return _state(state, 600, origin)
+
+
+def clear_state(origin: str | None) -> str:
+    return _state("", 0, origin)
+
+
+def state_of(request: Request, origin: str | None) -> str | None:
+    """The state of the sign-in that this browser began."""
+    return _cookie(request, f"{SECURE_NAME if is_secure(origin) else PLAIN_NAME}_state")
+
+
+def _state(state: str, age_s: int, origin: str | None) -> str:
+    name, secure = (SECURE_NAME, "; Secure") if is_secure(origin) else (PLAIN_NAME, "")
+    return f"{name}_state={state}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age_s}{secure}"

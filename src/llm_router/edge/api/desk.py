@@ -13,6 +13,7 @@ from llm_router.catalog.snapshot import Snapshot
 from llm_router.domain.account import Actor
 from llm_router.domain.errors import RouterError
 from llm_router.edge.http import Request
+from llm_router.engine.oidc import Oidc
 from llm_router.engine.operations import Operate
 from llm_router.engine.people import People
 from llm_router.engine.sign_in import SignIns
@@ -33,7 +34,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
         origin: under which browsers reach the gateway; None: where it happens to listen.
         trusted_proxies: ranges of addresses whose X-Forwarded-For is believed.
         seal, unseal: of answers that are kept for who repeats a request.
-        mail: None where no mail is configured. oidc_name: of the issuer that people may sign in at.
+        mail: None where no mail is configured. oidc: the issuer that people may sign in at.
         tasks: what goes on in the background.
     """
 
@@ -51,7 +52,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     origin: str | None = None
     trusted_proxies: tuple[str, ...] = ()
     mail: Mailer | None = None
-    oidc_name: str | None = None
+    oidc: Oidc | None = None
     tasks: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
 
     def background(self, work: Coroutine[Any, Any, None]) -> None:

@@ -6,12 +6,20 @@ from collections.abc import Mapping
 
 from llm_router.access.permissions import PLAIN_SCOPES
 from llm_router.domain.account import Person, Role, SignIn
-from llm_router.domain.errors import Forbidden, NotFound
-from llm_router.edge.api.cookies import clear_cookie, set_cookie
+from llm_router.domain.errors import Forbidden, NotFound, SignInRefused
+from llm_router.edge.api.cookies import (
+    clear_cookie,
+    clear_state,
+    own_path,
+    set_cookie,
+    state_cookie,
+    state_of,
+)
 from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.house import person_entry
 from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, Loaded, Reply
 from llm_router.engine.moments import iso_time
+from llm_router.engine.oidc import Oidc
 from llm_router.engine.rolls import find
 from llm_router.engine.sign_in import Opened
 
@@ -139,7 +147,7 @@ async def ways(ask: Ask) -> dict[str, object]:
         "password": True,
         "sign_up": (await ask.desk.people.house()).sign_up,
         "set_up": await ask.desk.sign_ins.is_new(),
-        "oidc": ask.desk.oidc_name,
+        "oidc": None if ask.desk.oidc is None else ask.desk.oidc.rules.name,
     }
 
 
@@ -148,6 +156,37 @@ async def sign_in(ask: Ask) -> Answer:
         ask.body.email, ask.body.password, ask.by, _agent(ask), ask.sign_in
     )
     return _begun(ask, opened)
+
+
+CALLBACK = "/api/v1/sign-in/oidc/callback"
+
+
+async def oidc_begin(ask: Ask) -> Answer:
+    """Send the browser to the issuer. The state goes into a cookie: only this browser can bring it back."""
+    back = own_path(ask.request.parameter("back"))
+    url, state = await _oidc(ask).begin(f"{ask.desk.link_origin(ask.request)}{CALLBACK}", back)
+    return Answer(status=302, location=url, cookies=(state_cookie(state, ask.desk.origin),))
+
+
+async def oidc_callback(ask: Ask) -> Answer:
+    """The browser comes back from the issuer."""
+    oidc, request = _oidc(ask), ask.request
+    state, code = request.parameter("state"), request.parameter("code")
+    if state is None or state != state_of(request, ask.desk.origin):
+        raise SignInRefused("This sign-in was not begun in this browser: begin again.", code="sign_in_stale")
+    if code is None:
+        raise SignInRefused("The issuer let nobody in.", code="issuer_failed")
+    opened, back = await oidc.finish(
+        state, code, f"{ask.desk.link_origin(request)}{CALLBACK}", ask.by, _agent(ask)
+    )
+    cookies = (set_cookie(opened.token, ask.desk.origin), clear_state(ask.desk.origin))
+    return Answer(status=302, location=back, cookies=cookies)
+
+
+def _oidc(ask: Ask) -> Oidc:
+    if ask.desk.oidc is None:
+        raise NotFound("No issuer to sign in at is configured here.")
+    return ask.desk.oidc
 
 
 async def second_factor(ask: Ask) -> Answer:
@@ -306,6 +345,14 @@ def _person(ask: Ask) -> Person:
 
 
 ME_ROUTES = (
+    ApiRoute(
+        method="GET", path="/api/v1/sign-in/oidc", handler=oidc_begin, summary="Sign in at the issuer.",
+        who="anybody", status=302, parameters=(("back", "a path of the gateway's own to go to afterwards"),),
+    ),
+    ApiRoute(
+        method="GET", path=CALLBACK, handler=oidc_callback, summary="Where the issuer sends the browser.",
+        who="anybody", status=302, parameters=(("state", "as it was given"), ("code", "the issuer's")),
+    ),
     ApiRoute(
         method="GET", path="/api/v1/sign-in", handler=ways, summary="How one can sign in here.", who="anybody",
         reply=Way,

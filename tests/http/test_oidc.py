@@ -1,0 +1,161 @@
+"""Signing in at an issuer: a mock of one in a process of its own, and a browser's steps."""
+
+from __future__ import annotations
+
+import http.client
+import importlib.util
+import subprocess
+import sys
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+from gateway_kit import Gateway
+from people_kit import Browser, first_operator
+
+ISSUER = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+import oidc_provider_mock as mock
+users = [mock.User(sub=sub, claims=claims) for sub, claims in json.loads(sys.argv[1]).items()]
+with mock.run_server_in_thread(0, require_nonce=True, user_claims=users) as server:
+    print(server.server_port, flush=True)
+    sys.stdin.read()
+"""
+
+USERS = """{
+"dev": {"email": "Dev@Example.com", "email_verified": true, "name": "Dev", "groups": ["eng", "all"]},
+"boss": {"email": "boss@example.com", "email_verified": true, "groups": ["bosses"]},
+"ada": {"email": "ada@example.com", "email_verified": true, "groups": []},
+"liar": {"email": "ada@example.com", "email_verified": false, "groups": ["bosses"]},
+"stranger": {"email": "stranger@example.com", "email_verified": true, "groups": ["others"]}
+}"""
+
+
+@pytest.fixture(scope="module")
+def issuer():
+    if importlib.util.find_spec("oidc_provider_mock") is None:
+        pytest.skip("oidc-provider-mock is not installed")
+    process = subprocess.Popen(
+        [sys.executable, "-c", ISSUER, USERS],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    with process:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        process.stdin.close()
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def gateway(issuer, tmp_path_factory):
+    pytest.importorskip("argon2")
+    config = f"""
+[oidc]
+issuer = "{issuer}"
+client_id = "gateway"
+client_secret = "env:OIDC_SECRET"
+name = "Mock"
+roles = {{ eng = "developer" }}
+operators = ["bosses"]
+"""
+    running = Gateway(
+        tmp_path_factory.mktemp("oidc"),
+        "--sandbox",
+        config=config,
+        environ={"OIDC_SECRET": "a-secret-of-theirs"},
+    )
+    first_operator(running)
+    yield running
+    running.stop()
+
+
+def at_issuer(url: str, sub: str) -> str:
+    """Sign in there; where it sends the browser."""
+    place = urlsplit(url)
+    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=30)
+    connection.request(
+        "POST", f"{place.path}?{place.query}", urlencode({"sub": sub}), {"content-type": "application/x-www-form-urlencoded"}
+    )  # fmt: skip
+    reply = connection.getresponse()
+    reply.read()
+    connection.close()
+    assert reply.status == 302, reply.status
+    return reply.getheader("location")
+
+
+def cookies_of(gateway, path, cookie=""):
+    """The answer to a GET, and the cookies that it sets."""
+    connection = gateway.connect()
+    connection.request("GET", path, headers={"cookie": cookie} if cookie else {})
+    reply = connection.getresponse()
+    body = reply.read()
+    found = [value.partition(";")[0] for name, value in reply.getheaders() if name.lower() == "set-cookie"]
+    connection.close()
+    return reply.status, reply.getheader("location"), found, body
+
+
+def sign_in(gateway, sub, back="/keys"):
+    status, url, cookies, body = cookies_of(gateway, f"/api/v1/sign-in/oidc?back={back}")
+    assert status == 302, body
+    query = parse_qs(urlsplit(url).query)
+    assert query["code_challenge_method"] == ["S256"]
+    came = urlsplit(at_issuer(url, sub))
+    return (
+        cookies_of(gateway, f"{came.path}?{came.query}", cookies[0]),
+        f"{came.path}?{came.query}",
+        cookies[0],
+    )
+
+
+def me(gateway, cookies):
+    browser = Browser(gateway)
+    browser.cookie = next(c for c in cookies if not c.split("=")[0].endswith("_state"))
+    return browser.get("/me").json
+
+
+def test_groups_become_roles(gateway):
+    assert Browser(gateway).get("/sign-in").json["oidc"] == "Mock"
+    (status, location, cookies, body), _, _ = sign_in(gateway, "dev")
+    assert (status, location) == (302, "/keys"), body
+    told = me(gateway, cookies)
+    assert (told["email"], told["accounts"], told["operator"]) == (
+        "dev@example.com",
+        {"default": "developer"},
+        False,
+    )
+    (_, _, cookies, _), _, _ = sign_in(gateway, "boss")
+    assert me(gateway, cookies)["operator"] is True
+    (_, _, cookies, _), _, _ = sign_in(gateway, "dev")
+    assert me(gateway, cookies)["id"] == told["id"]
+
+
+def test_who_is_known_by_a_verified_address_stays_who_they_are(gateway):
+    (_, _, cookies, body), _, _ = sign_in(gateway, "ada")
+    told = me(gateway, cookies)
+    assert (told["email"], told["accounts"]) == ("ada@example.com", {"default": "owner"}), body
+    (status, _, _, body), _, _ = sign_in(gateway, "liar")
+    assert status == 403
+    assert b"not verified" in body
+
+
+def test_who_is_in_no_group_is_not_let_in(gateway):
+    (status, _, cookies, body), _, _ = sign_in(gateway, "stranger")
+    assert (status, cookies) == (403, [])
+    assert b"groups" in body
+
+
+def test_a_sign_in_is_finished_once_in_the_browser_that_began_it(gateway):
+    (status, _, _, _), path, cookie = sign_in(gateway, "dev")
+    assert status == 302
+    assert cookies_of(gateway, path, cookie)[0] == 401  # again
+    begun = cookies_of(gateway, "/api/v1/sign-in/oidc")
+    came = urlsplit(at_issuer(begun[1], "dev"))
+    path = f"{came.path}?{came.query}"
+    assert cookies_of(gateway, path)[0] == 401  # another browser
+    assert cookies_of(gateway, path, cookie)[0] == 401
+    assert cookies_of(gateway, path, begun[2][0])[0] == 302
+
+
+@pytest.mark.parametrize("back", ["//evil.example", "https://evil.example", "/%5Cevil.example"])
+def test_nobody_is_led_elsewhere(gateway, back):
+    (status, location, _, _), _, _ = sign_in(gateway, "dev", back)
+    assert (status, location) == (302, "/")
