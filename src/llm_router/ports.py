@@ -531,6 +531,10 @@ class OwnKeys(Protocol):
         """By provider id. Asked for with every request: from memory."""
         ...
 
+    def now(self, account: str) -> Mapping[str, OwnKey] | None:
+        """The same at once; None where they have to be asked for."""
+        ...
+
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """Something that an operator should know, as it leaves.

@@ -461,7 +461,7 @@ class World:
     async def upkeep_done(self) -> None:
         """Wait until no hold is open any more and nothing is left to do beside the exchanges."""
         await self.until(lambda: self.books.ledger.open_holds() == 0)
-        await self.until(lambda: self.engine._upkeep._task is None)
+        await self.until(lambda: self.engine.upkeep._task is None)
         await self.engine.close()
 
     def call(self, body: dict[str, Any] | bytes | None = None, **members: Any) -> Call:

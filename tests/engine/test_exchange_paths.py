@@ -321,7 +321,7 @@ def test_a_refusal_is_told_as_it_is_when_the_store_is_down() -> None:
         world.books.down = True
         await world.serve(ask("m-none"))
         assert world.client.status == 404
-        assert world.engine._upkeep._task is None
+        assert world.engine.upkeep._task is None
 
     run(main())
 

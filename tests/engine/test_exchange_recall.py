@@ -39,7 +39,7 @@ def follow_up() -> dict[str, Any]:
 async def remembered(first: World) -> bool:
     """Whether a second exchange of the account sends what the first one heard."""
     second = World()
-    second.engine.trying._attempts._recall = first.engine._recall
+    second.engine.trying._attempts._recall = first.engine.recall
     second.upstream.scripts["p1"] = [answer(*stream())]
     await second.serve(follow_up())
     (request,) = second.upstream.requests

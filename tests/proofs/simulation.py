@@ -365,7 +365,7 @@ class Simulation:
             await asyncio.wait(tasks)
         await life.background.close()
         if usable:
-            while (upkeep := life.engine._upkeep._task) is not None:
+            while (upkeep := life.engine.upkeep._task) is not None:
                 await asyncio.wait([upkeep])
         await life.engine.close()
         assert not life.counters._tally.busy(), "a place stayed taken"
@@ -500,7 +500,7 @@ class Simulation:
             if (
                 life is not None
                 and life.store.trouble is None
-                and life.engine._upkeep._task is None
+                and life.engine.upkeep._task is None
                 and not life.background._runs
             ):
                 return

@@ -101,6 +101,53 @@ def estimate(
     return msgspec.structs.replace(worst, input_tokens=input_most, output_tokens=output_most)
 
 
+class Worst(msgspec.Struct, frozen=True):
+    """The same deployments for many requests: :func:`estimate` of plain ones by what does not change.
+
+    ``rows``: of each deployment context window, largest answer, picodollars of an input token, of an output
+    token and of a request, and the version of its price.
+    """
+
+    rows: tuple[tuple[int, int | None, int, int, int, str], ...]
+
+    def estimate(self, inspected: Inspected, output_tokens_default: int) -> Estimate | None:
+        """What :func:`estimate` says; None of a request that holds more than text."""
+        if inspected.images or inspected.file_bytes or inspected.audio_bytes or inspected.media_urls:
+            return None
+        if inspected.service_tier is not None or inspected.inputs != 1:
+            return None
+        frame = FRAME_TOKENS if _FRAMED & inspected.needs else FRAME_TOKENS_PLAIN
+        plain = tokens_upper(inspected.text_bytes, frame) + inspected.input_tokens
+        asked = output_tokens_default if inspected.output_tokens is None else inspected.output_tokens
+        choices = _choices(inspected)
+        amount, version, input_most, output_most = -1, "", 0, 0
+        for window, most, input_rate, output_rate, request, of in self.rows:
+            count = min(plain, window)
+            output = (asked if most is None else min(asked, most)) * choices
+            cost = count * input_rate + request + output * output_rate
+            input_most, output_most = max(input_most, count), max(output_most, output)
+            if cost > amount:
+                amount, version = cost, of
+        return Estimate(
+            input_tokens=input_most, output_tokens=output_most, amount_pusd=amount, price_version=version
+        )
+
+
+def worst_of(deployments: Sequence[Deployment]) -> Worst | None:
+    """What does not change of them; None if rates depend on the size of a request, or there is no price."""
+    rows = []
+    for deployment in deployments:
+        price = deployment.price
+        if price is None or price.tiers:
+            return None
+        rates = price.rates
+        text = _most(rates.input, rates.cache_read, rates.cache_write, rates.cache_write_1h)
+        window = MAX_COUNT if deployment.context_tokens is None else deployment.context_tokens
+        row = (window, deployment.output_tokens_max, text, _output_rate(rates), rates.request, price.version)
+        rows.append(row)
+    return Worst(tuple(rows)) if rows else None
+
+
 def affordable_output_tokens(
     inspected: Inspected, deployments: Sequence[Deployment], available_pusd: int
 ) -> int:

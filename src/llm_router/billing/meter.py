@@ -94,12 +94,17 @@ def meter(
     """
     counted = _counted(output_chars, reasoning_chars, input_tokens_estimate)
     flags: tuple[str, ...] = ()
-    if usage is not None and _absurd(usage, bounds, counted, produced, price, price_of):
-        usage, flags = None, (FLAG_ABSURD,)
+    believed: Metered | None = None
+    if usage is not None:
+        believed = _believed(usage, bounds, counted, produced, price, price_of)
+        if believed is None:
+            usage, flags = None, (FLAG_ABSURD,)
     basis = _basis(end, usage, counted, policy, produced, absurd=bool(flags) or (nonsense and usage is None))
     if isinstance(basis, str):
         return _free(usage, (*flags, *((basis,) if basis else ())))
     chosen, why = basis
+    if believed is not None and chosen is usage and not why:
+        return believed
     return _charge(chosen, price, price_of, (*flags, *why))
 
 
@@ -135,18 +140,19 @@ def _basis(
     return usage, ()
 
 
-def _absurd(
+def _believed(
     usage: Usage,
     bounds: Bounds | None,
     counted: Usage,
     produced: bool,
     price: Price,
     price_of: Callable[[str], Price | None],
-) -> bool:
-    """Whether the counts cannot be true, so that they count as not reported."""
+) -> Metered | None:
+    """What the counts come to; None if they cannot be true, so that they count as not reported."""
     if bounds is not None and unbelievable(usage, bounds, counted.output_tokens, produced):
-        return True
-    return _charge(usage, price, price_of, ()).cost_pusd > MAX_PUSD
+        return None
+    found = _charge(usage, price, price_of, ())
+    return None if found.cost_pusd > MAX_PUSD else found
 
 
 def _consumed(usage: Usage | None) -> bool:

@@ -118,28 +118,34 @@ def cost_lines(price: Price, usage: Usage) -> tuple[CostLine, ...]:
     The sum of the lines' amounts is the cost in picodollars; it is exact, with no rounding.
     """
     r = rates_for(price, usage.prompt_tokens, usage.service_tier)
-    pairs = (
-        ("input_tokens", usage.input_tokens, r.input),
-        ("cache_read_tokens", usage.cache_read_tokens, _or(r.cache_read, r.input)),
-        ("cache_write_tokens", usage.cache_write_tokens, _or(r.cache_write, r.input)),
-        (
-            "cache_write_1h_tokens",
-            usage.cache_write_1h_tokens,
-            _or(r.cache_write_1h, _or(r.cache_write, r.input)),
-        ),
-        ("input_audio_tokens", usage.input_audio_tokens, _or(r.input_audio, r.input)),
-        ("output_tokens", usage.output_tokens, r.output),
-        ("reasoning_tokens", usage.reasoning_tokens, _or(r.reasoning, r.output)),
-        ("output_audio_tokens", usage.output_audio_tokens, _or(r.output_audio, r.output)),
-        ("output_image_tokens", usage.output_image_tokens, _or(r.output_image, r.output)),
-        ("web_searches", usage.web_searches, _or(r.web_search, 0)),
-        ("requests", 1, r.request),
-    )
-    return tuple(
-        CostLine(bucket=bucket, quantity=count, rate_pusd=rate, amount_pusd=count * rate)
-        for bucket, count, rate in pairs
-        if count and rate
-    )
+    lines: list[CostLine] = []
+    if count := usage.input_tokens:
+        _charge(lines, "input_tokens", count, r.input)
+    if count := usage.cache_read_tokens:
+        _charge(lines, "cache_read_tokens", count, _or(r.cache_read, r.input))
+    if count := usage.cache_write_tokens:
+        _charge(lines, "cache_write_tokens", count, _or(r.cache_write, r.input))
+    if count := usage.cache_write_1h_tokens:
+        _charge(lines, "cache_write_1h_tokens", count, _or(r.cache_write_1h, _or(r.cache_write, r.input)))
+    if count := usage.input_audio_tokens:
+        _charge(lines, "input_audio_tokens", count, _or(r.input_audio, r.input))
+    if count := usage.output_tokens:
+        _charge(lines, "output_tokens", count, r.output)
+    if count := usage.reasoning_tokens:
+        _charge(lines, "reasoning_tokens", count, _or(r.reasoning, r.output))
+    if count := usage.output_audio_tokens:
+        _charge(lines, "output_audio_tokens", count, _or(r.output_audio, r.output))
+    if count := usage.output_image_tokens:
+        _charge(lines, "output_image_tokens", count, _or(r.output_image, r.output))
+    if count := usage.web_searches:
+        _charge(lines, "web_searches", count, _or(r.web_search, 0))
+    _charge(lines, "requests", 1, r.request)
+    return tuple(lines)
+
+
+def _charge(lines: list[CostLine], bucket: str, count: int, rate: int) -> None:
+    if rate:
+        lines.append(CostLine(bucket=bucket, quantity=count, rate_pusd=rate, amount_pusd=count * rate))
 
 
 def _or(rate: int | None, other: int) -> int:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -27,8 +27,9 @@ from llm_router.edge.routes import Route, RouteTable
 from llm_router.engine.admit import Call, authenticate
 from llm_router.engine.background import Background
 from llm_router.engine.comparing import Comparing
-from llm_router.engine.exchange import Engine, stopping
+from llm_router.engine.exchange import Engine
 from llm_router.engine.papers import Papers
+from llm_router.engine.refusing import stopping
 from llm_router.engine.replays import HEADER, Replays, Serve
 from llm_router.engine.tracks import error_headers
 from llm_router.engine.treasury import Treasury
@@ -91,7 +92,8 @@ class Gateway:
         self.exchanges_max = exchanges_max
         self.guards = guards
         self.exchanges = 0
-        self._tasks: set[asyncio.Task[object]] = set()
+        self.tasks: set[asyncio.Task[object]] = set()
+        self.places: dict[bytes, object] = {}  # the fast lane's: what request targets stand for
         self._reading: set[asyncio.Task[object]] = set()
         self._stopped = False
         self.ready = ready
@@ -118,8 +120,8 @@ class Gateway:
         except ConnectionError:
             pass
         except Exception:
-            _report(request)
-            await self.answer_error(_spoken(request, route), _unforeseen(), send)
+            report(request.method, request.path)
+            await self.answer_error(_spoken(request, route), unforeseen(), send)
 
     async def _elsewhere(
         self, request: Request, send: Send, methods: set[str]
@@ -144,8 +146,8 @@ class Gateway:
         except ConnectionError:
             return None, {}
         except Exception:
-            _report(request)
-            await self.answer_error("openai_chat", _unforeseen(), send)
+            report(request.method, request.path)
+            await self.answer_error("openai_chat", unforeseen(), send)
             return None, {}
         request.path = path.removeprefix("/api")
         route, parameters, methods = self.routes.find(
@@ -167,12 +169,20 @@ class Gateway:
         task = asyncio.current_task()
         assert task is not None
         self.exchanges += 1
-        self._tasks.add(task)
+        self.tasks.add(task)
         try:
             await self._infer(route, request, send, parameters)
         finally:
-            self._tasks.discard(task)
+            self.tasks.discard(task)
             self.exchanges -= 1
+
+    def has_room(self) -> bool:
+        """Whether one more inference request may be served beyond doubt."""
+        return (
+            self.exchanges < self.exchanges_max
+            and self.engine.watch.pressure.part <= 0.0
+            and not self._stopped
+        )
 
     async def stop(self) -> None:
         """End the exchanges that still run; return when they have told their clients, or at the latest
@@ -181,11 +191,18 @@ class Gateway:
         self.engine.stop()
         for task in self._reading:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=STOP_S)
+        await self._arrived()
+        if self.tasks:
+            await asyncio.wait(self.tasks, timeout=STOP_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_S):
                 await self.responses.close()
+
+    async def _arrived(self) -> None:
+        """Wait for what is on the fast lane and about to be answered."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await self.engine.express.empty()
 
     async def _infer(self, route: Route, request: Request, send: Send, parameters: dict[str, str]) -> None:
         """Read the body, hand the call to the engine, watch the client."""
@@ -214,9 +231,9 @@ class Gateway:
         except RouterError:
             raise
         except Exception:
-            _report(request)
+            report(request.method, request.path)
             if not client.started:  # else the server cuts the connection: no answer that looks whole
-                await self.answer_error(route.dialect, _unforeseen(), send)
+                await self.answer_error(route.dialect, unforeseen(), send)
 
     def _check_batch(self, key: Key | ClientError) -> None:
         """Leave the last places to those who wait for their answers.
@@ -418,15 +435,23 @@ def credential(request: Request, parameter: str | None = None) -> bytes | None:
 
     ``parameter``: one of the query that is looked at too (Gemini's clients may send their key there).
     """
-    text = request.headers.get("authorization")
+    found = bearer(request.headers)
+    if found is not None or parameter is None:
+        return found
+    text = request.parameter(parameter)
+    return None if text is None else text.encode("utf-8", "replace")
+
+
+def bearer(headers: Mapping[str, str]) -> bytes | None:
+    """The API key in a request's headers."""
+    text = headers.get("authorization")
     if text is not None:
         scheme, _, token = text.partition(" ")
         return token.strip().encode("latin-1") if scheme.lower() == "bearer" else b"?"
     for name in ("x-api-key", "x-goog-api-key", "api-key"):
-        if name in request.headers:
-            return request.headers[name].strip().encode("latin-1")
-    found = request.parameter(parameter) if parameter is not None else None
-    return None if found is None else found.encode("utf-8", "replace")
+        if name in headers:
+            return headers[name].strip().encode("latin-1")
+    return None
 
 
 def _late() -> Overloaded:
@@ -434,12 +459,12 @@ def _late() -> Overloaded:
     return Overloaded("This gateway has more to do than it can in time. Retry shortly.", retry_after_s=2.0)
 
 
-def _unforeseen() -> ServerError:
+def unforeseen() -> ServerError:
     return ServerError("The gateway met an unforeseen error; it was reported to its operator.")
 
 
-def _report(request: Request) -> None:
+def report(method: str, path: str) -> None:
     """Tell the operator of a bug: the traceback without request data."""
     error = sys.exception()
     lines = traceback.format_exception(error) if error is not None else []
-    print(f"unforeseen error in {request.method} {request.path}", "".join(lines), file=sys.stderr)
+    print(f"unforeseen error in {method} {path}", "".join(lines), file=sys.stderr)

@@ -9,8 +9,8 @@ from typing import Any
 
 import uvicorn
 
+from llm_router.edge.express import protocol_of
 from llm_router.edge.gateway import STOP_S, Gateway
-from llm_router.edge.server import GuardedProtocol
 
 
 class HttpServer(uvicorn.Server):
@@ -57,7 +57,7 @@ def http_server(gateway: Gateway, drain_s: float) -> HttpServer:
     """The HTTP server around the gateway. It installs no signal handlers of its own."""
     config = uvicorn.Config(
         gateway,
-        http=GuardedProtocol,
+        http=protocol_of(gateway),
         proxy_headers=False,  # nothing here believes what a client says of its address
         ws="none",
         lifespan="off",

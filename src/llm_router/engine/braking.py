@@ -16,7 +16,7 @@ from llm_router.engine.holding import Ceiling, dollars_of
 from llm_router.wire.chat import ChatRequest, Message, Text, ToolCall
 from llm_router.wire.dialect import Inspected
 
-_HEADERS = ("x-session-max-cost", "x-session-max-steps", "x-session-max-tokens")
+SESSION_BOUND_HEADERS = ("x-session-max-cost", "x-session-max-steps", "x-session-max-tokens")
 _MARKS = (b'"tool_calls"', b'"tool_use"', b'"function_call"', b'"functionCall"', b'"function_call_output"')
 """What stands in the body of every conversation that holds a tool call, in one API or another."""
 
@@ -24,6 +24,11 @@ _MARKS = (b'"tool_calls"', b'"tool_use"', b'"function_call"', b'"functionCall"',
 def heard(call: Call, inspected: Inspected, limits: SessionLimits) -> Calls | None:
     """The tool calls that a request is about, if they are counted."""
     return calls_of(call, inspected) if limits.repeats and call.operation == "chat" else None
+
+
+def may_repeat(body: bytes) -> bool:
+    """Whether a request may be about tool calls that its model made."""
+    return any(mark in body for mark in _MARKS)
 
 
 def limits_of(
@@ -35,7 +40,7 @@ def limits_of(
         InvalidRequest: a header cannot be read, or there is no session that it could be about.
     """
     found = by_key.get(payer.key, default)
-    given = {name: call.headers[name] for name in _HEADERS if name in call.headers}
+    given = {name: call.headers[name] for name in SESSION_BOUND_HEADERS if name in call.headers}
     if not given:
         return found
     if payer.session is None:
@@ -89,7 +94,7 @@ def _text(number: object) -> str:
 def calls_of(call: Call, inspected: Inspected) -> Calls | None:
     """The calls of the model's last turn with some, and how often it made the same before; None if it
     made none, or if a user has said something since."""
-    if not any(mark in call.body for mark in _MARKS):
+    if not may_repeat(call.body):
         return None
     try:
         request = call.dialect.decode_request(inspected)

@@ -8,6 +8,7 @@ what was billed. All others are told to stop.
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 from llm_router.engine.tracks import Track
 from llm_router.ports import Client
@@ -61,6 +62,12 @@ class Audience:
         return self.track is not None and task is not None and self._drains.begin(self.track, task)
 
 
+class Cancelled(Protocol):
+    """What ends an exchange: its task, or what stands in its place."""
+
+    def cancel(self) -> object: ...
+
+
 class Drains:
     """Those of this process.
 
@@ -72,7 +79,7 @@ class Drains:
         self.running = 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
-    def begin(self, track: Track, task: asyncio.Task[object]) -> bool:
+    def begin(self, track: Track, task: Cancelled) -> bool:
         """The client has left: whether the exchange goes on without it. If not, the task is to end."""
         if track.drain is not None:
             return True

@@ -48,15 +48,18 @@ from llm_router.engine.continuing import check_wish
 from llm_router.engine.deadlines import total_of, wish_of
 from llm_router.engine.drain import Audience, Drains
 from llm_router.engine.experiments import Experiments, Trial, armed, with_dial
-from llm_router.engine.fallbacks import Fallbacks, fallbacks_of
+from llm_router.engine.express import Express
+from llm_router.engine.fallbacks import NO_FALLBACKS, Fallbacks, fallbacks_of
 from llm_router.engine.flights import Flights
 from llm_router.engine.gate import is_urgent
 from llm_router.engine.holding import Asking, Ceiling, Held, Holder, Holding, max_cost
 from llm_router.engine.limits import admit_to_limits, limits_for
+from llm_router.engine.own_keys import NONE
 from llm_router.engine.planning import Occasion, Planner
 from llm_router.engine.presets import StoredPresets, applied
 from llm_router.engine.probing import FRONT, Probes
 from llm_router.engine.recall import Recall
+from llm_router.engine.refusing import stopping
 from llm_router.engine.shadows import Shadows
 from llm_router.engine.standings import standings
 from llm_router.engine.state import State
@@ -136,16 +139,16 @@ class Engine:
         self._own_keys = own_keys
         self.presets = presets
         self.experiments = experiments
-        self._recall = None if side_car is None else Recall(side_car, behind, clock)
-        attempts = Attempts(behind, upstream, fetcher, clock, tokens, self._recall)
+        self.recall = None if side_car is None else Recall(side_car, behind, clock)
+        attempts = self.attempts = Attempts(behind, upstream, fetcher, clock, tokens, self.recall)
         self.trying = Trying(attempts, clock, pause, dice)
         self._flights = Flights(self.trying, attempts, clock)
         front = dialects[FRONT]
         assert isinstance(front, Dialect), "it is spoken on both sides"
         self.probes = Probes(self.trying, front, clock, telemetry, new_id, pause)
         self.price_list = PriceList()
-        self._upkeep = Upkeep(books)
-        self._drains = Drains()
+        self.upkeep = Upkeep(books)
+        self.drains = Drains()
         self.holding = Holding(books)
         self.sessions = sessions
         self.planner = Planner(self.trying.health, self.holding.outputs, dice)
@@ -153,7 +156,9 @@ class Engine:
             None if experiments is None else self._shadows(experiments, behind, fetcher, pause, dice)
         )
         self.watch = Watch(clock, pause)
+        self.trying.lagging = self.watch.lagging
         self._running: dict[asyncio.Task[object], Track] = {}
+        self.express = Express(self)
 
     def _shadows(
         self,
@@ -171,7 +176,7 @@ class Engine:
             trying=Trying(attempts, self.clock, pause, dice),
             holding=self.holding,
             books=self.books,
-            upkeep=self._upkeep,
+            upkeep=self.upkeep,
             presets=self.presets,
             telemetry=self.telemetry,
             clock=self.clock,
@@ -193,26 +198,30 @@ class Engine:
         once the credit is held; a RouterError of it ends the exchange. ``holder`` takes the hold, where it is
         one for several exchanges.
         """
-        audience = Audience(client, self._drains)
         track = Track(
             id=self.new_id(),
             call=call,
-            client=audience,
+            client=client,
             state=self.state,
             clock=self.clock,
             created_ms=self.clock.now_ms(),
             holder=holder,
         )
-        audience.track = track
-        try:
-            await self._run(track, self._begin(track, admitted))
-        finally:
-            audience.track = None  # no cycle: what is over must be freed at once
+        await self._run(track, self._begin(track, admitted))
         return track.error is None and not track.gone
 
     async def resume(self, track: Track, failed: RouterError | None = None) -> None:
         """Go on with an exchange whose credit is held; ``failed``: of its first attempt, if that was made."""
         await self._run(track, self.trying.deliver(track, failed))
+
+    async def hold_and_resume(self, track: Track, payer: Payer, inspected: Inspected, plan: Plan) -> None:
+        """Go on with an exchange that was admitted to its limits, and has no hold yet."""
+
+        async def work() -> None:
+            await self._hold(track, payer, inspected, plan)
+            await self.trying.deliver(track)
+
+        await self._run(track, work())
 
     async def refuse(self, track: Track, error: RouterError) -> None:
         """End an exchange in an error."""
@@ -222,17 +231,38 @@ class Engine:
     async def abandon(self, track: Track) -> None:
         """End an exchange whose client has left."""
         track.gone = True
-        await self._close(track)
+        try:
+            await self._close(track)
+        finally:
+            self.drains.end(track)
+
+    async def crash(self, track: Track, error: Exception) -> None:
+        """Close an exchange that met a fault of ours, and raise that."""
+
+        async def work() -> None:
+            raise error
+
+        await self._run(track, work())
+
+    def alone(self, account: str) -> bool:
+        """Whether nothing that an account or the operator has set makes its requests different ones: no
+        experiment, and no provider keys of its own."""
+        if self.experiments is not None and self.experiments.running:
+            return False
+        return self._own_keys is None or self._own_keys.now(account) == NONE
 
     async def _run(self, track: Track, work: Coroutine[Any, Any, None] | None) -> None:
         """Do the work, tell the client what came of it, and close the exchange."""
         task = asyncio.current_task()
         assert task is not None
         self._running[task] = track
+        track.client = audience = Audience(track.client, self.drains)
+        audience.track = track
         try:
             await self._serve(track, task, work)
         finally:
-            self._drains.end(track)
+            self.drains.end(track)
+            audience.track = None  # no cycle: what is over must be freed at once
             if track.error is not None:  # its frames hold the track: what is over must be freed at once
                 track.error.__cause__ = track.error.__context__ = track.error.__traceback__ = None
             del self._running[task]
@@ -244,7 +274,7 @@ class Engine:
     @property
     def draining(self) -> int:
         """How many exchanges go on without their client."""
-        return self._drains.running
+        return self.drains.running
 
     @property
     def load(self) -> dict[str, int]:
@@ -263,10 +293,11 @@ class Engine:
         """The client of the exchange in that task has left: whether the task is to be cancelled. If not,
         the exchange goes on for a while, to learn what it costs."""
         track = self._running.get(task)
-        return track is None or not self._drains.begin(track, task)
+        return track is None or not self.drains.begin(track, task)
 
     def stop(self) -> None:
         """End what still runs: every client is told, every hold resolved. ``serve`` returns soon after."""
+        self.express.stop()
         for task, track in self._running.items():
             if not (track.settled or track.stopped):  # else it ends by itself
                 track.stopped = True
@@ -276,7 +307,7 @@ class Engine:
         """Let go of what runs beside the exchanges."""
         if self.shadows is not None:
             await self.shadows.close()
-        await self._upkeep.close()
+        await self.upkeep.close()
 
     async def _begin(self, track: Track, admitted: Callable[[Track], Awaitable[None]] | None) -> None:
         await self._admit(track)
@@ -332,28 +363,47 @@ class Engine:
             self.publish(deployment.cost, now_ms)  # what the former was made from
         ceiling, limits = await self._begin_step(track, payer, inspected, (*deployments, *further))
         fallbacks = await self._admit_to_limits(track, key, plan.models, fallbacks)
-        further, admission = fallbacks.deployments, track.admission
-        assert admission is not None
+        await self._hold(track, payer, inspected, plan, fallbacks, ceiling, limits)
+
+    async def _hold(
+        self,
+        track: Track,
+        payer: Payer,
+        inspected: Inspected,
+        plan: Plan,
+        fallbacks: Fallbacks = NO_FALLBACKS,
+        ceiling: Ceiling | None = None,
+        limits: SessionLimits | None = None,
+    ) -> None:
+        """Take the hold of a planned request: it is admitted then.
+
+        Raises:
+            MaxCostExceeded, InsufficientCredits, SessionBrake, LedgerUnavailable: there is no hold.
+        """
+        assert track.key is not None
+        assert track.model is not None
+        assert track.admission is not None
+        key, call = track.key, track.call
         track.held = True  # before the await: a cancelled hold must be resolved too
         try:
             held = await (self.holding if track.holder is None else track.holder).hold(
                 Asking(
                     exchange_id=track.id,
-                    payer=track.payer(),
+                    payer=payer,
                     call=call,
                     inspected=inspected,
-                    deployments=deployments,
-                    further=further,
+                    deployments=plan.deployments,
+                    further=fallbacks.deployments,
                     model=track.model.id,
-                    output_tokens_default=state.hold_output_tokens,
-                    wait_s=state.hold_wait_s,
-                    now_ms=now_ms,
+                    output_tokens_default=track.state.hold_output_tokens,
+                    wait_s=track.state.hold_wait_s,
+                    now_ms=track.created_ms,
                     ceiling=ceiling,
                 )
             )
         except MaxCostExceeded as error:
             track.held = False
-            if ceiling is not None and ceiling.session:
+            if ceiling is not None and ceiling.session and limits is not None:
                 raise session_refusal(error, limits, ceiling.amount_pusd) from None
             raise
         except RouterError as error:  # of a hold for several, this one's part may be there even so
@@ -369,7 +419,7 @@ class Engine:
             plan=plan.without(fallbacks.rejections),
             fallbacks=fallbacks.chains,
             estimate=held.estimate,
-            admission=admission,
+            admission=track.admission,
             input_tokens_expected=expected_input(inspected),
             output_tokens_cap=held.cap,
             lowered_to=held.lowered,
@@ -575,11 +625,11 @@ class Engine:
             settled = await self.books.settle(record)
         except LedgerUnavailable:
             if track.held:
-                self._upkeep.void_later(record)
+                self.upkeep.void_later(record)
             raise
         except asyncio.CancelledError:
             if track.held:  # on its way, but nobody waits any more to hear if the store refuses it
-                self._upkeep.settle_later(record)
+                self.upkeep.settle_later(record)
             raise
         finally:
             self.watch.waits.end(track.id)
@@ -613,8 +663,8 @@ class Engine:
     def last_bytes(self, track: Track, bill: Bill) -> bytes:
         """The end of an answer, with its bill."""
         assert track.delivery is not None
-        if self._recall is not None:  # before the end is told: the next turn may come at once
-            self._recall.remember(track)
+        if self.recall is not None:  # before the end is told: the next turn may come at once
+            self.recall.remember(track)
         data = track.delivery.finish(bill)
         track.note_losses(track.delivery.losses())
         return data
@@ -654,8 +704,8 @@ class Engine:
         """Resolve what is still open. Runs on every way out."""
         if track.error is None and not (track.settled or track.gone):
             track.error = ServerError("The gateway met an unforeseen error.")  # it is being raised now
-        if self._recall is not None and track.error is None:
-            self._recall.remember(track)  # of a client that left when the turn was whole
+        if self.recall is not None and track.error is None:
+            self.recall.remember(track)  # of a client that left when the turn was whole
         try:
             if not track.settled:
                 await self._settle(track)
@@ -681,8 +731,3 @@ def _charge_max(track: Track, ceiling: Ceiling | None, held: Held) -> int | None
     if track.session_held_pusd:  # others of the session may use the rest
         bounds.append(track.session_held_pusd)
     return min(bounds, default=None)
-
-
-def stopping() -> Overloaded:
-    """What clients are told of requests that a stopping gateway ends."""
-    return Overloaded("This gateway is stopping. Send the request again.", retry_after_s=1.0)

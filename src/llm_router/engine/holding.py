@@ -40,6 +40,8 @@ OUTPUT_TOKENS_UNKNOWN = 1024
 SHARES = 8
 """When credit is scarce a request without a limit may take this part of it, if that is more."""
 
+MAX_COST_HEADERS = ("x-max-cost", "x-max-cost-action")
+
 HOLD_TRIES = 4
 """Holds tried at one go, each of what the one before left: others may be faster."""
 
@@ -116,7 +118,8 @@ def max_cost(call: Call) -> Ceiling | None:
     Raises:
         InvalidRequest: one of them cannot be read.
     """
-    text, action = call.headers.get("x-max-cost"), call.headers.get("x-max-cost-action", "refuse")
+    amount, what = MAX_COST_HEADERS
+    text, action = call.headers.get(amount), call.headers.get(what, "refuse")
     if text is None:
         return None
     amount_pusd = dollars_of("x-max-cost", text)

@@ -73,9 +73,9 @@ async def unframed(chunks: AsyncIterator[bytes], unframer: Unframer) -> AsyncIte
 
 
 class Intake:
-    """The pieces of a stream. What may be the beginning of the credential waits for the next piece."""
+    """The pieces of a stream, read from ``chunks`` or handed in. What may be the beginning of the credential waits for the next piece."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], secret: str | None, bytes_max: int) -> None:
+    def __init__(self, chunks: AsyncIterator[bytes] | None, secret: str | None, bytes_max: int) -> None:
         secret = telling(secret)
         self._chunks = chunks
         self._secret = b"" if secret is None else secret.encode()
@@ -90,20 +90,34 @@ class Intake:
         Raises:
             UpstreamError: as the chunks do; MALFORMED above ``bytes_max``.
         """
+        assert self._chunks is not None, "what comes is handed in"
         async for chunk in self._chunks:
-            self._size += len(chunk)
             self._turn += len(chunk)
-            if self._size > self._bytes_max:
-                raise UpstreamError(
-                    f"The provider's stream is larger than {self._bytes_max} bytes.",
-                    kind=UpstreamKind.MALFORMED,
-                )
+            data = self.take(chunk)
             if self._turn > TURN_BYTES:
                 self._turn = 0
                 await asyncio.sleep(0)
-            return self._rid(chunk) if self._secret else chunk
+            return data
+        return self.rest() or None
+
+    def take(self, chunk: bytes) -> bytes:
+        """What may be read of a piece that has come.
+
+        Raises:
+            UpstreamError: MALFORMED above ``bytes_max``.
+        """
+        self._size += len(chunk)
+        if self._size > self._bytes_max:
+            raise UpstreamError(
+                f"The provider's stream is larger than {self._bytes_max} bytes.",
+                kind=UpstreamKind.MALFORMED,
+            )
+        return self._rid(chunk) if self._secret else chunk
+
+    def rest(self) -> bytes:
+        """What was kept back and was no credential: nothing more comes."""
         rest, self._tail = self._tail, b""
-        return rest or None
+        return rest
 
     def _rid(self, chunk: bytes) -> bytes:
         secret = self._secret

@@ -21,10 +21,11 @@ async def limits_for(
     """The limits that a request counts against: the key's own, and those made for its account, team, user and
     key that concern any of the models (public ids) that may answer it."""
     made = await rules.limits_of(payer)
-    return own_limits(payer, key.limits, default) + _concerning(made, models)
+    return own_limits(payer, key.limits, default) + concerning_of(made, models)
 
 
-def _concerning(made: Sequence[Limit], models: Sequence[str]) -> list[Limit]:
+def concerning_of(made: Sequence[Limit], models: Sequence[str]) -> list[Limit]:
+    """Those of the limits that concern any of the models."""
     if not made or len(models) == 1:
         return concerning(made, models[0]) if made else []
     return list({limit.id: limit for model in models for limit in concerning(made, model)}.values())
@@ -40,9 +41,17 @@ async def admit_to_limits(
     """
     tokens = tokens_admitted(inspected)
     admission = await counters.admit(ticket, limits, tokens, now_ms)
+    refused_by(admission, tokens)
+    return admission
+
+
+def refused_by(admission: Admission, tokens: int) -> None:
+    """
+    Raises:
+        RateLimitExceeded: as :func:`admit_to_limits`.
+    """
     if admission.refused is not None:
         raise _refusal(admission, admission.refused, tokens)
-    return admission
 
 
 def tokens_admitted(inspected: Inspected) -> int:

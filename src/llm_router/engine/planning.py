@@ -131,8 +131,28 @@ class Planner:
         plan = self._single(occasion, query.names[0].name) if single else self._several(occasion, query)
         session = self._ordering.session(occasion.call, occasion.payer, query, plan, occasion.state.routing)
         if single and session is None and _plain(occasion, query) and _roomy(occasion.inspected, plan):
-            return _bounded(plan, occasion.state.routing.candidates_max)
+            return bounded(plan, occasion.state.routing.candidates_max)
         return self._chosen(occasion, query, plan, session)
+
+    def simple(self, occasion: Occasion) -> Plan | None:
+        """The plan of a request that every request of its kind gets which is small enough; None where it takes
+        more to come to one, or where there is none."""
+        if not occasion.state.routing.plain:
+            return None
+        try:
+            query = read_query(occasion.inspected.model, occasion.inspected.routing)
+            asked = query.names[0] if len(query.names) == 1 else None
+            if asked is None or is_auto(asked.name) or not _plain(occasion, query):
+                return None
+            plan = self._single(occasion, asked.name)
+        except RouterError:
+            return None
+        if (
+            self._ordering.session(occasion.call, occasion.payer, query, plan, occasion.state.routing)
+            is not None
+        ):
+            return None
+        return plan if _roomy(occasion.inspected, plan) else None
 
     def served(self, plan: Plan, candidate: Candidate, input_tokens: int, state: State, now_ms: int) -> None:
         """Remember who served a request of a session."""
@@ -210,7 +230,7 @@ class Planner:
         )
         if auto is not None and together is None:
             ordered = self._chosen_models(occasion, auto, ordered, choice)
-        return _bounded(msgspec.structs.replace(ordered, rejections=tuple(rejections)), rules.candidates_max)
+        return bounded(msgspec.structs.replace(ordered, rejections=tuple(rejections)), rules.candidates_max)
 
     def _single(self, occasion: Occasion, name: str) -> Plan:
         """The plan of one model.
@@ -430,7 +450,7 @@ def _first_of_each(candidates: list[Candidate]) -> list[Candidate]:
     return kept
 
 
-def _bounded(plan: Plan, most: int) -> Plan:
+def bounded(plan: Plan, most: int) -> Plan:
     """The plan with no more candidates than a plan may hold."""
     if len(plan.candidates) <= most:
         return plan

@@ -155,11 +155,22 @@ async def stream(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, c
     Raises:
         UpstreamError: it failed or broke off. Bytes may have been sent: see ``track.content_sent``.
     """
-    assert track.candidate is not None
-    front, context = track.call.dialect, track.context()
     chunks = reply.chunks() if behind.unframe is None else unframed(reply.chunks(), behind.unframe())
     intake = Intake(chunks, track.sent_secret, track.state.reply_bytes_max)
     head = await _head(intake)
+    relay = relay_of(track, behind, head)
+    try:
+        await _relayed(track, relay, intake, head, clock)
+    except UpstreamError as error:
+        if track.transcript is None or not await _was_whole(track, relay, clock):
+            raise error
+    await _rest(intake)
+
+
+def relay_of(track: Track, behind: Behind[Any, Any], head: bytes) -> Relay:
+    """What relays a stream that begins so: it is the track's delivery from now on."""
+    assert track.candidate is not None
+    front, context = track.call.dialect, track.context()
     relay: Relay
     going = track.continuation
     whole = head.lstrip()[:1] == b"{" and not behind.json_lines
@@ -181,12 +192,7 @@ async def stream(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, c
         relay = BridgeRelay(behind.stream_decoder(), front.stream_encoder(context), tools_back(track))
     track.delivery, track.relay = StreamDelivery(relay), relay
     track.transcript = None if whole else continuing.listen(track, behind)
-    try:
-        await _relayed(track, relay, intake, head, clock)
-    except UpstreamError as error:
-        if track.transcript is None or not await _was_whole(track, relay, clock):
-            raise error
-    await _rest(intake)
+    return relay
 
 
 async def _relayed(track: Track, relay: Relay, intake: Intake, head: bytes, clock: Clock) -> None:
@@ -214,7 +220,7 @@ async def _relayed(track: Track, relay: Relay, intake: Intake, head: bytes, cloc
         await _forward(track, relay.feed(chunk), clock)
         waited_us = clock.monotonic_us()
     if seen.error is not None or not seen.ended:
-        raise _broken(seen.error, head)
+        raise broken(seen.error, head)
 
 
 async def _was_whole(track: Track, relay: Relay, clock: Clock) -> bool:
@@ -227,7 +233,7 @@ async def _was_whole(track: Track, relay: Relay, clock: Clock) -> bool:
     return relay.observed.ended
 
 
-def _broken(error: UpstreamError | None, head: bytes) -> UpstreamError:
+def broken(error: UpstreamError | None, head: bytes) -> UpstreamError:
     """What is said of a stream that failed, or whose end is not proven: perhaps it was none."""
     if head.lstrip()[:1] == b"<":
         return UpstreamError("The provider answered with a page of HTML.", kind=UpstreamKind.MALFORMED)

@@ -63,6 +63,10 @@ class Recall:
         self._dialects = dialects
         self._clock = clock
 
+    def may_concern(self, account: str, body: bytes) -> bool:
+        """Whether a request may hold turns of which something is kept."""
+        return self._side_car.owns(account) and any(word in body for word in TURN_WORDS)
+
     # -- after a reply -----------------------------------------------------------------------------
 
     def remember(self, track: Track) -> None:

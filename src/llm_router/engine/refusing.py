@@ -13,6 +13,7 @@ from llm_router.domain.errors import (
     InvalidRequest,
     ModelNotAllowed,
     NoEligibleDeployment,
+    Overloaded,
     ProviderNotConfigured,
     RouterError,
     UnsupportedContent,
@@ -133,3 +134,8 @@ def none_eligible(model: str, rejections: Sequence[Rejection], hint: str = "") -
             ]
         },
     )
+
+
+def stopping() -> Overloaded:
+    """What clients are told of requests that a stopping gateway ends."""
+    return Overloaded("This gateway is stopping. Send the request again.", retry_after_s=1.0)

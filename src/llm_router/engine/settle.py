@@ -195,7 +195,8 @@ def attempts_of(track: Track, bill: Metered | None) -> tuple[AttemptRecord, ...]
     orphaned = _billed_on(track)
     if bill is not None and attempts and (bill.lines or orphaned or FLAG_ABSURD in bill.flags):
         cost_pusd = operator_cost(track, bill) if bill.lines and not orphaned else None
-        attempts[-1] = msgspec.structs.replace(attempts[-1], operator_cost_pusd=cost_pusd)
+        if cost_pusd != attempts[-1].operator_cost_pusd:
+            attempts[-1] = msgspec.structs.replace(attempts[-1], operator_cost_pusd=cost_pusd)
     return tuple(attempts)
 
 
@@ -238,6 +239,8 @@ def operator_cost(track: Track, bill: Metered) -> int | None:
         return None
     if track.candidate.own_key:
         return 0
+    if price is track.candidate.deployment.price and track.continuation is None and not bill.usage.others:
+        return bill.cost_pusd
     lines, _, unpriced = rate(own_usage(track, bill.usage), price, lambda model: price_of(track, model))
     return None if unpriced else sum(line.amount_pusd for line in lines)
 

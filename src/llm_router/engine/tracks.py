@@ -68,7 +68,7 @@ class Track(msgspec.Struct, kw_only=True):
     """One exchange under way.
 
     Attributes:
-        price_list: what customers pay, as it was at admission.
+        price_list: what customers pay, as it was at admission; paid_by: see :meth:`payer`.
         stepped: it counts as a step of its session; session_held_pusd: what it holds of that one's money.
         settled: its settlement has been queued; never a second one.
         content_sent: content reached the client: no other deployment may answer any more.
@@ -105,6 +105,7 @@ class Track(msgspec.Struct, kw_only=True):
     clock: Clock
     created_ms: int
     key: Key | None = None
+    paid_by: Payer | None = None
     inspected: Inspected | None = None
     asked_model: str = ""
     model: Model | None = None
@@ -180,8 +181,10 @@ class Track(msgspec.Struct, kw_only=True):
 
     def payer(self) -> Payer:
         """On whose behalf it spends. The key must be known."""
-        assert self.key is not None
-        return payer_of(self.key, self.call)
+        if self.paid_by is None:
+            assert self.key is not None
+            self.paid_by = payer_of(self.key, self.call)
+        return self.paid_by
 
     def context(self) -> ReplyContext:
         """What an encoder of the client's dialect needs to know."""

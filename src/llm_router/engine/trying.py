@@ -63,6 +63,7 @@ class Trying:
         budget: the repeats that it may still make.
         hedges: what decides on second calls beside a late one.
         ring: whose turn it is of the keys of providers that have several.
+        lagging: asked whether this process itself is so late that times say little of a deployment.
     """
 
     def __init__(self, attempts: Attempts, clock: Clock, pause: Pause, dice: Dice) -> None:
@@ -75,6 +76,7 @@ class Trying:
         self.gate = Gate()
         self.budget = RetryBudget()
         self.hedges = Hedges()
+        self.lagging: Callable[[], bool] = _never
 
     async def deliver(self, track: Track, failed: RouterError | None = None) -> None:
         """Try the plan's deployments in order until one delivers.
@@ -297,6 +299,8 @@ class Trying:
             self.hedges.took(track, candidate, ttft_ms)
         if calling.place is not None:
             kind, sample = _sample(track, expected, ttft_ms, now_us - calling.began_us)
+            if sample is not None and self.lagging():
+                sample = None
             self.gate.leave(calling.place, now_ms, went, kind, sample)
         self.health.ended(
             calling.call,
@@ -339,6 +343,10 @@ class Trying:
             if tighter(base, track.wish):
                 return Fared.NEITHER
         return fared(error, own_key=candidate.own_key or track.other_key)
+
+
+def _never() -> bool:
+    return False
 
 
 def _noted(dice: Dice, thrown: list[float]) -> Iterator[float]:

@@ -11,6 +11,9 @@ from llm_router.routing.pressure import Pressure
 LOOK_S = 0.2
 """How often it is looked."""
 
+LAG_S = 0.005
+"""So late, this process adds to every time that it measures: it cannot tell a slow deployment from itself."""
+
 
 class Waits:
     """What waits for the ledger, since when. In the order in which it began."""
@@ -42,6 +45,10 @@ class Watch:
         self.waits = Waits()
         self._clock = clock
         self._pause = pause
+
+    def lagging(self) -> bool:
+        """Whether times that are measured now are its own rather than a provider's."""
+        return self.pressure.delay_s > LAG_S
 
     async def run(self, most_s: Callable[[], float]) -> None:
         """Look until cancelled. ``most_s``: how late the process may be, as configured now."""

@@ -19,18 +19,43 @@ Check = Callable[[str, Any], None]
 MODEL_CHARS_MAX = 1024
 """Of a model string, which may name several."""
 
-_MODEL = re.compile(r"[A-Za-z0-9@][A-Za-z0-9._:/@|,+-]{0,1023}")
+MODEL = re.compile(r"[A-Za-z0-9@][A-Za-z0-9._:/@|,+-]{0,1023}")
 
 _decode = msgspec.json.Decoder().decode
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
-class Tree(msgspec.Struct, frozen=True, kw_only=True):
-    """The request as parsed: whole, and its top-level members verbatim. Not to be changed."""
+class Tree:
+    """The request as parsed: whole, and its top-level members verbatim. Not to be changed.
 
-    body: dict[str, Any]
-    raw: dict[str, msgspec.Raw]
+    ``data``: of a body that is known to be right, which is parsed when somebody looks.
+    """
+
+    __slots__ = ("_body", "_data", "_raw")
+
+    def __init__(
+        self,
+        *,
+        body: dict[str, Any] | None = None,
+        raw: dict[str, msgspec.Raw] | None = None,
+        data: bytes = b"",
+    ) -> None:
+        self._data = data
+        self._body = body
+        self._raw = raw
+
+    @property
+    def body(self) -> dict[str, Any]:
+        if self._body is None:
+            self._body = _decode(self._data)
+        return self._body
+
+    @property
+    def raw(self) -> dict[str, msgspec.Raw]:
+        if self._raw is None:
+            self._raw = _decode_raw(self._data)
+        return self._raw
 
 
 def parse(body: bytes, example: str) -> Tree:
@@ -81,7 +106,7 @@ def model_of(members: dict[str, Any], path_model: str | None) -> str:
         raise InvalidRequest("You must name a model in 'model'. GET /v1/models lists them.", param="model")
     if not isinstance(model, str):
         raise InvalidRequest("'model' must be a string.", param="model")
-    if not _MODEL.fullmatch(model):
+    if not MODEL.fullmatch(model):
         raise InvalidRequest(
             f"'model' must be a model id of 1 to {MODEL_CHARS_MAX} letters, digits and any of . _ : / @ | , + - "
             "that begins with a letter, a digit or @. GET /v1/models lists the ids.",

@@ -140,6 +140,7 @@ class Inspected(msgspec.Struct, kw_only=True):
         keeps_state: the gateway keeps what the request asks to be kept: the provider is asked for none.
         losses: what is lost whoever answers.
         routing: what it says to the gateway (:mod:`wire.routed`), as plain values.
+        plain: there is nothing in it but a model, turns of text, and options.
     """
 
     model: str
@@ -165,6 +166,7 @@ class Inspected(msgspec.Struct, kw_only=True):
     keeps_state: bool = False
     losses: tuple[Loss, ...] = ()
     routing: Mapping[str, Any] = {}
+    plain: bool = False
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from llm_router.wire.dialects.openai_chat.decode import GATEWAY_ONLY, reasoning_
 from llm_router.wire.dialects.openai_chat.legacy import modern
 from llm_router.wire.dialects.openai_chat.options import finish_body
 from llm_router.wire.dialects.openai_chat.parts import DIALECT_NAMES, NAME
+from llm_router.wire.dialects.openai_chat.quick import quick_edit
 from llm_router.wire.dialects.openai_chat.thinking import ALL_WORDS, foreign_words, thinking_members
 from llm_router.wire.loss import Loss
 from llm_router.wire.media import data_url
@@ -28,6 +29,8 @@ def edit_request(
     fetched, the legacy style where it is not known, reasoning of another dialect's provider, and ids
     of calls that the provider does not take.
     """
+    if inspected.plain:
+        return quick_edit(inspected, target)
     tree = cast(Tree, inspected.tree)
     body: dict[str, Any] = dict(tree.raw)
     body["model"] = target.model

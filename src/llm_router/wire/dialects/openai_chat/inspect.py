@@ -10,6 +10,7 @@ from llm_router.wire.asked import first_text, model_of, parse
 from llm_router.wire.dialect import Inspected
 from llm_router.wire.dialects.openai_chat.checks import check_members, token_limit
 from llm_router.wire.dialects.openai_chat.measure import measure
+from llm_router.wire.dialects.openai_chat.quick import quick_inspect
 from llm_router.wire.routed import routing_of
 
 EXAMPLE = '{"model": "...", "messages": [...]}'
@@ -23,6 +24,9 @@ def inspect(body: bytes, path_model: str | None = None, path_stream: bool | None
     Raises:
         InvalidRequest: with ``param`` set where a member is at fault.
     """
+    quick = quick_inspect(body, path_stream)
+    if quick is not None:
+        return quick
     tree = parse(body, EXAMPLE)
     members = tree.body
     model = model_of(members, path_model)

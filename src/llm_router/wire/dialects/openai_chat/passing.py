@@ -7,12 +7,13 @@ from typing import Any
 
 from llm_router.domain.errors import RouterError
 from llm_router.wire import events
-from llm_router.wire.dialect import Bill, Observed, ReplyContext, StreamEncoder
+from llm_router.wire.dialect import Bill, Observed, PassedReply, ReplyContext, StreamEncoder
 from llm_router.wire.dialects.openai_chat.body import MendedBody, mend_body
 from llm_router.wire.dialects.openai_chat.chunks import Chunk, ChunkMender
 from llm_router.wire.dialects.openai_chat.errors import malformed
 from llm_router.wire.dialects.openai_chat.legacy import ONE_CALL, legacy_message
 from llm_router.wire.dialects.openai_chat.mend import has_substance
+from llm_router.wire.dialects.openai_chat.quick import quick_reply
 from llm_router.wire.dialects.openai_chat.usage import passed_usage
 from llm_router.wire.loss import Loss
 from llm_router.wire.openaierrors import error_members
@@ -134,12 +135,15 @@ class PassedBody:
         return encode({**mended.members, "choices": mended.choices, "usage": usage})
 
 
-def pass_reply(body: bytes, context: ReplyContext) -> PassedBody:
+def pass_reply(body: bytes, context: ReplyContext) -> PassedReply:
     """A whole reply, mended.
 
     Raises:
         UpstreamError: it is an error in place of a reply, or no reply at all.
     """
+    quick = quick_reply(body, context)
+    if quick is not None:
+        return quick
     mended = mend_body(body, reply_id=context.reply_id, model=context.model, created_s=context.created_s)
     losses: list[Loss] = []
     if context.legacy_functions:

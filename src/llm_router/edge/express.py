@@ -1,0 +1,464 @@
+"""The fast lane's HTTP end: inference requests that go from the parser straight to the engine and back.
+
+It is uvicorn's own protocol class, with its parser, limits and life of a connection. A request that
+:class:`~llm_router.engine.express.Express` may take gets no scope, task or messages; every other one is handed to
+ASGI as if nothing had been, with the head and what has come of the body. While a ride runs it stands in the place
+of uvicorn's cycle, so that pipelined requests wait for it, and a server that stops does not close it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, cast
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from llm_router.domain.key import Key, key_digest
+from llm_router.edge.gateway import Gateway, bearer, report, unforeseen
+from llm_router.edge.server import GuardedProtocol
+from llm_router.engine.admit import KEY_BYTES_MAX, SESSION_HEADERS, Call
+from llm_router.engine.braking import SESSION_BOUND_HEADERS
+from llm_router.engine.deadlines import TOTAL_HEADERS
+from llm_router.engine.express import Ride
+from llm_router.engine.holding import MAX_COST_HEADERS
+from llm_router.engine.replays import HEADER as REPLAY_HEADER
+from llm_router.engine.tracks import RECEIPT_HEADER, reply_headers
+from llm_router.wire.bounds import OBJECTS_MAX
+from llm_router.wire.dialect import Spoken
+
+Headers = list[tuple[bytes, bytes]]
+
+PLACES_MAX = 1024
+"""Request targets remembered."""
+
+BODY_S = 1.0
+"""A body that is not whole by then is read the ordinary way, by its clock."""
+
+OWN_PREFIX = b"x-llm-router-"
+"""Wishes to the gateway: the ordinary way hears them."""
+
+ORDINARY = frozenset(
+    name.encode()
+    for name in (
+        "expect", "upgrade", "transfer-encoding", "content-encoding", REPLAY_HEADER, RECEIPT_HEADER,
+        *MAX_COST_HEADERS, *TOTAL_HEADERS, *SESSION_HEADERS, *SESSION_BOUND_HEADERS,
+    )
+)  # fmt: skip
+"""Headers that ask for more than an answer."""
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request target stands for."""
+
+    operation: str
+    dialect: Spoken
+    model: str | None
+    stream: bool | None
+    json_array: bool
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A head that was read: where to, what it says, whose it is. Heads of a connection are mostly the same."""
+
+    target: bytes
+    fields: Headers
+    place: Place
+    headers: dict[str, str]
+    digest: bytes
+
+
+class ExpressProtocol(GuardedProtocol):
+    """One connection of a client. Made with a gateway by :func:`protocol_of`."""
+
+    _entry: Entry | None = None
+    _known: Entry | None = None
+    _length: bytes | None = None
+    _body: list[bytes]
+    _key: Key | None = None
+    _started_us = 0
+    _slow: asyncio.TimerHandle | None = None
+    _ride: Passenger | None = None
+
+    # -- the parser's calls ----------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        self._length = None
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == b"content-length":
+            self._length = value
+        else:
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        entry = self._enter()
+        if entry is None:
+            self._to_asgi()
+        elif self.head_complete():
+            self._entry, self._body = entry, []
+
+    def on_body(self, body: bytes) -> None:
+        if self._entry is None:
+            super().on_body(body)
+        else:
+            self._quiet_bytes = 0
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._entry is None:
+            super().on_message_complete()
+        else:
+            self._body_came()
+            self._in_head = True
+            if not self._refused:
+                self._begin()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._entry is not None and self._slow is None:
+            self._slow = self.loop.call_later(BODY_S, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._entry = None
+        self._hurry()
+        super().connection_lost(exc)
+        if self._ride is not None:
+            self._ride.lost()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._ride is not None:
+            self._ride.drained()
+
+    # -- inside ----------------------------------------------------------------------------------------
+
+    def _enter(self) -> Entry | None:
+        """The request's entry into the fast lane; None if ASGI is to have it."""
+        gateway, parser = self.gateway, self.parser
+        if self._last or self.busy:
+            return None
+        known = self._known
+        if known is None or known.target != self.url or known.fields != self.headers:
+            known = self._known = self._read_head()
+            if known is None:
+                return None
+        length = self._length
+        if (
+            length is None
+            or not length.isdigit()
+            or int(length) > gateway.body_bytes_max
+            or parser.get_method() != b"POST"
+            or parser.get_http_version() != "1.1"
+            or not parser.should_keep_alive()
+            or not gateway.has_room()
+        ):
+            return None
+        engine = gateway.engine
+        self._key = engine.express.find(known.digest, engine.clock.now_ms())
+        self._started_us = engine.clock.monotonic_us()
+        return known if self._key is not None and _is_plain(self._key) else None
+
+    def _read_head(self) -> Entry | None:
+        try:
+            place = cast("Place | None", self.gateway.places[self.url])
+        except KeyError:
+            place = self._locate(self.url)
+        if place is None:
+            return None
+        headers: dict[str, str] = {}
+        for name, value in self.headers:
+            if name in ORDINARY or name.startswith(OWN_PREFIX):
+                return None
+            headers[name.decode("latin-1")] = value.decode("latin-1")
+        kind = headers.get("content-type", "application/json").split(";", 1)[0].strip().lower()
+        found = bearer(headers)
+        if len(headers) != len(self.headers) or kind != "application/json":
+            return None
+        if not found or len(found) > KEY_BYTES_MAX:
+            return None
+        return Entry(self.url, self.headers, place, headers, key_digest(found))
+
+    def _locate(self, target: bytes) -> Place | None:
+        """What a target stands for; None if it is none of the fast lane's."""
+        path, _, query = target.partition(b"?")
+        gateway = self.gateway
+        route, parameters, _ = gateway.routes.find("POST", path.decode("latin-1"))
+        place = None
+        if route is not None and route.operation == "chat" and not route.compares and b"key=" not in query:
+            dialect = gateway.dialect(route.dialect)
+            alt = parse_qs(query.decode("latin-1"), max_num_fields=100).get("alt", [""])[-1]
+            model = parameters.get("model")
+            if dialect.name != "openai_responses":
+                place = Place(
+                    operation=route.operation,
+                    dialect=dialect,
+                    model=None if model is None else unquote(model),
+                    stream=route.stream,
+                    json_array=dialect.name == "gemini_generate" and route.stream is True and alt != "sse",
+                )
+        if len(self.gateway.places) >= PLACES_MAX:
+            self.gateway.places.clear()
+        self.gateway.places[target] = place
+        return place
+
+    def _begin(self) -> None:
+        """The request is whole: the engine takes it on, or ASGI gets it."""
+        entry, key = self._entry, self._key
+        assert entry is not None
+        assert key is not None
+        self._entry = None
+        self._hurry()
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        gateway = self.gateway
+        if body.count(b"{") <= OBJECTS_MAX:
+            place = entry.place
+            call = Call(
+                operation=place.operation,
+                dialect=place.dialect,
+                body=body,
+                credential=None,
+                headers=entry.headers,
+                started_us=self._started_us,
+                path_model=place.model,
+                path_stream=place.stream,
+                json_array=place.json_array,
+                key=key,
+            )
+            passenger = self._ride = Passenger(self)
+            try:
+                passenger.ride = gateway.engine.express.take(call, key, passenger)
+            except Exception:  # the parser would take it for a fault of the client's
+                report("POST", place.operation)
+            if passenger.ride is not None:
+                self.cycle = cast(Any, passenger)
+                gateway.exchanges += 1
+                return
+            self._ride = None
+        self._to_asgi(body, whole=True)
+
+    def _to_asgi(self, body: bytes = b"", *, whole: bool = False) -> None:
+        """Hand the request to ASGI, as if it had gone there from the start."""
+        url, headers = self.url, self.headers
+        self.expect_100_continue = any(n == b"expect" and v.lower() == b"100-continue" for n, v in headers)
+        HttpToolsProtocol.on_message_begin(self)
+        self.url = url
+        self.headers += headers
+        if self._length is not None:
+            self.headers.append((b"content-length", self._length))
+        self.expect_100_continue = any(n == b"expect" and v.lower() == b"100-continue" for n, v in headers)
+        super().on_headers_complete()
+        if body:
+            super().on_body(body)
+        if whole:
+            super().on_message_complete()
+
+    def _too_slow(self) -> None:
+        self._slow = None
+        if self._entry is not None and not self._refused:
+            self._entry = None
+            self._to_asgi(b"".join(self._body))
+
+    def _hurry(self) -> None:
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
+
+    def rode(self, passenger: Passenger) -> None:
+        """A ride is over: the next request may come."""
+        self._ride = None
+        self.gateway.exchanges -= 1
+        if not passenger.gone:
+            self.on_response_complete()
+            if not passenger.keep_alive:
+                self.transport.close()
+
+
+class Passenger:
+    """The port :class:`~llm_router.engine.express.PromptClient` on one connection, for one exchange."""
+
+    __slots__ = (
+        "_begun", "_busy", "_head", "_protocol", "_status", "_task", "disconnected", "gone", "keep_alive", "last_sent_s",
+        "message_event", "response_complete", "ride", "started",
+    )  # fmt: skip
+
+    def __init__(self, protocol: ExpressProtocol) -> None:
+        self._protocol = protocol
+        self._head: Headers | None = None
+        self._status = 200
+        self._busy = False
+        self._begun = False
+        self._task: asyncio.Task[None] | None = None
+        self.ride: Ride | None = None
+        self.started = False
+        self.last_sent_s = 0.0
+        self.gone = False
+        # What uvicorn asks of a cycle.
+        self.disconnected = False
+        self.keep_alive = True
+        self.response_complete = False
+        self.message_event = _NOBODY
+
+    # -- at once ---------------------------------------------------------------------------------------
+
+    @property
+    def clogged(self) -> bool:
+        flow: FlowControl = self._protocol.flow
+        return flow.write_paused and not self.gone
+
+    def answer(self, status: int, headers: Headers, data: bytes) -> None:
+        self.started = self.response_complete = True
+        self._write(self._head_bytes(status, headers, b"content-length: %d\r\n\r\n" % len(data)) + data)
+
+    def open(self, status: int, headers: Headers) -> None:
+        self.started = True
+        self._head, self._status = headers, status
+
+    def put(self, data: bytes) -> None:
+        head = b""
+        if self._head is not None:
+            head = self._head_bytes(self._status, self._head, b"transfer-encoding: chunked\r\n\r\n")
+            self._head = None
+        self._write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+
+    def end(self, data: bytes) -> None:
+        if self._head is not None:
+            self.answer(self._status, self._head, data)
+            return
+        self.response_complete = True
+        self._write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n")
+
+    def run(self, work: Coroutine[Any, Any, object]) -> None:
+        gateway = self._protocol.gateway
+        self._task = task = self._protocol.loop.create_task(self._run(work))
+        gateway.tasks.add(task)
+        task.add_done_callback(gateway.tasks.discard)
+
+    def over(self) -> None:
+        self._protocol.rode(self)
+
+    def _head_bytes(self, status: int, headers: Headers, last: bytes) -> bytes:
+        parts = [STATUS_LINE[status]]
+        for name, value in self._protocol.server_state.default_headers:
+            parts += (name, b": ", value, b"\r\n")
+        for name, value in headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts.append(last)
+        return b"".join(parts)
+
+    def _write(self, data: bytes) -> None:
+        if not self.gone:
+            self._protocol.transport.write(data)
+            self.last_sent_s = self._protocol.loop.time()
+
+    # -- the port Client, for the ordinary way ---------------------------------------------------------
+
+    async def start(self, status: int, headers: Headers) -> None:
+        self._check()
+        self.open(status, headers)
+
+    async def send(self, data: bytes) -> None:
+        self._check()
+        self._busy = True
+        try:
+            self.put(data)
+            if self._protocol.flow.write_paused:
+                await self._protocol.flow.drain()
+        finally:
+            self._busy = False
+        self._check()
+
+    async def finish(self, data: bytes = b"") -> None:
+        self._check()
+        self.end(data)
+
+    async def beat(self, status: int, headers: Headers, data: bytes) -> None:
+        if self._busy or self.response_complete:
+            return
+        if not self.started:
+            await self.start(status, headers)
+        await self.send(data)
+
+    def _check(self) -> None:
+        if self.gone:
+            raise ConnectionError("the client left")
+
+    async def _run(self, work: Coroutine[Any, Any, object]) -> None:
+        protocol, ride = self._protocol, self.ride
+        assert ride is not None
+        if self.gone:  # before it could begin
+            work.close()
+            work = protocol.gateway.engine.abandon(ride.track)
+        self._begun = True
+        try:
+            await work
+        except asyncio.CancelledError:
+            if not self.gone:
+                raise
+        except ConnectionError:
+            pass
+        except Exception:
+            report("POST", ride.track.call.operation)
+            if not self.started:
+                error = unforeseen()
+                body = ride.track.call.dialect.encode_error(error, ride.track.id)
+                self.answer(error.status, reply_headers(ride.track, error), body)
+        finally:
+            if not self.response_complete and not self.gone:
+                protocol.transport.close()  # no answer that looks whole
+            protocol.rode(self)
+
+    # -- the connection's word -------------------------------------------------------------------------
+
+    def lost(self) -> None:
+        """The client has left."""
+        if self.gone or self.response_complete:
+            self.gone = True
+            return
+        self.gone = True
+        task, gateway = self._task, self._protocol.gateway
+        if task is not None:
+            if self._begun and gateway.engine.left(task):
+                task.cancel()
+        elif self.ride is not None:
+            self.ride.left()
+
+    def drained(self) -> None:
+        """The client has read what waited for it."""
+        if self.ride is not None:
+            self.ride.on_drained()
+
+
+class _Nobody:
+    """Who waits for no message."""
+
+    def set(self) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
+def _is_plain(key: Key) -> bool:
+    """Whether a key may ask for any model from anywhere, in a hurry."""
+    return (
+        key.priority == "interactive"
+        and not key.disabled
+        and key.scopes is None
+        and key.providers is None
+        and key.ip_ranges is None
+    )
+
+
+def protocol_of(gateway: Gateway) -> type[GuardedProtocol]:
+    """The protocol class for a gateway's connections: with the fast lane, if what is behind it can answer at once."""
+    if not gateway.engine.express.able:
+        return GuardedProtocol
+    return ExpressProtocol

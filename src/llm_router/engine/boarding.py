@@ -1,0 +1,150 @@
+"""What is the same for all plain requests of a kind, made once: see :mod:`llm_router.engine.express`.
+
+A kind is who asks (the key), for which model, in which API, with which needs. What is kept here is what the
+ordinary way came to for the first of them; it holds as long as nothing that it was made of has changed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from llm_router.billing.estimate import Estimate, Worst, estimate, worst_of
+from llm_router.billing.pricing import PriceList
+from llm_router.domain.budget import Payer
+from llm_router.domain.key import Key
+from llm_router.domain.model import Deployment
+from llm_router.domain.price import Price
+from llm_router.engine.admit import Call, payer_of
+from llm_router.engine.attempt import Attempts
+from llm_router.engine.own_keys import NONE
+from llm_router.engine.planning import Occasion, Planner, bounded
+from llm_router.engine.state import State
+from llm_router.ports import Deadlines
+from llm_router.routing.hedging import hedged
+from llm_router.routing.plan import Candidate, Plan
+from llm_router.wire.dialect import Behind, Inspected
+
+HOUR_MS = 3_600_000
+MINUTE_MS = 60_000
+
+_BODY_SIGNED = ("google", "sigv4")
+"""Ways to authenticate for which each request is written anew."""
+
+
+class Boarding(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of request.
+
+    Attributes:
+        key, state, price_list: what it was made of, by identity; until_ms: when prices may be others.
+        context_tokens: a text of so many bytes fits every candidate; output_tokens_max: so does such a limit.
+        prices: all that it may be charged by, and what these were made from.
+        secret: what is sent of the gateway's credential at the first candidate.
+    """
+
+    key: Key
+    state: State
+    price_list: PriceList
+    until_ms: int
+    payer: Payer
+    plan: Plan
+    candidate: Candidate
+    behind: Behind[Any, Any]
+    deployments: tuple[Deployment, ...]
+    prices: tuple[Price, ...]
+    context_tokens: int | None
+    output_tokens_max: int | None
+    deadlines: Deadlines
+    secret: str | None
+    worst: Worst | None
+
+    def estimate(self, inspected: Inspected) -> Estimate:
+        """The worst that a request can cost."""
+        default = self.state.hold_output_tokens
+        found = None if self.worst is None else self.worst.estimate(inspected, default)
+        return (
+            estimate(inspected, self.deployments, output_tokens_default=default) if found is None else found
+        )
+
+    def fits(self, inspected: Inspected) -> bool:
+        """Whether a request fits every candidate beyond doubt: no text has more tokens than bytes."""
+        asked = inspected.output_tokens or 0
+        if self.output_tokens_max is not None and asked > self.output_tokens_max:
+            return False
+        most = inspected.text_bytes + inspected.input_tokens + asked
+        return self.context_tokens is None or most <= self.context_tokens
+
+
+def is_plain(inspected: Inspected) -> bool:
+    """Whether a request asks for nothing of the gateway but an answer of a model."""
+    return not (
+        inspected.routing
+        or inspected.media_urls
+        or inspected.session is not None
+        or "@" in inspected.model
+        or "|" in inspected.model
+    )
+
+
+def board(
+    planner: Planner,
+    attempts: Attempts,
+    state: State,
+    price_list: PriceList,
+    call: Call,
+    key: Key,
+    inspected: Inspected,
+    now_ms: int,
+) -> Boarding | None:
+    """What holds for all requests of a plain one's kind; None if they have to be looked at one by one."""
+    if not state.fallbacks.empty or hedged(state.routing.single_flight, None):
+        return None
+    payer = payer_of(key, call)
+    whole = planner.simple(
+        Occasion(
+            state=state,
+            call=call,
+            key=key,
+            payer=payer,
+            inspected=inspected,
+            own_keys=NONE,
+            price_list=price_list,
+            now_ms=now_ms,
+        )
+    )
+    if whole is None:
+        return None
+    plan = bounded(whole, state.routing.candidates_max)
+    candidate = plan.candidates[0]
+    provider = candidate.provider
+    if state.key_pools.get(provider.id) or provider.auth in _BODY_SIGNED or provider.placement is not None:
+        return None
+    windows = [c.deployment.context_tokens for c in whole.candidates]
+    limits = [c.deployment.output_tokens_max for c in whole.candidates]
+    prices = {p.version: p for d in plan.deployments for p in (d.price, d.cost) if p is not None}
+    return Boarding(
+        key=key,
+        state=state,
+        price_list=price_list,
+        until_ms=_until(price_list, plan, now_ms),
+        payer=payer,
+        plan=plan,
+        candidate=candidate,
+        behind=attempts.behind(candidate),
+        deployments=plan.deployments,
+        prices=tuple(prices.values()),
+        context_tokens=min((w for w in windows if w is not None), default=None),
+        output_tokens_max=min((m for m in limits if m is not None), default=None),
+        deadlines=state.deadlines_for(plan.model),
+        secret=state.provider_keys.get(provider.id),
+        worst=worst_of(plan.deployments),
+    )
+
+
+def _until(price_list: PriceList, plan: Plan, now_ms: int) -> int:
+    """Prices by the hour, and rules that come into force, change on the minute at the earliest."""
+    timed = any(d.price is not None and d.price.off_peak is not None for d in plan.deployments)
+    if timed or any(rule.valid_from_ms > now_ms for rule in price_list.rules):
+        return now_ms // MINUTE_MS * MINUTE_MS + MINUTE_MS
+    return now_ms + HOUR_MS

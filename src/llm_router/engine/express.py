@@ -1,0 +1,699 @@
+"""The fast lane: plain exchanges without a task of their own.
+
+    take ──── admitted, limited, held in memory, in one step; or not taken, and nothing was changed
+      held ── the hold is durable: the request goes out on a connection that is ready
+        heard ── the reply comes, piece by piece
+          settled ── the settlement is durable: the last bytes go out
+
+A ride is taken on if nothing about its request has to be waited for or looked at twice: one model, no wishes, no
+session, nothing kept of earlier turns. Each step is a call from whoever has news (the store's batch, the provider's
+connection), so there is nothing to schedule, wake or cancel in between.
+
+As soon as anything else happens than the usual (too little credit, no connection ready, a provider that fails, a
+stream that breaks, a client that leaves) the ride becomes an ordinary exchange: the same :class:`Track` goes on in a
+task, by the same code as all others. Whatever a ride does itself is done by that code's own parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
+
+from llm_router.billing.estimate import expected_input
+from llm_router.domain.errors import (
+    InsufficientCredits,
+    LedgerUnavailable,
+    RouterError,
+    UpstreamError,
+    UpstreamKind,
+)
+from llm_router.domain.key import Key
+from llm_router.domain.limit import UNLIMITED, Admission
+from llm_router.engine import pump
+from llm_router.engine.admit import Admitted, Call
+from llm_router.engine.attempt import ERROR_BYTES_MAX, Attempt, deadlines_for, target_of
+from llm_router.engine.boarding import Boarding, board, is_plain
+from llm_router.engine.braking import may_repeat
+from llm_router.engine.intake import Intake
+from llm_router.engine.limits import concerning_of, refused_by, tokens_admitted
+from llm_router.engine.own_keys import NONE
+from llm_router.engine.refusing import stopping
+from llm_router.engine.tracks import Track, reply_headers
+from llm_router.engine.trying import Calling
+from llm_router.limits.rules import own_limits
+from llm_router.ports import Client, LiveReply, Prepared, PromptBooks, PromptCounters, PromptUpstream, Settled
+from llm_router.wire.dialect import Inspected, Relay
+
+if TYPE_CHECKING:
+    from llm_router.engine.exchange import Engine
+
+KINDS_MAX = 4096
+"""Kinds of requests remembered."""
+
+_HOLDING, _CALLING, _SETTLING, _OVER = range(4)
+
+
+class PromptClient(Client, Protocol):
+    """The caller's end of a ride: what is written leaves at once, or waits in the connection's buffer.
+
+    Attributes:
+        clogged: the reader is slow, and enough waits for it.
+    """
+
+    @property
+    def clogged(self) -> bool: ...
+
+    def answer(self, status: int, headers: list[tuple[bytes, bytes]], data: bytes) -> None:
+        """A whole answer."""
+        ...
+
+    def open(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """The head of a stream; its first bytes follow."""
+        ...
+
+    def put(self, data: bytes) -> None:
+        """A piece of the stream."""
+        ...
+
+    def end(self, data: bytes) -> None:
+        """The last piece."""
+        ...
+
+    def run(self, work: Coroutine[Any, Any, object]) -> None:
+        """Go on with the exchange in a task; whatever it raises is told."""
+        ...
+
+    def over(self) -> None:
+        """The ride is over: the connection is free."""
+        ...
+
+
+class Express:
+    """Takes rides. One per engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._kinds: dict[tuple[object, ...], Boarding] = {}
+        self._prepared: dict[tuple[object, ...], tuple[Boarding, Prepared]] = {}
+        self.rides: set[Ride] = set()
+        self._emptied: asyncio.Future[None] | None = None
+        books, upstream = engine.books, engine.upstream
+        self.books = books if isinstance(books, PromptBooks) else None
+        self.counters = engine.counters if isinstance(engine.counters, PromptCounters) else None
+        self.upstream = upstream if isinstance(upstream, PromptUpstream) else None
+
+    @property
+    def able(self) -> bool:
+        """Whether the stores and the upstream can answer at once."""
+        return self.books is not None and self.upstream is not None
+
+    def find(self, digest: bytes, now_ms: int) -> Key | None:
+        """The valid key of that digest, if it is in memory."""
+        key = None if self.books is None else self.books.find_now(digest)
+        if (
+            key is None
+            or key.revoked_ms is not None
+            or (key.expires_ms is not None and key.expires_ms <= now_ms)
+        ):
+            return None
+        return key
+
+    def take(self, call: Call, key: Key, client: PromptClient) -> Ride | None:
+        """Take a request on; None if it has to go the ordinary way: then nothing was changed."""
+        engine, books = self._engine, self.books
+        assert books is not None
+        if not engine.alone(key.account) or may_repeat(call.body):
+            return None
+        if engine.recall is not None and engine.recall.may_concern(key.account, call.body):
+            return None
+        try:
+            inspected = call.dialect.inspect(call.body, call.path_model, call.path_stream)
+        except RouterError:
+            return None
+        if not is_plain(inspected):
+            return None
+        inspected.json_array = call.json_array
+        now_ms = engine.clock.now_ms()
+        boarding = self._boarding(call, key, inspected, now_ms)
+        if boarding is None or not boarding.fits(inspected):
+            return None
+        trying = engine.trying
+        if not trying.health.quiet or not trying.takes(boarding.candidate):
+            return None
+        limits = own_limits(boarding.payer, key.limits, boarding.state.default_limits)
+        made = books.limits_now(boarding.payer)
+        if made:
+            limits += concerning_of(made, boarding.plan.models)
+        if limits and self.counters is None:
+            return None
+        track = Track(
+            id=engine.new_id(),
+            call=call,
+            client=client,
+            state=boarding.state,
+            clock=engine.clock,
+            created_ms=now_ms,
+            key=key,
+            paid_by=boarding.payer,
+            inspected=inspected,
+            asked_model=inspected.model,
+            plan=boarding.plan,
+            model=boarding.candidate.model,
+            price_list=boarding.price_list,
+            own_keys=NONE,
+            due_us=call.started_us + round(boarding.deadlines.total_s * 1_000_000),
+        )
+        ride = Ride(self, engine, track, client, boarding)
+        self.rides.add(ride)
+        ride.begin(limits)
+        return ride
+
+    def _boarding(self, call: Call, key: Key, inspected: Inspected, now_ms: int) -> Boarding | None:
+        """What holds for all requests of its kind."""
+        engine = self._engine
+        place = (key.id, inspected.model, call.dialect.name, call.operation, inspected.needs)
+        found = self._kinds.get(place)
+        if (
+            found is not None
+            and found.key is key
+            and found.state is engine.state
+            and found.price_list is engine.price_list
+            and now_ms < found.until_ms
+        ):
+            return found
+        made = board(
+            engine.planner, engine.attempts, engine.state, engine.price_list, call, key, inspected, now_ms
+        )
+        if made is None:
+            self._kinds.pop(place, None)
+            return None
+        if len(self._kinds) >= KINDS_MAX:
+            self._kinds.clear()
+        self._kinds[place] = made
+        return made
+
+    def prepared(self, track: Track, boarding: Boarding, forwarded: dict[str, str], stream: bool) -> Prepared:
+        """The address and headers of a call.
+
+        Raises:
+            UpstreamError: they may not be sent.
+        """
+        assert self.upstream is not None
+        candidate = boarding.candidate
+        place = (candidate.deployment.id, candidate.dialect, track.call.operation, stream, *forwarded.items())
+        found = self._prepared.get(place)
+        request = None
+        if found is not None and found[0].candidate is candidate and found[0].secret is boarding.secret:
+            track.sent_secret = boarding.secret
+            return found[1]
+        request = self._engine.attempts.request(track, candidate, b"", forwarded, boarding.secret)
+        made = self.upstream.prepare(request)
+        if len(self._prepared) >= KINDS_MAX:
+            self._prepared.clear()
+        self._prepared[place] = (boarding, made)
+        return made
+
+    async def empty(self) -> None:
+        """Wait until there is no ride."""
+        if self.rides:
+            self._emptied = asyncio.get_running_loop().create_future()
+            await self._emptied
+
+    def left(self, ride: Ride) -> None:
+        """It is no ride any more."""
+        self.rides.discard(ride)
+        if self._emptied is not None and not self.rides and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    def stop(self) -> None:
+        """End what still runs; every client is told, every hold resolved."""
+        for ride in list(self.rides):
+            ride.stop()
+
+
+class Ride:
+    """One exchange in the fast lane. It stands in the place of a future towards the store."""
+
+    __slots__ = (
+        "_attempt", "_beat", "_boarding", "_calling", "_engine", "_express", "_head", "_intake", "_launched_us",
+        "_metered", "_pieces", "_relay", "_reply", "_rest", "_size", "_stage", "client", "track",
+    )  # fmt: skip
+
+    def __init__(
+        self, express: Express, engine: Engine, track: Track, client: PromptClient, boarding: Boarding
+    ) -> None:
+        self._express = express
+        self._engine = engine
+        self._boarding = boarding
+        self.track = track
+        self.client = client
+        self._stage = _HOLDING
+        self._reply: LiveReply | None = None
+        self._attempt: Attempt | None = None
+        self._calling: Calling | None = None
+        self._relay: Relay | None = None
+        self._intake: Intake | None = None
+        self._head = b""
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._launched_us = 0
+        self._rest: asyncio.TimerHandle | None = None
+        self._beat: asyncio.TimerHandle | None = None
+        self._metered: Any = None
+
+    # -- admitted --------------------------------------------------------------------------------------
+
+    def begin(self, limits: list[Any]) -> None:
+        """Count and hold; what keeps it from going on ends it, or sends it the ordinary way."""
+        track, engine, boarding = self.track, self._engine, self._boarding
+        inspected, books, key = track.inspected, self._express.books, track.key
+        assert inspected is not None
+        assert books is not None
+        assert key is not None
+        try:
+            for price in boarding.prices:
+                engine.publish(price, track.created_ms)
+            track.admission = admission = self._count(limits, inspected)
+            worst = boarding.estimate(inspected)
+            books.hold_now(
+                track.id, boarding.payer, worst.amount_pusd, worst.price_version, track.created_ms, self
+            )
+        except InsufficientCredits:
+            self._ordinary(engine.hold_and_resume(track, boarding.payer, inspected, boarding.plan))
+            return
+        except RouterError as error:
+            self._ordinary(engine.refuse(track, error))
+            return
+        except Exception as error:  # told and closed as any other unforeseen one
+            self._unforeseen(error)
+            return
+        track.held = True
+        wish = inspected.usage_chunk
+        track.admitted = Admitted(
+            key=key,
+            inspected=inspected,
+            plan=boarding.plan,
+            estimate=worst,
+            admission=admission,
+            input_tokens_expected=expected_input(inspected),
+            output_tokens_cap=None,
+            strict=key.strict,
+            usage_chunk=key.usage_chunk if wish is None else wish,
+        )
+        pause_s = boarding.state.heartbeat_s
+        if inspected.stream and pause_s > 0 and not inspected.json_array:
+            self._beat = asyncio.get_running_loop().call_later(pause_s, self._due)
+
+    def _count(self, limits: list[Any], inspected: Inspected) -> Admission:
+        """Count the request against its limits.
+
+        Raises:
+            RateLimitExceeded
+        """
+        if not limits:
+            return UNLIMITED
+        counters, track = self._express.counters, self.track
+        assert counters is not None
+        tokens = tokens_admitted(inspected)
+        admission = counters.admit_now(track.id, limits, tokens, track.created_ms)
+        refused_by(admission, tokens)
+        track.counted = True
+        return admission
+
+    # -- in the place of a future: what the store says -------------------------------------------------
+
+    def done(self) -> bool:
+        """Whether the store's word is waited for no more."""
+        return self._stage not in (_HOLDING, _SETTLING)
+
+    def set_result(self, result: Any, /) -> None:
+        """The hold is durable, or the settlement."""
+        try:
+            if self._stage == _HOLDING:
+                self._call()
+            else:
+                self._settled(result)
+        except Exception as error:  # told and closed as any other unforeseen one
+            self._unforeseen(error)
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Neither is."""
+        track, engine = self.track, self._engine
+        if self._stage == _HOLDING:
+            track.held = False
+            error = exception if isinstance(exception, RouterError) else None
+            self._ordinary(engine.refuse(track, error) if error is not None else _raise(exception))
+        else:
+            self._unsettled(exception)
+
+    def exception(self) -> BaseException | None:
+        """Nobody asks."""
+        return None
+
+    # -- called ----------------------------------------------------------------------------------------
+
+    def _call(self) -> None:
+        engine, track, boarding = self._engine, self.track, self._boarding
+        trying, candidate, inspected = engine.trying, boarding.candidate, track.inspected
+        assert inspected is not None
+        if not trying.health.quiet or not trying.takes(candidate):
+            self._ordinary(engine.resume(track))
+            return
+        attempt = engine.attempts.opened(track, candidate)
+        try:
+            body, forwarded = engine.attempts.written(
+                track, candidate, target_of(track, candidate), inspected
+            )
+            prepared = self._express.prepared(track, boarding, forwarded, inspected.stream)
+        except RouterError:
+            self._ordinary(engine.resume(track))  # which meets it again, and knows what follows
+            return
+        now_us = engine.clock.monotonic_us()
+        deadlines = deadlines_for(track, candidate, now_us)
+        due_s = asyncio.get_running_loop().time() + deadlines.total_s
+        reply = prepared.launch(body, deadlines, due_s, self)
+        if reply is None:
+            self._ordinary(engine.resume(track))
+            return
+        trying.begin(track.state)
+        self._reply, self._attempt, self._launched_us = reply, attempt, now_us
+        self._calling = trying.calls(candidate)
+        self._stage = _CALLING
+        if inspected.stream:
+            self._intake = Intake(None, track.sent_secret, track.state.reply_bytes_max)
+
+    def on_upstream(self) -> None:
+        """Something has come of the reply."""
+        try:
+            if self._stage == _CALLING:
+                self._hear()
+            elif self._reply is not None:  # what follows the end
+                self._reply.take()
+                if self._reply.complete and self._rest is not None:
+                    self._rest.cancel()
+        except UpstreamError as error:
+            if self._stage == _CALLING:
+                self._failed(error)
+        except ConnectionError:  # more than what may come for a client that left
+            self.cancel()
+        except Exception as error:  # told and closed as any other unforeseen one
+            self._unforeseen(error)
+
+    def _hear(self) -> None:
+        reply, attempt, track = self._reply, self._attempt, self.track
+        assert reply is not None
+        assert attempt is not None
+        if reply.status and attempt.status is None:
+            attempt.status = reply.status
+            attempt.first_byte_us = self._engine.clock.monotonic_us() - self._launched_us
+        if reply.status and not 200 <= reply.status < 300:
+            self._refused(reply)
+        elif self._intake is not None:
+            self._flow(reply, self._intake)
+        else:
+            while data := reply.take():
+                self._pieces.append(data)
+                self._size += len(data)
+                if self._size > track.state.reply_bytes_max:
+                    raise UpstreamError(
+                        f"The provider's reply is larger than {track.state.reply_bytes_max} bytes.",
+                        kind=UpstreamKind.MALFORMED,
+                    )
+            if reply.failure is not None:
+                raise reply.failure
+            if reply.complete:
+                self._whole()
+
+    def _refused(self, reply: LiveReply) -> None:
+        """A reply that is no success: its body says why.
+
+        Raises:
+            UpstreamError: what it says.
+        """
+        while self._size < ERROR_BYTES_MAX and (data := reply.take()):
+            self._pieces.append(data)
+            self._size += len(data)
+        if reply.complete or reply.failure is not None or self._size >= ERROR_BYTES_MAX:
+            body = b"" if self._size > ERROR_BYTES_MAX else b"".join(self._pieces)
+            raise self._engine.attempts.refusal(self._boarding.behind, reply.status, reply.headers, body)
+
+    def _whole(self) -> None:
+        track, pieces = self.track, self._pieces
+        track.upstream_us += self._engine.clock.monotonic_us() - self._launched_us
+        pump.land(track, self._boarding.behind, pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        self._delivered()
+
+    # -- streams ---------------------------------------------------------------------------------------
+
+    def _flow(self, reply: LiveReply, intake: Intake) -> None:
+        """Relay what has come of a stream.
+
+        Raises:
+            UpstreamError: it failed, or broke off.
+        """
+        track = self.track
+        while not self.client.clogged and (chunk := reply.take()):
+            now_us = self._engine.clock.monotonic_us()
+            track.upstream_us += now_us - self._launched_us
+            track.drained(len(chunk))
+            if (data := intake.take(chunk)) and self._fed(data):
+                return
+            self._launched_us = now_us
+        if self.client.clogged and not reply.complete:
+            return  # it is read on when the client has read
+        if reply.failure is not None:
+            if self._relay is not None and self._was_whole(self._relay):
+                self._delivered()
+                return
+            raise reply.failure
+        if reply.complete:
+            rest = intake.rest()
+            if rest and self._fed(rest):
+                return
+            self._closed()
+        else:
+            reply.expect(deadlines_for(track, self._boarding.candidate, self._launched_us).idle_s)
+
+    def _fed(self, data: bytes) -> bool:
+        """Give bytes to the relay, and what they complete to the client; whether the stream has ended.
+
+        Raises:
+            UpstreamError: it failed.
+        """
+        track, relay = self.track, self._relay
+        if relay is None:
+            self._head += data
+            if not self._head.strip() and len(self._head) <= pump.SNIFF_BYTES_MAX:
+                return False
+            data = self._head
+            relay = self._relay = pump.relay_of(track, self._boarding.behind, data)
+        track.hear(data, pump.HEARD_BYTES_MAX)
+        if track.transcript is not None:
+            track.transcript.hear(data)
+        self._forward(relay.feed(data))
+        seen = relay.observed
+        if seen.error is not None:
+            raise pump.broken(seen.error, self._head)
+        if seen.ended:
+            self._delivered()
+        return seen.ended
+
+    def _closed(self) -> None:
+        """The provider's stream is over.
+
+        Raises:
+            UpstreamError: its end is not proven.
+        """
+        relay = self._relay
+        if relay is None:
+            relay = self._relay = pump.relay_of(self.track, self._boarding.behind, self._head)
+            self._forward(relay.feed(self._head))
+        self._forward(relay.close())
+        if relay.observed.error is not None or not relay.observed.ended:
+            raise pump.broken(relay.observed.error, self._head)
+        self._delivered()
+
+    def _was_whole(self, relay: Relay) -> bool:
+        """Whether the connection broke only after the answer had ended."""
+        track, seen = self.track, relay.observed
+        if track.transcript is None or seen.error is not None or not track.content_sent:
+            return False
+        self._forward(relay.close())
+        if seen.ended:
+            seen.flags.append("cut_after_end")
+        return seen.ended
+
+    def _forward(self, data: bytes) -> None:
+        if not data:
+            return
+        track, client = self.track, self.client
+        if not track.content_sent:
+            track.content_sent = True
+            track.first_token_ms = (self._engine.clock.monotonic_us() - track.call.started_us) // 1000
+            if not client.started:
+                client.open(200, reply_headers(track))
+        client.put(data)
+
+    def on_drained(self) -> None:
+        """The client has read what waited for it."""
+        if self._stage == _CALLING and self._reply is not None:
+            self._launched_us = self._engine.clock.monotonic_us()
+            self.on_upstream()
+
+    def _due(self) -> None:
+        """The stream may have been silent for a while: tell the client that it is still there."""
+        track, client = self.track, self.client
+        pause_s, loop = track.state.heartbeat_s, asyncio.get_running_loop()
+        silent_s = loop.time() - client.last_sent_s if client.started else pause_s
+        if silent_s >= pause_s:
+            if not client.started:
+                client.open(200, reply_headers(track))
+            client.put(track.call.dialect.heartbeat)
+            silent_s = 0.0
+        self._beat = loop.call_later(pause_s - silent_s, self._due)
+
+    # -- over ------------------------------------------------------------------------------------------
+
+    def _delivered(self) -> None:
+        """The answer is whole: what it came to is written down."""
+        attempt, reply = self._attempt, self._reply
+        assert attempt is not None
+        assert reply is not None
+        attempt.outcome = "delivered"
+        self._ended(True)
+        track, engine, books = self.track, self._engine, self._express.books
+        assert books is not None
+        if not reply.complete:  # take what follows, so that the connection can be used again
+            self._rest = asyncio.get_running_loop().call_later(pump.REST_S, reply.abort)
+        self._metered = engine.metered(track)
+        self._stage = _SETTLING
+        engine.watch.waits.begin(track.id, engine.clock.monotonic_us())
+        try:
+            assert track.record is not None
+            books.settle_now(track.record, self)
+        except LedgerUnavailable as error:
+            self._unsettled(error)
+
+    def _settled(self, settled: Settled) -> None:
+        track, engine, client = self.track, self._engine, self.client
+        engine.watch.waits.end(track.id)
+        data = engine.last_bytes(track, engine.billed(track, self._metered, settled))
+        if client.started:
+            client.end(data)
+        else:
+            client.answer(200, reply_headers(track), data)
+        self._over()
+
+    def _unsettled(self, exception: BaseException) -> None:
+        """The store did not take the settlement: the hold is resolved later, and the client hears of an error."""
+        track, engine, client = self.track, self._engine, self.client
+        engine.watch.waits.end(track.id)
+        assert track.record is not None
+        if track.gone or not isinstance(exception, LedgerUnavailable):
+            engine.upkeep.settle_later(track.record)
+        else:
+            engine.upkeep.void_later(track.record)
+        error = exception if isinstance(exception, RouterError) else None
+        if error is None:
+            self._ordinary(_raise(exception))
+            return
+        track.error = error
+        if client.started:
+            assert track.delivery is not None
+            client.end(track.delivery.fail(error, track.id))
+        else:
+            client.answer(
+                error.status, reply_headers(track, error), track.call.dialect.encode_error(error, track.id)
+            )
+        self._over()
+
+    def _over(self) -> None:
+        self._leave()
+        track, counters = self.track, self._express.counters
+        self._engine.over(track)
+        self._engine.drains.end(track)
+        if track.counted and counters is not None:
+            used = track.record.usage.total_tokens if track.record is not None else 0
+            counters.release_now(track.id, used, self._engine.clock.now_ms())
+        self.client.over()
+
+    def _leave(self) -> None:
+        """It is no ride any more."""
+        self._stage = _OVER
+        self._express.left(self)
+        if self._beat is not None:
+            self._beat.cancel()
+
+    def _ended(self, how: RouterError | bool) -> None:
+        """The call is over, one way or another."""
+        attempt, calling = self._attempt, self._calling
+        if attempt is not None and calling is not None:
+            self._attempt = self._calling = None
+            self._engine.attempts.over(self.track, attempt)
+            self._engine.trying.called(self.track, attempt.candidate, calling, how)
+
+    def _ordinary(self, work: Coroutine[Any, Any, object]) -> None:
+        """Go on as every other exchange does."""
+        self._leave()
+        self.client.run(work)
+
+    def _failed(self, error: UpstreamError) -> None:
+        """The provider failed: somebody else may answer."""
+        reply, attempt, track = self._reply, self._attempt, self.track
+        assert reply is not None
+        assert attempt is not None
+        assert self._calling is not None
+        reply.abort()
+        if self._intake is None or not track.content_sent:
+            track.upstream_us += self._engine.clock.monotonic_us() - self._launched_us
+        if reply.stale:  # nothing was answered: the connection had been closed before
+            self._engine.trying.called(track, attempt.candidate, self._calling, False)
+            self._ordinary(self._engine.resume(track))
+            return
+        attempt.failed(error, track)
+        self._ended(error)
+        self._ordinary(self._engine.resume(track, error))
+
+    def _break_off(self) -> None:
+        if self._reply is not None:
+            self._reply.abort()
+        if self._attempt is not None:
+            self._attempt.outcome = "aborted"
+        self._ended(False)
+
+    def _unforeseen(self, error: Exception) -> None:
+        """A fault of ours: it is reported, and the exchange closed as it stands."""
+        if self._stage == _OVER:
+            self.client.run(_raise(error))
+            return
+        self._break_off()
+        self._ordinary(self._engine.crash(self.track, error))
+
+    def cancel(self) -> None:
+        """The exchange went on without its client, and has done so for long enough."""
+        if self._stage == _CALLING:
+            self._break_off()
+            self._ordinary(self._engine.abandon(self.track))
+
+    def left(self) -> None:
+        """The client has left."""
+        track = self.track
+        if self._stage == _OVER:
+            return
+        if self._stage == _SETTLING:
+            track.gone = True
+        elif not self._engine.drains.begin(track, self):
+            self._break_off()
+            self._ordinary(self._engine.abandon(track))
+
+    def stop(self) -> None:
+        """The gateway stops."""
+        if self._stage in (_HOLDING, _CALLING):
+            self.track.stopped = True
+            self._break_off()
+            self._ordinary(self._engine.refuse(self.track, stopping()))
+
+
+async def _raise(error: BaseException) -> None:
+    raise error
