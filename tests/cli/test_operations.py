@@ -44,7 +44,7 @@ class SmallSnapshot:
     def __init__(self) -> None:
         self.models = {id_: _model(id_) for id_ in ("gpt-5", "gpt-5-mini")}
 
-    def resolve(self, name: str) -> _Resolved:
+    def resolve(self, name: str, *, active: object = None) -> _Resolved:
         id_ = {"gpt-5-2025-08-07": "gpt-5"}.get(name, name)
         if id_ not in self.models:
             raise ModelNotFound(f"Model '{name}' is not available. Nearest: gpt-5.")

@@ -150,6 +150,10 @@ def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], in
                 "revoke": vouchers.revoke,
                 "redeem": vouchers.redeem,
             }[str(action)]
+        case ("people", action):
+            from llm_router.cli import people
+
+            return {"list": people.show, "set-up": people.set_up, "reset": people.reset}[str(action)]
         case ("byok", action):
             from llm_router.cli import own_keys
 

@@ -57,6 +57,7 @@ def build_parser() -> Parser:
     _add_vouchers(commands, where, output)
     _add_payments(commands, where, output)
     _add_byok(commands, where, output)
+    _add_people(commands, where, output)
     _add_budgets(commands, where, output)
     _add_limits(commands, where, output)
     _add_presets(commands, where, output)
@@ -249,6 +250,15 @@ def _add_payments(commands: _Commands[Parser], where: Parser, output: Parser) ->
     actions = payments.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
     shown = actions.add_parser("list", parents=[where, output], help="list top-ups with their state")
     shown.add_argument("--account", help="of one account (all)")
+
+
+def _add_people(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
+    people = commands.add_parser("people", help="who may sign in")
+    actions = people.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    actions.add_parser("list", parents=[where, output], help="list everybody who can sign in")
+    actions.add_parser("set-up", parents=[where, output], help="print a link that makes the first operator")
+    reset = actions.add_parser("reset", parents=[where, output], help="print a link that sets a new password")
+    reset.add_argument("email", metavar="EMAIL", help="whose")
 
 
 def _add_byok(commands: _Commands[Parser], where: Parser, output: Parser) -> None:
