@@ -36,6 +36,7 @@ class FixedClock:
 
 class _Resolved(msgspec.Struct):
     model: Model
+    via: str = "id"
 
 
 class SmallSnapshot:
