@@ -21,6 +21,7 @@ from llm_router.domain.errors import (
 )
 from llm_router.domain.key import Key
 from llm_router.edge.bounds import Guards
+from llm_router.edge.dashboard import page, wants_page
 from llm_router.edge.guard import USE, check_key
 from llm_router.edge.http import AsgiClient, Receive, Request, Scope, Send, answer_json, whole_reply
 from llm_router.edge.routes import Route, RouteTable
@@ -104,6 +105,9 @@ class Gateway:
         request = Request(scope, receive)
         method = "GET" if request.method == "HEAD" else request.method
         route, parameters, methods = self.routes.find(method, request.path)
+        if self.api is not None and (route is None or request.path == "/") and wants_page(request):
+            await page(request, send)
+            return
         if route is None:
             route, parameters = await self._elsewhere(request, send, methods)
             if route is None:

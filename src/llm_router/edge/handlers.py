@@ -19,6 +19,7 @@ from llm_router.domain.money import format_usd
 from llm_router.domain.record import ExchangeRecord
 from llm_router.edge.conversations import CONVERSATION_ROUTES
 from llm_router.edge.credits import CREDIT_ROUTES
+from llm_router.edge.dashboard import asset
 from llm_router.edge.estimates import ESTIMATE_ROUTES
 from llm_router.edge.explain import EXPLAIN_ROUTES
 from llm_router.edge.feedback import FEEDBACK_ROUTES
@@ -335,6 +336,7 @@ ROUTES = RouteTable(
         *CREDIT_ROUTES,
         Route(method="GET", path="/healthz", handler=healthz, summary="Liveness."),
         Route(method="GET", path="/readyz", handler=readyz, summary="Readiness."),
-        Route(method="GET", path="/", handler=index, summary="What this is."),
+        Route(method="GET", path="/", handler=index, summary="What this is; the dashboard for browsers."),
+        Route(method="GET", path="/assets/{name}", handler=asset, summary="A file of the dashboard."),
     )
 )

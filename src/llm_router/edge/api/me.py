@@ -108,8 +108,9 @@ class SessionList(Reply, frozen=True, kw_only=True):
 
 
 class Way(Reply, frozen=True, kw_only=True):
-    """How one can sign in here."""
+    """How one can sign in here, and whether one has."""
 
+    signed_in: bool
     password: bool
     sign_up: bool
     set_up: bool
@@ -142,8 +143,9 @@ def _begun(ask: Ask, opened: Opened) -> Answer:
 
 
 async def ways(ask: Ask) -> dict[str, object]:
-    """How one can sign in here."""
+    """How one can sign in here, and whether one has."""
     return {
+        "signed_in": ask.who is not None,
         "password": True,
         "sign_up": (await ask.desk.people.house()).sign_up,
         "set_up": await ask.desk.sign_ins.is_new(),
