@@ -63,6 +63,7 @@ from llm_router.engine.background import Background
 from llm_router.engine.exchange import Engine
 from llm_router.engine.experiments import Experiments
 from llm_router.engine.keys import FirstKey, first_run
+from llm_router.engine.logs import Logs
 from llm_router.engine.operations import Operate, dispatch, operated
 from llm_router.engine.operator import Context
 from llm_router.engine.own_keys import KIND as OWN_KEYS_KIND
@@ -73,6 +74,7 @@ from llm_router.engine.presets import StoredPresets
 from llm_router.engine.replays import Replays
 from llm_router.engine.responses import Keeping, Responses
 from llm_router.engine.state import State
+from llm_router.engine.tailing import Tail
 from llm_router.engine.treasury import Treasury
 from llm_router.entrance import REPEATS, Seals, build_mailer, build_oidc, build_people, build_sign_ins
 from llm_router.ports import (
@@ -88,6 +90,7 @@ from llm_router.ports import (
     ResponseStore,
     SessionBook,
     SideCar,
+    Telemetry,
     TreasuryBooks,
 )
 from llm_router.routing.key_ring import pool_of
@@ -278,6 +281,7 @@ class Server:
         self._stopping = False
         self._own_keys: OwnKeyVault | None = None
         self._engine: Engine | None = None
+        self._tail: Tail | None = None
 
     async def serve(self, announce: Callable[[Announcement], None]) -> int:
         """Run until SIGTERM or SIGINT; the exit status.
@@ -353,6 +357,7 @@ class Server:
         await keeper.begin()
         responses = self._background(engine, stores.responses)
         stack.push_async_callback(responses.close)
+        papers = self._build_papers(stores.papers)
         gateway = Gateway(
             engine,
             responses,
@@ -362,9 +367,9 @@ class Server:
             ready=lambda: "stopping" if self._stopping else trouble(),
             guards=Guards(bounds_of(settings)),
             treasury=treasury,
-            papers=self._build_papers(stores.papers),
+            papers=papers,
             trusted_proxies=settings.trusted_proxies,
-            api=self._build_api(stores, treasury),
+            api=self._build_api(stores, treasury, papers),
             replays=Replays(
                 treasury.replays, self._clock, lambda: engine.state.deadlines.total_s, os.getpid()
             ),
@@ -379,9 +384,10 @@ class Server:
             stack.callback(asyncio.create_task(work).cancel)
         return server, gateway
 
-    def _build_api(self, stores: Stores, treasury: Treasury) -> Api:
+    def _build_api(self, stores: Stores, treasury: Treasury, papers: Papers) -> Api:
         """Accounts and administration under /api/v1."""
         settings, clock = self._settings.server, self._clock
+        assert self._tail is not None, "the engine is built before"
         people = build_people(stores.directory, clock, stores.keyring, stores.books)
         seals = Seals(settings.data_dir, REPEATS)
         sign_ins = build_sign_ins(people, settings.data_dir)
@@ -398,6 +404,13 @@ class Server:
             papers=stores.papers,
             seal=seals.seal,
             unseal=seals.unseal,
+            logs=Logs(
+                books=stores.books,
+                papers=papers,
+                tail=self._tail,
+                state=self._live,
+                monotonic_us=clock.monotonic_us,
+            ),
             origin=settings.public_url,
             trusted_proxies=settings.trusted_proxies,
             mail=build_mailer(self._settings.alerts, clock),
@@ -558,7 +571,7 @@ class Server:
                 bytes_max=fetch.bytes_max, total_s=fetch.timeout_s, allow_hosts=fetch.allow_hosts
             ),
             clock=self._clock,
-            telemetry=AccessLog() if self._settings.server.access_log else NoTelemetry(),
+            telemetry=self._open_tail(),
             new_id=new_exchange_id,
             dice=throw,
             tokens=tokens,
@@ -574,6 +587,15 @@ class Server:
                 say=lambda line: print(line, file=sys.stderr, flush=True),
             ),
         )
+
+    def _open_tail(self) -> Tail:
+        telemetry: Telemetry = AccessLog() if self._settings.server.access_log else NoTelemetry()
+        self._tail = self._make_tail(telemetry)
+        return self._tail
+
+    def _make_tail(self, telemetry: Telemetry) -> Tail:
+        """What tells of exchanges that end. There is no other process to tell."""
+        return Tail(telemetry)
 
     def _listen(self) -> list[socket.socket]:
         """The sockets that this process was given, else one of its own.
@@ -802,6 +824,8 @@ class Server:
                 end()
                 return
             self._stopping = server.should_exit = True
+            if self._tail is not None:
+                self._tail.close()
             server.handed_over = bool(self._heirs)
             self._stack.callback(loop.call_later(drain_s, end).cancel)
 

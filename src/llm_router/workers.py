@@ -43,6 +43,7 @@ from llm_router.adapters.shared.remote import (
     RemoteRuns,
     RemoteSessions,
     RemoteSideCar,
+    RemoteTails,
 )
 from llm_router.adapters.sqlite.responses import SqliteResponses
 from llm_router.app import Overlay, Server, Stores, bind, build_state, sandbox_overlay
@@ -51,13 +52,15 @@ from llm_router.domain.account import COMMAND_LINE, Actor
 from llm_router.domain.errors import LedgerUnavailable, ServerError
 from llm_router.domain.model import Model, Provider
 from llm_router.domain.price_rule import PriceRule
+from llm_router.domain.record import ExchangeRecord
 from llm_router.edge.gateway import STOP_S, Gateway
 from llm_router.edge.serving import HttpServer
 from llm_router.engine.background import PURGE_S, Background, broken_off
 from llm_router.engine.keys import first_run
 from llm_router.engine.operations import dispatch
 from llm_router.engine.operator import Context
-from llm_router.ports import OtherRuns
+from llm_router.engine.tailing import Tail
+from llm_router.ports import OtherRuns, Telemetry
 from llm_router.settings import ServeOptions, Settings
 from llm_router.settings.announcement import Announcement
 from llm_router.settings.secrets import Secret
@@ -88,6 +91,7 @@ HEALTH_S = 5.0
 """How long a worker may take to say how its deployments fare."""
 
 _encoder = msgspec.msgpack.Encoder()
+_records = msgspec.msgpack.Decoder(ExchangeRecord)
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -495,6 +499,10 @@ class Worker(Server):
     def _others(self) -> OtherRuns:
         return RemoteRuns(self._link)
 
+    def _make_tail(self, telemetry: Telemetry) -> Tail:
+        tails = RemoteTails(self._link)
+        return Tail(telemetry, changed=tails.changed, hand_on=tails.hand_on)
+
     def _port(self, remote: object) -> Any:
         """The remote as the port that it is: its methods are made from the port's own."""
         return remote
@@ -534,6 +542,10 @@ class Worker(Server):
             case "settings", [packed]:
                 self._settings = _unpack(packed)
                 self._adopt(build_state(self._settings, self._data, self._overlay, self._today()))
+            case "tail", [accounts] if self._tail is not None:
+                self._tail.elsewhere = frozenset(accounts)
+            case "tailed", [packed] if self._tail is not None:
+                self._tail.hear(_records.decode(packed))
             case "cancel_run", [account, id_] if self._responses is not None:
                 await self._responses.cancel(account, id_)
             case "stop", [force, handed_over]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 import msgspec
 
 from llm_router.billing.rollups import COUNTS, HOUR_MS, add_counts
+from llm_router.billing.search import ANY, Filter
 from llm_router.billing.usage_rows import COLUMNS, OPERATOR_ONLY, csv_text, sum_row, usage_row, without
 from llm_router.domain.errors import InvalidRequest
 from llm_router.domain.record import ExchangeRecord
@@ -55,7 +56,13 @@ class Reports:
         return from_ms, to_ms
 
     async def summary(
-        self, span: tuple[int, int], by: Sequence[str], account: str | None, *, operator: bool
+        self,
+        span: tuple[int, int],
+        by: Sequence[str],
+        account: str | None,
+        *,
+        operator: bool,
+        wanted: Filter = ANY,
     ) -> dict[str, object]:
         """Sums by some of DIMENSIONS; of the hours that the span touches.
 
@@ -72,7 +79,7 @@ class Reports:
                 f"'by' must name up to {BY_MAX} of {', '.join(DIMENSIONS)}, each once", param="by"
             )
         from_hour, to_hour = span[0] // HOUR_MS, -(-span[1] // HOUR_MS)
-        found = await self._books.sums(names, from_hour, to_hour, account)
+        found = await self._books.sums(names, from_hour, to_hour, account, wanted)
         if len(found) > ROWS_MAX:
             raise InvalidRequest(
                 f"that is more than {ROWS_MAX} rows: ask for a shorter time or by less, or export the usage",
@@ -116,7 +123,7 @@ class Reports:
 
     async def export(
         self, span: tuple[int, int], account: str | None, format_: str, *, operator: bool
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """The export in pieces, each made when the one before is taken.
 
         Raises:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -20,6 +21,10 @@ SIZE_NAMES = (
     f"from_{SIZES_TOKENS[-1]}",
 )
 """Of the classes of input, in tokens."""
+
+
+Standing = dict[str, Any]
+"""A row of :func:`standings`."""
 
 
 class ListDeployments(Arguments, frozen=True, kw_only=True):
@@ -72,6 +77,39 @@ def _probes(probed: Probed | None) -> dict[str, object] | None:
 
 def _moment(at_ms: int | None) -> str | None:
     return None if at_ms is None else iso_time(at_ms)
+
+
+def together(processes: Sequence[Sequence[Standing]]) -> list[Standing]:
+    """What several processes know of each deployment as one row. Calls add up; a part that failed and a speed
+    are means by calls; whoever refuses a deployment makes it unavailable."""
+    rows: dict[str, list[Standing]] = {}
+    for standings_ in processes:
+        for row in standings_:
+            rows.setdefault(row["deployment"], []).append(row)
+    return [_joined(found) for found in rows.values()]
+
+
+def _joined(rows: list[Standing]) -> Standing:
+    first = max(rows, key=lambda row: (not row["available"], row["calls"]))
+    times = [row["ttft_ms"] for row in rows]
+    return {
+        **first,
+        "in_flight": sum(row["in_flight"] for row in rows),
+        "calls": sum(row["calls"] for row in rows),
+        "called": any(row["called"] for row in rows),
+        "error_rate": _mean(rows, [row["error_rate"] for row in rows]),
+        "tokens_per_s": _mean(rows, [row["tokens_per_s"] for row in rows]),
+        "ttft_ms": {name: _mean(rows, [each[name] for each in times]) for name in SIZE_NAMES},
+    }
+
+
+def _mean(rows: list[Standing], values: list[float | None]) -> float | None:
+    """By the calls that each value comes from; None if none is known."""
+    known = [
+        (value, max(1, row["calls"])) for row, value in zip(rows, values, strict=True) if value is not None
+    ]
+    weight = sum(calls for _, calls in known)
+    return sum(value * calls for value, calls in known) / weight if known else None
 
 
 async def list_deployments(arguments: ListDeployments, context: Context) -> Result:

@@ -14,6 +14,7 @@ import msgspec
 
 from llm_router.adapters.shared.calls import CALL_S, Call, calls_of
 from llm_router.adapters.shared.link import Link
+from llm_router.adapters.shared.tails import Tails
 from llm_router.billing.ledger import Wanted
 from llm_router.billing.sessions import Calls, Granted
 from llm_router.domain.account import Actor
@@ -106,6 +107,14 @@ class Extra(Protocol):
         """The worker accepts requests."""
         ...
 
+    async def tail(self, accounts: list[str]) -> None:
+        """Of these accounts the worker has listeners to the log."""
+        ...
+
+    async def tailed(self, record: ExchangeRecord) -> None:
+        """An exchange has ended that listeners of other workers watch for."""
+        ...
+
     async def operate(self, command: str, arguments: bytes, by: Actor) -> bytes:
         """Run an operator's command. Raises what the command raises."""
         ...
@@ -154,10 +163,15 @@ class Session:
     """
 
     def __init__(
-        self, stores: Shared, welcome: bytes, owner_of: Callable[[str, str], Session | None]
+        self,
+        stores: Shared,
+        welcome: bytes,
+        owner_of: Callable[[str, str], Session | None],
+        tails: Tails,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._stores = stores
+        self._tails = tails
         self._welcome = welcome
         self._owner_of = owner_of
         self._holding: dict[str, asyncio.Future[None]] = {}
@@ -346,7 +360,14 @@ class Session:
             raise ValueError("nobody runs commands here")
         return await self._stores.operate(command, arguments, by)
 
+    async def tail(self, accounts: list[str]) -> None:
+        self._tails.watch(self.link, accounts)
+
+    async def tailed(self, record: ExchangeRecord) -> None:
+        self._tails.hand_on(self.link, record)
+
     async def begun(self) -> None:
+        self._tails.tell(self.link)
         if not self.ready.done():
             self.ready.set_result(None)
 
@@ -358,6 +379,7 @@ class Session:
     async def _resolve(self) -> None:
         """Resolve what the worker left open: its holds are voided, its places in the limits given back."""
         await self.link.answered()
+        self._tails.watch(self.link, ())
         stores, now_ms = self._stores, self._stores.clock.now_ms()
         for step, (account, name) in self._steps.items():
             stores.sessions.end(step, account, name, True, 0, 0)
@@ -393,10 +415,11 @@ class Hub:
     def __init__(self, stores: Shared) -> None:
         self.stores = stores
         self.sessions: set[Session] = set()
+        self._tails = Tails(lambda: [session.link for session in self.sessions])
 
     def open(self, welcome: bytes) -> Session:
         """A session for a worker that is about to connect: give its ``link`` to the transport."""
-        session = Session(self.stores, welcome, self._owner_of)
+        session = Session(self.stores, welcome, self._owner_of, self._tails)
         self.sessions.add(session)
         session.left.add_done_callback(lambda _: self.sessions.discard(session))
         return session

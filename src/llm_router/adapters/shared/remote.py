@@ -19,6 +19,7 @@ from llm_router.domain.errors import LedgerUnavailable
 from llm_router.domain.key import Key
 from llm_router.domain.limit import Limit
 from llm_router.domain.price import Price
+from llm_router.domain.record import ExchangeRecord
 from llm_router.domain.stored import StoredConversation
 from llm_router.ports import (
     Counters,
@@ -110,6 +111,21 @@ class RemoteRuns:
 
     async def cancel(self, account: str, id_: str) -> None:
         await EXTRA["cancel_run"].ask(self._link, (account, id_))
+
+
+class RemoteTails:
+    """Listeners to the log in other workers, by way of the process that all are linked with."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def changed(self, accounts: list[str]) -> None:
+        """Here is somebody who watches these accounts."""
+        self._link.tell(*_told(EXTRA["tail"], accounts))
+
+    def hand_on(self, record: ExchangeRecord) -> None:
+        """Somebody elsewhere watches for it."""
+        self._link.tell(*_told(EXTRA["tailed"], record))
 
 
 class Fresh:

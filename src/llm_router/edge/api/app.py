@@ -17,14 +17,15 @@ from llm_router.domain.errors import (
     InvalidRequest,
     MethodNotAllowed,
     MissingApiKey,
+    RouterError,
     SignInRefused,
 )
 from llm_router.edge.api.cookies import cookie_of, origins_of
 from llm_router.edge.api.desk import Desk
-from llm_router.edge.api.table import Answer, ApiRoute, ApiTable, Ask, admit
+from llm_router.edge.api.table import Answer, ApiRoute, ApiTable, Ask, Stream, admit
 from llm_router.edge.gateway import Gateway, credential
 from llm_router.edge.guard import address_of, check_key
-from llm_router.edge.http import Request, Send, answer_json
+from llm_router.edge.http import AsgiClient, Request, Send, answer_json
 from llm_router.engine.admit import authenticate
 from llm_router.engine.rolls import find
 
@@ -79,7 +80,13 @@ class Api:
         raw = await request.body(BODY_BYTES_MAX, BODY_S) if route.writes else b""
         if route.body is not None:
             ask.body = _read(raw, route)
-        status, data, cookies, location = await self._answer(route, ask, raw)
+        value = None if route.writes else await route.handler(ask)
+        if isinstance(value, Stream):
+            await _send_pieces(gateway, request, send, value)
+            return True
+        status, data, cookies, location = (
+            await self._answer(route, ask, raw) if route.writes else _encoded(route, value)
+        )
         headers = [*HEADERS, *((b"set-cookie", cookie.encode("latin-1")) for cookie in cookies)]
         if location is not None:
             headers.append((b"location", location.encode("latin-1")))
@@ -185,10 +192,42 @@ class Api:
 
 
 async def _handled(route: ApiRoute, ask: Ask) -> tuple[int, bytes, tuple[str, ...], str | None]:
-    value = await route.handler(ask)
+    return _encoded(route, await route.handler(ask))
+
+
+def _encoded(route: ApiRoute, value: object) -> tuple[int, bytes, tuple[str, ...], str | None]:
     answer = value if isinstance(value, Answer) else Answer(value=value)
     status = route.status if answer.status is None else answer.status
     return status, msgspec.json.encode(answer.value), answer.cookies, answer.location
+
+
+async def _send_pieces(gateway: Gateway, request: Request, send: Send, stream: Stream) -> None:
+    """Send an answer in pieces. What fails before the first is an answer of its own, what breaks off later is cut.
+
+    Raises:
+        RouterError: nothing was sent.
+    """
+    first = await anext(stream.pieces)
+    client = AsgiClient(send)
+    headers = [*HEADERS, (b"content-type", stream.content_type.encode())]
+    if stream.filename is not None:
+        named = f'attachment; filename="{stream.filename}"'
+        headers.append((b"content-disposition", named.encode("latin-1")))
+
+    async def work() -> None:
+        await client.start(200, headers)
+        try:
+            if first:
+                await client.send(first)
+            async for piece in stream.pieces:
+                await client.send(piece)
+        except RouterError as error:
+            raise ConnectionError("the answer broke off") from error
+        finally:
+            await stream.pieces.aclose()
+        await client.finish()
+
+    await gateway.watched(request, work())
 
 
 def _read(raw: bytes, route: ApiRoute) -> Any:

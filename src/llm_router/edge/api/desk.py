@@ -13,6 +13,7 @@ from llm_router.catalog.snapshot import Snapshot
 from llm_router.domain.account import Actor
 from llm_router.domain.errors import RouterError
 from llm_router.edge.http import Request
+from llm_router.engine.logs import Logs
 from llm_router.engine.oidc import Oidc
 from llm_router.engine.operations import Operate
 from llm_router.engine.people import People
@@ -49,6 +50,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     papers: PaperBooks
     seal: Sealing
     unseal: Unsealing
+    logs: Logs | None = None
     origin: str | None = None
     trusted_proxies: tuple[str, ...] = ()
     mail: Mailer | None = None

@@ -7,6 +7,7 @@ from typing import Any
 
 from llm_router.edge.api.house import HOUSE_ROUTES
 from llm_router.edge.api.keys import KEY_ROUTES
+from llm_router.edge.api.logs import LOG_ROUTES
 from llm_router.edge.api.me import ME_ROUTES
 from llm_router.edge.api.members import MEMBER_ROUTES
 from llm_router.edge.api.money import MONEY_ROUTES
@@ -30,6 +31,7 @@ API_TABLE = ApiTable(
         *KEY_ROUTES,
         *MEMBER_ROUTES,
         *MONEY_ROUTES,
+        *LOG_ROUTES,
         *HOUSE_ROUTES,
         ApiRoute(
             method="GET",

@@ -7,7 +7,7 @@ Rights are decided before a handler runs. A row whose path names an object says 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -46,6 +46,18 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None = None
     cookies: tuple[str, ...] = ()
     location: str | None = None
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer in pieces, each made when the one before is sent; given up when the client leaves.
+
+    Attributes:
+        filename: under which a browser keeps it; None: it is read as it comes.
+    """
+
+    pieces: AsyncGenerator[bytes, None]
+    content_type: str
+    filename: str | None = None
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,195 @@
+"""The log, sums, statements and the live tail over a real gateway, with one process and with two workers."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import socket
+import threading
+from decimal import Decimal
+
+import pytest
+from gateway_kit import WAIT_S, Gateway, until
+from people_kit import first_operator, invited
+
+MODELS = ("gpt-5-mini", "claude-haiku-4-5")
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two workers"])
+def gateway(request, tmp_path_factory):
+    pytest.importorskip("argon2")
+    running = Gateway(
+        tmp_path_factory.mktemp("logs"), "--sandbox", config=f"[server]\nworkers = {request.param}\n"
+    )
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def ada(gateway):
+    return first_operator(gateway)
+
+
+@pytest.fixture(scope="module")
+def used(gateway, ada):
+    """What was asked for in the account, the newest first: (id, model)."""
+    gateway.command("credits.add", account="acme", amount="5", ref="acme")
+    key = gateway.new_key("k", account="acme")
+    answers = [(gateway.chat(MODELS[at % 2], key=key), MODELS[at % 2]) for at in range(5)]
+    assert [answer.status for answer, _ in answers] == [200] * 5
+    refused = gateway.chat("no-such-model", key=key)
+    assert refused.status == 404
+    return [(answer.headers["x-generation-id"], model) for answer, model in reversed(answers)]
+
+
+def ids(answer):
+    assert answer.status == 200, answer.body
+    return [row["id"] for row in answer.json["data"]]
+
+
+def test_the_log_is_read_by_pages(ada, used):
+    answer = ada.get("/exchanges?account=acme&outcome=succeeded&limit=2")
+    found = ids(answer)
+    while answer.json["has_more"]:
+        answer = ada.get(f"/exchanges?account=acme&outcome=succeeded&limit=2&after={answer.json['next']}")
+        found += ids(answer)
+    assert found == [id_ for id_, _ in used]
+    only = ids(ada.get(f"/exchanges?account=acme&outcome=succeeded&model={MODELS[1]}"))
+    assert only == [id_ for id_, model in used if model == MODELS[1]]
+    assert ids(ada.get("/exchanges?account=acme&provider=nobody")) == []
+    assert ids(ada.get("/exchanges?account=acme&to=2020-01-01")) == []
+    for query in ("after=x", "outcome=x", "from=x", "limit=0", f"key={'k' * 300}", "after=12345"):
+        assert ada.get(f"/exchanges?account=acme&{query}").status == 400, query
+
+
+def test_one_exchange_with_all_that_is_known(ada, used):
+    id_, model = used[0]
+    shown = ada.get(f"/exchanges/{id_}?account=acme").json
+    assert (shown["id"], shown["model"], shown["status"], shown["error"]) == (id_, model, 200, None)
+    assert shown["cost"] == shown["explanation"]["settlement"]["cost"] > 0
+    assert [each["outcome"] for each in shown["explanation"]["attempts"]] == ["delivered"]
+    receipt = ada.get(f"/exchanges/{id_}/receipt?account=acme").json
+    assert (receipt["object"], receipt["id"]) == ("receipt", f"use:{id_}")
+    assert ada.get(f"/exchanges/{id_}?account=default").status == 404
+    assert ada.get("/exchanges/gen-none?account=acme").status == 404
+
+
+def test_sums_and_statements_come_to_what_was_charged(ada, used):
+    costs = [Decimal(str(row["cost"])) for row in ada.get("/exchanges?account=acme").json["data"]]
+    report = ada.get("/usage?account=acme&by=model,day").json
+    assert Decimal(str(report["total"]["cost"])) == sum(costs)
+    by_model = {row["model"]: row["requests"] for row in report["data"]}
+    assert by_model.get(MODELS[0]) == 3
+    assert by_model.get(MODELS[1]) == 2
+    assert "operator_cost" not in report["total"]
+    only = ada.get(f"/usage?account=acme&by=hour&model={MODELS[0]}").json
+    assert only["total"]["requests"] == 3
+    assert ada.get("/usage?account=acme&session=s").status == 400
+    whole = ada.get("/gateway/usage?by=account").json
+    assert {row["account"] for row in whole["data"]} >= {"acme"}
+    assert "operator_cost" in whole["total"]
+    months = ada.get("/statements?account=acme").json["data"]
+    assert Decimal(months[0]["used"]) == sum(costs)
+    month = ada.get(f"/statements/{months[0]['month']}?account=acme").json
+    assert Decimal(month["closing"]) == Decimal(months[0]["closing"]) == 5 - sum(costs)
+
+
+def test_the_export_has_every_exchange(ada, used):
+    answer = ada.get("/usage/export?account=acme&format=csv")
+    rows = list(csv.DictReader(answer.body.decode().splitlines()))
+    assert {id_ for id_, _ in used} <= {row["id"] for row in rows}
+    assert answer.headers["content-disposition"] == 'attachment; filename="usage.csv"'
+    lines = ada.get("/usage/export?account=acme&format=jsonl").body.decode().splitlines()
+    assert len(lines) == len(rows)
+    assert ada.get("/usage/export?account=acme&format=xml").status == 400
+
+
+def test_health_tells_what_was_called(ada, used):
+    answer = ada.get("/health").json
+    called = {row["model"]: row for row in answer["data"] if row["called"]}
+    assert set(MODELS) <= set(called)
+    assert sum(row["calls"] for row in answer["data"]) >= 5
+    assert all(row["available"] for row in called.values())
+
+
+def test_roles_see_what_is_theirs(ada, used):
+    viewer = invited(ada, "acme", "viewer", "viewer@example.com")
+    developer = invited(ada, "acme", "developer", "developer@example.com")
+    assert viewer.get("/usage").status == 200
+    assert viewer.get("/exchanges").status == 403
+    assert viewer.get("/exchanges/live").status == 403
+    assert developer.get("/exchanges").status == 200
+    assert developer.get("/exchanges?account=default").status == 404
+    assert developer.get("/health").status == 403
+    assert developer.get("/gateway/usage").status == 403
+
+
+class Watcher:
+    """Reads the live tail of an account. Of the chunks that it comes in, each holds whole lines."""
+
+    def __init__(self, browser, query):
+        self._socket = socket.create_connection(("127.0.0.1", browser.gateway.port), WAIT_S)
+        head = f"GET /api/v1/exchanges/live?{query} HTTP/1.1\r\nhost: x\r\ncookie: {browser.cookie}\r\n\r\n"
+        self._socket.sendall(head.encode())
+        self._lines = self._socket.makefile("rb")
+        assert self._lines.readline().startswith(b"HTTP/1.1 200")
+        while self._lines.readline() != b": watching\n":
+            pass
+        self.rows = []
+        self.ended = False
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self):
+        event = b""
+        for line in self._lines:
+            if line.startswith(b"event: "):
+                event = line[7:].strip()
+                self.ended = self.ended or event == b"end"
+            elif line.startswith(b"data: ") and event == b"exchange":
+                self.rows.append(json.loads(line[6:]))
+
+    def join(self):
+        """Wait until the gateway has ended it."""
+        self._thread.join(WAIT_S)
+
+    def leave(self):
+        with contextlib.suppress(OSError):  # the gateway may have closed it
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(WAIT_S)
+        self._lines.close()
+        self._socket.close()
+
+
+def test_the_live_tail_shows_what_ends(gateway, ada):
+    gateway.command("credits.add", account="live", amount="5", ref="live")
+    key = gateway.new_key("k", account="live")
+    other = gateway.new_key("k")
+    every, one = Watcher(ada, "account=live"), Watcher(ada, f"account=live&model={MODELS[1]}")
+
+    def both_saw():
+        for model in MODELS:
+            assert gateway.chat(model, key=key).status == 200
+            assert gateway.chat(model, key=other).status == 200
+        return len(every.rows) >= 4 and len(one.rows) >= 2
+
+    until(both_saw)
+    assert {row["model"] for row in every.rows} == set(MODELS)
+    assert {row["model"] for row in one.rows} == {MODELS[1]}
+    assert all(row["cost"] > 0 for row in every.rows)
+    every.leave()
+    one.leave()
+    assert gateway.chat(MODELS[0], key=key).status == 200
+
+
+def test_the_tail_ends_when_the_gateway_stops(tmp_path):
+    pytest.importorskip("argon2")
+    running = Gateway(tmp_path, "--sandbox")
+    try:
+        watcher = Watcher(first_operator(running), "account=default")
+    finally:
+        running.stop()
+    watcher.join()
+    watcher.leave()
+    assert watcher.ended
