@@ -124,6 +124,9 @@ DIRECTORY_PURGE_S = 600.0
 NODES_CHECK_S = 1.0
 """How often a gateway looks at what others on its database changed."""
 
+KEYS_COUNTED = 100
+"""Keys that are looked at to say how many there are: a start takes no longer with a million of them."""
+
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
 
@@ -849,9 +852,10 @@ class Server:
     ) -> Announcement:
         settings, state = self._settings, self._live()
         now_ms = self._clock.now_ms()
+        some = await store.some(KEYS_COUNTED + 1)
         keys = [
             key
-            for key in await store.list()
+            for key in some
             if key.revoked_ms is None and (key.expires_ms is None or key.expires_ms > now_ms)
         ]
         answering = [
@@ -871,6 +875,7 @@ class Server:
             first_key=first.text if first is not None else None,
             starting_pusd=settings.credits.starting_pusd if first is not None else 0,
             keys=len(keys),
+            more_keys=len(some) > KEYS_COUNTED,
             active=tuple(sorted(p for p in state.active if not self._is_overlay(p))),
             switches=_switches(settings),
             models=len(answering),

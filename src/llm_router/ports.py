@@ -47,6 +47,14 @@ class Keyring(Protocol):
 
     async def list(self) -> list[Key]: ...
 
+    async def some(self, limit: int) -> Sequence[Key]:
+        """Up to so many keys, whichever they are: all of them if there are no more."""
+        ...
+
+    async def count(self, account: str) -> int:
+        """How many keys an account has, revoked ones too."""
+        ...
+
     async def revoke(self, key_id: str, now_ms: int) -> Key | None:
         """Revoke by id; None if there is no such key. Effective for the next request."""
         ...

@@ -130,3 +130,8 @@ def test_on_a_terminal_only_the_colours_are_added(
     announce(START)
     plain = capsys.readouterr().out
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", plain)
+
+
+def test_of_many_keys_it_says_that_there_are_more_than_were_counted() -> None:
+    assert "more than 100 exist; another: " in _with(first_key=None, keys=100, more_keys=True)
+    assert "exist" not in _with(first_key=None, keys=0, more_keys=True)

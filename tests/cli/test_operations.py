@@ -332,3 +332,29 @@ def test_what_is_kept_of_conversations_is_deleted_by_account(tmp_path: Path) -> 
             await dispatch("forget", {"account": "acme"}, msgspec.structs.replace(context, side_car=None))
 
     with_store(tmp_path, test, side_car=car)
+
+
+def test_questions_about_one_key_or_account_do_not_read_all_keys(tmp_path: Path) -> None:
+    async def test(context: Context, store: SqliteStore) -> None:
+        async def read_all() -> list[object]:
+            raise AssertionError("all keys were read")
+
+        store.list = read_all  # type: ignore[method-assign,assignment]
+        first = await first_run(context)
+        assert first is not None
+        assert await first_run(context) is None
+        made = await dispatch("keys.create", {"name": "b"}, context)
+        assert (await dispatch("credits.show", {}, context))["keys"] == 2
+        added = await dispatch("credits.add", {"amount": "1"}, context)
+        assert "warnings" not in added
+        key = {"scope": "key", "scope_id": made["id"]}
+        await dispatch("limits.set", {**key, "kind": "requests", "amount": 5}, context)
+        await dispatch("budgets.set", {**key, "amount": "1", "window": "day"}, context)
+        for command, rest in (
+            ("limits.set", {"kind": "requests", "amount": 5}),
+            ("budgets.set", {"amount": "1"}),
+        ):
+            with pytest.raises(InvalidRequest, match="has no key"):
+                await dispatch(command, {**key, **rest, "scope_id": "key_none"}, context)
+
+    with_store(tmp_path, test)

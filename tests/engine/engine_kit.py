@@ -155,6 +155,12 @@ class FakeKeyring:
     async def list(self) -> list[Key]:
         return list(self.keys.values())
 
+    async def some(self, limit: int) -> list[Key]:
+        return list(self.keys.values())[:limit]
+
+    async def count(self, account: str) -> int:
+        return sum(key.account == account for key in self.keys.values())
+
     async def revoke(self, key_id: str, now_ms: int) -> Key | None:
         raise NotImplementedError
 

@@ -161,3 +161,18 @@ def test_keys_of_an_account_come_by_pages(open_store):
         assert [key.id for key in await store.of_account("other", "", 9)] == ["key_4"]
 
     with_store(open_store, scenario)
+
+
+def test_some_keys_are_read_and_those_of_an_account_counted(open_store):
+    async def scenario(store):
+        assert list(await store.some(1)) == []
+        assert await store.count("acme") == 0
+        for number in (1, 2, 3):
+            await store.create(*make_key(number))
+        await store.revoke("key_2", 7)
+        assert len(await store.some(2)) == 2
+        assert {key.id for key in await store.some(9)} == {"key_1", "key_2", "key_3"}
+        assert await store.count("acme") == 3
+        assert await store.count("another") == 0
+
+    with_store(open_store, scenario)

@@ -60,7 +60,9 @@ def _key_lines(a: Announcement) -> Iterator[str]:
             yield _line("", f"give it some: llm-router credits add 5{_flags(a)}")
         return
     how = f"llm-router keys create --name NAME{_flags(a)}"
-    if a.keys:
+    if a.more_keys:
+        yield _line("API keys", f"more than {a.keys} exist; another: {how}" if a.keys else f"another: {how}")
+    elif a.keys:
         count = "1 exists" if a.keys == 1 else f"{a.keys} exist"
         yield _line("API keys", f"{count}; another: {how}")
     else:

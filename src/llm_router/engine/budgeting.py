@@ -14,6 +14,7 @@ from llm_router.engine.operator import (
     Result,
     account_name,
     dollars,
+    has_key,
     label,
 )
 
@@ -125,7 +126,7 @@ async def _scope_id(arguments: SetBudget, context: Context) -> str:
     if id_ is None:
         raise InvalidRequest(f"name the {scope.value} that the budget is for", param="scope_id")
     if scope in (Scope.KEY, Scope.SESSION) and id_ != account:
-        if not any(key.id == id_ and key.account == account for key in await context.keyring.list()):
+        if not await has_key(account, id_, context):
             raise InvalidRequest(
                 f"the account '{account}' has no key '{id_[:100]}'; llm-router keys list shows them",
                 param="scope_id",

@@ -67,7 +67,7 @@ async def add_credits(arguments: AddCredits, context: Context) -> Result:
         "credits_remaining": await remaining(account, context),
         **await debt(account, context),
     }
-    if not any(key.account == account for key in await context.keyring.list()):
+    if not await context.keyring.of_account(account, "", 1):
         result["warnings"] = [
             f"no key spends from the account '{account}' yet; "
             f"llm-router keys create --name NAME --account {account} makes one"
@@ -83,9 +83,8 @@ async def show_credits(arguments: ShowCredits, context: Context) -> Result:
     """
     account = account_name(arguments.account)
     await check_account(account, context)
-    keys = [key for key in await context.keyring.list() if key.account == account]
-    left = await remaining(account, context)
-    result: Result = {"account": account, "credits_remaining": left, "keys": len(keys)}
+    left, keys = await remaining(account, context), await context.keyring.count(account)
+    result: Result = {"account": account, "credits_remaining": left, "keys": keys}
     return result | await debt(account, context)
 
 

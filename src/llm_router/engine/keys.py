@@ -91,7 +91,7 @@ async def first_run(context: Context) -> FirstKey | None:
 
     None if there are keys already.
     """
-    if await context.keyring.list():
+    if await context.keyring.some(1):
         return None
     text, key = await _make_key(CreateKey(name=FIRST_KEY_NAME), context)
     return FirstKey(text=text, key=key, credits_remaining_pusd=await context.books.balance(DEFAULT_ACCOUNT))
@@ -155,7 +155,7 @@ async def revoke_key(arguments: RevokeKey, context: Context) -> Result:
 async def _make_key(arguments: CreateKey, context: Context) -> tuple[str, Key]:
     """Check everything, then write; the very first key brings its account the starting credit."""
     text, key = _new_key(arguments, context)
-    if context.starting_pusd > 0 and not await context.keyring.list():
+    if context.starting_pusd > 0 and not await context.keyring.some(1):
         await context.books.credit(
             key.account, context.starting_pusd, STARTING_REF, "starting credit", key.created_ms
         )

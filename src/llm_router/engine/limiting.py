@@ -16,6 +16,7 @@ from llm_router.engine.operator import (
     Context,
     Result,
     account_name,
+    has_key,
     label,
 )
 
@@ -122,7 +123,7 @@ async def _scope_id(arguments: SetLimit, context: Context) -> str:
         raise InvalidRequest(f"name the {scope.value} that the limit is for", param="scope_id")
     if scope is not Scope.KEY:
         return label(id_, "scope_id")
-    if not any(key.id == id_ and key.account == account for key in await context.keyring.list()):
+    if not await has_key(account, id_, context):
         raise InvalidRequest(
             f"the account '{account}' has no key '{id_[:100]}'; llm-router keys list shows them",
             param="scope_id",

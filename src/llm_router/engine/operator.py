@@ -217,11 +217,17 @@ async def check_account(account: str, context: Context) -> None:
     Raises:
         NotFound: no key belongs to it and nothing was ever booked to it.
     """
-    if any(key.account == account for key in await context.keyring.list()):
+    if await context.keyring.of_account(account, "", 1):
         return
     books = None if context.treasury is None else context.treasury.books
     if await context.books.balance(account) == 0 and not (books and await books.entries(account, 1)):
         raise NotFound(f"there is no account '{account}': it has neither a key nor credits")
+
+
+async def has_key(account: str, id_: str, context: Context) -> bool:
+    """Whether an account has the key of that id."""
+    key = await context.keyring.get(id_)
+    return key is not None and key.account == account
 
 
 async def remaining(account: str, context: Context) -> msgspec.Raw:

@@ -50,7 +50,7 @@ async def set_own_key(arguments: SetOwnKey, context: Context) -> Result:
         "fallback": arguments.fallback,
         "set": True,
     }
-    if not any(key.account == account for key in await context.keyring.list()):
+    if not await context.keyring.of_account(account, "", 1):
         result["warnings"] = [
             f"the account '{account}' has no API key yet; llm-router keys list shows who has"
         ]

@@ -24,7 +24,7 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
         setup_url: a link by which the first operator is made, good once; None: there is one.
         first_key: the text of the key made by this start; None on every later start.
         starting_pusd: credit of the first key's account.
-        keys: how many keys can be used now.
+        keys: how many keys can be used now; more_keys: of those that were looked at, and there are others.
         active: ids of the providers that can be called, without simulated ones and the local model.
         switches: how to switch on others: variables of well-known providers that are not active.
         models: how many models can be called now.
@@ -44,6 +44,7 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     first_key: str | None = None
     starting_pusd: int = 0
     keys: int = 0
+    more_keys: bool = False
     active: tuple[str, ...] = ()
     switches: tuple[str, ...] = ()
     models: int = 0

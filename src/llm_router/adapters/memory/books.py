@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import islice
 
 import msgspec
 
@@ -223,6 +224,12 @@ class MemoryBooks:
 
     async def list(self) -> list[Key]:
         return sorted(self._keys.values(), key=lambda key: (key.created_ms, key.id))
+
+    async def some(self, limit: int) -> Sequence[Key]:
+        return list(islice(self._keys.values(), limit))
+
+    async def count(self, account: str) -> int:
+        return sum(key.account == account for key in self._keys.values())
 
     async def revoke(self, key_id: str, now_ms: int) -> Key | None:
         key = await self.get(key_id)

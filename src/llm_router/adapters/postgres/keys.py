@@ -37,6 +37,8 @@ _OF_ACCOUNT = (
     "SELECT body, revoked_ms FROM keys WHERE account = $1 AND ($2::text = '' OR (created_ms, id) > "
     "(SELECT created_ms, id FROM keys WHERE id = $2 AND account = $1)) ORDER BY created_ms, id LIMIT $3"
 )
+_SOME = "SELECT body, revoked_ms FROM keys LIMIT $1"
+_COUNT = "SELECT count(*) FROM keys WHERE account = $1"
 _ALL = "SELECT body, revoked_ms FROM keys ORDER BY created_ms, id"
 
 _decoder = msgspec.json.Decoder(Key)
@@ -110,6 +112,14 @@ async def read_of(connection: asyncpg.Connection, account: str, after: str, limi
     if "\x00" in account + after:
         return []
     return [_key(row) for row in await connection.fetch(_OF_ACCOUNT, account, after, limit)]
+
+
+async def read_some(connection: asyncpg.Connection, limit: int) -> list[Key]:
+    return [_key(row) for row in await connection.fetch(_SOME, limit)]
+
+
+async def count(connection: asyncpg.Connection, account: str) -> int:
+    return 0 if "\x00" in account else int(await connection.fetchval(_COUNT, account))
 
 
 async def read_one(connection: asyncpg.Connection, digest: bytes) -> Key | None:

@@ -586,6 +586,12 @@ class PostgresStore:
     async def list(self) -> list[Key]:
         return await self._reads.read(keys.read_all)
 
+    async def some(self, limit: int) -> Sequence[Key]:
+        return await self._reads.read(lambda c: keys.read_some(c, limit))
+
+    async def count(self, account: str) -> int:
+        return await self._reads.read(lambda c: keys.count(c, account))
+
     async def _change(self, work: Any) -> Any:
         """
         Raises:

@@ -27,6 +27,8 @@ _OF_ACCOUNT = (
     "SELECT body, revoked_ms FROM keys WHERE account = ?1 AND (?2 = '' OR (created_ms, id) > "
     "(SELECT created_ms, id FROM keys WHERE id = ?2 AND account = ?1)) ORDER BY created_ms, id LIMIT ?3"
 )
+_SOME = "SELECT body, revoked_ms FROM keys LIMIT ?"
+_COUNT = "SELECT count(*) FROM keys WHERE account = ?"
 _ALL = "SELECT body, revoked_ms FROM keys ORDER BY created_ms, id"
 
 _decoder = msgspec.json.Decoder(Key)
@@ -68,6 +70,14 @@ def rotate_values(key: Key, digest: bytes) -> tuple[object, ...]:
 
 def read_keys(connection: sqlite3.Connection) -> list[Key]:
     return [_key(body, revoked_ms) for body, revoked_ms in connection.execute(_ALL)]
+
+
+def read_some(connection: sqlite3.Connection, limit: int) -> list[Key]:
+    return [_key(*row) for row in connection.execute(_SOME, (limit,))]
+
+
+def count_keys(connection: sqlite3.Connection, account: str) -> int:
+    return int(connection.execute(_COUNT, (account,)).fetchone()[0])
 
 
 def _key(body: str, revoked_ms: int | None) -> Key:

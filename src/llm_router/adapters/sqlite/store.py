@@ -725,6 +725,12 @@ class SqliteStore:
     async def list(self) -> list[Key]:
         return await self._read(keys.read_keys)
 
+    async def some(self, limit: int) -> Sequence[Key]:
+        return await self._read(lambda reads: keys.read_some(reads, limit))
+
+    async def count(self, account: str) -> int:
+        return await self._read(lambda reads: keys.count_keys(reads, account))
+
 
 def _exchange_row(record: ExchangeRecord, settlement: Settlement) -> tuple[Any, ...]:
     try:
