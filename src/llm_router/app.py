@@ -28,7 +28,7 @@ from llm_router.adapters.data_dir import RESPONSES_NAME, prepare_data_dir
 from llm_router.adapters.dice import throw
 from llm_router.adapters.google_tokens import GoogleTokens
 from llm_router.adapters.heap import end_start
-from llm_router.adapters.ids import new_exchange_id
+from llm_router.adapters.ids import ExchangeIds
 from llm_router.adapters.installation import installation_secret
 from llm_router.adapters.keymaker import new_code, new_id, new_key_text
 from llm_router.adapters.listeners import inherited, succeed
@@ -575,7 +575,7 @@ class Server:
             ),
             clock=self._clock,
             telemetry=self._open_tail(),
-            new_id=new_exchange_id,
+            new_id=ExchangeIds(),
             dice=throw,
             tokens=tokens,
             side_car=stores.side_car,

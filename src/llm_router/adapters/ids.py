@@ -12,10 +12,30 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
 
 
-def new_exchange_id() -> str:
-    """``gen-`` and 26 characters: 48 bits of Unix milliseconds, then 80 random bits."""
-    value = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10), "big")
-    return "gen-" + "".join([_PAIRS[(value >> shift) & 1023] for shift in _SHIFTS])
+class ExchangeIds:
+    """``gen-`` and 26 characters: 48 bits of Unix milliseconds, then 80 random bits, which are drawn by the
+    hundred. One for each process: those that share what was drawn would give the same ids."""
+
+    def __init__(self) -> None:
+        self._ms = -1
+        self._prefix = ""
+        self._random = b""
+        self._at = 0
+
+    def __call__(self) -> str:
+        ms = time.time_ns() // 1_000_000
+        if ms != self._ms:
+            self._ms, pairs = ms, _PAIRS
+            self._prefix = "gen-" + "".join([pairs[(ms >> shift) & 1023] for shift in (40, 30, 20, 10, 0)])
+        at = self._at
+        if at >= len(self._random):
+            self._random, at = os.urandom(10 * DRAWN), 0
+        self._at = at + 10
+        value = int.from_bytes(self._random[at : at + 10], "big")
+        return self._prefix + "".join([_PAIRS[(value >> shift) & 1023] for shift in _SHIFTS])
 
 
-_SHIFTS = tuple(range(120, -1, -10))
+DRAWN = 100
+"""Ids whose random bits are drawn at once."""
+
+_SHIFTS = (70, 60, 50, 40, 30, 20, 10, 0)

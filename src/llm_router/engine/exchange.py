@@ -279,7 +279,7 @@ class Engine:
     @property
     def load(self) -> dict[str, int]:
         """How much there is to do: requests in queues, deployments without room, requests turned away, by how
-        much this process is late and which part of requests it refuses for it."""
+        much this process is late and which part of requests it refuses for it, and how many the fast lane took."""
         gate, pressure = self.trying.gate, self.watch.pressure
         return {
             "waiting": gate.waiting,
@@ -287,6 +287,7 @@ class Engine:
             "shed": gate.lanes.shed + pressure.refused,
             "late_ms": round(pressure.delay_s * 1000),
             "refused_percent": round(pressure.part * 100),
+            "express": self.express.taken,
         }
 
     def left(self, task: asyncio.Task[object]) -> bool:

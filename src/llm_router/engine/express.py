@@ -90,12 +90,17 @@ class PromptClient(Client, Protocol):
 
 
 class Express:
-    """Takes rides. One per engine."""
+    """Takes rides. One per engine.
+
+    Attributes:
+        rides: those under way; taken: how many there have been.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._kinds: dict[tuple[object, ...], Boarding] = {}
         self._prepared: dict[tuple[object, ...], tuple[Boarding, Prepared]] = {}
+        self.taken = 0
         self.rides: set[Ride] = set()
         self._emptied: asyncio.Future[None] | None = None
         books, upstream = engine.books, engine.upstream
@@ -166,6 +171,7 @@ class Express:
         )
         ride = Ride(self, engine, track, client, boarding)
         self.rides.add(ride)
+        self.taken += 1
         ride.begin(limits)
         return ride
 

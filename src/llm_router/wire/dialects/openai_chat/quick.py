@@ -223,7 +223,7 @@ def quick_reply(body: bytes, context: ReplyContext) -> QuickBody | None:
 def _usage_of(reply: _Reply) -> Usage | None:
     """The counts, if they add up and say all that there is."""
     usage, tier = reply.usage, reply.service_tier
-    if tier is UNSET or tier is None or tier == "":
+    if tier is UNSET or tier is None:
         tier = None
     elif tier not in TIERS:
         return None

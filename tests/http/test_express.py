@@ -1,0 +1,237 @@
+"""The fast lane: what it answers, charges and records is what the ordinary way does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from gateway_kit import WAIT_S, Gateway, body_of
+from scripted_upstream import frames, usage, whole
+
+MODELS = {"openai_chat": "mo", "anthropic_messages": "ma", "gemini_generate": "mg"}
+ORDINARY = {"x-llm-router-strict": "false"}
+"""Any wish to the gateway keeps a request off the fast lane; this one changes nothing else."""
+
+Handler = BaseHTTPRequestHandler
+
+
+class Provider(ThreadingHTTPServer):
+    """A provider of all dialects whose connections stay open, as real ones' do.
+
+    Attributes:
+        acts: what each of the next requests gets; answers as usual when there is none.
+        seen: how many requests came.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Asked)
+        self.acts: list[Callable[[Handler, str, bool], None]] = []
+        self.seen = 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def config(self) -> str:
+        lines = []
+        for dialect, model in MODELS.items():
+            lines.append(
+                f'[providers.{model}1]\ndialect = "{dialect}"\nkey_required = false\nauth = "none"\n'
+                f'base_url = "http://127.0.0.1:{self.server_port}/{dialect}"\n'
+                f"[models.{model}]\nprice = {{ input_per_mtok = 1, output_per_mtok = 2 }}\n"
+                f'[[models.{model}.deployments]]\nprovider = "{model}1"\nupstream_model = "up"\n'
+            )
+        return "[routing.concurrency]\nenabled = false\n" + "".join(lines)
+
+
+class _Asked(Handler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        dialect = self.path.split("/")[1]
+        server = self.server
+        assert isinstance(server, Provider)
+        server.seen += 1
+        act = server.acts.pop(0) if server.acts else usual
+        act(self, dialect, bool(body.get("stream")) or "stream" in self.path)
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+def usual(asked: Handler, dialect: str, stream: bool) -> None:
+    """An answer, whole or in pieces."""
+    counted = usage(dialect, 10, 500)
+    asked.send_response(200)
+    if not stream:
+        body = whole(dialect, "one two", counted)
+        body = body.split(b"\r\n\r\n", 1)[1] if body.startswith(b"HTTP/") else body
+        asked.send_header("content-type", "application/json")
+        asked.send_header("content-length", str(len(body)))
+        asked.end_headers()
+        asked.wfile.write(body)
+        return
+    asked.send_header("content-type", "text/event-stream")
+    asked.send_header("transfer-encoding", "chunked")
+    asked.end_headers()
+    for piece in (*frames(dialect, "one ", "two", counted=counted), b""):
+        asked.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        asked.wfile.flush()
+
+
+def breaks(asked: Handler, dialect: str, stream: bool) -> None:
+    """A failure that says so."""
+    asked.send_response(500)
+    asked.send_header("content-length", "2")
+    asked.end_headers()
+    asked.wfile.write(b"{}")
+
+
+def hangs_up(asked: Handler, dialect: str, stream: bool) -> None:
+    """The connection is closed without a word."""
+    asked.close_connection = True
+    asked.connection.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Provider]:
+    found = Provider()
+    yield found
+    found.shutdown()
+    found.server_close()
+
+
+@pytest.fixture(scope="module")
+def gateway(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    found = Gateway(tmp_path_factory.mktemp("express"), config=provider.config)
+    for model in MODELS.values():  # a connection to each is open then
+        found.chat(model)
+    yield found
+    assert found.stop() == 0
+
+
+def taken(gateway: Gateway) -> int:
+    """How many requests the fast lane has taken."""
+    return int(gateway.get("/readyz").json["load"]["express"])
+
+
+def plain(value: Any) -> Any:
+    """A reply or a record without what differs from one request to the next."""
+    varying = {
+        "id", "reply_id", "created", "created_ms", "duration_ms", "started_ms", "first_byte_ms", "first_token_ms",
+        "overhead_us", "credits_remaining",
+    }  # fmt: skip
+    if isinstance(value, dict):
+        return {name: plain(inner) for name, inner in value.items() if name not in varying}
+    return [plain(inner) for inner in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("dialect", MODELS)
+def test_both_ways_come_to_the_same(gateway: Gateway, dialect: str, stream: bool) -> None:
+    found = []
+    for headers in (ORDINARY, {}):
+        before, rides = gateway.credits(), taken(gateway)
+        reply = gateway.ask(stream, MODELS[dialect], headers=headers)
+        assert reply.status == 200, reply.body
+        assert taken(gateway) - rides == (not headers)
+        record = gateway.generation(reply.id)
+        assert before - gateway.credits() == Decimal(record["cost_pusd"]) / 10**12 > 0
+        shown = [plain(chunk) for chunk in reply.chunks] if stream else plain(reply.json)
+        own = {"date", "x-generation-id", "x-request-id", "openai-processing-ms", "content-length"}
+        told = {name: value for name, value in reply.headers.items() if name not in own}
+        found.append((shown, plain(record), told))
+    assert found[1] == found[0]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("act", [breaks, hangs_up])
+def test_what_fails_on_the_way_is_tried_again(
+    gateway: Gateway, provider: Provider, act: Any, stream: bool
+) -> None:
+    """The ride becomes an ordinary exchange: with its retries, and each of its calls in the record."""
+    gateway.chat("mo")
+    provider.acts.append(act)
+    rides, seen = taken(gateway), provider.seen
+    reply = gateway.ask(stream, "mo")
+    assert (reply.status, taken(gateway) - rides, provider.seen - seen) == (200, 1, 2)
+    attempts = [(each["outcome"], each.get("status")) for each in gateway.generation(reply.id)["attempts"]]
+    lost = [] if act is hangs_up else [("failed", 500)]  # a connection that was closed before is no attempt
+    assert attempts == [*lost, ("delivered", 200)]
+
+
+def test_requests_on_one_connection_are_answered_in_their_order(gateway: Gateway) -> None:
+    """A plain one, one that is not, a plain one: all in one packet."""
+    bodies = [body_of("mo"), body_of("mo", user="somebody"), body_of("mo")]
+    with socket.create_connection(("127.0.0.1", gateway.port), WAIT_S) as connection:
+        connection.sendall(b"".join(gateway.head(len(each)) + each for each in bodies))
+        received = b""
+        while received.count(b"credits_remaining") < len(bodies):
+            data = connection.recv(65536)
+            assert data, received
+            received += data
+    assert received.count(b"HTTP/1.1 200 OK") == len(bodies)
+
+
+def test_a_request_may_come_in_any_pieces(gateway: Gateway) -> None:
+    body = body_of("mo")
+    sent = gateway.head(len(body)) + body
+
+    async def one(cut: int) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        for piece in (sent[:cut], sent[cut:]):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+        found = await reader.readuntil(b"credits_remaining")
+        writer.close()
+        return found
+
+    async def main() -> list[bytes]:
+        return await asyncio.gather(*(one(cut) for cut in range(0, len(sent), 7)))
+
+    assert all(found.startswith(b"HTTP/1.1 200 OK") for found in asyncio.run(main()))
+
+
+def test_a_key_that_is_revoked_is_refused_on_the_same_connection(gateway: Gateway) -> None:
+    made = gateway.command("keys.create", name="short")
+    body = body_of("mo")
+    sent = gateway.head(len(body), key=made["key"]) + body
+    with socket.create_connection(("127.0.0.1", gateway.port), WAIT_S) as connection:
+        for status in (b"200", b"200", b"401"):
+            if status == b"401":
+                gateway.command("keys.revoke", id=made["id"])
+            connection.sendall(sent)
+            received = b""
+            while b"credits_remaining" not in received and b'"error"' not in received:
+                received += connection.recv(65536)
+            assert received.startswith(b"HTTP/1.1 " + status), received
+
+
+def test_who_leaves_is_charged_by_the_rules_and_holds_nothing(gateway: Gateway, provider: Provider) -> None:
+    """At the end of every moment of a plain request: with the request sent, in the wait, in the answer."""
+    waiting, go_on = threading.Event(), threading.Event()
+
+    def waits(asked: Handler, dialect: str, stream: bool) -> None:
+        waiting.set()
+        go_on.wait(WAIT_S)
+        asked.close_connection = True
+
+    mark = gateway.log.mark()
+    provider.acts.append(waits)
+    with socket.create_connection(("127.0.0.1", gateway.port), WAIT_S) as connection:
+        body = body_of("mo")
+        connection.sendall(gateway.head(len(body)) + body)
+        assert waiting.wait(WAIT_S)
+    (line,) = gateway.log.wait("gen-", mark)
+    go_on.set()
+    record = gateway.generation(line.split()[0])
+    assert (record["status"], record["client_gone"], record["cost_pusd"]) == (499, True, 0)
+    assert [each["outcome"] for each in record["attempts"]] == ["aborted"]
