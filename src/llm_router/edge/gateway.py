@@ -277,8 +277,20 @@ class Gateway:
         Raises:
             MissingApiKey, InvalidApiKey, Forbidden
         """
+        return await self._asker(request, credential(request, parameter), permission)
+
+    async def _asker(self, request: Request, found: bytes | None, permission: str) -> Key:
+        """The key that was ``found`` in a request; without one, that of whoever has signed in.
+
+        Raises:
+            ClientError
+        """
         engine = self.engine
-        key = await authenticate(engine.keyring, credential(request, parameter), engine.clock.now_ms())
+        if found is None and self.api is not None:
+            visitor = await self.api.visitor(request, permission)
+            if visitor is not None:
+                return visitor
+        key = await authenticate(engine.keyring, found, engine.clock.now_ms())
         if key.scopes is not None or key.ip_ranges is not None:
             check_key(key, request, permission, self.trusted_proxies)
         return key
@@ -295,12 +307,9 @@ class Gateway:
             Overloaded: the gateway stops.
         """
         request.check_head(self.body_bytes_max)
-        engine = self.engine
         found = credential(request, self.dialect(dialect).key_parameter)
         try:
-            key = await authenticate(engine.keyring, found, engine.clock.now_ms())
-            if key.scopes is not None or key.ip_ranges is not None:
-                check_key(key, request, permission, self.trusted_proxies)
+            key = await self._asker(request, found, permission)
         except ClientError as error:
             return b"", error
         task = asyncio.current_task()

@@ -75,7 +75,9 @@ async def models(gateway: Gateway, request: Request, send: Send, parameters: dic
 
 def _is_gemini(request: Request) -> bool:
     """Whether the key came as only Gemini's clients send it."""
-    return "x-goog-api-key" in request.headers or credential(request) is None
+    if "x-goog-api-key" in request.headers:
+        return True
+    return credential(request) is None and request.parameter(GEMINI_KEY) is not None
 
 
 def _limit(request: Request) -> int:

@@ -20,9 +20,11 @@ from llm_router.domain.errors import (
     RouterError,
     SignInRefused,
 )
-from llm_router.edge.api.cookies import cookie_of, origins_of
+from llm_router.domain.key import Key
+from llm_router.edge.api.cookies import check_origin, cookie_of
 from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.table import Answer, ApiRoute, ApiTable, Ask, Stream, admit
+from llm_router.edge.api.visitors import visitor_key
 from llm_router.edge.gateway import Gateway, credential
 from llm_router.edge.guard import address_of, check_key
 from llm_router.edge.http import AsgiClient, Request, Send, answer_json
@@ -38,9 +40,6 @@ REPEAT_MS = 24 * 3_600_000
 
 CLAIM_MS = 120_000
 """How long a request may be worked on before who repeats it may begin anew."""
-
-CSRF_HEADER = "x-llm-router-csrf"
-"""A page of another site cannot send it without asking first, and is refused then."""
 
 HEADERS = [
     (b"cache-control", b"no-store"),
@@ -93,6 +92,14 @@ class Api:
         await answer_json(send, status, data, headers)
         return True
 
+    async def visitor(self, request: Request, permission: str) -> Key | None:
+        """The key that a request of somebody who has signed in stands for, outside of this API; None if nobody has.
+
+        Raises:
+            ClientError: see :func:`visitor_key`.
+        """
+        return await visitor_key(self.desk, request, permission)
+
     async def _identify(self, route: ApiRoute, ask: Ask) -> None:
         """Find out who asks.
 
@@ -110,8 +117,8 @@ class Api:
             self._adopt(ask, subject_of_key(key), None)
             return
         token = cookie_of(request, self.desk.origin)
-        if token is not None or route.who == "anybody":
-            self._check_origin(route, request)
+        if route.writes and (token is not None or route.who == "anybody"):
+            check_origin(request, self.desk.origin)
         found = None if token is None else await self.desk.sign_ins.subject(token)
         if found is not None and (route.pending or not found[1].pending):
             self._adopt(ask, *found)
@@ -125,20 +132,6 @@ class Api:
     def _adopt(self, ask: Ask, subject: Subject, sign_in: SignIn | None) -> None:
         ask.who, ask.sign_in = subject, sign_in
         ask.by = Actor(id=subject.id, name=subject.name, ip=ask.by.ip)
-
-    def _check_origin(self, route: ApiRoute, request: Request) -> None:
-        """Refuse what a page of another site has a browser ask for.
-
-        Raises:
-            Forbidden
-        """
-        if not route.writes:
-            return
-        origin = request.headers.get("origin")
-        if CSRF_HEADER not in request.headers:
-            raise Forbidden(f"Send the header {CSRF_HEADER}: 1 with what changes something.", code="csrf")
-        if origin is not None and origin not in origins_of(request, self.desk.origin):
-            raise Forbidden("This was asked for by a page of another site.", code="csrf")
 
     async def _answer(
         self, route: ApiRoute, ask: Ask, raw: bytes

@@ -5,12 +5,16 @@ https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Set-Cookie#c
 
 from __future__ import annotations
 
+from llm_router.domain.errors import Forbidden
 from llm_router.edge.http import Request
 from llm_router.engine.sign_in import SESSION_MS
 
 PLAIN_NAME = "llm_router_session"
 SECURE_NAME = "__Host-llm_router_session"
 """Browsers take it over https alone, for this very host."""
+
+CSRF_HEADER = "x-llm-router-csrf"
+"""A page of another site cannot send it without asking first, and is refused then."""
 
 
 def is_secure(origin: str | None) -> bool:
@@ -49,6 +53,19 @@ def origins_of(request: Request, origin: str | None) -> tuple[str, ...]:
         return (origin,)
     host = request.headers.get("host", "")
     return (f"http://{host}", f"https://{host}")
+
+
+def check_origin(request: Request, own: str | None) -> None:
+    """Refuse a change that a page of another site has a browser ask for.
+
+    Raises:
+        Forbidden
+    """
+    if CSRF_HEADER not in request.headers:
+        raise Forbidden(f"Send the header {CSRF_HEADER}: 1 with what changes something.", code="csrf")
+    origin = request.headers.get("origin")
+    if origin is not None and origin not in origins_of(request, own):
+        raise Forbidden("This was asked for by a page of another site.", code="csrf")
 
 
 def own_path(text: str | None) -> str:
