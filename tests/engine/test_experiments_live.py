@@ -514,6 +514,7 @@ def _context(world: World) -> Any:
     class Context:
         treasury = Treasury
         clock = FakeClock()
+        directory = None
 
         @staticmethod
         def snapshot() -> Any:

@@ -50,6 +50,7 @@ class _Context:
     def __init__(self, books: _Books, world: World) -> None:
         self.treasury = _Treasury(books)
         self.clock = FakeClock()
+        self.directory = None
         self.configured = RoutingRules
         self.snapshot = lambda: world.engine.state.snapshot
 

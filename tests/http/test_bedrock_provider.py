@@ -177,7 +177,12 @@ def test_a_stream_that_breaks_never_looks_finished(
 def test_errors_by_their_header(bedrock: Gateway, upstream: ScriptedUpstream) -> None:
     for status, name, text, code in (
         (403, "UnrecognizedClientException", "The security token is invalid.", "upstream_authentication"),
-        (404, "ResourceNotFoundException", "This model version has reached its end.", "model_not_found"),
+        (
+            404,
+            "ResourceNotFoundException",
+            "This model version has reached the end of its life.",
+            "model_not_found",
+        ),
         (429, "ThrottlingException", "Slow down.", "rate_limit_exceeded"),
         (503, "ServiceUnavailableException", "Later.", "upstream_overloaded"),
     ):

@@ -86,7 +86,10 @@ def faults(dialect: str) -> dict[str, Fault]:
         "401": _status(dialect, 401, "authentication"),
         "402": _status(dialect, 402, "payment_required"),
         "403": _status(dialect, 403, "permission_denied"),
-        "404": _status(dialect, 404, "not_found"),
+        "404": _status(dialect, 404, "object_not_found"),
+        "404 of the address": Fault(
+            answers(http(404, error_body(dialect, 404, "Not Found"))), "not_found", 404, 404
+        ),
         "408": _status(dialect, 408, "timeout"),
         "429": _status(dialect, 429, "rate_limit_exceeded", headers=("retry-after: 3",)),
         "500": _status(dialect, 500, "server"),

@@ -15,6 +15,7 @@ sys.path.append(str(Path(__file__).parents[1] / "engine"))
 from engine_kit import KEY, World, answer, ask, whole
 
 from llm_router.domain.key import Key, key_digest
+from llm_router.edge.bounds import Bounds, Guards
 from llm_router.edge.gateway import Gateway
 from llm_router.edge.handlers import ROUTES
 from llm_router.engine.background import Background
@@ -28,7 +29,13 @@ def gateway_of(world: World, exchanges_max: int) -> Gateway:
     world.upstream.scripts["p1"] = [answer(whole())]
     responses: Any = Background.__new__(Background)  # no test of this file keeps a response
     return Gateway(
-        world.engine, responses, ROUTES, body_bytes_max=10**6, exchanges_max=exchanges_max, ready=lambda: None
+        world.engine,
+        responses,
+        ROUTES,
+        body_bytes_max=10**6,
+        exchanges_max=exchanges_max,
+        ready=lambda: None,
+        guards=Guards(Bounds()),
     )
 
 
