@@ -6,9 +6,10 @@ import { icon, mark } from "./lib/icons.js";
 import { failure, menu, messageOf, skeleton, toast } from "./lib/ui.js";
 import { gates } from "./screens/gates.js";
 import { screen as home } from "./screens/home.js";
+import { screen as keys } from "./screens/keys.js";
 
 /** Every screen, in the order of the navigation. */
-const SCREENS = [home];
+const SCREENS = [home, keys];
 
 const GROUPS = [["", ""], ["build", "Build"], ["observe", "Observe"], ["manage", "Manage"]];
 

@@ -62,7 +62,7 @@ export function icon(name, { size = 18 } = {}) {
   if (path === undefined) throw new TypeError(`no icon '${name}'`);
   return svg(
     "svg.icon",
-    { viewBox: "0 0 24 24", width: size, height: size, fill: "none", stroke: "currentColor", "stroke-width": "1.6", "stroke-linecap": "round", "stroke-linejoin": "round", "aria-hidden": "true" },
+    { viewBox: "0 0 24 24", width: size, height: size, fill: "none", stroke: "currentColor", "stroke-width": name === "more" ? "2.4" : "1.6", "stroke-linecap": "round", "stroke-linejoin": "round", "aria-hidden": "true" },
     svg("path", { d: path }),
   );
 }

@@ -189,6 +189,8 @@ function layer(kind, { title, text, body, actions, onClose, wide = false, labell
   });
   document.getElementById("layers").append(node);
   node.showModal();
+  const first = node.querySelector(".layer-body :is(input, select, textarea):not([type=hidden])");
+  if (kind === "modal") (first ?? node.querySelector(".layer-foot .button.primary") ?? node.querySelector(".icon-button")).focus();
   return node;
 }
 
@@ -282,9 +284,13 @@ export function field({ label, name, type = "text", options = [], value, hint, r
 export function form({ fields, action = "Save", submit, cancel, tone = "primary", wide = false, autocomplete }) {
   const complaint = h("p.form-error", { role: "alert" });
   const go = h("button.button", { class: [tone, wide && "wide"], type: "submit" }, h("span", action));
-  const named = fields.flat(Infinity).filter((each) => each?.fieldName);
   let headers = once();
   const node = h("form.form", { novalidate: true, autocomplete, method: "post" }, fields, complaint, h("div.form-foot", cancel && button("Cancel", { onclick: cancel }), go));
+  const named = [...node.querySelectorAll(".field")].filter((each) => each.fieldName);
+  const lead = (each) => {
+    for (let at = each.closest("details"); at; at = at.parentElement.closest("details")) at.open = true;
+    each.control.focus();
+  };
   node.addEventListener("input", () => (headers = once()));
   node.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -296,7 +302,7 @@ export function form({ fields, action = "Save", submit, cancel, tone = "primary"
       each.error(text);
       if (text) wrong ??= each;
     }
-    if (wrong) return wrong.control.focus();
+    if (wrong) return lead(wrong);
     busy(go, true);
     try {
       await submit(Object.fromEntries(named.map((each) => [each.fieldName, each.value])), { headers });
@@ -305,7 +311,7 @@ export function form({ fields, action = "Save", submit, cancel, tone = "primary"
       const at = named.find((each) => each.fieldName === error.param);
       if (at) {
         at.error(error.message);
-        at.control.focus();
+        lead(at);
       } else complaint.textContent = messageOf(error);
       headers = once();
     } finally {

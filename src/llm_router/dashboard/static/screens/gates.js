@@ -59,7 +59,7 @@ async function signIn(place, ctx) {
       wide: true,
       submit: async (values) => begun(place, ctx, await ctx.api.post("/api/v1/sign-in", values, { quiet: true })),
     }),
-    ways.oidc ? h("a.button.wide", { href: "/api/v1/sign-in/oidc" + location.search, target: "_self" }, `Sign in with ${ways.oidc}`) : null,
+    ways.oidc ? h("a.button.wide", { href: `/api/v1/sign-in/oidc?back=${encodeURIComponent(new URLSearchParams(location.search).get("to") ?? "/")}`, target: "_self" }, `Sign in with ${ways.oidc}`) : null,
     h("p.gate-foot", link("Forgot your password?", () => forgot(place, ctx)), ways.sign_up ? link("Make an account", () => signUp(place, ctx)) : null),
   );
 }
