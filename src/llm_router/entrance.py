@@ -10,7 +10,6 @@ from pathlib import Path
 from llm_router.adapters.installation import installation_secret
 from llm_router.adapters.keymaker import new_code, new_id, new_secret, new_token
 from llm_router.adapters.notices import MailChannel, MailSettings
-from llm_router.adapters.oidc import HttpIssuer
 from llm_router.adapters.passwords import Argon2Passwords
 from llm_router.adapters.sealing import Sealer
 from llm_router.engine.oidc import Oidc
@@ -72,6 +71,8 @@ def build_oidc(settings: OidcSettings | None, sign_ins: SignIns) -> Oidc | None:
     """Signing in at an issuer; None where none is configured."""
     if settings is None:
         return None
+    from llm_router.adapters.oidc import HttpIssuer  # what it takes is loaded by who has an issuer
+
     rules, secret = settings.rules, settings.client_secret
     issuer = HttpIssuer(
         rules.issuer, rules.client_id, None if secret is None else secret.reveal(), sign_ins.people.clock

@@ -14,11 +14,10 @@ from typing import Any, cast
 from urllib.parse import parse_qs, unquote
 
 import msgspec
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from llm_router.domain.key import Key, key_digest
 from llm_router.edge.gateway import Gateway, bearer, report, unforeseen
+from llm_router.edge.lean_uvicorn import STATUS_LINE, FlowControl, HttpToolsProtocol
 from llm_router.edge.server import GuardedProtocol
 from llm_router.engine.admit import KEY_BYTES_MAX, SESSION_HEADERS, Call
 from llm_router.engine.braking import SESSION_BOUND_HEADERS

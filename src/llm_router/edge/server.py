@@ -18,10 +18,9 @@ import asyncio
 import re
 from typing import TYPE_CHECKING
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from llm_router.domain.errors import HeadersTooLarge, InvalidRequest, Overloaded, RequestTimeout, RouterError
 from llm_router.edge.bounds import Guards, Place
+from llm_router.edge.lean_uvicorn import HttpToolsProtocol
 
 if TYPE_CHECKING:
     from llm_router.edge.gateway import Gateway

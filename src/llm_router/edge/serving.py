@@ -7,13 +7,12 @@ import contextlib
 import socket
 from typing import Any
 
-import uvicorn
-
 from llm_router.edge.express import protocol_of
 from llm_router.edge.gateway import STOP_S, Gateway
+from llm_router.edge.lean_uvicorn import Config, Server
 
 
-class HttpServer(uvicorn.Server):
+class HttpServer(Server):
     """uvicorn's server. When it ends it takes the connections that wait at its sockets, unless these are
     somebody else's from then on; its own signal handlers are left out.
 
@@ -55,7 +54,7 @@ def _waiting(listener: socket.socket) -> list[socket.socket]:
 
 def http_server(gateway: Gateway, drain_s: float) -> HttpServer:
     """The HTTP server around the gateway. It installs no signal handlers of its own."""
-    config = uvicorn.Config(
+    config = Config(
         gateway,
         http=protocol_of(gateway),
         proxy_headers=False,  # nothing here believes what a client says of its address
