@@ -20,7 +20,7 @@ import yaml
 from llm_router.catalog.listing import models_page
 from llm_router.catalog.snapshot import compile_snapshot, load_builtin
 from llm_router.cli.client_configs import RENDERERS, Setup
-from llm_router.cli.parser import CLIENTS
+from llm_router.cli.kinds import CLIENTS
 from llm_router.cli.print_config import _USES, _default, version_of
 
 ROOT, KEY = "https://gateway.example:8443", "sk-lr-a'b\"c$d"

@@ -31,6 +31,7 @@ def loaded(tool: str) -> Any:
         ("provider_page", "providers.md"),
         ("mapping_page", "mapping.md"),
         ("fault_lab_page", "fault-lab.md"),
+        ("cli_page", "cli.md"),
     ],
 )
 def test_the_page_is_what_the_tool_writes(tool: str, page: str) -> None:

@@ -80,6 +80,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
+def dollars_of(result: Mapping[str, Any], name: str = "credits_remaining") -> str:
+    """An amount of a result for people: exact, with cents at least."""
+    whole, _, part = str(_texts(result[name])).partition(".")
+    return f"${whole}.{part.ljust(2, '0')}"
+
+
 def text_of(result: Mapping[str, Any]) -> dict[str, Any]:
     """A result with its amounts as text, digit by digit."""
     return {name: _texts(value) for name, value in result.items()}

@@ -47,14 +47,14 @@ async def dispatch(
         InvalidRequest: there is no such command, or its arguments are wrong.
         RouterError: what the command itself raises.
     """
-    found = _COMMANDS.get(command)
+    found = OPERATIONS.get(command)
     if found is None:
         raise InvalidRequest(f"this gateway knows no command '{command[:100]}'; is it of another version?")
     kind, run = found
     wanted = read(kind, arguments)
     if context.directory is None or is_read(command):
         return await run(wanted, context)
-    before = await state_before(command, arguments, context, _COMMANDS)
+    before = await state_before(command, arguments, context, OPERATIONS)
     result = await run(wanted, context)
     act = act_of(command, arguments, before, result, by, context.clock.now_ms())
     await context.directory.write([], [], [act])
@@ -95,7 +95,7 @@ async def reload_config(arguments: Nothing, context: Context) -> Result:
 
 
 # A command's function takes the arguments of the kind beside it.
-_COMMANDS: dict[str, tuple[type[Arguments], Callable[[Any, Context], Awaitable[Result]]]] = {
+OPERATIONS: dict[str, tuple[type[Arguments], Callable[[Any, Context], Awaitable[Result]]]] = {
     "keys.create": (keys.CreateKey, keys.create_key),
     "keys.list": (keys.ListKeys, keys.list_keys),
     "keys.show": (keys.NamedKey, keys.show_key),
