@@ -160,6 +160,7 @@ async function show() {
   const ctx = {
     api, can, navigate, setQuery, toast, me: state.me, account: state.account, params: found.params,
     query: new URLSearchParams(location.search), signal: state.abort.signal, setTitle: (text) => (document.title = `${text} · LLM Router`), reloadMe, chooseAccount,
+    has: (path) => { const there = find(path); return Boolean(there && seen(there.screen)); },
   };
   try {
     const leave = await found.screen.mount(root, ctx);

@@ -30,7 +30,7 @@ function address(path, params) {
   for (const [name, value] of Object.entries(params ?? {}))
     for (const each of [value].flat()) if (each !== null && each !== undefined && each !== "") url.searchParams.append(name, each);
   const named = url.searchParams.has("account");
-  if (state.account !== null && !named && url.pathname.startsWith("/api/") && !UNBOUND.test(url.pathname))
+  if (state.account !== null && !named && /^\/(api|v1)\//.test(url.pathname) && !UNBOUND.test(url.pathname))
     url.searchParams.set("account", state.account);
   return url.pathname + url.search;
 }
