@@ -235,3 +235,35 @@ def test_who_leaves_is_charged_by_the_rules_and_holds_nothing(gateway: Gateway, 
     record = gateway.generation(line.split()[0])
     assert (record["status"], record["client_gone"], record["cost_pusd"]) == (499, True, 0)
     assert [each["outcome"] for each in record["attempts"]] == ["aborted"]
+
+
+def test_heads_that_are_alike_are_parsed_once_and_others_again(gateway: Gateway) -> None:
+    """On one connection: the same head, another length, another wish, more than one request, half a request."""
+    rides = taken(gateway)
+    with socket.create_connection(("127.0.0.1", gateway.port), WAIT_S) as connection:
+
+        def ask(*pieces: bytes, answers: int = 1) -> bytes:
+            received = b""
+            for piece in pieces:
+                connection.sendall(piece)
+            while received.count(b"credits_remaining") + received.count(b'"error"') < answers:
+                data = connection.recv(65536)
+                assert data, received
+                received += data
+            return received
+
+        short, long = body_of("mo"), body_of("mo", text="much longer " * 40)
+        for body in (short, short, long, short):
+            assert ask(gateway.head(len(body)) + body).startswith(b"HTTP/1.1 200 OK")
+        assert taken(gateway) - rides == 4
+        wished = gateway.head(len(short), "x-llm-router-strict: maybe, no") + short
+        assert ask(wished).startswith(b"HTTP/1.1 200 OK")
+        assert taken(gateway) - rides == 4
+        two = ask((gateway.head(len(short)) + short) * 2, answers=2)
+        assert two.count(b"HTTP/1.1 200 OK") == 2
+        # A head that stands within a header of another one is none.
+        begun = b"POST /v1/nowhere HTTP/1.1\r\nhost: x\r\nx-note: "
+        refused = ask(gateway.head(len(short)) + short + begun, answers=1)
+        assert refused.startswith(b"HTTP/1.1 200 OK")
+        hidden = ask(gateway.head(len(short)) + short)
+        assert hidden.startswith(b"HTTP/1.1 404"), hidden
