@@ -6,10 +6,19 @@ import { icon, mark } from "./lib/icons.js";
 import { failure, menu, messageOf, skeleton, toast } from "./lib/ui.js";
 import { gates } from "./screens/gates.js";
 import { screen as home } from "./screens/home.js";
+import { screen as audit } from "./screens/audit.js";
 import { screen as keys } from "./screens/keys.js";
+import { screen as settings } from "./screens/settings.js";
+import { screen as team } from "./screens/team.js";
 
 /** Every screen, in the order of the navigation. */
-const SCREENS = [home, keys];
+const SCREENS = [
+  home,
+  keys,
+  team,
+  settings,
+  audit,
+];
 
 const GROUPS = [["", ""], ["build", "Build"], ["observe", "Observe"], ["manage", "Manage"]];
 

@@ -411,3 +411,12 @@ export function cleanups() {
   const add = (undo) => (all.push(undo), undo);
   return { add, on: (...given) => add(on(...given)), run: () => all.splice(0).forEach((undo) => undo()) };
 }
+
+/** Hand a text to the browser as a file. */
+export function saveFile(name, text, type = "text/plain") {
+  const url = URL.createObjectURL(new Blob([text], { type }));
+  const link = h("a", { download: name });
+  link.href = url;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}

@@ -1,0 +1,358 @@
+// Settings: the account, its budgets and limits, oneself, and, for the operator, the gateway.
+
+import { h, replace } from "../lib/dom.js";
+import { count, dollars } from "../lib/format.js";
+import { badge, button, card, codeBlock, confirm, copyButton, dialog, facts, field, form, load, messageOf, pageHead, saveFile, table, toast, when } from "../lib/ui.js";
+import { meter } from "../lib/chart.js";
+
+const attempt = async (work, told) => {
+  try {
+    await work();
+    toast(told);
+    return true;
+  } catch (error) {
+    toast(messageOf(error), { tone: "bad" });
+    return false;
+  }
+};
+
+// --- Oneself --------------------------------------------------------------------
+
+function profile(ctx) {
+  return card(
+    { title: "You" },
+    form({
+      fields: [field({ label: "Name", name: "name", required: true, maxlength: 100, value: ctx.me.name, autocomplete: "name" }), field({ label: "E-mail", name: "email", value: ctx.me.email, disabled: true, hint: "What you sign in with." })],
+      submit: async ({ name }) => {
+        await ctx.api.patch("/api/v1/me", { name: name.trim() });
+        toast("Saved.");
+        await ctx.reloadMe();
+      },
+    }),
+  );
+}
+
+function password(ctx) {
+  const draw = () =>
+    form({
+      fields: [
+        h("input", { type: "text", name: "username", autocomplete: "username", value: ctx.me.email, hidden: true, "aria-label": "E-mail" }),
+        field({ label: "Present password", name: "current", type: "password", required: true, autocomplete: "current-password" }),
+        field({ label: "New password", name: "password", type: "password", required: true, minlength: 12, maxlength: 256, autocomplete: "new-password", hint: "At least 12 characters. All your other sessions end." }),
+      ],
+      action: "Change the password",
+      submit: async ({ current, password: wanted }) => {
+        await ctx.api.post("/api/v1/me/password", { current, password: wanted });
+        toast("Changed. Your other sessions have ended.");
+        replace(place, draw());
+      },
+    });
+  const place = h("div", draw());
+  return card({ title: "Password" }, place);
+}
+
+function secondFactor(ctx) {
+  const place = h("div.row.between");
+  const draw = (on) =>
+    replace(place, on ? badge("In use", "good", { dot: true }) : badge("Not in use", "plain", { dot: true }), on ? button("Do without", { onclick: end }) : button("Set up", { tone: "primary", onclick: begin }));
+
+  async function begin() {
+    const { secret, uri } = await ctx.api.post("/api/v1/me/second-factor");
+    const node = dialog({
+      title: "A second factor",
+      text: "Give this to your authenticator, then type the code that it shows.",
+      body: [
+        h("div.stack.tight", h("h3", "Secret"), codeBlock(secret.replace(/(.{4})(?=.)/g, "$1 "), { label: "Secret" }), h("p.muted", "On this device: ", h("span", copyButton(uri, { label: "Copy the address for the authenticator" })))),
+        form({
+          fields: [field({ label: "Code", name: "code", required: true, inputmode: "numeric", autocomplete: "one-time-code", class: "code-input", maxlength: 8 })],
+          action: "Put it in use",
+          cancel: () => node.close(),
+          submit: async ({ code }) => {
+            const { codes } = await ctx.api.post("/api/v1/me/second-factor/confirm", { code: code.trim() });
+            node.close();
+            draw(true);
+            dialog({
+              title: "Codes for recovery",
+              text: "Each is good for once, when your authenticator is not at hand. They are shown this once: keep them.",
+              body: h("div.codes", codes.map((each) => h("span", each))),
+              actions: [button("Save as a file", { icon: "download", onclick: () => saveFile("llm-router-recovery-codes.txt", `${codes.join("\n")}\n`) }), copyButton(codes.join("\n"), { small: false })],
+            });
+          },
+        }),
+      ],
+    });
+  }
+
+  function end() {
+    const node = dialog({
+      title: "Do without a second factor",
+      body: form({
+        fields: [field({ label: "Code", name: "code", required: true, autocomplete: "one-time-code", hint: "Of the authenticator, or one for recovery." })],
+        action: "Do without",
+        tone: "danger",
+        cancel: () => node.close(),
+        submit: async ({ code }) => {
+          await ctx.api.post("/api/v1/me/second-factor/end", { code: code.trim() });
+          node.close();
+          draw(false);
+        },
+      }),
+    });
+  }
+
+  draw(ctx.me.second_factor);
+  return card({ title: "Second factor", text: "A code of an authenticator besides the password, so that the password alone opens nothing." }, place);
+}
+
+/** What a browser calls itself, in short. */
+function browser(agent) {
+  const name = [["Edg/", "Edge"], ["OPR/", "Opera"], ["Firefox/", "Firefox"], ["Chrome/", "Chrome"], ["Safari/", "Safari"]].find(([mark]) => agent.includes(mark))?.[1];
+  const system = [["Android", "Android"], ["iPhone", "iPhone"], ["iPad", "iPad"], ["Mac OS", "macOS"], ["Windows", "Windows"], ["Linux", "Linux"]].find(([mark]) => agent.includes(mark))?.[1];
+  return [name, system].filter(Boolean).join(" on ") || agent.slice(0, 60) || "unknown";
+}
+
+function sessions(ctx) {
+  const rows = table({
+    label: "Sessions",
+    columns: [
+      { key: "agent", label: "Where", wide: true, render: (each) => h("span", browser(each.agent), each.current ? [" ", badge("this one", "good")] : null, h("span.cell-sub", each.ip)) },
+      { key: "how", label: "By", hideOnPhone: true },
+      { key: "seen", label: "Last seen", render: (each) => when(each.seen) },
+      { key: "more", align: "end", render: (each) => (each.current ? h("span") : button("End", { tone: "quiet", small: true, onclick: async () => { if (await attempt(() => ctx.api.del(`/api/v1/me/sessions/${each.id}`), "Ended.")) await rows.reload(); } })) },
+    ],
+    load: () => ctx.api.get("/api/v1/me/sessions", {}, { signal: ctx.signal }),
+  });
+  return card({ title: "Sessions", text: "Where you are signed in.", flush: true }, rows);
+}
+
+// --- The account ------------------------------------------------------------------
+
+function account(ctx) {
+  const place = h("div");
+  load(place, async () => {
+    const found = await ctx.api.get(`/api/v1/accounts/${encodeURIComponent(ctx.account)}`, {}, { signal: ctx.signal });
+    if (!ctx.can("account:write")) return facts([["Title", found.title], ["Name", h("span.mono", found.id)], ["Your role", found.role ?? "operator"]]);
+    return form({
+      fields: [field({ label: "Title", name: "title", required: true, maxlength: 100, value: found.title }), field({ label: "Name", name: "id", value: found.id, disabled: true, hint: "What keys and books know it by, for good." })],
+      submit: async ({ title }) => {
+        await ctx.api.patch(`/api/v1/accounts/${encodeURIComponent(ctx.account)}`, { title: title.trim() });
+        toast("Saved.");
+        await ctx.reloadMe();
+      },
+    });
+  });
+  return card({ title: "Account" }, place);
+}
+
+const SCOPES = [["account", "The whole account"], ["team", "A team"], ["user", "A user"], ["key", "A key"]];
+const WINDOWS = [["month", "month"], ["week", "week"], ["day", "day"], ["hour", "hour"], ["lifetime", "in all"]];
+const KINDS = [["requests", "Requests"], ["tokens", "Tokens"], ["concurrency", "At the same time"]];
+const SPANS = [["minute", "a minute"], ["hour", "an hour"], ["day", "a day"]];
+
+async function named(ctx) {
+  const [keys, teams] = await Promise.all([ctx.api.get("/api/v1/keys", { limit: 200 }, { signal: ctx.signal }).catch(() => ({ data: [] })), ctx.api.get("/api/v1/teams", { limit: 200 }, { signal: ctx.signal }).catch(() => ({ data: [] }))]);
+  const live = keys.data.filter((key) => key.status !== "revoked");
+  return { key: live.map((key) => [key.id, key.name]), team: teams.data.map((team) => [team.id, team.title]) };
+}
+
+/** What a budget or limit is of, as two fields of which the second depends on the first. */
+function scopeFields(known) {
+  const of = h("div");
+  const choose = field({ label: "Of", name: "scope", type: "select", options: SCOPES.filter(([name]) => name === "account" || name === "user" || known[name].length) });
+  const draw = () => {
+    const scope = choose.value;
+    replace(of, scope === "account" ? null : scope === "user" ? field({ label: "User", name: "scope_id", required: true, hint: "As keys and requests name them.", autocomplete: "off" }) : field({ label: scope === "key" ? "Key" : "Team", name: "scope_id", type: "select", options: known[scope] }));
+  };
+  choose.control.addEventListener("change", draw);
+  draw();
+  return { fields: [choose, of], values: () => ({ scope: choose.value, scope_id: of.querySelector("select,input")?.value ?? null }) };
+}
+
+const whose = (known) => (row) => (row.scope === "account" ? "The whole account" : h("span", (known[row.scope] ?? []).find(([id]) => id === row.scope_id)?.[1] ?? row.scope_id, h("span.cell-sub", row.scope)));
+const wordOf = (list, name) => list.find(([each]) => each === name)?.[1] ?? name ?? "";
+
+async function budgets(ctx) {
+  const known = await named(ctx);
+  const writes = ctx.can("budget:write");
+  const rows = table({
+    label: "Budgets",
+    columns: [
+      { key: "scope", label: "Of", wide: true, render: whose(known) },
+      { key: "amount", label: "Spent", render: (row) => { const spend = row.spends[0] ?? { spent: 0, held: 0 }; return h("div.stack.tight", h("span.num", `${dollars(spend.spent)} of ${dollars(row.amount)}`), meter(row.amount > 0 ? (spend.spent + spend.held) / row.amount : 1, { label: "Part that is spent" })); } },
+      { key: "window", label: "For each", render: (row) => wordOf(WINDOWS, row.window) },
+      { key: "resets", label: "Begins anew", hideOnPhone: true, render: (row) => when(row.spends[0]?.resets) },
+      { key: "more", align: "end", render: (row) => (writes ? button("Remove", { tone: "quiet", small: true, onclick: async () => { if ((await confirm({ title: "Remove this budget?", text: "Nothing is bounded by it any more.", action: "Remove" })) && (await attempt(() => ctx.api.del(`/api/v1/budgets/${row.id}`), "Removed."))) await rows.reload(); } }) : h("span")) },
+    ],
+    load: () => ctx.api.get("/api/v1/budgets", {}, { signal: ctx.signal }),
+    empty: { icon: "card", title: "No budgets", text: "Without one, the account spends what credit it has." },
+  });
+  const add = () => {
+    const scope = scopeFields(known);
+    const node = dialog({
+      title: "New budget",
+      text: "A budget of the same scope and window gets the new amount.",
+      body: form({
+        fields: [...scope.fields, h("div.form-row", field({ label: "US dollars", name: "amount", type: "number", min: 0, step: "any", required: true, inputmode: "decimal" }), field({ label: "For each", name: "window", type: "select", options: WINDOWS }))],
+        action: "Set the budget",
+        cancel: () => node.close(),
+        submit: async (values, { headers }) => {
+          await ctx.api.post("/api/v1/budgets", { ...scope.values(), amount: Number(values.amount), window: values.window }, { headers });
+          node.close();
+          await rows.reload();
+        },
+      }),
+    });
+  };
+  return card({ title: "Budgets", text: "What may be spent in a time. What would go beyond is refused.", flush: true, actions: writes ? button("New budget", { small: true, icon: "plus", onclick: add }) : null }, rows);
+}
+
+async function limits(ctx) {
+  const known = await named(ctx);
+  const writes = ctx.can("limit:write");
+  const rows = table({
+    label: "Limits",
+    columns: [
+      { key: "scope", label: "Of", wide: true, render: whose(known) },
+      { key: "amount", label: "At most", render: (row) => h("span.num", `${count(row.amount)} ${wordOf(KINDS, row.kind).toLowerCase()}`, row.kind === "concurrency" ? null : h("span.muted", ` ${wordOf(SPANS, row.window ?? "minute")}`)) },
+      { key: "model", label: "Of models", hideOnPhone: true, render: (row) => row.model ?? "all" },
+      { key: "more", align: "end", render: (row) => (writes ? button("Remove", { tone: "quiet", small: true, onclick: async () => { if (await attempt(() => ctx.api.del(`/api/v1/limits/${row.id}`), "Removed.")) await rows.reload(); } }) : h("span")) },
+    ],
+    load: () => ctx.api.get("/api/v1/limits", {}, { signal: ctx.signal }),
+    empty: { icon: "sliders", title: "No limits", text: "Requests, tokens and calls at a time are not bounded here." },
+  });
+  const add = () => {
+    const scope = scopeFields(known);
+    const node = dialog({
+      title: "New limit",
+      body: form({
+        fields: [...scope.fields, h("div.form-row", field({ label: "What", name: "kind", type: "select", options: KINDS }), field({ label: "At most", name: "amount", type: "number", min: 1, step: 1, required: true, inputmode: "numeric" }), field({ label: "In", name: "window", type: "select", options: SPANS })), field({ label: "Models", name: "model", optional: true, hint: "A name or pattern such as gpt-5*. Empty: all together.", autocomplete: "off" })],
+        action: "Set the limit",
+        cancel: () => node.close(),
+        submit: async (values, { headers }) => {
+          await ctx.api.post("/api/v1/limits", { ...scope.values(), kind: values.kind, amount: Number(values.amount), window: values.kind === "concurrency" ? null : values.window, model: values.model.trim() || null }, { headers });
+          node.close();
+          await rows.reload();
+        },
+      }),
+    });
+  };
+  return card({ title: "Limits", text: "How much in a time, and how much at once.", flush: true, actions: writes ? button("New limit", { small: true, icon: "plus", onclick: add }) : null }, rows);
+}
+
+// --- The gateway -------------------------------------------------------------------
+
+async function providers(ctx) {
+  const { data } = await ctx.api.get("/api/v1/health", {}, { signal: ctx.signal });
+  const found = new Map();
+  for (const each of data) {
+    const row = found.get(each.provider) ?? { provider: each.provider, deployments: 0, ill: 0, calls: 0 };
+    row.deployments += 1;
+    row.ill += each.available ? 0 : 1;
+    row.calls += each.calls;
+    found.set(each.provider, row);
+  }
+  return card(
+    { title: "Providers", text: "Those that have a key and can be asked. Keys of others are set where the gateway runs, in its environment or its configuration.", flush: true },
+    table({
+      label: "Providers",
+      sort: { key: "provider" },
+      columns: [
+        { key: "provider", label: "Provider", sort: true, wide: true },
+        { key: "deployments", label: "Models", sort: true, align: "end", render: (row) => count(row.deployments) },
+        { key: "ill", label: "State", sort: true, render: (row) => (row.ill === 0 ? badge("well", "good", { dot: true }) : badge(`${row.ill} not available`, row.ill === row.deployments ? "bad" : "warn", { dot: true })) },
+      ],
+      rows: [...found.values()],
+      empty: { icon: "cube", title: "No provider has a key", text: "Set one where the gateway runs, such as OPENAI_API_KEY, and start it again." },
+    }),
+  );
+}
+
+async function house(ctx) {
+  const found = await ctx.api.get("/api/v1/gateway/settings", {}, { signal: ctx.signal });
+  const open = field({ label: "Strangers may make themselves an account", name: "sign_up", type: "checkbox", value: found.sign_up, hint: "Otherwise people come by invitation alone." });
+  open.control.addEventListener("change", async () => {
+    if (!(await attempt(() => ctx.api.patch("/api/v1/gateway/settings", { sign_up: open.value }), "Saved."))) open.control.checked = !open.control.checked;
+  });
+  return card({ title: "Signing up" }, open);
+}
+
+function accounts(ctx) {
+  const rows = table({
+    label: "Accounts",
+    columns: [
+      { key: "title", label: "Title", sort: true, wide: true, render: (each) => h("span", each.title, h("span.cell-sub.mono", each.id)) },
+      { key: "closed", label: "State", render: (each) => (each.closed ? badge("closed", "warn") : badge("open", "good")) },
+      { key: "created", label: "Made", sort: true, hideOnPhone: true, render: (each) => when(each.created) },
+      { key: "more", align: "end", render: (each) => button(each.closed ? "Open" : "Close", { tone: "quiet", small: true, onclick: () => turn(each) }) },
+    ],
+    load: (after, limit) => ctx.api.get("/api/v1/accounts", { after, limit }, { signal: ctx.signal }),
+  });
+  async function turn(each) {
+    if (!each.closed && !(await confirm({ title: `Close ${each.title}?`, text: "Nobody asks models for it any more until it is opened again. Its books stay.", action: "Close" }))) return;
+    if (await attempt(() => ctx.api.patch(`/api/v1/accounts/${encodeURIComponent(each.id)}`, { closed: !each.closed }), each.closed ? "Opened." : "Closed.")) await rows.reload();
+  }
+  const add = () => {
+    const node = dialog({
+      title: "New account",
+      text: "You become its owner.",
+      body: form({
+        fields: [field({ label: "Title", name: "title", required: true, maxlength: 100 }), field({ label: "Name", name: "id", required: true, maxlength: 60, hint: "What keys and books know it by, for good.", autocomplete: "off" })],
+        action: "Make the account",
+        cancel: () => node.close(),
+        submit: async (values, { headers }) => {
+          await ctx.api.post("/api/v1/accounts", values, { headers });
+          node.close();
+          await ctx.reloadMe();
+        },
+      }),
+    });
+  };
+  return card({ title: "Accounts", flush: true, actions: button("New account", { small: true, icon: "plus", onclick: add }) }, rows);
+}
+
+function people(ctx) {
+  const rows = table({
+    label: "People",
+    columns: [
+      { key: "name", label: "Name", sort: true, wide: true, render: (each) => h("span", each.name, h("span.cell-sub", each.email)) },
+      { key: "operator", label: "", render: (each) => (each.operator ? badge("operator", "info") : each.disabled ? badge("may not sign in", "warn") : h("span")) },
+      { key: "created", label: "Since", sort: true, hideOnPhone: true, render: (each) => when(each.created) },
+      { key: "more", align: "end", render: (each) => (each.id === ctx.me.id ? h("span") : h("span.row.tight", button(each.operator ? "No operator any more" : "Make operator", { tone: "quiet", small: true, onclick: () => turn(each, { operator: !each.operator }) }), button(each.disabled ? "Let in" : "Lock out", { tone: "quiet", small: true, onclick: () => turn(each, { disabled: !each.disabled }) }))) },
+    ],
+    load: (after, limit) => ctx.api.get("/api/v1/gateway/people", { after, limit }, { signal: ctx.signal }),
+  });
+  async function turn(each, change) {
+    const title = "operator" in change ? (change.operator ? `Make ${each.name} an operator?` : `Take the operator's rights from ${each.name}?`) : change.disabled ? `Lock ${each.name} out?` : `Let ${each.name} in again?`;
+    const text = change.operator ? "Operators see and change all accounts and the gateway itself." : change.disabled ? "Their sessions end, and they cannot sign in." : "It holds from now on.";
+    if ((await confirm({ title, text, action: "Do it", tone: change.operator || change.disabled ? "danger" : "primary" })) && (await attempt(() => ctx.api.patch(`/api/v1/gateway/people/${each.id}`, change), "Changed."))) await rows.reload();
+  }
+  return card({ title: "People", text: "Everybody who can sign in.", flush: true }, rows);
+}
+
+const SECTIONS = [
+  { name: "you", title: "You", parts: [profile, password, secondFactor, sessions] },
+  { name: "account", title: "Account", needs: "account:read", parts: [account] },
+  { name: "limits", title: "Budgets and limits", needs: "budget:read", parts: [budgets, limits] },
+  { name: "providers", title: "Providers", needs: "health:read", parts: [providers] },
+  { name: "gateway", title: "Gateway", needs: "house:read", parts: [house, accounts, people] },
+];
+
+async function mount(root, ctx) {
+  const seen = SECTIONS.filter((each) => !each.needs || ctx.can(each.needs));
+  const wanted = ctx.params.section ?? "you";
+  const section = seen.find((each) => each.name === wanted) ?? seen[0];
+  const place = h("div.stack");
+  root.append(
+    pageHead("Settings"),
+    h("div.sections", h("nav", { "aria-label": "Settings" }, seen.map((each) => h("a", { href: `/settings/${each.name}`, "aria-current": each === section ? "page" : null }, each.title))), place),
+  );
+  for (const part of section.parts) {
+    const holder = h("div");
+    place.append(holder);
+    const made = part(ctx);
+    if (made instanceof Promise) load(holder, () => made, { height: 160 });
+    else holder.append(made);
+  }
+}
+
+export const screen = { path: "/settings/:section?", title: "Settings", icon: "gear", group: "manage", mount };
