@@ -436,6 +436,7 @@ class Passenger:
         task.add_done_callback(gateway.tasks.discard)
 
     def over(self) -> None:
+        self.ride = None  # no cycle: what is over must be freed at once
         self._protocol.rode(self)
 
     def _head_bytes(self, status: int, headers: Headers, last: bytes) -> bytes:
@@ -507,6 +508,7 @@ class Passenger:
         finally:
             if not self.response_complete and not self.gone:
                 protocol.transport.close()  # no answer that looks whole
+            self.ride = self._task = None
             protocol.rode(self)
 
     # -- the connection's word -------------------------------------------------------------------------

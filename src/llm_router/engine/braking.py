@@ -28,7 +28,7 @@ def heard(call: Call, inspected: Inspected, limits: SessionLimits) -> Calls | No
 
 def may_repeat(body: bytes) -> bool:
     """Whether a request may be about tool calls that its model made."""
-    return any(mark in body for mark in _MARKS)
+    return (b'"tool_' in body or b'"function' in body) and any(mark in body for mark in _MARKS)
 
 
 def limits_of(

@@ -627,6 +627,8 @@ class Ride:
     def _leave(self) -> None:
         """It is no ride any more."""
         self._stage = _OVER
+        if self._reply is not None and self._reply.complete:
+            self._reply = None  # no cycle: what is over must be freed at once
         self._express.left(self)
         if self._beat is not None:
             self._beat.cancel()
