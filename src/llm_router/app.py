@@ -73,6 +73,7 @@ from llm_router.engine.payments import PaymentRules, Payments
 from llm_router.engine.presets import StoredPresets
 from llm_router.engine.replays import Replays
 from llm_router.engine.responses import Keeping, Responses
+from llm_router.engine.saved import doubtful
 from llm_router.engine.state import State
 from llm_router.engine.tailing import Tail
 from llm_router.engine.treasury import Treasury
@@ -776,6 +777,7 @@ class Server:
             "providers_active": sorted(state.active),
             "warnings": [
                 *settings.warnings,
+                *doubtful(settings.routing, state.snapshot),
                 *(
                     f"{key} changed; it takes effect at the next start"
                     for key in needs_restart(self._started_with, settings)
@@ -882,7 +884,7 @@ class Server:
             example_model=_example(answering, None if local is None else local[1].id),
             sandbox=self._options.sandbox,
             local=None if local is None else LocalNote(model=local[1].id, note=local[1].name),
-            warnings=settings.warnings,
+            warnings=(*settings.warnings, *doubtful(settings.routing, state.snapshot)),
             faults=self._faults,
         )
 

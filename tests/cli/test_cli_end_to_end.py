@@ -273,11 +273,12 @@ upstream_model = "o1"
 
 def test_config_check_says_what_is_active_or_everything_that_is_wrong(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "router.toml"
-    path.write_text(CONFIG)
+    path.write_text(CONFIG + '[presets.mail]\nmodels = ["owm"]\n')
     variables = {"LLM_ROUTER_CONFIG": str(path), "ACME_KEY": "secret-of-acme"}
     done = cli.run("config", "check", "--json", **variables)
     report = json.loads(done.stdout)
     assert report["ok"] is True
+    assert report["warnings"][-1].startswith("presets.mail: Model 'owm' is not available. Nearest: own")
     assert (report["path"], report["port"]) == (str(path), 5050)
     assert report["providers"]["active"] == ["acme"]
     assert report["providers"]["inactive"]["openai"] == "set OPENAI_API_KEY"

@@ -486,6 +486,7 @@ def test_commands_make_show_and_end_experiments() -> None:
         ({"arms": [{"name": "a", "weight": 0}, {"name": "b", "weight": 0}]}, "no arm has a weight"),
         ({"arms": [{"name": "a"}, {"name": "b", "weight": -1}]}, "weight of arm 'b'"),
         ({"arms": [{"name": "a"}, {"name": "b", "parameters": {"messages": []}}]}, "no parameter"),
+        ({"arms": [{"name": "a"}, {"name": "b", "parameters": {"top_ps": 1}}]}, "did you mean 'top_p'"),
         ({"arms": [{"name": "a"}, {"name": "b", "provider": {"onlly": []}}]}, "did you mean 'only'"),
         ({"arms": [{"name": "a"}, {"name": "b", "dial": 11}]}, "dial"),
         ({"of": "a|b"}, "of one model"),

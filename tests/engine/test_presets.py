@@ -10,11 +10,14 @@ import pytest
 from engine_kit import FakeClient, FakeClock, World, answer, ask, run, whole
 
 from llm_router.domain.errors import InvalidRequest, RouterError
+from llm_router.domain.experiment import Arm, Experiment
 from llm_router.domain.preset import Preset
 from llm_router.engine import presets
 from llm_router.engine.operations import dispatch
 from llm_router.engine.presets import BELIEVED_MS, StoredPresets
+from llm_router.engine.saved import doubtful
 from llm_router.ports import Document
+from llm_router.routing.auto.tasks import Task
 from llm_router.routing.rules import RoutingRules
 from llm_router.wire.verbatim import dump
 
@@ -88,6 +91,8 @@ def test_what_could_only_fail_is_not_saved() -> None:
             ({"name": "mail", "models": ["auto:cod"]}, "nearest: auto:code"),
             ({"name": "auto", "system": "Be brief."}, "another name"),
             ({"name": "m1", "system": "Be brief."}, "another name"),
+            ({"name": "mail", "parameters": {"temprature": 0.2}}, "did you mean 'temperature'"),
+            ({"name": "mail", "parameters": {"Max_Tokens": 9}}, "did you mean 'max_tokens'"),
         ):
             with pytest.raises(InvalidRequest, match=says):
                 await kit.command("create", **arguments)
@@ -100,6 +105,44 @@ def test_what_could_only_fail_is_not_saved() -> None:
         assert "Nearest: @mail" in kit.world.client.error["message"]
 
     run(main())
+
+
+def test_parameters_of_one_provider_are_taken_with_a_word() -> None:
+    async def main() -> None:
+        kit = Kit()
+        made = await kit.command("create", name="mail", models=["m1"], parameters={"prompt_mode": "x"})
+        assert "'prompt_mode' is no parameter that is known here" in made["warnings"][0]
+        sent = await kit.serve({**ask("m1"), "model": "@mail"})
+        assert sent["prompt_mode"] == "x"
+        assert "warnings" not in await kit.command(
+            "create", name="mail", models=["m1"], parameters={"top_k": 4}
+        )
+
+    run(main())
+
+
+def test_what_the_configuration_names_is_held_against_what_there_is() -> None:
+    arms = (Arm(name="old", model="m1"), Arm(name="new", model="auto:cod", parameters={"sed": dump(1)}))
+    rules = RoutingRules(
+        presets={
+            "mail": Preset(
+                name="mail", models=("m1:floor", "nobody-knows-it"), parameters={"tpo_p": dump(1)}
+            ),
+            "good": Preset(name="good", models=("m2", "auto:own"), parameters={"top_p": dump(1)}),
+        },
+        experiments={
+            "e": Experiment(name="e", of="m3", arms=arms),
+            "p": Experiment(name="p", of="@mail", arms=arms[:1]),
+        },
+        tasks={"own": Task(models=("m1",))},
+    )
+    model, parameter, of, task, misspelt = doubtful(rules, World().engine.state.snapshot)
+    assert model.startswith("presets.mail: ")
+    assert "'nobody-knows-it' is not available" in model
+    assert parameter.startswith("presets.mail: 'tpo_p' is no parameter that is known here; the nearest")
+    assert of.startswith("experiments.e: ")
+    assert "nearest: auto:code" in task
+    assert misspelt.startswith("experiments.e, arm new: 'sed' is no parameter")
 
 
 def test_versions_are_kept_and_found() -> None:

@@ -32,6 +32,12 @@ def _callable(settings: Settings, snapshot: Snapshot) -> int:
     return sum(any(d.provider in active for d in model.deployments) for model in snapshot.models.values())
 
 
+def _warnings(settings: Settings, snapshot: Snapshot) -> list[str]:
+    from llm_router.engine.saved import doubtful
+
+    return [*settings.warnings, *doubtful(settings.routing, snapshot)]
+
+
 def _report(settings: Settings, snapshot: Snapshot) -> dict[str, object]:
     server = settings.server
     return {
@@ -46,7 +52,7 @@ def _report(settings: Settings, snapshot: Snapshot) -> dict[str, object]:
             "callable": _callable(settings, snapshot),
             "own": [model.id for model in settings.models],
         },
-        "warnings": list(settings.warnings),
+        "warnings": _warnings(settings, snapshot),
     }
 
 
@@ -68,7 +74,7 @@ def _lines(settings: Settings, snapshot: Snapshot, *, sandbox: bool) -> list[str
         ]
     if settings.models:
         lines.append(f"Own models     {len(settings.models)} added or changed by the file")
-    lines += [f"Warning        {warning}" for warning in settings.warnings]
+    lines += [f"Warning        {warning}" for warning in _warnings(settings, snapshot)]
     if settings.inactive and not sandbox:
         lines += ["", "Not active:"]
         lines += [f"  {id_:<14} {reason}" for id_, reason in settings.inactive.items()]

@@ -34,6 +34,8 @@ def create(arguments: argparse.Namespace) -> int:
         print(
             f"The experiment {printable(result['name'])} runs on the requests for {printable(result['of'])}."
         )
+        for warning in result.get("warnings", ()):
+            note(printable(warning))
     return 0
 
 

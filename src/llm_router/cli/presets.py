@@ -30,6 +30,8 @@ def create(arguments: argparse.Namespace) -> int:
         print(
             f"@{result['name']} is saved; this is version {result['version']} (@{result['name']}:{result['version']})."
         )
+        for warning in result.get("warnings", ()):
+            note(printable(warning))
     return 0
 
 

@@ -22,7 +22,8 @@ from llm_router.domain.preset import NAME
 from llm_router.engine.experiments import ENDINGS, FIGURES, KIND, Kept, end_run
 from llm_router.engine.moments import iso_time
 from llm_router.engine.operator import Arguments, Context, Result
-from llm_router.engine.presets import NOT_PARAMETERS, check_known
+from llm_router.engine.presets import NOT_PARAMETERS
+from llm_router.engine.saved import check_known, check_parameters
 from llm_router.ports import Document, TreasuryBooks
 from llm_router.routing.experiments.figures import Figures
 from llm_router.routing.experiments.report import report
@@ -88,7 +89,9 @@ async def create_experiment(arguments: CreateExperiment, context: Context) -> Re
     )
     check_experiment(experiment)
     models = [arm.model for arm in experiment.arms if arm.model is not None]
-    check_known(models if experiment.of.startswith("@") else [experiment.of, *models], context)
+    named = models if experiment.of.startswith("@") else [experiment.of, *models]
+    check_known(named, context.snapshot(), context.configured().tasks)
+    warnings = check_parameters([name for arm in experiment.arms for name in arm.parameters])
     await _check_free(experiment, context)
     known = await books.document(KIND, experiment.name)
     document = Document(
@@ -104,7 +107,8 @@ async def create_experiment(arguments: CreateExperiment, context: Context) -> Re
         raise InvalidRequest(
             "the experiment is being made by others at the same time; look at it, and try again"
         )
-    return await _shown(experiment, books)
+    made = await _shown(experiment, books)
+    return {**made, "warnings": list(warnings)} if warnings else made
 
 
 async def list_experiments(arguments: Arguments, context: Context) -> Result:

@@ -6,7 +6,6 @@ ever. What the store said is believed for a moment, so that all processes and no
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
@@ -17,9 +16,9 @@ from llm_router.domain.preset import NAME, Preset
 from llm_router.engine.admit import Call
 from llm_router.engine.moments import iso_time
 from llm_router.engine.operator import Arguments, Context, Result
+from llm_router.engine.saved import check_known, check_parameters
 from llm_router.engine.state import State
 from llm_router.ports import Clock, Document, TreasuryBooks
-from llm_router.routing.auto.tasks import TASKS
 from llm_router.routing.query import PresetName, is_auto, read_query
 from llm_router.wire.dialect import Inspected
 from llm_router.wire.presets import fill
@@ -166,7 +165,7 @@ async def create_preset(arguments: CreatePreset, context: Context) -> Result:
     """Save a preset; one that is there already gets its next version.
 
     Raises:
-        InvalidRequest: a part of it cannot be, or it has grown too large.
+        InvalidRequest: a part of it cannot be or is misspelt, or it has grown too large.
     """
     preset = Preset(
         name=arguments.name,
@@ -178,36 +177,15 @@ async def create_preset(arguments: CreatePreset, context: Context) -> Result:
         description=arguments.description,
     )
     check_preset(preset)
-    check_known(preset.models, context)
+    check_known(preset.models, context.snapshot(), context.configured().tasks)
+    warnings = check_parameters(preset.parameters)
     if is_auto(preset.name) or preset.name == "preset" or _is_model(preset.name, context):
         raise InvalidRequest(
             f"'{preset.name}' is the name of a model or a word of its own: give the preset another name",
             param="name",
         )
-    return shown(await _add(preset, context))
-
-
-def check_known(models: Iterable[str], context: Context) -> None:
-    """Refuse models that there are not: a request for them could only fail.
-
-    Raises:
-        InvalidRequest: with the nearest.
-    """
-    for model in models:
-        for asked in read_query(model, {}).names:
-            if is_auto(asked.name):
-                known = {**TASKS, **context.configured().tasks}
-                word = asked.name.partition(":")[2]
-                if word and word not in known:
-                    near = ", ".join(f"auto:{n}" for n in get_close_matches(word[:60], known, 3) or known)
-                    raise InvalidRequest(
-                        f"there is no task '{asked.name[:60]}'; nearest: {near}", param="models"
-                    )
-                continue
-            try:
-                context.snapshot().resolve(asked.name)
-            except ModelNotFound as error:
-                raise InvalidRequest(error.message, param="models", details=error.details) from None
+    saved = shown(await _add(preset, context))
+    return {**saved, "warnings": list(warnings)} if warnings else saved
 
 
 def _is_model(name: str, context: Context) -> bool:
