@@ -12,6 +12,7 @@ from llm_router.billing.rollups import COUNTS, HOUR_MS
 from llm_router.billing.search import ANY, Filter
 from llm_router.domain.budget import Payer
 
+HOURS = "llm_router.adapters.{}.papers.HOURS_MAX"
 LOOK = "llm_router.adapters.{}.papers.WALK_MAX"
 
 
@@ -19,6 +20,7 @@ LOOK = "llm_router.adapters.{}.papers.WALK_MAX"
 def open_store(request, tmp_path, monkeypatch) -> Open:
     for name in ("sqlite", "postgres"):
         monkeypatch.setattr(LOOK.format(name), 7)
+        monkeypatch.setattr(HOURS.format(name), 3)
     return openers(tmp_path)[request.param]
 
 

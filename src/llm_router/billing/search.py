@@ -13,6 +13,9 @@ from llm_router.domain.record import ExchangeRecord
 WALK_MAX = 2000
 """Rows of the log that one look reads."""
 
+HOURS_MAX = 20_000
+"""Rows of the hourly sums that one look reads at a time."""
+
 SUMMED = ("key", "team", "user", "model", "provider")
 """What the hourly sums are of: hours without a match are not read."""
 

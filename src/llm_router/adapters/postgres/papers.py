@@ -7,7 +7,7 @@ import msgspec
 
 from llm_router.adapters.postgres.known import entry_of
 from llm_router.billing.rollups import COUNTS, HOUR_MS, SUM_MAX
-from llm_router.billing.search import ANY, WALK_MAX, Filter, Found
+from llm_router.billing.search import ANY, HOURS_MAX, WALK_MAX, Filter, Found
 from llm_router.domain.record import ExchangeRecord
 from llm_router.ports import Booked, MonthBooks, Paper, Sums, Unsettled
 
@@ -49,7 +49,10 @@ _WALK = (
     'AND (created_ms, id COLLATE "C") < ($2, $3) AND created_ms >= $4 '
     'ORDER BY created_ms DESC, id COLLATE "C" DESC LIMIT $5'
 )
-_HOUR = "SELECT max(hour) FROM rollups WHERE account = $1 AND hour >= $2 AND hour <= $3{}"
+# The newest hour with a match among the newest rows of the sums; and where these rows end, if there are more.
+_SPAN = "FROM rollups WHERE account = $1 AND hour >= $2 AND hour <= $3 ORDER BY hour DESC "
+_HOUR = f"SELECT hour FROM (SELECT * {_SPAN}LIMIT $4) newest WHERE {{}} ORDER BY hour DESC LIMIT 1"  # noqa: S608 - texts of ours
+_OLDEST = f"SELECT hour {_SPAN}LIMIT 1 OFFSET $4"
 
 _TEXT = ("account", "key", "team", "user", "model", "provider")
 _GROUPS = {"day": "hour / 24", **{name: f'"{name}" COLLATE "C"' for name in _TEXT}}
@@ -127,18 +130,22 @@ async def newest(
     if any("\x00" in str(getattr(wanted, name)) for name in wanted.__struct_fields__):
         return Found(records=(), next=None)  # no text of the database has one
     matching, values = _matching(wanted)
-    hours, summed = _summed(wanted, 4)
+    more, summed = _summed(wanted, 5)
     if wanted.failed is not None:
-        hours += " AND errors > 0" if wanted.failed else " AND errors < requests"
+        more += " AND errors > 0" if wanted.failed else " AND errors < requests"
     place, left = (to_ms, "") if before is None else min(before, (to_ms, "")), WALK_MAX
     records: list[ExchangeRecord] = []
     while True:
         floor_ms = from_ms
         if not wanted.plain:
             begin, end = from_ms // HOUR_MS, (place[0] - (place[1] == "")) // HOUR_MS
-            hour = await connection.fetchval(_HOUR.format(hours), account, begin, end, *summed)
+            span = (account, begin, end)
+            hour = await connection.fetchval(_HOUR.format("true" + more), *span, HOURS_MAX, *summed)
             if hour is None:
-                return Found(records=tuple(records), next=None)
+                hour = await connection.fetchval(_OLDEST, *span, HOURS_MAX)
+                if hour is None or hour != end:  # nothing is left, or the next look goes on there
+                    place = None if hour is None else ((hour + 1) * HOUR_MS, "")
+                    return Found(records=tuple(records), next=place)
             place = min(place, ((hour + 1) * HOUR_MS, ""))
             floor_ms = max(from_ms, hour * HOUR_MS)
         step = min(left, limit - len(records)) if wanted.plain else min(left, STEP)

@@ -9,7 +9,7 @@ import msgspec
 
 from llm_router.billing.ledger import Entry
 from llm_router.billing.rollups import COUNTS, HOUR_MS, SUM_MAX
-from llm_router.billing.search import ANY, WALK_MAX, Filter, Found
+from llm_router.billing.search import ANY, HOURS_MAX, WALK_MAX, Filter, Found
 from llm_router.domain.record import ExchangeRecord
 from llm_router.ports import Booked, MonthBooks, Paper, Sums, Unsettled
 
@@ -58,7 +58,10 @@ _WALK = (
     "SELECT created_ms, id, CASE WHEN {} THEN record END FROM exchanges WHERE account = ? "
     "AND (created_ms, id) < (?, ?) AND created_ms >= ? ORDER BY created_ms DESC, id DESC LIMIT ?"
 )
-_HOUR = "SELECT hour FROM rollups WHERE account = ? AND hour >= ? AND hour <= ?{} ORDER BY account DESC, hour DESC LIMIT 1"
+# The newest hour with a match among the newest rows of the sums; and where these rows end, if there are more.
+_SPAN = "FROM rollups WHERE account = ? AND hour >= ? AND hour <= ? ORDER BY account DESC, hour DESC "
+_HOUR = f"SELECT hour FROM (SELECT * {_SPAN}LIMIT ?) WHERE {{}} ORDER BY hour DESC LIMIT 1"  # noqa: S608 - texts of ours
+_OLDEST = f"SELECT hour {_SPAN}LIMIT 1 OFFSET ?"
 
 _records = msgspec.json.Decoder(ExchangeRecord)
 
@@ -120,20 +123,24 @@ def newest(
     limit: int,
 ) -> Found:
     matching, values = _matching(wanted)
-    hours, summed = _summed(wanted)
+    more, summed = _summed(wanted)
     if wanted.failed is not None:
-        hours += " AND errors > 0" if wanted.failed else " AND errors < requests"
+        more += " AND errors > 0" if wanted.failed else " AND errors < requests"
     place, left = (to_ms, "") if before is None else min(before, (to_ms, "")), WALK_MAX
     records: list[ExchangeRecord] = []
     while True:
         floor_ms = from_ms
         if not wanted.plain:
             begin, end = from_ms // HOUR_MS, (place[0] - (place[1] == "")) // HOUR_MS
-            hour = reads.execute(_HOUR.format(hours), (account, begin, end, *summed)).fetchone()
-            if hour is None:
-                return Found(records=tuple(records), next=None)
-            place = min(place, ((hour[0] + 1) * HOUR_MS, ""))
-            floor_ms = max(from_ms, hour[0] * HOUR_MS)
+            span = (account, begin, end)
+            found = reads.execute(_HOUR.format("true" + more), (*span, HOURS_MAX, *summed)).fetchone()
+            if found is None:
+                found = reads.execute(_OLDEST, (*span, HOURS_MAX)).fetchone()
+                if found is None or found[0] != end:  # nothing is left, or the next look goes on there
+                    goes_on = None if found is None else ((found[0] + 1) * HOUR_MS, "")
+                    return Found(records=tuple(records), next=goes_on)
+            place = min(place, ((found[0] + 1) * HOUR_MS, ""))
+            floor_ms = max(from_ms, found[0] * HOUR_MS)
         for created_ms, id_, text in reads.execute(
             _WALK.format(matching), (*values, account, *place, floor_ms, left)
         ):
