@@ -9,12 +9,14 @@ from typing import Any
 
 import msgspec
 
+from llm_router.billing.payments import PUSD_PER_CENT
 from llm_router.domain.budget import Scope, Window
 from llm_router.domain.errors import InvalidRequest, NotFound
 from llm_router.domain.limit import LimitKind
 from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.table import Answer as Answered
 from llm_router.edge.api.table import ApiRoute, Ask, Body, Reply
+from llm_router.engine.operator import dollars
 from llm_router.engine.payments import Payments
 from llm_router.engine.treasury import Treasury
 
@@ -58,6 +60,14 @@ class TopUp(Body, frozen=True, kw_only=True):
 
 class Rows(Reply, frozen=True, kw_only=True):
     data: list[dict[str, Any]]
+
+
+class CreditWays(Reply, frozen=True, kw_only=True):
+    """``minimum``, ``maximum``: dollars of one top-up; null where there are none."""
+
+    top_up: bool
+    minimum: float | None
+    maximum: float | None
 
 
 class CreditData(Reply, frozen=True, kw_only=True):
@@ -154,6 +164,17 @@ async def show_credits(ask: Ask) -> dict[str, object]:
     return await _treasury(ask.desk).credits(ask.account)
 
 
+async def credit_ways(ask: Ask) -> dict[str, object]:
+    """How credit gets here."""
+    payments = _treasury(ask.desk).payments
+    rules = None if payments is None else payments.rules
+    return {
+        "top_up": rules is not None,
+        "minimum": None if rules is None else dollars(rules.cents_min * PUSD_PER_CENT),
+        "maximum": None if rules is None else dollars(rules.cents_max * PUSD_PER_CENT),
+    }
+
+
 async def list_entries(ask: Ask) -> dict[str, object]:
     page = await _treasury(ask.desk).entries(ask.account, ask.limit(), ask.after() or None)
     return {**page, "next": page["last_id"] if page["has_more"] else None}
@@ -232,6 +253,11 @@ _ROUTES: tuple[Mapping[str, Any], ...] = (
     {
         "method": "GET", "path": "/api/v1/credits", "handler": show_credits, "reply": Credits,
         "summary": "What the account was given, what it used, what it has left.", "permission": "credit:read",
+    },
+    {
+        "method": "GET", "path": "/api/v1/credits/ways", "handler": credit_ways, "reply": CreditWays,
+        "summary": "Whether credit can be bought here, and from how many dollars to how many.",
+        "permission": "credit:read",
     },
     {
         "method": "GET", "path": "/api/v1/credits/entries", "handler": list_entries,

@@ -1,9 +1,9 @@
 // The log: every request with what became of it, and those that end while one looks.
 
 import { h, debounce, replace } from "../lib/dom.js";
-import { clock, compact, count, dollars, duration, fullTime, plural, time } from "../lib/format.js";
+import { clock, compact, dollars, duration, fullTime, plural, time } from "../lib/format.js";
 import { icon } from "../lib/icons.js";
-import { button, card, copyButton, empty, failure, menu, messageOf, pageHead, segments, skeleton } from "../lib/ui.js";
+import { button, card, empty, failure, menu, messageOf, pageHead, segments, skeleton } from "../lib/ui.js";
 import { openExchange } from "./exchange.js";
 
 const HOUR = 3_600_000;
@@ -58,7 +58,7 @@ async function mount(root, ctx) {
   const under = h("div.table-none");
   const foot = h("div.table-foot", { hidden: true });
   const told = h("span.offscreen", { "aria-live": "polite" });
-  const heads = [["Time"], ["Model", "grow"], ["Result"], ["Key", "not-phone"], ["Tokens", "end not-phone"], ["First token", "end not-phone"], ["Took", "end"], ["Cost", "end"]];
+  const heads = [["Time"], ["Model", "grow"], ["Result"], ["Key", "not-phone"], ["Tokens", "end not-phone"], ["First token", "end not-phone"], ["Took", "end not-phone"], ["Cost", "end"]];
   const wrap = h("div.table-wrap", { tabindex: 0, role: "region", "aria-label": "Requests" }, h("table.log", h("thead", h("tr", heads.map(([text, kind]) => h("th", { scope: "col", class: kind }, text)))), body));
   const liveButton = h("button.button.live", { type: "button", "aria-pressed": "true", onclick: () => setLive(!state.live) }, h("i.pulse", { "aria-hidden": "true" }), h("span", "Live"));
   const filters = h("div.filters", skeleton(1));
@@ -118,7 +118,7 @@ async function mount(root, ctx) {
       h("td.not-phone", h("span.clip.narrow", row.key ? (names.get(row.key) ?? row.key) : "–")),
       h("td.end.not-phone", row.input_tokens || row.output_tokens ? h("span", compact(row.input_tokens), h("span.faint", " → "), compact(row.output_tokens)) : "–"),
       h("td.end.not-phone", duration(row.first_token_ms)),
-      h("td.end", duration(row.duration_ms)),
+      h("td.end.not-phone", duration(row.duration_ms)),
       h("td.end.money", dollars(row.cost)),
     );
     return node;
