@@ -144,8 +144,8 @@ async def newest(
             if hour is None:
                 hour = await connection.fetchval(_OLDEST, *span, HOURS_MAX)
                 if hour is None or hour != end:  # nothing is left, or the next look goes on there
-                    place = None if hour is None else ((hour + 1) * HOUR_MS, "")
-                    return Found(records=tuple(records), next=place)
+                    goes_on = None if hour is None else ((hour + 1) * HOUR_MS, "")
+                    return Found(records=tuple(records), next=goes_on)
             place = min(place, ((hour + 1) * HOUR_MS, ""))
             floor_ms = max(from_ms, hour * HOUR_MS)
         step = min(left, limit - len(records)) if wanted.plain else min(left, STEP)
