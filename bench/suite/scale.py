@@ -12,9 +12,11 @@ import msgspec
 from ledger import RECORD
 
 from llm_router.adapters.sqlite.keys import CREATE, key_values
+from llm_router.adapters.sqlite.prices import PUBLISH
 from llm_router.adapters.sqlite.replies import file_replies
-from llm_router.adapters.sqlite.schema import GENESIS, entry_hash, proof_with
+from llm_router.adapters.sqlite.schema import GENESIS, digest_of, entry_hash, proof_with
 from llm_router.domain.key import Key
+from llm_router.domain.price import Price, Rates
 
 BLOCK = 10_000
 """Exchanges that are written at once; they belong to one hour and KEYS_A_BLOCK keys."""
@@ -22,13 +24,16 @@ KEYS_A_BLOCK = 100
 GRANT = 10**15
 FIRST_MS = 1_700_000_000_000
 HOUR_MS = 3_600_000
+PRICE = Price(version="bench@1", rates=Rates(input=3_000_000, cache_read=300_000, output=15_000_000))
+"""What the lines of a record's cost come to."""
+PRICE_TEXT = msgspec.json.encode(PRICE).decode()
 
 
 def fill(path: Path, *, keys: int, accounts: int, records: int) -> float:
     """Add them to a store that nobody has open; the seconds that it took.
 
-    The chain of hashes, the sums by the hour and the balances are right, so that the store opens as any;
-    the prices of the records are not in it, which ``ledger verify`` says. Syncing is off meanwhile.
+    The chain of hashes, the sums by the hour, the balances and the price of the records are right, so that
+    the store opens as any, and ``ledger verify`` proves it. Syncing is off meanwhile.
     """
     begin = time.monotonic()
     connection = sqlite3.connect(path, isolation_level=None)
@@ -41,6 +46,7 @@ def fill(path: Path, *, keys: int, accounts: int, records: int) -> float:
         connection.execute(f"PRAGMA {pragma}")
     later = _take_away(connection)
     connection.execute("BEGIN")
+    connection.execute(PUBLISH, (PRICE.version, PRICE_TEXT, FIRST_MS))
     _fill_accounts(connection, accounts)
     _fill_keys(connection, keys, accounts)
     _fill_exchanges(connection, keys, accounts, records)
@@ -98,6 +104,7 @@ def _fill_exchanges(connection: sqlite3.Connection, keys: int, accounts: int, re
     )
     posted: dict[str, int] = {}
     entries: list[tuple[object, ...]] = []
+    price = digest_of(PRICE_TEXT)
 
     def enter(
         ref: str, account: str, amount: int, kind: str, now_ms: int, note: str, proof: bytes | None
@@ -135,8 +142,8 @@ def _fill_exchanges(connection: sqlite3.Connection, keys: int, accounts: int, re
                 -RECORD.cost_pusd,
                 "use",
                 hour_ms,
-                "",
-                proof_with(text, []),
+                PRICE.version,
+                proof_with(text, [price]),
             )
             exchanges.append(
                 (exchange_id, account, _key_id(number), reply, hour_ms, RECORD.model, 200,
@@ -162,7 +169,7 @@ def _fill_exchanges(connection: sqlite3.Connection, keys: int, accounts: int, re
 def _record_text(number: int, accounts: int, now_ms: int) -> str:
     record = msgspec.structs.replace(
         RECORD,
-        price_version=None,
+        price_version=PRICE.version,
         reply_id="REPLY",
         id="EXCHANGE",
         account=_account(number % accounts),
