@@ -12,7 +12,8 @@ The budgets of whoever pays move in the same step as the account, or nothing mov
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 import msgspec
 
@@ -132,11 +133,12 @@ def booked(record: ExchangeRecord, settlement: Settlement) -> ExchangeRecord:
 
 
 class _Balance:
-    __slots__ = ("held", "posted")
+    __slots__ = ("held", "moved", "posted")
 
     def __init__(self, posted: int, held: int) -> None:
         self.posted = posted
         self.held = held
+        self.moved = True  # since somebody looked for idle ones
 
     @property
     def available(self) -> int:
@@ -150,8 +152,20 @@ class Ledger:
         budgets: what bounds the spending of parts of an account.
     """
 
-    def __init__(self, balances: Iterable[tuple[str, int]] = (), budgets: Budgets | None = None) -> None:
-        """Begin with the posted amounts of the accounts, what is spent of budgets, and no hold."""
+    def __init__(
+        self,
+        balances: Iterable[tuple[str, int]] = (),
+        budgets: Budgets | None = None,
+        *,
+        stored: Callable[[str], int] | None = None,
+    ) -> None:
+        """Begin with the posted amounts of the accounts, what is spent of budgets, and no hold.
+
+        Args:
+            stored: the posted amount of an account that this ledger does not know (yet, or any more), 0 of
+                one that was never credited. What it raises, the asking method raises, and nothing moved.
+        """
+        self._stored = stored
         self._balances = {account: _Balance(posted, 0) for account, posted in balances}
         self._open: dict[str, Hold] = {}
         self._owed: dict[str, int] = {}
@@ -168,7 +182,7 @@ class Ledger:
 
     def available(self, account: str) -> int:
         """Posted minus held; 0 for an account that was never credited."""
-        balance = self._balances.get(account)
+        balance = self._known(account)
         return 0 if balance is None else balance.available
 
     def affordable(self, payer: Payer, now_ms: int) -> int:
@@ -179,15 +193,40 @@ class Ledger:
 
     def reachable(self, payer: Payer, now_ms: int) -> int:
         """What a request of that payer could hold if all other holds came back whole."""
-        balance = self._balances.get(payer.account)
+        balance = self._known(payer.account)
         posted = 0 if balance is None else balance.posted
         room = self.budgets.reachable(payer, now_ms) if self.budgets else None
         return max(0, posted if room is None else min(posted, room))
 
     def balances(self) -> Iterator[tuple[str, int, int]]:
-        """(account, posted, held) of every account."""
+        """(account, posted, held) of every account that is in memory."""
         for account, balance in self._balances.items():
             yield account, balance.posted, balance.held
+
+    def __len__(self) -> int:
+        """How many accounts are in memory."""
+        return len(self._balances)
+
+    def idle(self, limit: int) -> list[str]:
+        """Accounts without holds that nothing has moved since they were looked at here, among those that
+        were looked at longest ago: so many."""
+        found: list[str] = []
+        for account in list(islice(self._balances, limit)):
+            balance = self._balances[account]
+            if balance.held or balance.moved:
+                balance.moved = False
+                self._balances[account] = self._balances.pop(account)  # behind all others
+            else:
+                found.append(account)
+        return found
+
+    def forget(self, accounts: Iterable[str]) -> None:
+        """Forget those that were :meth:`idle` and are still. To be called when everything that had moved them
+        before is where ``stored`` reads it."""
+        for account in accounts:
+            balance = self._balances.get(account)
+            if balance is not None and not (balance.held or balance.moved):
+                del self._balances[account]
 
     def is_open(self, exchange_id: str) -> bool:
         return exchange_id in self._open
@@ -237,6 +276,7 @@ class Ledger:
         except InsufficientCredits as error:
             raise self._refusal(error, payer, now_ms) from None
         balance.held += sum_pusd
+        balance.moved = True
         holds = [
             Hold(
                 exchange_id=exchange_id,
@@ -277,6 +317,7 @@ class Ledger:
         if shares and (room := self.budgets.room(shares)) is not None:
             charged = max(0, min(charged, room))
         balance.posted -= charged
+        balance.moved = True
         self.budgets.spend(shares, charged, admitted_ms)
         return Settlement(
             hold=hold,
@@ -329,6 +370,7 @@ class Ledger:
                 details=_amounts(-amount_pusd, balance.available),
             )
         balance.posted += amount_pusd
+        balance.moved = True
         return Credit(account=account, amount_pusd=amount_pusd, remaining_pusd=balance.available)
 
     def set_budget(self, budget: Budget) -> None:
@@ -351,13 +393,16 @@ class Ledger:
         if current is None:
             self._undone.add(hold.exchange_id)
         else:
-            self._balance(hold.account).held -= hold.amount_pusd
+            balance = self._balance(hold.account)
+            balance.held -= hold.amount_pusd
+            balance.moved = True
             self.budgets.release(current.shares, hold.amount_pusd)
 
     def undo_settlement(self, settlement: Settlement) -> None:
         """Open the hold again, as it was before a settlement that could not be made durable."""
         balance = self._balance(settlement.account)
         balance.posted += settlement.charged_pusd
+        balance.moved = True
         self.budgets.spend(settlement.shares, -settlement.charged_pusd)
         hold = settlement.hold
         if hold is None:
@@ -370,13 +415,19 @@ class Ledger:
             self._open[hold.exchange_id] = hold
 
     def undo_credit(self, credit: Credit) -> None:
-        self._balance(credit.account).posted -= credit.amount_pusd
+        balance = self._balance(credit.account)
+        balance.posted -= credit.amount_pusd
+        balance.moved = True
 
     def _balance(self, account: str) -> _Balance:
         balance = self._balances.get(account)
         if balance is None:
-            balance = self._balances[account] = _Balance(0, 0)
+            posted_pusd = 0 if self._stored is None else self._stored(account)
+            balance = self._balances[account] = _Balance(posted_pusd, 0)
         return balance
+
+    def _known(self, account: str) -> _Balance | None:
+        return self._balances.get(account) if self._stored is None else self._balance(account)
 
 
 def insufficient(needed_pusd: int, available_pusd: int) -> InsufficientCredits:

@@ -7,6 +7,7 @@ import sqlite3
 import msgspec
 
 from llm_router.adapters.sqlite.budgets import load
+from llm_router.adapters.sqlite.proving import entry_sums, move_proof
 from llm_router.adapters.sqlite.schema import GENESIS, StoreCorrupt, entry_hash
 from llm_router.billing.budgets import Budgets
 
@@ -25,7 +26,6 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     head: bytes
     orphans: int
-    balances: list[tuple[str, int]]
     budgets: Budgets
 
 
@@ -62,7 +62,6 @@ def _boot(connection: sqlite3.Connection, now_ms: int) -> Boot:
         seq=seq,
         head=GENESIS if row is None else row[0],
         orphans=orphans,
-        balances=connection.execute("SELECT id, posted FROM accounts").fetchall(),
         budgets=budgets,
     )
 
@@ -85,34 +84,20 @@ def check_holds(connection: sqlite3.Connection) -> None:
 
 
 def _prove(connection: sqlite3.Connection) -> int:
-    """posted = sum of the entries. Only what came since the last opening is added up.
+    """posted = sum of the entries. Only what came since the last proof is added up.
 
     Return the number of the last entry.
     """
     (proved_seq,) = connection.execute("SELECT value FROM meta WHERE name = 'proved_seq'").fetchone()
-    sums = entry_sums(connection, proved_seq)
-    for account, posted, proved in connection.execute("SELECT id, posted, proved FROM accounts"):
-        if proved + sums.pop(account, 0) != posted:
-            raise StoreCorrupt(
-                f"Account {account}: the balance of {posted} p$ is not the sum of its entries."
-            )
-    if sums:
-        raise StoreCorrupt(f"Account {next(iter(sums))} has entries but no balance.")
-    (seq,) = connection.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()
-    connection.execute("UPDATE accounts SET proved = posted WHERE proved <> posted")
-    connection.execute("UPDATE meta SET value = ? WHERE name = 'proved_seq'", (seq,))
-    return int(seq)
-
-
-def entry_sums(connection: sqlite3.Connection, after_seq: int) -> dict[str, int]:
-    """The sum of each account's entries after ``after_seq``, exact: in two halves, since SQLite's
-    own sum refuses to pass 63 bits on the way."""
-    rows = connection.execute(
-        "SELECT account, sum(amount >> 32), sum(amount & 4294967295) FROM entries "
-        "WHERE seq > ? GROUP BY account",
-        (after_seq,),
-    )
-    return {account: (high << 32) + low for account, high, low in rows}
+    for account in entry_sums(connection, proved_seq):
+        if connection.execute("SELECT 1 FROM accounts WHERE id = ?", (account,)).fetchone() is None:
+            raise StoreCorrupt(f"Account {account} has entries but no balance.")
+    seq = move_proof(connection)
+    wrong = connection.execute("SELECT id, posted FROM accounts WHERE posted <> proved LIMIT 1").fetchone()
+    if wrong is not None:
+        account, posted = wrong
+        raise StoreCorrupt(f"Account {account}: the balance of {posted} p$ is not the sum of its entries.")
+    return seq
 
 
 def check_rollups(connection: sqlite3.Connection) -> None:

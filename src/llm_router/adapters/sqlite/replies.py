@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from llm_router.adapters.sqlite.proving import move_proof
+
 BATCH = 1024
 """So many exchanges may come before they are filed: a search looks through them one by one."""
 
@@ -32,10 +34,11 @@ _OLD = (
 
 
 def file_replies(connection: sqlite3.Connection) -> None:
-    """File what came since the last time, in a transaction of its own."""
+    """File what came since the last time, and add up its entries, in a transaction of its own."""
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(_FILE)
     connection.execute(_FILED)
+    move_proof(connection)
     connection.execute("COMMIT")
 
 

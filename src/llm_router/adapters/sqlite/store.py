@@ -1,8 +1,9 @@
 """Books and keys in one SQLite file.
 
-Balances live in memory; a hold or a settlement is one synchronous step on them, then its rows go to
-the writer thread, and the await ends when their batch is committed. So no two requests can both
-take the last credit, whatever the disk does, and nothing is acknowledged that a crash could lose.
+The balances of the accounts that are busy live in memory; a hold or a settlement is one synchronous
+step on them, then its rows go to the writer thread, and the await ends when their batch is committed.
+So no two requests can both take the last credit, whatever the disk does, and nothing is acknowledged
+that a crash could lose.
 
 Cancelling an await does not cancel the move: a hold whose await was cancelled stays open until it
 is settled (or until the next start voids it), so callers shield the pair.
@@ -21,8 +22,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from llm_router.adapters.memory.sessions import MemorySessions
+from llm_router.adapters.sqlite import accounts, documents, keys
 from llm_router.adapters.sqlite import budgets as budget_rows
-from llm_router.adapters.sqlite import documents, keys
 from llm_router.adapters.sqlite import limits as limit_rows
 from llm_router.adapters.sqlite import papers as paper_rows
 from llm_router.adapters.sqlite.boot import audit, boot
@@ -114,15 +115,18 @@ class SqliteStore:
         self.orphans = begin.orphans
         self.sessions = MemorySessions()  # a restart forgets them
         self._limits = limit_rows.load(connection)
-        self._ledger = Ledger(begin.balances, begin.budgets)
+        balances = connect(path, read_only=True)
+        self._accounts = accounts.Accounts(balances, loop)
+        self._ledger = Ledger(budgets=begin.budgets, stored=self._accounts.posted)
         self._keys = keys.KeyCache()
         self._unheld: dict[str, asyncio.Future[Any]] = {}  # settlements of exchanges that hold nothing
         self._crediting: dict[str, asyncio.Future[Any]] = {}
         self._reads = connect(path, read_only=True)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="ledger-reader")
-        self._connections = (self._reads, connect(path), connection)
+        self._connections = (self._reads, connect(path), connection, balances)
         self._life = str(begin.epoch)
         self._journal = Journal(self._ledger, loop)
+        self._accounts.watch(self._ledger, self._journal)
         self._journal.start(
             Writer(
                 connection=connection,
@@ -515,7 +519,10 @@ class SqliteStore:
 
     async def accounts(self) -> list[tuple[str, int, int]]:
         """(account, posted, held) of every account, by name."""
-        return sorted(self._ledger.balances())
+        stored = await self._read(accounts.read_all)
+        found = {account: (posted, held) for account, posted, held in stored}
+        found |= {account: (posted, held) for account, posted, held in self._ledger.balances()}
+        return [(account, *found[account]) for account in sorted(found)]
 
     async def entries(self, account: str, limit: int, before: str | None = None) -> list[Entry]:
         """The account's last entries, the newest first; those before that with the ref ``before``.
