@@ -75,6 +75,24 @@ def send_and_leave(gateway: Gateway, body: bytes, until_: bytes | None) -> None:
             received += data
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_lanes_are_explained_in_short(hostile: Gateway, upstream: ScriptedUpstream, streamed: bool) -> None:
+    play_all(upstream)
+    asked = {"x-llm-router-explain": "1"}
+    answer = compare(hostile, "mo", "nobody-knows-it", headers=asked, stream=streamed)
+    told = (
+        [e for name, e in events_of(answer.body) if name == "lane_end"]
+        if streamed
+        else exact(answer)["lanes"]
+    )
+    good_, unknown = sorted(told, key=lambda lane: lane["lane"])
+    assert "strategy=priority; plan=o1/" in good_["explain"]
+    assert "tried=o1/" in good_["explain"]
+    assert unknown["explain"].endswith("error=model_not_found")
+    plain = compare(hostile, "mo", "mg")
+    assert all("explain" not in lane for lane in exact(plain)["lanes"])
+
+
 def test_lanes_over_three_apis_have_records_and_charges(hostile: Gateway, upstream: ScriptedUpstream) -> None:
     play_all(upstream)
     before = hostile.credits()

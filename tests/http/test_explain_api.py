@@ -149,3 +149,35 @@ def test_the_command_tells_it_to_people(sandbox: Gateway) -> None:
     missing = _cli(sandbox, "explain", "gen-nowhere")
     assert missing.returncode == 1
     assert "no exchange 'gen-nowhere'" in missing.stderr
+
+
+LONG = "y" * 1_000_000
+HUGE: dict[str, dict[str, Any]] = {
+    "model": {"model": LONG},
+    "models": {"models": [f"m{n}" for n in range(50_000)]},
+    "a long model": {"models": [LONG]},
+    "order": {"provider": {"order": [f"p{n}" for n in range(50_000)]}},
+    "only": {"provider": {"only": [LONG]}},
+    "a wish": {"provider": {LONG: 1}},
+    "sort": {"provider": {"sort": LONG}},
+    "max_price": {"provider": {"max_price": {LONG: 1}}},
+    "session": {"session_id": LONG},
+    "preset": {"preset": LONG},
+    "route": {"route": LONG},
+    "dial": {"dial": LONG},
+    "plugins": {"plugins": [{"id": LONG}]},
+    "user": {"user": LONG},
+    "service_tier": {"service_tier": LONG},
+    "api": {"api": LONG},
+    "tools": {"tools": [{"type": LONG}]},
+    "message": {"messages": [{"role": LONG, "content": "Hi"}]},
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+@pytest.mark.parametrize("model", [MODEL, "nobody-knows-it"])
+def test_huge_members_are_not_told_again(sandbox: Gateway, name: str, model: str) -> None:
+    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], **HUGE[name]}
+    answer = post(sandbox, "/v1/explain", body)
+    assert answer.status in (200, 400, 404), answer.body[:300]
+    assert len(answer.body) < 64_000, answer.body[:300]

@@ -122,6 +122,7 @@ def check(usual: Gateway, asked: Asked, went_on: str) -> None:
     assert (seam["at_chars"], seam["provider"]) == (len(BEGUN), went_on)
     record = usual.generation(id_)
     assert "continued" in record["flags"]
+    assert record["continued"] == [seam]
     assert [attempt["outcome"] for attempt in record["attempts"]] == ["failed", "delivered"]
 
 

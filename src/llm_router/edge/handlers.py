@@ -161,6 +161,7 @@ def generation_entry(record: ExchangeRecord) -> dict[str, object]:
     picodollars."""
     entry: dict[str, object] = {"object": "generation"}
     entry |= {name: getattr(record, name) for name in record.__struct_fields__ if name not in _UNSHOWN}
+    entry["continued"] = entry.pop("seams")  # as in the usage that its client was told
     usage = record.usage
     entry["usage"] = {
         **msgspec.to_builtins(usage),

@@ -34,7 +34,10 @@ from llm_router.routing.plan import Candidate, Judged, Plan, Rejection
 from llm_router.wire.dialect import Inspected
 
 ROUTING_BYTES_MAX = 2_000
-"""Of the members that speak to the gateway; longer ones are not kept."""
+"""Of the members that speak to the gateway; longer ones are neither kept nor told."""
+
+TIER_CHARS_MAX = 64
+"""Of the service tier that a request names, which may be anything."""
 
 
 def decision_of(track: Track) -> Decision | None:
@@ -50,7 +53,7 @@ def decision_of(track: Track) -> Decision | None:
         made = admitted.plan  # as most: made in one go
         return Decision(
             asks=asks_of(inspected),
-            routing=_routing(inspected) if inspected.routing else None,
+            routing=routing_of(inspected) if inspected.routing else None,
             named=made.named,
             model=inspected.model if inspected.model != track.asked_model else None,
             hold_pusd=admitted.estimate.amount_pusd,
@@ -63,7 +66,7 @@ def decision_of(track: Track) -> Decision | None:
         )
     decision = Decision(
         asks=asks_of(inspected),
-        routing=_routing(inspected),
+        routing=routing_of(inspected),
         model=inspected.model if inspected.model != track.asked_model else None,
         hold_pusd=None if admitted is None else admitted.estimate.amount_pusd,
         output_cap=None if admitted is None else admitted.output_tokens_cap,
@@ -124,6 +127,7 @@ def _usual(track: Track, plan: Plan) -> bool:
 
 def asks_of(inspected: Inspected) -> Asks:
     """A request in numbers."""
+    tier = inspected.service_tier
     return Asks(
         text_bytes=inspected.text_bytes,
         input_tokens=inspected.input_tokens,
@@ -134,7 +138,7 @@ def asks_of(inspected: Inspected) -> Asks:
         output_tokens=inspected.output_tokens,
         n=inspected.n,
         needs=tuple(sorted(inspected.needs)) if inspected.needs else (),
-        service_tier=inspected.service_tier,
+        service_tier=tier if tier is None else tier[:TIER_CHARS_MAX],
     )
 
 
@@ -166,7 +170,8 @@ def grouped(rejections: Iterable[Rejection]) -> tuple[LeftOut, ...]:
     return tuple(LeftOut(reason=reason, deployments=tuple(ids)) for reason, ids in reasons.items())
 
 
-def _routing(inspected: Inspected) -> dict[str, Any] | None:
+def routing_of(inspected: Inspected) -> dict[str, Any] | None:
+    """The members that speak to the gateway; None if there are none, or they are too long to be told again."""
     if not inspected.routing:
         return None
     try:

@@ -18,7 +18,7 @@ from llm_router.domain.limit import Limit, LimitKind
 from llm_router.engine import admit, flights, hedging
 from llm_router.engine.continuing import check_wish
 from llm_router.engine.deadlines import wish_of
-from llm_router.engine.deciding import asks_of, shown_view, unusual, with_plan
+from llm_router.engine.deciding import asks_of, routing_of, shown_view, unusual, with_plan
 from llm_router.engine.estimating import planned, preview_inspected
 from llm_router.engine.exchange import Engine
 from llm_router.engine.explanation import Shown, shown_decision
@@ -74,14 +74,14 @@ async def explain_call(engine: Engine, call: admit.Call, api: str) -> Shown:
         occasion, plan = await planned(engine, call, key, inspected)
         check_wishes(call)
     except RouterError as error:
-        decision = Decision(asks=asks_of(inspected), routing=dict(inspected.routing) or None)
+        decision = Decision(asks=asks_of(inspected), routing=routing_of(inspected))
         rejected = error.details.get("rejected")
         shown |= {"model": None, **shown_decision(decision, engine.state.snapshot, {}, [])}
         return shown | {"rejected": rejected or [], "error": _error(error), "hold": None}
     inspected = occasion.inspected
     fallbacks = fallbacks_of(engine.planner, occasion, plan)
     decision = with_plan(
-        Decision(asks=asks_of(inspected), routing=dict(inspected.routing) or None),
+        Decision(asks=asks_of(inspected), routing=routing_of(inspected)),
         plan.without(fallbacks.rejections),
         most=engine.state.routing.candidates_max,
         fallbacks=fallbacks.chains,

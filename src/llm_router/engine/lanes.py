@@ -10,6 +10,7 @@ import msgspec
 from llm_router.domain.money import format_usd
 from llm_router.domain.record import ExchangeRecord
 from llm_router.engine.admit import Call
+from llm_router.engine.brief import HEADER, explain_header
 from llm_router.engine.tracks import Track, limit_set
 from llm_router.ports import Client, Clock
 from llm_router.wire.dialect import Bill, Dialect
@@ -170,10 +171,19 @@ class Lane:
                 facts["losses"] = record.losses
             if (limit := None if self.track is None else limit_set(self.track.admitted)) is not None:
                 facts["max_tokens"] = limit
+        if (said := self._explained()) is not None:
+            facts["explain"] = said
         facts["cost"] = msgspec.Raw(format_usd(self.cost_pusd).encode())
         if not self.success:
             facts |= {"status": self.status, "error": self.error or _UNTOLD}
         return facts
+
+    def _explained(self) -> str | None:
+        """Its decision in short, where the comparison asks for it: as it stands at its end, else at its refusal."""
+        said = None if self.track is None else explain_header(self.track)
+        if said is None:
+            said = next((value for name, value in self.headers if name.decode() == HEADER), None)
+        return None if said is None else said.decode("ascii")
 
     def _answered_by(self, record: ExchangeRecord) -> dict[str, object]:
         """Who it was, as the headers of a single answer tell it."""

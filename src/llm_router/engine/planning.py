@@ -56,6 +56,9 @@ from llm_router.wire.operations import FORMATS
 OF_A_MODEL = 2
 """Deployments of one model that ``auto`` considers, where nothing orders them but the catalogue."""
 
+STRANGERS_MAX = 8
+"""Providers of a request's lists that are not known here and are told of. Such lists may be of any length."""
+
 KEPT_MAX = 4096
 """Plans kept for requests of the same kind."""
 
@@ -209,7 +212,8 @@ class Planner:
             choice = self._choice(occasion, auto, self._firsts(occasion, left))
             models = followers(choice.ranked)
             left = [c for c in left if c.model.id in models]
-        notes = tuple(f"provider '{name}' is not known here" for name in unknown_names(wishes, named))
+        strangers = unknown_names(wishes, named)[:STRANGERS_MAX]
+        notes = tuple(f"provider '{name[:64]}' is not known here" for name in strangers)
         ordered = self._ordering.order(
             msgspec.structs.replace(
                 plan,
