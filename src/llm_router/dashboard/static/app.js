@@ -9,6 +9,8 @@ import { screen as home } from "./screens/home.js";
 import { screen as audit } from "./screens/audit.js";
 import { screen as keys } from "./screens/keys.js";
 import { screen as logs } from "./screens/logs.js";
+import { screen as models } from "./screens/models.js";
+import { screen as playground } from "./screens/playground.js";
 import { screen as settings } from "./screens/settings.js";
 import { screen as team } from "./screens/team.js";
 import { screen as usage } from "./screens/usage.js";
@@ -16,6 +18,8 @@ import { screen as usage } from "./screens/usage.js";
 /** Every screen, in the order of the navigation. */
 const SCREENS = [
   home,
+  playground,
+  models,
   keys,
   logs,
   usage,

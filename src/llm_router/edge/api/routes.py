@@ -12,6 +12,7 @@ from llm_router.edge.api.me import ME_ROUTES
 from llm_router.edge.api.members import MEMBER_ROUTES
 from llm_router.edge.api.money import MONEY_ROUTES
 from llm_router.edge.api.openapi import describe
+from llm_router.edge.api.presets import PRESET_ROUTES
 from llm_router.edge.api.table import ApiRoute, ApiTable, Ask
 
 
@@ -33,6 +34,7 @@ API_TABLE = ApiTable(
         *MONEY_ROUTES,
         *LOG_ROUTES,
         *HOUSE_ROUTES,
+        *PRESET_ROUTES,
         ApiRoute(
             method="GET",
             path="/api/v1/openapi.json",

@@ -1,0 +1,116 @@
+// Asking models: one answer as it grows, alone or beside others, over the gateway's own API.
+
+import { ApiError, api, currentAccount } from "./api.js";
+
+/** An answer that comes. Its `model` is the string that was asked for. */
+export class Answer {
+  constructor(model) {
+    Object.assign(this, { model, text: "", reasoning: "", details: [], calls: [], pictures: [], usage: null, cost: null, finish: null, error: null, stopped: false, over: false, provider: null, answeredBy: null, latencyMs: null, firstMs: null });
+    this.began = performance.now();
+  }
+
+  /** Take a chunk of a stream in. */
+  take(chunk) {
+    if (chunk.error) throw new ApiError({ status: chunk.error.status ?? 502, ...chunk.error });
+    const choice = chunk.choices?.[0];
+    const delta = choice?.delta ?? {};
+    const said = delta.content || delta.reasoning_content || delta.tool_calls || delta.images;
+    if (said && this.firstMs === null) this.firstMs = performance.now() - this.began;
+    if (delta.content) this.text += delta.content;
+    if (delta.reasoning_content) this.reasoning += delta.reasoning_content;
+    if (delta.reasoning_details) this.details.push(...delta.reasoning_details);
+    for (const image of delta.images ?? []) if (image.image_url?.url) this.pictures.push(image.image_url.url);
+    for (const call of delta.tool_calls ?? []) {
+      const at = call.index ?? this.calls.length;
+      const old = (this.calls[at] ??= { id: "", type: "function", function: { name: "", arguments: "" } });
+      if (call.id) old.id = call.id;
+      if (call.function?.name) old.function.name += call.function.name;
+      if (call.function?.arguments) old.function.arguments += call.function.arguments;
+      if (call.extra_content) old.extra_content = call.extra_content;
+    }
+    if (choice?.finish_reason) this.finish = choice.finish_reason;
+    if (chunk.usage) {
+      this.usage = chunk.usage;
+      this.cost = chunk.usage.cost ?? this.cost;
+    }
+  }
+
+  end(error = null) {
+    if (this.over) return;
+    this.over = true;
+    this.latencyMs ??= performance.now() - this.began;
+    if (error?.name === "AbortError") this.stopped = true;
+    else this.error = error;
+  }
+
+  /** The answer as the conversation has it from now on. */
+  get message() {
+    const message = { role: "assistant", content: this.text || null };
+    if (this.reasoning) message.reasoning_content = this.reasoning;
+    if (this.details.length) message.reasoning_details = this.details;
+    if (this.calls.length) message.tool_calls = this.calls;
+    return message;
+  }
+
+  /** Whether the conversation can go on from it. */
+  get good() {
+    return this.over && !this.error && Boolean(this.text || this.calls.length || this.pictures.length);
+  }
+}
+
+/** Ask one model, and tell of each change. The answer is over when this resolves; it never throws. */
+export async function askOne(answer, body, { signal, changed }) {
+  try {
+    let whole = false;
+    const onResponse = (response) => {
+      answer.provider = response.headers.get("x-llm-router-provider");
+      answer.answeredBy = response.headers.get("x-llm-router-model");
+    };
+    for await (const { data } of api.stream("POST", "/v1/chat/completions", { params: { account: currentAccount() }, body: { ...body, model: answer.model, stream: true }, signal, onResponse })) {
+      if (data === "[DONE]") {
+        whole = true;
+        break;
+      }
+      answer.take(JSON.parse(data));
+      changed(answer);
+    }
+    answer.end(whole ? null : new ApiError({ status: 0, message: "The answer broke off before its end." }));
+  } catch (error) {
+    answer.end(error);
+  }
+  changed(answer);
+}
+
+/** Ask several models the same under one hold. */
+export async function askAll(answers, body, { signal, changed }) {
+  const open = () => answers.filter((answer) => !answer.over);
+  try {
+    for await (const { event, data } of api.stream("POST", "/v1/compare", { params: { account: currentAccount() }, body: { ...body, models: answers.map((answer) => answer.model), stream: true }, signal })) {
+      if (data === "[DONE]" || event === "end") continue;
+      const told = JSON.parse(data);
+      const answer = answers[told.lane];
+      if (event === "lane") {
+        try {
+          answer.take(told.chunk);
+        } catch (error) {
+          answer.end(error);
+        }
+      } else if (event === "lane_end") laneEnd(answer, told);
+      changed(answer);
+    }
+    for (const answer of open()) answer.end(new ApiError({ status: 0, message: "The answer broke off before its end." }));
+  } catch (error) {
+    for (const answer of open()) answer.end(error);
+  }
+  answers.forEach(changed);
+}
+
+function laneEnd(answer, told) {
+  answer.latencyMs = told.latency_ms ?? null;
+  answer.firstMs = told.first_token_ms ?? answer.firstMs;
+  answer.cost = told.cost ?? answer.cost;
+  answer.provider = told.answered_by?.provider ?? null;
+  answer.answeredBy = told.answered_by?.model ?? null;
+  answer.finish ??= told.finish_reason ?? null;
+  answer.end(told.success ? null : new ApiError({ status: told.status, ...told.error }));
+}
