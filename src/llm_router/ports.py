@@ -229,7 +229,7 @@ class Landing(Protocol):
 
 @runtime_checkable
 class PromptBooks(Protocol):
-    """Books, keys and limits that answer at once, from memory, and tell later what became durable."""
+    """Books that are asked without waiting, and tell later what became durable."""
 
     def hold_now(
         self,
@@ -240,29 +240,40 @@ class PromptBooks(Protocol):
         now_ms: int,
         landing: Landing,
     ) -> None:
-        """As :meth:`Books.hold`; ``landing`` hears of None when it is durable, of LedgerUnavailable if it
-        will not be.
+        """As :meth:`Books.hold`; ``landing`` hears when it is durable, or of InsufficientCredits or
+        LedgerUnavailable if it will not be.
 
         Raises:
-            InsufficientCredits, LedgerUnavailable: nothing was held, and ``landing`` hears nothing.
+            InsufficientCredits, LedgerUnavailable: that is known at once: nothing was held, and ``landing`` hears
+                nothing.
         """
         ...
 
     def settle_now(self, record: ExchangeRecord, landing: Landing) -> None:
         """As :meth:`Books.settle`, for an exchange that holds and is settled by nobody else; ``landing`` hears
-        of :class:`Settled`, or of an error after which the hold is open as before.
+        of :class:`Settled`, or of an error: it may be booked even so, and settling again does no harm.
 
         Raises:
             LedgerUnavailable: nothing was booked, and ``landing`` hears nothing.
         """
         ...
 
+
+@runtime_checkable
+class PromptKeyring(Protocol):
+    """Keys that are in memory."""
+
     def find_now(self, digest: bytes) -> Key | None:
-        """The key of that digest, if it is in memory."""
+        """The key of that digest, if it is there."""
         ...
 
-    def limits_now(self, payer: Payer) -> Sequence[Limit]:
-        """As :meth:`LimitRules.limits_of`."""
+
+@runtime_checkable
+class PromptRules(Protocol):
+    """Limits that are in memory."""
+
+    def limits_now(self, payer: Payer) -> Sequence[Limit] | None:
+        """As :meth:`LimitRules.limits_of`; None where they have to be asked for."""
         ...
 
 

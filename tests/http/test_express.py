@@ -7,8 +7,10 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,8 @@ from scripted_upstream import frames, usage, whole
 MODELS = {"openai_chat": "mo", "anthropic_messages": "ma", "gemini_generate": "mg"}
 ORDINARY = {"x-llm-router-strict": "false"}
 """Any wish to the gateway keeps a request off the fast lane; this one changes nothing else."""
+
+JSON = {"content-type": "application/json"}
 
 Handler = BaseHTTPRequestHandler
 
@@ -267,3 +271,28 @@ def test_heads_that_are_alike_are_parsed_once_and_others_again(gateway: Gateway)
         assert refused.startswith(b"HTTP/1.1 200 OK")
         hidden = ask(gateway.head(len(short)) + short)
         assert hidden.startswith(b"HTTP/1.1 404"), hidden
+
+
+def test_workers_have_a_fast_lane_each(provider: Provider, tmp_path: Path) -> None:
+    """Their ledger is another process: what it says comes later, and no picodollar otherwise."""
+    gateway = Gateway(tmp_path, "--workers", "2", config=provider.config)
+    try:
+        before, cost, body = gateway.credits(), 0, body_of("mo")
+        with closing(gateway.connect()) as connection:  # one connection, so one worker
+            for _ in range(4):
+                connection.request(
+                    "POST", "/v1/chat/completions", body, {**JSON, "authorization": f"Bearer {gateway.key}"}
+                )
+                reply = connection.getresponse()
+                cost += gateway.generation(reply.headers["x-generation-id"])["cost_pusd"]
+                assert (reply.status, json.loads(reply.read())["usage"]["total_tokens"]) == (200, 510)
+            connection.request("GET", "/readyz")
+            load = json.loads(connection.getresponse().read())["load"]
+        assert load["express"] >= 2
+        assert before - gateway.credits() == Decimal(cost) / 10**12 > 0
+        poor = gateway.command("keys.create", name="poor", account="poor")["key"]
+        answers = [gateway.chat("mo", key=poor) for _ in range(3)]
+        assert [each.status for each in answers] == [402, 402, 402]
+        assert "affordable_max_tokens" in answers[-1].error
+    finally:
+        assert gateway.stop() == 0

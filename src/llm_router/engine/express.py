@@ -42,7 +42,17 @@ from llm_router.engine.refusing import stopping
 from llm_router.engine.tracks import Track, reply_headers
 from llm_router.engine.trying import Calling
 from llm_router.limits.rules import own_limits
-from llm_router.ports import Client, LiveReply, Prepared, PromptBooks, PromptCounters, PromptUpstream, Settled
+from llm_router.ports import (
+    Client,
+    LiveReply,
+    Prepared,
+    PromptBooks,
+    PromptCounters,
+    PromptKeyring,
+    PromptRules,
+    PromptUpstream,
+    Settled,
+)
 from llm_router.wire.dialect import Inspected, Relay
 
 if TYPE_CHECKING:
@@ -105,17 +115,19 @@ class Express:
         self._emptied: asyncio.Future[None] | None = None
         books, upstream = engine.books, engine.upstream
         self.books = books if isinstance(books, PromptBooks) else None
+        self.keyring = engine.keyring if isinstance(engine.keyring, PromptKeyring) else None
+        self.rules = engine.rules if isinstance(engine.rules, PromptRules) else None
         self.counters = engine.counters if isinstance(engine.counters, PromptCounters) else None
         self.upstream = upstream if isinstance(upstream, PromptUpstream) else None
 
     @property
     def able(self) -> bool:
         """Whether the stores and the upstream can answer at once."""
-        return self.books is not None and self.upstream is not None
+        return None not in (self.books, self.keyring, self.rules, self.upstream)
 
     def find(self, digest: bytes, now_ms: int) -> Key | None:
         """The valid key of that digest, if it is in memory."""
-        key = None if self.books is None else self.books.find_now(digest)
+        key = None if self.keyring is None else self.keyring.find_now(digest)
         if (
             key is None
             or key.revoked_ms is not None
@@ -126,11 +138,11 @@ class Express:
 
     def take(self, call: Call, key: Key, client: PromptClient) -> Ride | None:
         """Take a request on; None if it has to go the ordinary way: then nothing was changed."""
-        engine, books = self._engine, self.books
-        assert books is not None
+        engine, rules = self._engine, self.rules
+        assert rules is not None
         if not engine.alone(key.account) or may_repeat(call.body):
             return None
-        if engine.recall is not None and engine.recall.may_concern(key.account, call.body):
+        if engine.recall is not None and engine.recall.may_concern(key.account, call):
             return None
         try:
             inspected = call.dialect.inspect(call.body, call.path_model, call.path_stream)
@@ -147,7 +159,9 @@ class Express:
         if not trying.health.quiet or not trying.takes(boarding.candidate):
             return None
         limits = own_limits(boarding.payer, key.limits, boarding.state.default_limits)
-        made = books.limits_now(boarding.payer)
+        made = rules.limits_now(boarding.payer)
+        if made is None:
+            return None
         if made:
             limits += concerning_of(made, boarding.plan.models)
         if limits and self.counters is None:
@@ -348,6 +362,12 @@ class Ride:
         track, engine = self.track, self._engine
         if self._stage == _HOLDING:
             track.held = False
+            if isinstance(exception, InsufficientCredits):
+                assert track.inspected is not None
+                self._ordinary(
+                    engine.hold_and_resume(track, self._boarding.payer, track.inspected, self._boarding.plan)
+                )
+                return
             error = exception if isinstance(exception, RouterError) else None
             self._ordinary(engine.refuse(track, error) if error is not None else _raise(exception))
         else:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from llm_router.domain.errors import UpstreamError
+from llm_router.engine.admit import Call
 from llm_router.engine.tracks import Track
 from llm_router.ports import Clock, SideCar
 from llm_router.routing.plan import Candidate
@@ -40,6 +41,8 @@ STATE_WORDS = (
 
 CALL_WORDS = (b"tool_call", b"tool_use", b"function_call", b"functionCall", b"custom_tool")
 TURN_WORDS = (b'"assistant"', b'"model"', b'"function_call"')
+TURN_WORDS_NAMED = (b'"assistant"', b'"function_call"')
+"""Of APIs whose requests all name a model in their body."""
 
 _LOST = Loss(
     field="messages[].reasoning_state",
@@ -63,9 +66,10 @@ class Recall:
         self._dialects = dialects
         self._clock = clock
 
-    def may_concern(self, account: str, body: bytes) -> bool:
+    def may_concern(self, account: str, call: Call) -> bool:
         """Whether a request may hold turns of which something is kept."""
-        return self._side_car.owns(account) and any(word in body for word in TURN_WORDS)
+        words = TURN_WORDS if call.dialect.name == "gemini_generate" else TURN_WORDS_NAMED
+        return self._side_car.owns(account) and any(word in call.body for word in words)
 
     # -- after a reply -----------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import msgspec
 import msgspec.inspect
 
 from llm_router.adapters.shared.link import Link
+from llm_router.ports import Landing
 
 CALL_S = 30.0
 """Deadline of an ask. A disk may be slow; what takes longer is not coming."""
@@ -80,6 +81,36 @@ class Call:
         """
         answer = await link.ask(self.name, self.arguments.encode(arguments), timeout_s)
         return self.result.decode(answer)
+
+    def ask_now(self, link: Link, arguments: tuple[object, ...], timeout_s: float, landing: Landing) -> None:
+        """Ask; ``landing`` hears of the result.
+
+        Raises:
+            LedgerUnavailable: nothing was asked, and ``landing`` hears nothing.
+        """
+        link.ask_now(self.name, self.arguments.encode(arguments), timeout_s, _Landing(landing, self.result))
+
+
+class _Landing:
+    """Decodes what comes for somebody."""
+
+    __slots__ = ("_landing", "_result")
+
+    def __init__(self, landing: Landing, result: Codec) -> None:
+        self._landing = landing
+        self._result = result
+
+    def done(self) -> bool:
+        return self._landing.done()
+
+    def set_result(self, result: msgspec.Raw, /) -> None:
+        self._landing.set_result(self._result.decode(result))
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        self._landing.set_exception(exception)
+
+    def exception(self) -> BaseException | None:
+        return self._landing.exception()
 
 
 def calls_of(prefix: str, port: type) -> dict[str, Call]:

@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 
 from llm_router.adapters.shared.failures import Failure, raised, told
 from llm_router.domain.errors import LedgerUnavailable, RouterError
+from llm_router.ports import Landing
 
 FRAME_BYTES_MAX = 256 * 1024 * 1024
 """More than the largest response that is kept; a longer frame is no frame of ours."""
@@ -50,7 +51,7 @@ class _Asked:
 
     __slots__ = ("due_s", "future")
 
-    def __init__(self, future: asyncio.Future[msgspec.Raw], due_s: float) -> None:
+    def __init__(self, future: Landing, due_s: float) -> None:
         self.future = future
         self.due_s = due_s
 
@@ -94,15 +95,23 @@ class Link(asyncio.Protocol):
                 have happened or not.
             RouterError, ValueError: what the other side raised.
         """
-        self.check_room()
-        self._number += 1
-        number, future = self._number, self._loop.create_future()
-        self._asked[number] = _Asked(future, self._loop.time() + timeout_s)
-        if self._sweeping is None:
-            self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
-        self._write(number, name, arguments)
+        future: asyncio.Future[msgspec.Raw] = self._loop.create_future()
+        self.ask_now(name, arguments, timeout_s, future)
         answer: msgspec.Raw = await future
         return answer
+
+    def ask_now(self, name: str, arguments: bytes, timeout_s: float, landing: Landing) -> None:
+        """Ask; ``landing`` hears of the answer.
+
+        Raises:
+            LedgerUnavailable: nothing was asked, and ``landing`` hears nothing.
+        """
+        self.check_room()
+        self._number += 1
+        self._asked[self._number] = _Asked(landing, self._loop.time() + timeout_s)
+        if self._sweeping is None:
+            self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
+        self._write(self._number, name, arguments)
 
     def tell(self, name: str, arguments: bytes) -> None:
         """Ask for no answer; at once, ahead of nothing that was asked before. Lost with the connection."""
@@ -233,7 +242,7 @@ def late() -> LedgerUnavailable:
     return LedgerUnavailable("The ledger did not answer in time. Try again shortly.", retry_after_s=5)
 
 
-def _resolve(future: asyncio.Future[msgspec.Raw], message: Message) -> None:
+def _resolve(future: Landing, message: Message) -> None:
     if message.what == _ANSWER:
         if not future.done():
             future.set_result(message.body)
@@ -241,7 +250,7 @@ def _resolve(future: asyncio.Future[msgspec.Raw], message: Message) -> None:
         _fail(future, raised(_failures.decode(message.body)))
 
 
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+def _fail(future: Landing, error: Exception) -> None:
     if not future.done():  # else the wait was cancelled
         future.set_exception(error)
         future.exception()  # counts as seen

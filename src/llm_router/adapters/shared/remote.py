@@ -25,6 +25,7 @@ from llm_router.ports import (
     Counters,
     Directory,
     Keyring,
+    Landing,
     LimitRules,
     PaperBooks,
     ResponseStore,
@@ -46,6 +47,7 @@ class RemoteBooks(Remote):
     def __init__(self, link: Link) -> None:
         super().__init__(link, "books", TreasuryBooks)
         self._hold = self.calls["hold"]
+        self._settle = self.calls["settle"]
         self._hold_all = self.calls["hold_all"]
 
     async def hold(
@@ -58,6 +60,23 @@ class RemoteBooks(Remote):
         except LedgerUnavailable:
             self.link.tell(*_told(EXTRA["void"], exchange_id))
             raise
+
+    def hold_now(
+        self,
+        exchange_id: str,
+        payer: Payer,
+        amount_pusd: int,
+        price_version: str,
+        now_ms: int,
+        landing: Landing,
+    ) -> None:
+        """As the port PromptBooks says. A hold that nobody heard of in time is taken back."""
+        arguments = (exchange_id, payer, amount_pusd, price_version, now_ms)
+        self._hold.ask_now(self.link, arguments, HOLD_S, _Held(self.link, exchange_id, landing))
+
+    def settle_now(self, record: ExchangeRecord, landing: Landing) -> None:
+        """As the port PromptBooks says."""
+        self._settle.ask_now(self.link, (record,), CALL_S, landing)
 
     async def hold_all(self, wanted: Sequence[Wanted], payer: Payer, now_ms: int) -> int:
         """As the port says. What nobody heard of in time is taken back."""
@@ -77,6 +96,31 @@ class RemoteDirectory(Remote):
 
     def __init__(self, link: Link) -> None:
         super().__init__(link, "directory", Directory)
+
+
+class _Held:
+    """Who hears of a hold. One that nobody heard of in time is taken back."""
+
+    __slots__ = ("_exchange_id", "_landing", "_link")
+
+    def __init__(self, link: Link, exchange_id: str, landing: Landing) -> None:
+        self._link = link
+        self._exchange_id = exchange_id
+        self._landing = landing
+
+    def done(self) -> bool:
+        return self._landing.done()
+
+    def set_result(self, result: object, /) -> None:
+        self._landing.set_result(result)
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        if isinstance(exception, LedgerUnavailable):
+            self._link.tell(*_told(EXTRA["void"], self._exchange_id))
+        self._landing.set_exception(exception)
+
+    def exception(self) -> BaseException | None:
+        return self._landing.exception()
 
 
 class RemotePapers(Remote):
@@ -172,6 +216,12 @@ class RemoteKeyring(Remote):
                 return key
         return key
 
+    def find_now(self, digest: bytes) -> Key | None:
+        """As the port PromptKeyring says."""
+        if self._fresh.over():
+            self._cache.clear()
+        return self._cache.get(digest)
+
     def forget(self) -> None:
         """A key may have changed."""
         self._cache.clear()
@@ -200,6 +250,14 @@ class RemoteRules(Remote):
                     self._known.popitem(last=False)
                 return limits
         return limits
+
+    def limits_now(self, payer: Payer) -> Sequence[Limit] | None:
+        """As the port PromptRules says."""
+        if self._fresh.over():
+            self.forget()
+        if payer.session is not None:
+            payer = msgspec.structs.replace(payer, session=None)
+        return self._known.get(payer)
 
     def forget(self) -> None:
         """A limit may have changed."""

@@ -237,11 +237,11 @@ class SqliteStore:
         self._journal.enqueue(op)
 
     def find_now(self, digest: bytes) -> Key | None:
-        """As the port PromptBooks says."""
+        """As the port PromptKeyring says."""
         return self._keys.get(digest)
 
     def limits_now(self, payer: Payer) -> Sequence[Limit]:
-        """As the port PromptBooks says."""
+        """As the port PromptRules says."""
         return self._limits.of_payer(payer)
 
     async def hold_all(self, wanted: Sequence[Wanted], payer: Payer, now_ms: int) -> int:
