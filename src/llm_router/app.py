@@ -35,7 +35,7 @@ from llm_router.adapters.listeners import inherited, succeed
 from llm_router.adapters.memory.counters import MemoryCounters
 from llm_router.adapters.notices import MailChannel, MailSettings, WebhookChannel
 from llm_router.adapters.receipt_keys import receipt_keys
-from llm_router.adapters.sealing import OWN_KEYS, Sealer
+from llm_router.adapters.sealing import GATEWAY_KEYS, OWN_KEYS, Sealer
 from llm_router.adapters.sqlite.responses import SqliteResponses
 from llm_router.adapters.sqlite.side_car import SqliteSideCar
 from llm_router.adapters.sqlite.store import SqliteStore
@@ -62,6 +62,8 @@ from llm_router.engine.auto import AutoKeeper
 from llm_router.engine.background import Background
 from llm_router.engine.exchange import Engine
 from llm_router.engine.experiments import Experiments
+from llm_router.engine.gateway_keys import KIND as GATEWAY_KEYS_KIND
+from llm_router.engine.gateway_keys import GatewayKeys
 from llm_router.engine.keys import FirstKey, first_run
 from llm_router.engine.logs import Logs
 from llm_router.engine.operations import Operate, dispatch, operated
@@ -109,6 +111,7 @@ from llm_router.settings import (
 from llm_router.settings.announcement import Announcement
 from llm_router.settings.announcement import LocalModel as LocalNote
 from llm_router.settings.result import AlertSettings, ServerSettings
+from llm_router.settings.stored_keys import with_stored_keys
 from llm_router.wire.operations import SPOKEN
 
 if TYPE_CHECKING:
@@ -274,6 +277,7 @@ class Server:
         self._builtin = compile_snapshot(self._data, today=self._today())
         self._path = find_config(options.config, environ)
         self._settings = self._started_with = self._load() if settings is None else settings
+        self._plain = self._settings
         self._overlay = Overlay()
         self._now: State | None = None
         self._price_list = PriceList()
@@ -284,6 +288,7 @@ class Server:
         self._stack = contextlib.AsyncExitStack()
         self._stopping = False
         self._own_keys: OwnKeyVault | None = None
+        self._gateway_keys: GatewayKeys | None = None
         self._engine: Engine | None = None
         self._tail: Tail | None = None
 
@@ -300,6 +305,7 @@ class Server:
                 stack.enter_context(listener)
             store = await self._open_store(stack)
             await self._start_overlay(stack)
+            await self._open_gateway_keys(store)
             self._now = self._state()
             side_car = await self._open_side_car(stack)
             upstream = self._open_upstream(stack)
@@ -658,6 +664,21 @@ class Server:
         secret = installation_secret(self._settings.server.data_dir)
         return OwnKeyVault(books=store, clock=self._clock, seals=lambda: Sealer(secret, OWN_KEYS))
 
+    async def _open_gateway_keys(self, store: TreasuryBooks) -> None:
+        """Put the keys of providers that the store holds over those of file and environment."""
+        secret = installation_secret(self._settings.server.data_dir)
+        self._gateway_keys = GatewayKeys(store, self._clock, lambda: Sealer(secret, GATEWAY_KEYS))
+        await self._gateway_keys.load()
+        self._settings = self._keyed(self._plain)
+
+    def _keyed(self, settings: Settings) -> Settings:
+        return with_stored_keys(settings, {} if self._gateway_keys is None else self._gateway_keys.known)
+
+    async def _rekey(self) -> None:
+        """Call providers with the keys that the store holds now, from the next request on."""
+        self._settings = self._keyed(self._plain)
+        self._adopt(self._state())
+
     def _build_payments(self, store: TreasuryBooks, upstream: LeanUpstream) -> Payments | None:
         stripe = self._settings.stripe
         if stripe is None:
@@ -709,6 +730,8 @@ class Server:
             sign_ins=build_sign_ins(
                 build_people(directory, self._clock, store, store), self._settings.server.data_dir
             ),
+            gateway_keys=self._gateway_keys,
+            rekey=self._rekey,
         )
 
     def _reprice(self, price_list: PriceList) -> None:
@@ -763,12 +786,13 @@ class Server:
         """
         try:
             settings = self._load()
+            plain, settings = settings, self._keyed(settings)
             state = build_state(settings, self._data, self._overlay, self._today())
         except ConfigError as error:
             raise refused_reload(error.problems) from None
         except ValueError as error:
             raise refused_reload((f"{self._path}: {error}",)) from None
-        self._settings = settings
+        self._plain, self._settings = plain, settings
         self._adopt(state)
         return {
             "reloaded": True,
@@ -786,12 +810,18 @@ class Server:
         }
 
     async def _follow_nodes(self, store: Store) -> None:
-        """Take over what other gateways on the same database change of prices and customers' own keys."""
+        """Take over what other gateways on the same database change of prices and of keys at providers."""
         if isinstance(store, SqliteStore):
             return
         known: tuple[int, int] | None = None
+        keys: int | None = None
         while True:
             with contextlib.suppress(LedgerUnavailable):  # the next look tells
+                now = (await store.changes(GATEWAY_KEYS_KIND))[0]
+                if self._gateway_keys is not None and keys != now:
+                    await self._gateway_keys.load()
+                    await self._rekey()
+                keys = now
                 changes = await store.changes(OWN_KEYS_KIND)
                 if known is None or changes[0] != known[0]:
                     await self._own_keys_changed()

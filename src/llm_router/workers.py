@@ -156,6 +156,7 @@ class Parent(Server):
                 stack.enter_context(listener)
             store = await self._open_store(stack)
             await self._start_overlay(stack)
+            await self._open_gateway_keys(store)
             self._adopt(self._state())
             side_car = await self._open_side_car(stack)
             responses = await self._open_responses(stack)
@@ -261,10 +262,18 @@ class Parent(Server):
             InvalidRequest: with every problem of the file; nothing changed.
         """
         result = await super()._reload()
+        await self._share_settings()
+        return result
+
+    async def _rekey(self) -> None:
+        await super()._rekey()
+        await self._share_settings()
+
+    async def _share_settings(self) -> None:
+        """Have all workers work with the settings of now; one that does not answer is ended."""
         packed = _pack(_share(self._settings, self._started_with.server.workers))
         for session in await self._hub.ask("settings", packed, timeout_s=SETTINGS_S):
             self._fleet.end(session)
-        return result
 
     async def _health(self) -> list[list[dict[str, object]]]:
         """Each worker knows what it saw itself; one that does not answer in time is left out."""

@@ -27,6 +27,9 @@ OWNERS_MAX = 10_000
 OWN_KEYS = "provider keys"
 """The purpose of sealing customers' own keys at providers."""
 
+GATEWAY_KEYS = "gateway keys"
+"""The purpose of sealing the gateway's own."""
+
 
 class Sealer:
     """Names and seals the values of one store. ``purpose`` keeps stores of one secret apart."""

@@ -56,3 +56,13 @@ def port(text: str) -> int:
 def names(text: str) -> tuple[str, ...]:
     """Names with commas between them."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def yes_no(text: str) -> bool:
+    """
+    Raises:
+        ArgumentTypeError: neither yes nor no.
+    """
+    if text not in ("yes", "no"):
+        raise argparse.ArgumentTypeError("must be yes or no")
+    return text == "yes"

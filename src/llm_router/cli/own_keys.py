@@ -11,14 +11,18 @@ from llm_router.cli.output import note, print_json, print_table, text_of
 SECRET_BYTES_MAX = 64 * 1024
 
 
+def read_secret(provider: str) -> str:
+    """A key from standard input; asked for, unseen, on a terminal."""
+    if sys.stdin.isatty():
+        return getpass.getpass(f"Key at {provider}: ")
+    return sys.stdin.read(SECRET_BYTES_MAX)
+
+
 def set_key(arguments: argparse.Namespace) -> int:
     """The key comes from standard input: an argument would stand in the shell's history."""
     from llm_router.cli.world import run_command
 
-    if sys.stdin.isatty():
-        secret = getpass.getpass(f"Key at {arguments.provider}: ")
-    else:
-        secret = sys.stdin.read(SECRET_BYTES_MAX)
+    secret = read_secret(arguments.provider)
     values = {
         "account": arguments.account,
         "provider": arguments.provider,

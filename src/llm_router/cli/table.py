@@ -5,23 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llm_router.cli.grammar import Command
+from llm_router.cli.rows.house import HOUSE
 from llm_router.cli.rows.money import MONEY
 from llm_router.cli.rows.papers import PAPERS
 from llm_router.cli.rows.people import PEOPLE
 from llm_router.cli.rows.routing import ROUTING
 from llm_router.cli.rows.running import RUNNING
 
-COMMANDS: tuple[Command, ...] = (*RUNNING, *PEOPLE, *MONEY, *ROUTING, *PAPERS)
+COMMANDS: tuple[Command, ...] = (*RUNNING, *PEOPLE, *HOUSE, *MONEY, *ROUTING, *PAPERS)
 
 BY_NAME: Mapping[str, Command] = {command.name: command for command in COMMANDS}
 
 GROUPS: Mapping[str, str] = {
-    "keys": "make, list and revoke API keys",
+    "keys": "make, list, change and revoke API keys",
     "credits": "add and show credits",
     "vouchers": "make and redeem codes that bring credit",
     "payments": "show what was paid",
     "byok": "keys of accounts of their own at providers",
     "people": "who may sign in",
+    "accounts": "make, list and change accounts",
+    "members": "who is in an account, and as what",
+    "invitations": "memberships that were offered",
+    "teams": "parts of an account",
+    "providers": "who runs the models, and the gateway's own keys there",
+    "settings": "what is decided for all accounts",
+    "audit": "who did what",
     "budgets": "bound what parts of an account may spend",
     "limits": "bound how many requests and tokens parts of an account have",
     "presets": "save models, parameters and wishes under a name",

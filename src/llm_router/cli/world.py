@@ -19,11 +19,12 @@ from llm_router.adapters.data_dir import STORE_NAME, prepare_data_dir
 from llm_router.adapters.installation import installation_secret
 from llm_router.adapters.keymaker import new_code, new_id, new_key_text
 from llm_router.adapters.receipt_keys import receipt_keys
-from llm_router.adapters.sealing import OWN_KEYS, Sealer
+from llm_router.adapters.sealing import GATEWAY_KEYS, OWN_KEYS, Sealer
 from llm_router.catalog.listing import models_page
 from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import Snapshot, compile_snapshot, load_builtin
 from llm_router.domain.errors import NotFound, ServerError
+from llm_router.engine.gateway_keys import GatewayKeys
 from llm_router.engine.moments import iso_time
 from llm_router.engine.operations import dispatch
 from llm_router.engine.operator import Context
@@ -41,10 +42,15 @@ from llm_router.settings import (
     load_place,
 )
 
+_WITHOUT_SECRETS = frozenset(
+    {"keys", "credits", "forget", "ledger", "accounts", "members", "teams", "invitations", "audit", "people"}
+)
+"""Commands that look after what no provider's key has a part in."""
+
 Result = dict[str, object]
 Ask = Callable[[str, Mapping[str, object]], Awaitable[Result]]
 
-_MAKES_STORE = frozenset({"keys.create", "credits.add"})
+_MAKES_STORE = frozenset({"keys.create", "credits.add", "providers.set_key"})
 """Commands that make sense before the first start."""
 
 
@@ -184,13 +190,16 @@ async def _opened(arguments: argparse.Namespace, place: Place, command: str) -> 
     except StoreError as error:
         await store.close()
         raise ServerError(str(error), code="store_unusable") from None
+    keys = GatewayKeys(store, clock, lambda: Sealer(installation_secret(data_dir), GATEWAY_KEYS))
     try:
+        await keys.load()
         yield Context(
             keyring=store,
             books=store,
             clock=clock,
             snapshot=offer.snapshot,
-            active=offer.active,
+            active=lambda: frozenset(offer.active()) | (set(keys.known) - offer.settings().disabled),
+            gateway_keys=keys,
             configured=lambda: offer.settings(secrets=False).routing,
             new_key_text=new_key_text,
             new_id=new_id,
@@ -277,9 +286,7 @@ def find_place(arguments: argparse.Namespace) -> Place:
         return load_place(path, os.environ, options=options_of(arguments))
     except ConfigError:
         # Keys and credits may be looked after where the variables of the providers' keys are not set.
-        Offer(arguments, SystemClock().now_ms()).settings(
-            secrets=arguments.command not in ("keys", "credits", "forget", "ledger")
-        )
+        Offer(arguments, SystemClock().now_ms()).settings(secrets=arguments.command not in _WITHOUT_SECRETS)
         raise
 
 

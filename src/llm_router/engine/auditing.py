@@ -13,7 +13,10 @@ from llm_router.engine.operator import Arguments, Context, Result, read
 
 _READING = frozenset({"list", "show", "export", "versions", "report", "attempts"})
 # What links are made is logged where they are made.
-_READS = frozenset({"people.set_up", "people.reset", "models", "deployments", "explain", "receipts.keys"})
+_READS = frozenset({"models", "audit.check", "deployments", "explain", "receipts.keys"})
+
+_SELF_LOGGED = ("accounts.", "members.", "teams.", "invitations.", "settings.", "people.")
+"""How commands begin whose change and act are one write (:mod:`llm_router.engine.people`)."""
 
 _SECRET = frozenset({"key", "secret", "code", "password", "token", "text"})
 """Members that are no word for the log. A key's text stands under ``key``, once."""
@@ -28,8 +31,9 @@ Commands = Mapping[str, tuple[type[Arguments], Callable[[Any, Context], Awaitabl
 
 
 def is_read(command: str) -> bool:
-    """Whether a command changes nothing. One that nobody knows of changes something."""
-    return command in _READS or command.rpartition(".")[2] in _READING
+    """Whether nothing is to be logged of a command: it changes nothing, or logs it itself. One that nobody knows
+    of changes something."""
+    return command in _READS or command.startswith(_SELF_LOGGED) or command.rpartition(".")[2] in _READING
 
 
 async def state_before(

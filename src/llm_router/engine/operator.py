@@ -24,6 +24,7 @@ from llm_router.ports import Books, Clock, Directory, Keyring, PriceRules, SideC
 from llm_router.routing.rules import RoutingRules
 
 if TYPE_CHECKING:  # which works on accounts by what is read here
+    from llm_router.engine.gateway_keys import GatewayKeys
     from llm_router.engine.sign_in import SignIns
 
 DEFAULT_ACCOUNT = "default"
@@ -95,6 +96,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         price_rules: what the operator sells at; reprice: tells the running gateway of a new list.
         configured: presets and experiments of the configuration.
         directory: accounts, people and the audit log; None logs nothing. sign_ins: how they sign in.
+        gateway_keys: the gateway's own keys at providers that the store holds; rekey: has the running gateway
+            call with them.
         reload: reads the configuration again and says what came of it; None where no gateway runs.
     """
 
@@ -116,6 +119,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     configured: Callable[[], RoutingRules] = RoutingRules
     directory: Directory | None = None
     sign_ins: SignIns | None = None
+    gateway_keys: GatewayKeys | None = None
+    rekey: Callable[[], Awaitable[None]] | None = None
 
 
 class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -91,8 +91,8 @@ class OwnKeyVault:
         """
         key = OwnKey(
             provider=provider.id,
-            secret=_usable(provider, secret),
-            origins=_origins(provider),
+            secret=usable_secret(provider, secret),
+            origins=origins_of(provider),
             fallback=fallback,
         )
         seals, name = self._seals(), _name(account, provider.id)
@@ -193,7 +193,12 @@ def _name(account: str, provider: str) -> str:
     return f"{account}/{provider}"
 
 
-def _origins(provider: Provider) -> tuple[str, ...]:
+def origins_of(provider: Provider) -> tuple[str, ...]:
+    """Where a key of that provider may be sent.
+
+    Raises:
+        InvalidRequest: the provider has no whole address.
+    """
     urls = [provider.base_url, *(way.base_url for way in provider.also if way.base_url is not None)]
     found = [origin_of(url) for url in urls]
     known = tuple(dict.fromkeys(origin for origin in found if origin is not None))
@@ -204,7 +209,7 @@ def _origins(provider: Provider) -> tuple[str, ...]:
     return known
 
 
-def _usable(provider: Provider, text: str) -> str:
+def usable_secret(provider: Provider, text: str) -> str:
     """The secret as it is kept.
 
     Raises:

@@ -99,7 +99,7 @@ async def set_budget(ask: Ask) -> Answered:
     if body.scope_id is not None:
         wanted["scope_id"] = body.scope_id
     found = await ask.desk.run(
-        "budgets.set", ask.by, {**wanted, "account": ask.account, "amount": _text(body.amount)}
+        "budgets.set", ask.by, {**wanted, "account": ask.account, "amount": amount_text(body.amount)}
     )
     return Answered(value=found, status=201)
 
@@ -214,8 +214,9 @@ def _payments(desk: Desk) -> Payments:
     return payments
 
 
-def _text(amount: Decimal) -> str:
-    """
+def amount_text(amount: Decimal) -> str:
+    """An amount as the commands read it.
+
     Raises:
         InvalidRequest: it is no amount.
     """

@@ -59,6 +59,11 @@ async def make_preset(ask: Ask) -> dict[str, object]:
     return {**await ask.desk.run("presets.create", ask.by, msgspec.structs.asdict(body))}
 
 
+async def show_preset(ask: Ask) -> dict[str, object]:
+    """All versions of a preset, the newest first."""
+    return {**await ask.desk.run("presets.versions", ask.by, {"name": ask.parameters["preset"]})}
+
+
 async def delete_preset(ask: Ask) -> dict[str, object]:
     """Delete a preset with all its versions."""
     return {**await ask.desk.run("presets.delete", ask.by, {"name": ask.parameters["preset"]})}
@@ -73,6 +78,10 @@ PRESET_ROUTES = (
         method="POST", path="/api/v1/presets", handler=make_preset, status=201,
         summary="Save a preset; one of that name gets its next version.",
         permission="model:write", house=True, body=MakePreset, reply=PresetEntry,
+    ),
+    ApiRoute(
+        method="GET", path="/api/v1/presets/{preset}", handler=show_preset,
+        summary="All versions of a preset, the newest first.", permission="preset:read", house=True,
     ),
     ApiRoute(
         method="DELETE", path="/api/v1/presets/{preset}", handler=delete_preset, summary="Delete a preset.",

@@ -11,6 +11,7 @@ from llm_router.edge.api.logs import LOG_ROUTES
 from llm_router.edge.api.me import ME_ROUTES
 from llm_router.edge.api.members import MEMBER_ROUTES
 from llm_router.edge.api.money import MONEY_ROUTES
+from llm_router.edge.api.offer import OFFER_ROUTES
 from llm_router.edge.api.openapi import describe
 from llm_router.edge.api.presets import PRESET_ROUTES
 from llm_router.edge.api.table import ApiRoute, ApiTable, Ask
@@ -35,6 +36,7 @@ API_TABLE = ApiTable(
         *LOG_ROUTES,
         *HOUSE_ROUTES,
         *PRESET_ROUTES,
+        *OFFER_ROUTES,
         ApiRoute(
             method="GET",
             path="/api/v1/openapi.json",

@@ -1,0 +1,150 @@
+"""What the operator decides by the API and by commands, in a running gateway: providers' keys, presets, prices,
+experiments, credit; accounts and who is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+from gateway_kit import Gateway
+from people_kit import Browser, first_operator, invited
+from scripted_upstream import SECRETS, ScriptedUpstream, config_for, good
+
+from llm_router.domain.errors import RouterError
+
+O = "openai_chat"  # noqa: E741
+OWN = "gateway-canary-0a91bb37c2"
+
+
+@pytest.fixture(scope="module")
+def gateway(scripted: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    found = Gateway(tmp_path_factory.mktemp("offer"), config=config_for(scripted, {"total_s": 60}, ""))
+    yield found
+    assert found.stop() == 0
+    assert OWN not in found.log.text
+    kept = [path for path in found.folder.rglob("*") if path.is_file()]
+    assert all(OWN.encode() not in path.read_bytes() for path in kept)
+
+
+@pytest.fixture(scope="module")
+def operator(gateway: Gateway) -> Browser:
+    return first_operator(gateway)
+
+
+def sent(upstream: ScriptedUpstream) -> list[str]:
+    return [seen.headers["authorization"] for seen in upstream.at("o1")]
+
+
+def called(gateway: Gateway, upstream: ScriptedUpstream) -> list[str]:
+    upstream.reset()
+    upstream.play("o1", good(O, False))
+    assert gateway.chat("mo").status == 200
+    return sent(upstream)
+
+
+def test_a_key_of_a_provider_holds_at_once_is_sealed_and_never_shown(
+    gateway: Gateway, upstream: ScriptedUpstream, operator: Browser
+) -> None:
+    put = operator.ask("PUT", "/gateway/providers/o1/key", {"key": f"{OWN}\n"})
+    assert (put.status, put.json["active"]) == (200, True)
+    assert called(gateway, upstream) == [f"Bearer {OWN}"]
+    listed = operator.get("/gateway/providers")
+    row = next(each for each in listed.json["data"] if each["id"] == "o1")
+    assert (row["key"], row["key_mark"]) == ("stored", "...37c2")
+    gateway.command("config.reload")  # which reads file and environment alone
+    assert called(gateway, upstream) == [f"Bearer {OWN}"]
+    assert gateway.stop() == 0
+    gateway.start()
+    assert called(gateway, upstream) == [f"Bearer {OWN}"]
+    audit = operator.get("/gateway/audit")
+    assert any(each["action"] == "providers.set_key" for each in audit.json["data"])
+    assert OWN.encode() not in listed.body + audit.body + put.body
+    assert operator.delete("/gateway/providers/o1/key").status == 200
+    assert called(gateway, upstream) == [f"Bearer {SECRETS['o1']}"]
+    assert operator.delete("/gateway/providers/o1/key").status == 404
+
+
+def test_a_provider_without_a_key_can_be_called_when_it_has_one(gateway: Gateway, operator: Browser) -> None:
+    def row() -> dict[str, object]:
+        found: list[dict[str, object]] = operator.get("/gateway/providers").json["data"]
+        return next(each for each in found if each["id"] == "groq")
+
+    assert (row()["active"], row()["key"]) == (False, None)
+    assert operator.ask("PUT", "/gateway/providers/groq/key", {"key": OWN}).json["active"] is True
+    assert (row()["active"], row()["key"]) == (True, "stored")
+    assert gateway.command("providers.remove_key", provider="groq")["active"] is False
+    for id_, key in (("nobody", OWN), ("groq", ""), ("groq", "a b"), ("bedrock", OWN)):
+        assert operator.ask("PUT", f"/gateway/providers/{id_}/key", {"key": key}).status in (400, 404)
+
+
+def test_members_see_that_there_are_presets_and_not_what_they_tell(
+    gateway: Gateway, operator: Browser
+) -> None:
+    made = operator.post("/presets", {"name": "mail", "models": ["mo"], "system": "secret words"})
+    assert (made.status, made.json["version"]) == (201, 1)
+    assert operator.post("/presets", {"name": "mail", "models": ["mo"]}).json["version"] == 2
+    gateway.command("accounts.create", id="offer-acme", owner="ada@example.com")
+    member = invited(operator, "offer-acme", "developer", "dev@example.com")
+    seen = member.get("/presets").json["data"]
+    assert [each["name"] for each in seen] == ["mail"]
+    assert "system" not in seen[0]
+    assert operator.get("/presets/mail").json["versions"][1]["system"] == "secret words"
+    for method, path, body in (
+        ("POST", "/presets", {"name": "x", "models": ["mo"]}),
+        ("DELETE", "/presets/mail", None),
+        ("GET", "/presets/mail", None),
+        ("GET", "/gateway/providers", None),
+        ("PUT", "/gateway/providers/o1/key", {"key": OWN}),
+        ("POST", "/gateway/credits", {"account": "offer-acme", "amount": "1"}),
+        ("GET", "/experiments", None),
+    ):
+        assert member.ask(method, path, body).status == 403, path
+    assert operator.delete("/presets/mail").status == 200
+    assert operator.get("/presets/mail").json["versions"][0]["deleted"] is True
+    assert operator.get("/presets?account=offer-acme").json["data"] == []
+
+
+def test_experiments_prices_credit_and_vouchers(gateway: Gateway, operator: Browser) -> None:
+    arms = [{"name": "a"}, {"name": "b", "model": "mo"}]
+    made = operator.post("/experiments", {"name": "try", "of": "mo", "arms": arms})
+    assert made.status == 201, made.body
+    assert operator.get("/experiments").json["data"][0]["name"] == "try"
+    assert operator.get("/experiments/try").json["state"] == "running"
+    assert operator.post("/experiments/try/stop", {"reason": "enough"}).status == 200
+    rule = operator.post("/gateway/prices", {"percent": "20", "account": "offer-*"})
+    assert (rule.status, rule.json["percent"]) == (201, 20)
+    assert operator.get("/gateway/prices").json["data"][-1]["id"] == rule.json["id"]
+    given = operator.post("/gateway/credits", {"account": "offer-two", "amount": "2.5", "ref": "inv-1"})
+    assert (given.status, given.json["credits_remaining"]) == (201, Decimal("2.5"))
+    vouchers = operator.post("/gateway/vouchers", {"amount": "1", "count": 2}).json["vouchers"]
+    assert [each["id"] for each in operator.get("/gateway/vouchers").json["data"]] == [
+        each["id"] for each in vouchers
+    ]
+    assert operator.delete(f"/gateway/vouchers/{vouchers[0]['id']}").status == 200
+
+
+def test_accounts_and_who_is_in_them_by_command(gateway: Gateway, operator: Browser) -> None:
+    gateway.command("accounts.create", id="cmd", title="By command", owner="ada@example.com")
+    gateway.command("accounts.change", id="cmd", title="Renamed")
+    found = {each["id"]: each for each in gateway.command("accounts.list")["accounts"]}
+    assert found["cmd"]["title"] == "Renamed"
+    team = gateway.command("teams.create", account="cmd", title="red")
+    offered = gateway.command("members.invite", account="cmd", email="bo@example.com", role="viewer")
+    assert offered["path"].startswith("/join#")
+    assert len(gateway.command("invitations.list", account="cmd")["invitations"]) == 1
+    gateway.command("invitations.remove", id=offered["id"])
+    changed = gateway.command("members.change", account="cmd", email="ada@example.com", teams=["red"])
+    assert (changed["role"], changed["teams"]) == ("owner", ["red"])
+    gateway.command("teams.remove", id=team["id"])
+    assert gateway.command("members.list", account="cmd")["members"][0]["teams"] == []
+    with pytest.raises(RouterError, match="An account has an owner"):
+        gateway.command("members.remove", account="cmd", email="ada@example.com")
+    assert gateway.command("settings.change", sign_up=True) == {"sign_up": True}
+    assert gateway.command("settings.show") == {"sign_up": True}
+    acts = gateway.command("audit.list", account="cmd")["acts"]
+    assert [each["action"] for each in reversed(acts)] == [
+        "accounts.create", "accounts.change", "teams.create", "invitations.create", "invitations.remove",
+        "members.change", "teams.remove",
+    ]  # fmt: skip
+    assert gateway.command("audit.check")["ok"] is True
