@@ -296,3 +296,29 @@ def test_workers_have_a_fast_lane_each(provider: Provider, tmp_path: Path) -> No
         assert "affordable_max_tokens" in answers[-1].error
     finally:
         assert gateway.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        '[routing.hedging]\nmode = "on"\n',
+        '[routing]\nsingle_flight = "on"\n',
+        '[routing.fallbacks]\ngeneral = ["ma"]\n',
+    ],
+    ids=["hedging", "single flight", "fallbacks"],
+)
+def test_what_an_operator_switches_on_is_not_missed(gateway: Gateway, provider: Provider, more: str) -> None:
+    """Requests go the ordinary way as long as it is on."""
+    rides = taken(gateway)
+    assert gateway.chat("mo").status == 200
+    assert taken(gateway) == rides + 1
+    gateway.config.write_text(more + provider.config)
+    gateway.command("config.reload")
+    try:
+        assert gateway.chat("mo").status == 200
+        assert taken(gateway) == rides + 1
+    finally:
+        gateway.config.write_text(provider.config)
+        gateway.command("config.reload")
+    assert gateway.chat("mo").status == 200
+    assert taken(gateway) == rides + 2

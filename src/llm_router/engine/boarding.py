@@ -98,7 +98,8 @@ def board(
     now_ms: int,
 ) -> Boarding | None:
     """What holds for all requests of a plain one's kind; None if they have to be looked at one by one."""
-    if not state.fallbacks.empty or hedged(state.routing.single_flight, None):
+    routing = state.routing
+    if not (state.fallbacks.empty and routing.hedging.never) or hedged(routing.single_flight, None):
         return None
     payer = payer_of(key, call)
     whole = planner.simple(
