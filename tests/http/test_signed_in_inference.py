@@ -132,3 +132,26 @@ def test_the_budget_of_a_person_bounds_what_they_try(ada, people):
     refused = ask(people["developer"], "/v1/chat/completions", CHAT)
     assert refused.status == 402, refused.body
     assert ada.delete(f"/budgets/{made.json['id']}?account=acme").status in (200, 204)
+
+
+def test_presets_are_made_by_the_operator_and_used_by_all(ada, people):
+    body = {"name": "mail", "models": ["gpt-5-mini"], "system": "Be brief.", "description": "Letters"}
+    assert people["developer"].post("/presets", body).status == 403
+    made = ada.post("/presets", body)
+    assert (made.status, made.json["version"], made.json["system"]) == (201, 1, "Be brief.")
+    wrong = ada.post("/presets", {**body, "models": ["no-such-model"]})
+    assert (wrong.status, wrong.error["param"]) == (400, "models")
+    (whole,) = ada.get("/presets?account=acme").json["data"]
+    assert (whole["name"], whole["system"]) == ("mail", "Be brief.")
+    (seen,) = people["developer"].get("/presets").json["data"]
+    assert seen == {name: whole[name] for name in ("name", "version", "models", "description", "created")}
+    assert people["billing"].get("/presets").status == 403
+    assert ask(people["developer"], "/v1/chat/completions", {**CHAT, "model": "@mail"}).status == 200
+    assert people["developer"].delete("/presets/mail").status == 403
+    assert ada.delete("/presets/mail").status == 200
+    assert ada.get("/presets?account=acme").json["data"] == []
+    acts = ada.get("/gateway/audit").json["data"]
+    assert [act["action"] for act in acts if act["action"].startswith("presets.")] == [
+        "presets.delete",
+        "presets.create",
+    ]

@@ -8,6 +8,7 @@ const DEPTH_MAX = 6;
 
 /** Characters of a link's text: a bracket that stands alone does not search further. */
 const TITLE_MAX = 500;
+const URL_MAX = 2000;
 
 const FENCE = /^( {0,3})(`{3,}|~{3,})\s*([^`]*)$/;
 const HEADING = /^ {0,3}(#{1,6})\s+(.*?)\s*#*\s*$/;
@@ -187,7 +188,7 @@ export function inline(text, depth = 0) {
     } else if ((char === "[" || (char === "!" && text[at + 1] === "[")) && depth < DEPTH_MAX) {
       const begin = at + (char === "!" ? 2 : 1);
       const middle = closing("](", begin);
-      const end = middle < 0 ? -1 : closing(")", middle);
+      const end = middle < 0 ? -1 : urlEnd(text, middle + 2);
       const url = end < 0 ? "" : text.slice(middle + 2, end).trim().split(/\s/)[0];
       if (end > 0 && middle - begin <= TITLE_MAX && !text.slice(begin, middle).includes("]")) put(linkOf(url, inline(text.slice(begin, middle), depth + 1)), end + 1);
       else {
@@ -215,6 +216,16 @@ export function inline(text, depth = 0) {
   }
   flush();
   return out;
+}
+
+/** Where the parenthesis of a link closes; -1 if it does not, on its line. */
+function urlEnd(text, from) {
+  let open = 0;
+  for (let at = from; at < text.length && at - from <= URL_MAX && text[at] !== "\n"; at += 1) {
+    if (text[at] === "(") open += 1;
+    else if (text[at] === ")" && open-- === 0) return at;
+  }
+  return -1;
 }
 
 /** Where emphasis that begins here ends; -1 if it does not begin. Inside of words an underscore is one. */

@@ -321,6 +321,7 @@ async function mount(root, ctx) {
     const content = contentOf(text, pictures);
     for (const lane of lanes) {
       if (lane.messages.at(-1)?.role === "user") lane.messages.pop(); // what it gave no answer to
+      for (const call of lane.messages.at(-1)?.tool_calls ?? []) lane.messages.push({ role: "tool", tool_call_id: call.id, content: "No result." });
       lane.messages.push({ role: "user", content });
     }
     const cells = lanes.map(() => h("div.lane"));
