@@ -92,6 +92,7 @@ class Logs:
             "losses": list(record.losses),
             "overhead_us": record.overhead_us,
             "native_finish": record.native_finish,
+            "attempts_began_ms": [max(0, each.started_ms - record.created_ms) for each in record.attempts],
             "explanation": explain_record(record, state.snapshot, state.active),
         }
 

@@ -11,6 +11,7 @@ import { screen as keys } from "./screens/keys.js";
 import { screen as logs } from "./screens/logs.js";
 import { screen as models } from "./screens/models.js";
 import { screen as playground } from "./screens/playground.js";
+import { screen as routing } from "./screens/routing.js";
 import { screen as settings } from "./screens/settings.js";
 import { screen as team } from "./screens/team.js";
 import { screen as usage } from "./screens/usage.js";
@@ -23,6 +24,7 @@ const SCREENS = [
   keys,
   logs,
   usage,
+  routing,
   team,
   settings,
   audit,

@@ -10,8 +10,10 @@ import msgspec
 
 from llm_router.billing.search import Filter
 from llm_router.billing.statement_rows import statement_json
+from llm_router.catalog.listing import per_mtok
 from llm_router.domain.errors import InvalidRequest, NotFound
 from llm_router.edge.api.desk import Desk
+from llm_router.edge.api.money import Rows
 from llm_router.edge.api.table import ApiRoute, Ask, Reply, Stream
 from llm_router.engine.logs import Logs
 from llm_router.engine.moments import iso_time
@@ -83,13 +85,15 @@ class ExchangePage(Reply, frozen=True, kw_only=True):
 
 
 class ExchangeDetail(ExchangeEntry, frozen=True, kw_only=True):
-    """``explanation``: why it went as it did, as of ``/v1/generations/{id}/explain``."""
+    """``explanation``: why it went as it did, as of ``/v1/generations/{id}/explain``. ``attempts_began_ms``: since
+    ``created_ms``, in the order of its attempts."""
 
     usage: dict[str, int]
     usage_provenance: str
     losses: list[str]
     overhead_us: int | None
     native_finish: str | None
+    attempts_began_ms: list[int]
     explanation: dict[str, Any]
 
 
@@ -97,10 +101,6 @@ class Health(Reply, frozen=True, kw_only=True):
     """``data``: what is known of each deployment that can be called, of all processes together."""
 
     processes: int
-    data: list[dict[str, Any]]
-
-
-class Months(Reply, frozen=True, kw_only=True):
     data: list[dict[str, Any]]
 
 
@@ -208,8 +208,10 @@ async def health(ask: Ask) -> dict[str, object]:
     processes = [
         each["deployments"] for each in msgspec.json.decode(found["processes"], type=list[dict[str, Any]])
     ]
+    prices = {d.id: d.price for model in ask.desk.snapshot().models.values() for d in model.deployments}
     standings: list[Standing] = together(processes)
-    return {"processes": len(processes), "data": standings}
+    priced = [{**row, "price_per_mtok": per_mtok(prices.get(row["deployment"]))} for row in standings]
+    return {"processes": len(processes), "data": priced}
 
 
 _TIMES = (("from", "ISO 8601; UTC where no zone is named"), ("to", "the same, not included"))
@@ -256,7 +258,7 @@ _ROUTES: tuple[Mapping[str, Any], ...] = (
         "summary": "The signed receipt of an exchange.",
     },
     {
-        "path": "/api/v1/statements", "handler": list_statements, "permission": "credit:read", "reply": Months,
+        "path": "/api/v1/statements", "handler": list_statements, "permission": "credit:read", "reply": Rows,
         "summary": "The account's months: those issued, and the present one as it stands.",
     },
     {
@@ -270,7 +272,7 @@ _ROUTES: tuple[Mapping[str, Any], ...] = (
     },
     {
         "path": "/api/v1/health", "handler": health, "permission": "health:read", "house": True, "reply": Health,
-        "summary": "How the deployments fare: availability, errors, speed, calls under way.",
+        "summary": "How the deployments fare: availability, errors, speed, calls under way, price.",
     },
 )  # fmt: skip
 

@@ -18,19 +18,16 @@ const bucket = (name) => BUCKETS[name] ?? words(name).replace(/^./, (letter) => 
 const TONES = { delivered: "good", failed: "bad", aborted: "warn", outrun: "plain", unknown: "warn" };
 const WHY = { first: "first choice", other: "next in line", retry: "tried again", hedge: "raced against the first", fallback: "fallback", continued: "went on with the answer" };
 
+/** The name of a key for people; who asks here without one asks as himself. */
+export const keyName = (id, names) => names.get(id) ?? (id.startsWith("session:") ? "dashboard" : id);
+
 const part = (title, note, ...content) => h("section.part", h("header", h("h3", title), note ? h("p", note) : null), content);
 
 /** Bars of the attempts on one scale of time. */
 function timeline(row, attempts) {
-  const begin = row.created_ms;
-  const all = Math.max(row.duration_ms, ...attempts.map((each) => Date.parse(each.started) - begin + each.duration_ms), 1);
+  const starts = row.attempts_began_ms;
+  const all = Math.max(row.duration_ms, ...attempts.map((each, index) => starts[index] + each.duration_ms), 1);
   const at = (ms) => `${Math.min(100, Math.max(0, (100 * ms) / all))}%`;
-  const starts = attempts.map((each, index) => {
-    // Moments come in whole seconds: what follows something that ended begins when it had ended.
-    const before = attempts[index - 1];
-    if (!before) return Math.max(0, Math.min(all - each.duration_ms, (row.overhead_us ?? 0) / 1000));
-    return Math.min(Math.max(0, all - each.duration_ms), ends[index - 1] ?? 0);
-  });
   return h(
     "div.timeline",
     attempts.map((each, index) =>
@@ -58,21 +55,24 @@ function reasons(found) {
   return h("dl.facts", lines.map(([name, value]) => h("div", h("dt.break", name), h("dd", value))));
 }
 
-function candidates(found) {
-  const { candidates: all, rejected } = found.explanation;
+/** Who could have answered and who could not, of an explanation. */
+export function candidates({ candidates: all, rejected }, title = "Who could have answered") {
+  const known = (name) => all.some((each) => each[name] !== null && each[name] !== undefined);
+  const timed = known("ttft_ms");
+  const scored = known("score");
   const rows = all.map((each) =>
     h(
       "tr",
       h("td.num", each.place ?? "–"),
       h("td", h("span.break", each.deployment), each.own_key ? h("span.cell-sub", "own key") : null),
       h("td.end", dollars(each.forecast_cost)),
-      h("td.end.not-phone", each.ttft_ms === null || each.ttft_ms === undefined ? "–" : duration(each.ttft_ms)),
-      h("td.end.not-phone", each.score === null || each.score === undefined ? "–" : h("span", { title: each.score_unit ?? null }, compact(each.score))),
+      timed && h("td.end.not-phone", each.ttft_ms === null || each.ttft_ms === undefined ? "–" : duration(each.ttft_ms)),
+      scored && h("td.end.not-phone", each.score === null || each.score === undefined ? "–" : h("span", { title: each.score_unit ?? null }, compact(each.score))),
     ),
   );
   const left = Map.groupBy ? Map.groupBy(rejected, (each) => each.reason) : rejected.reduce((groups, each) => groups.set(each.reason, [...(groups.get(each.reason) ?? []), each]), new Map());
   return [
-    rows.length ? h("div.table-wrap.framed", { tabindex: 0, role: "region", "aria-label": "Who could have answered" }, h("table", h("thead", h("tr", h("th", { scope: "col" }, "#"), h("th.grow", { scope: "col" }, "Who could have answered"), h("th.end", { scope: "col" }, "Forecast"), h("th.end.not-phone", { scope: "col" }, "First token"), h("th.end.not-phone", { scope: "col" }, "Score"))), h("tbody", rows))) : null,
+    rows.length ? h("div.table-wrap.framed", { tabindex: 0, role: "region", "aria-label": title }, h("table", h("thead", h("tr", h("th", { scope: "col" }, "#"), h("th.grow", { scope: "col" }, title), h("th.end", { scope: "col" }, "Forecast"), timed && h("th.end.not-phone", { scope: "col" }, "First token"), scored && h("th.end.not-phone", { scope: "col" }, "Score"))), h("tbody", rows))) : null,
     rejected.length ? h("details.more", h("summary", plural(rejected.length, "deployment was left out", "deployments were left out")), h("dl.facts", [...left].map(([reason, list]) => h("div", h("dt", words(reason)), h("dd", list.map((each) => each.deployment).join(", ")))))) : null,
   ];
 }
@@ -95,14 +95,14 @@ function costs(found) {
 
 function content(ctx, found, { names, onFilter, close }) {
   const attempts = found.explanation.attempts;
-  const produced = found.output_tokens && found.first_token_ms !== null && found.duration_ms > found.first_token_ms ? (1000 * found.output_tokens) / (found.duration_ms - found.first_token_ms) : null;
+  const produced = found.output_tokens && found.first_token_ms !== null && found.duration_ms - found.first_token_ms >= 100 ? (1000 * found.output_tokens) / (found.duration_ms - found.first_token_ms) : null;
   const like = (name, value, text = value) => (value ? h("button.link", { type: "button", title: "Show only these", onclick: () => (close(), onFilter({ [name]: value })) }, text) : null);
   const receipt = h("div");
   return [
     found.error ? h("div.notice.bad", { role: "note" }, icon("warning"), h("div", h("b", words(found.error)), h("p.break", found.error_message ?? ""))) : null,
     stats(stat("Cost", dollars(found.cost)), stat("First token", duration(found.first_token_ms)), stat("Took", duration(found.duration_ms), { note: found.overhead_us === null ? null : `${duration(found.overhead_us / 1000)} in the gateway` }), stat("Speed", produced === null ? "–" : `${compact(Math.round(produced))}/s`, { note: `${compact(found.output_tokens)} tokens out` })),
     part("What happened", attempts.length ? null : "Nobody was asked.", attempts.length ? timeline(found, attempts) : null, found.explanation.stopped ? h("p.muted", `Then it stopped: ${words(found.explanation.stopped)}.`) : null),
-    part("Why it went there", null, reasons(found), candidates(found)),
+    part("Why it went there", null, reasons(found), candidates(found.explanation)),
     part("Cost", null, costs(found)),
     found.losses.length ? part("Adapted on the way", "What the other API cannot say as it was said.", h("ul.losses", found.losses.map((each) => h("li", h("code.break", each))))) : null,
     part(
@@ -112,7 +112,7 @@ function content(ctx, found, { names, onFilter, close }) {
         ["Time", fullTime(found.created_ms)],
         ["Asked for", h("code.break", found.asked_model)],
         ["API", `${APIS[found.api] ?? words(found.api)} · ${words(found.operation)}${found.stream ? " · streamed" : ""}`],
-        found.key && ["Key", like("key", found.key, names.get(found.key) ?? found.key)],
+        found.key && ["Key", like("key", found.key, keyName(found.key, names))],
         found.team && ["Team", found.team],
         found.user && ["User", like("user", found.user)],
         found.session && ["Session", like("session", found.session)],

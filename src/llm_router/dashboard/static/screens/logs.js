@@ -4,7 +4,7 @@ import { h, debounce, replace } from "../lib/dom.js";
 import { clock, compact, dollars, duration, fullTime, plural, time } from "../lib/format.js";
 import { icon } from "../lib/icons.js";
 import { button, card, empty, failure, menu, messageOf, pageHead, segments, skeleton } from "../lib/ui.js";
-import { openExchange } from "./exchange.js";
+import { keyName, openExchange } from "./exchange.js";
 
 const HOUR = 3_600_000;
 
@@ -100,7 +100,7 @@ async function mount(root, ctx) {
       pick("Result", "Any result", [["succeeded", "Succeeded"], ["failed", "Failed"]], state.outcome, (outcome) => change({ outcome })),
       pick("Model", "Any model", listed(known.models, state.model).map((each) => [each, each]), state.model, (model) => change({ model })),
       pick("Provider", "Any provider", listed(known.providers, state.provider).map((each) => [each, each]), state.provider, (provider) => change({ provider })),
-      pick("Key", "Any key", listed(known.keys, state.key).map((each) => [each, names.get(each) ?? each]), state.key, (key) => change({ key })),
+      pick("Key", "Any key", listed(known.keys, state.key).map((each) => [each, keyName(each, names)]), state.key, (key) => change({ key })),
       marks,
       any ? button("Clear", { tone: "quiet", small: true, onclick: () => change({ outcome: "", model: "", provider: "", key: "", user: "", session: "" }) }) : null,
     );
@@ -115,7 +115,7 @@ async function mount(root, ctx) {
       h("td", h("button.row-link.when", { type: "button", title: fullTime(row.created_ms), onclick: (event) => (event.stopPropagation(), void show(row.id, row)) }, near ? clock(row.created_ms) : time(row.created_ms))),
       h("td", h("span.log-model", row.model ?? row.asked_model), h("span.cell-sub", row.provider ?? "nobody was asked", row.attempts > 1 ? ` · ${row.attempts} attempts` : "", row.lost ? " · adapted" : "")),
       h("td", h("span.badge.dot", { class: tone, title: why || null }, word), why ? h("span.cell-sub.not-phone", why) : null),
-      h("td.not-phone", h("span.clip.narrow", row.key ? (names.get(row.key) ?? row.key) : "–")),
+      h("td.not-phone", h("span.clip.narrow", row.key ? keyName(row.key, names) : "–")),
       h("td.end.not-phone", row.input_tokens || row.output_tokens ? h("span", compact(row.input_tokens), h("span.faint", " → "), compact(row.output_tokens)) : "–"),
       h("td.end.not-phone", duration(row.first_token_ms)),
       h("td.end.not-phone", duration(row.duration_ms)),

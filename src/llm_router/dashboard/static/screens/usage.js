@@ -5,6 +5,7 @@ import { chart } from "../lib/chart.js";
 import { compact, count, day, dollars, duration, percent, time } from "../lib/format.js";
 import { icon } from "../lib/icons.js";
 import { badge, button, card, dialog, drawer, empty, facts, field, form, linkButton, load, pageHead, segments, stat, stats, table, toast } from "../lib/ui.js";
+import { keyName } from "./exchange.js";
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -54,7 +55,7 @@ async function mount(root, ctx) {
   const state = { range: pickOf("range", RANGES, "month"), by: pickOf("by", DIMENSIONS, "model"), measure: pickOf("measure", MEASURES, "cost") };
   let names = new Map();
   const naming = ctx.can("key:read") ? ctx.api.get("/api/v1/keys", { limit: 200 }, { signal: ctx.signal }).then((page) => (names = new Map(page.data.map((key) => [key.hash, key.name || key.label]))), () => null) : Promise.resolve();
-  const nameOf = (id) => (id === null ? NONE[state.by] : state.by === "key" ? (names.get(id) ?? id) : id);
+  const nameOf = (id) => (id === null ? NONE[state.by] : state.by === "key" ? keyName(id, names) : id);
 
   const figures = h("div");
   const over = h("div");
