@@ -315,7 +315,7 @@ function people(ctx) {
     label: "People",
     columns: [
       { key: "name", label: "Name", sort: true, wide: true, render: (each) => h("span", each.name, h("span.cell-sub", each.email)) },
-      { key: "operator", label: "", render: (each) => (each.operator ? badge("operator", "info") : each.disabled ? badge("may not sign in", "warn") : h("span")) },
+      { key: "operator", label: "State", render: (each) => (each.operator ? badge("operator", "info") : each.disabled ? badge("may not sign in", "warn") : h("span")) },
       { key: "created", label: "Since", sort: true, hideOnPhone: true, render: (each) => when(each.created) },
       { key: "more", align: "end", render: (each) => (each.id === ctx.me.id ? h("span") : h("span.row.tight", button(each.operator ? "No operator any more" : "Make operator", { tone: "quiet", small: true, onclick: () => turn(each, { operator: !each.operator }) }), button(each.disabled ? "Let in" : "Lock out", { tone: "quiet", small: true, onclick: () => turn(each, { disabled: !each.disabled }) }))) },
     ],
