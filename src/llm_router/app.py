@@ -666,8 +666,10 @@ class Server:
 
     async def _open_gateway_keys(self, store: TreasuryBooks) -> None:
         """Put the keys of providers that the store holds over those of file and environment."""
-        secret = installation_secret(self._settings.server.data_dir)
-        self._gateway_keys = GatewayKeys(store, self._clock, lambda: Sealer(secret, GATEWAY_KEYS))
+        folder = self._settings.server.data_dir
+        self._gateway_keys = GatewayKeys(
+            store, self._clock, lambda: Sealer(installation_secret(folder), GATEWAY_KEYS)
+        )
         await self._gateway_keys.load()
         self._settings = self._keyed(self._plain)
 
@@ -720,6 +722,8 @@ class Server:
             starting_pusd=self._settings.credits.starting_pusd,
             reload=self._reload,
             health=self._health,
+            under_way=self._under_way,
+            end_one=self._end_one,
             side_car=side_car,
             treasury=treasury,
             papers=self._build_papers(store),
@@ -743,6 +747,13 @@ class Server:
     async def _health(self) -> list[list[dict[str, object]]]:
         """How the deployments stand, by each process that serves requests."""
         return [] if self._engine is None else [self._engine.health()]
+
+    async def _under_way(self) -> list[list[dict[str, object]]]:
+        """The exchanges that run, by each process that serves requests."""
+        return [] if self._engine is None else [self._engine.under_way()]
+
+    async def _end_one(self, id_: str) -> bool:
+        return self._engine is not None and self._engine.end_one(id_)
 
     def _live(self) -> State:
         """What exchanges work with now."""

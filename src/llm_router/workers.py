@@ -279,6 +279,12 @@ class Parent(Server):
         """Each worker knows what it saw itself; one that does not answer in time is left out."""
         return list(await self._hub.gather("health", timeout_s=HEALTH_S))
 
+    async def _under_way(self) -> list[list[dict[str, object]]]:
+        return list(await self._hub.gather("under_way", timeout_s=HEALTH_S))
+
+    async def _end_one(self, id_: str) -> bool:
+        return any(await self._hub.gather("end_one", id_, timeout_s=HEALTH_S))
+
     async def _purge(self, responses: SqliteResponses) -> None:
         while True:
             with contextlib.suppress(LedgerUnavailable):  # the next round tries again
@@ -534,6 +540,10 @@ class Worker(Server):
         match name, arguments:
             case "health", []:
                 return [] if self._engine is None else self._engine.health()
+            case "under_way", []:
+                return [] if self._engine is None else self._engine.under_way()
+            case "end_one", [id_]:
+                return self._engine is not None and self._engine.end_one(id_)
             case "forget", []:
                 self._keyring.forget()
                 self._rules.forget()

@@ -64,6 +64,11 @@ def run_command(arguments: argparse.Namespace, command: str, values: Mapping[str
     return asyncio.run(_run(arguments, command, values))
 
 
+async def ask_command(arguments: argparse.Namespace, command: str, values: Mapping[str, object]) -> Result:
+    """As :func:`run_command`, of who waits for more than one answer."""
+    return await _run(arguments, command, values)
+
+
 def run_pages(
     arguments: argparse.Namespace,
     command: str,
@@ -112,6 +117,8 @@ class _Nobody(Exception):
 _OF_A_RUNNING_ONE = {
     "config.reload": "it reads its configuration when it starts",
     "deployments": "only a running one knows how its deployments fare",
+    "requests.list": "only a running one has requests",
+    "requests.end": "only a running one has requests",
 }
 """Commands that only a running gateway answers, and why."""
 

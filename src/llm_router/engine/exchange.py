@@ -40,7 +40,7 @@ from llm_router.domain.own_key import OwnKey
 from llm_router.domain.price import Price
 from llm_router.domain.record import ExchangeRecord
 from llm_router.domain.session import SessionLimits
-from llm_router.engine import admit, flights, hedging, settle
+from llm_router.engine import admit, flights, hedging, refusing, settle, under_way
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import Attempts
 from llm_router.engine.braking import heard, limits_of, session_refusal, tighter
@@ -59,7 +59,6 @@ from llm_router.engine.planning import Occasion, Planner
 from llm_router.engine.presets import StoredPresets, applied
 from llm_router.engine.probing import FRONT, Probes
 from llm_router.engine.recall import Recall
-from llm_router.engine.refusing import stopping
 from llm_router.engine.shadows import Shadows
 from llm_router.engine.standings import standings
 from llm_router.engine.state import State
@@ -303,6 +302,23 @@ class Engine:
             if not (track.settled or track.stopped):  # else it ends by itself
                 track.stopped = True
                 task.cancel()
+
+    def under_way(self) -> list[dict[str, object]]:
+        """The exchanges that run in this process: see engine/under_way.py."""
+        now_ms = self.clock.now_ms()
+        tracks = [*self._running.values(), *(ride.track for ride in self.express.rides)]
+        return [under_way.shown(track, now_ms) for track in tracks if not track.settled]
+
+    def end_one(self, id_: str) -> bool:
+        """End one of them: its client is told, its hold resolved. False if this process has none of that id."""
+        for ride in self.express.rides:
+            if ride.track.id == id_:
+                return ride.stop(ended=True)
+        for task, track in self._running.items():
+            if track.id == id_ and not (track.settled or track.stopped):
+                track.stopped = track.ended = True
+                return task.cancel()
+        return False
 
     async def close(self) -> None:
         """Let go of what runs beside the exchanges."""
@@ -592,8 +608,8 @@ class Engine:
             await self._tell_error(track, error)
 
     async def _say_stopped(self, track: Track) -> None:
-        """Answer an exchange that is ended because the gateway stops."""
-        track.error = stopping()
+        """Answer an exchange that is ended because the gateway stops, or because its operator wants so."""
+        track.error = refusing.ended() if track.ended else refusing.stopping()
         try:
             await self._conclude(track)
         except ConnectionError:

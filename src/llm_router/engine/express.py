@@ -30,7 +30,7 @@ from llm_router.domain.errors import (
 )
 from llm_router.domain.key import Key
 from llm_router.domain.limit import UNLIMITED, Admission
-from llm_router.engine import pump
+from llm_router.engine import pump, refusing
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import ERROR_BYTES_MAX, Attempt, deadlines_for, target_of
 from llm_router.engine.boarding import Boarding, board, is_plain
@@ -38,7 +38,6 @@ from llm_router.engine.braking import may_repeat
 from llm_router.engine.intake import Intake
 from llm_router.engine.limits import concerning_of, refused_by, tokens_admitted
 from llm_router.engine.own_keys import NONE
-from llm_router.engine.refusing import stopping
 from llm_router.engine.tracks import Track, reply_headers
 from llm_router.engine.trying import Calling
 from llm_router.limits.rules import own_limits
@@ -715,12 +714,14 @@ class Ride:
             self._break_off()
             self._ordinary(self._engine.abandon(track))
 
-    def stop(self) -> None:
-        """The gateway stops."""
-        if self._stage in (_HOLDING, _CALLING):
-            self.track.stopped = True
-            self._break_off()
-            self._ordinary(self._engine.refuse(self.track, stopping()))
+    def stop(self, *, ended: bool = False) -> bool:
+        """The gateway stops, or its operator ends this one; False if it ends by itself."""
+        if self._stage not in (_HOLDING, _CALLING):
+            return False
+        self.track.stopped, self.track.ended = True, ended
+        self._break_off()
+        self._ordinary(self._engine.refuse(self.track, refusing.ended() if ended else refusing.stopping()))
+        return True
 
 
 async def _raise(error: BaseException) -> None:

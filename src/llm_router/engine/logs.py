@@ -16,7 +16,7 @@ from llm_router.engine.operator import dollars
 from llm_router.engine.papers import Papers
 from llm_router.engine.state import State
 from llm_router.engine.tailing import Tail
-from llm_router.ports import Books
+from llm_router.ports import Books, PaperBooks
 
 BEAT_S = 15.0
 """Silence after which a listener is sent a comment, so that nobody takes the connection for dead."""
@@ -55,14 +55,7 @@ class Logs:
         Raises:
             InvalidRequest: it is no such place.
         """
-        place = None if before is None else _place(before)
-        found = await self.papers.books.newest(account, wanted, *span, place, limit)
-        return {
-            "data": [entry_of(record) for record in found.records],
-            "has_more": found.next is not None,
-            "next": None if found.next is None else f"{found.next[0]}.{found.next[1]}",
-            "searched_to": None if found.next is None else iso_time(found.next[0]),
-        }
+        return await page_of_log(self.papers.books, account, wanted, span, before, limit)
 
     async def record(self, account: str, id_: str) -> ExchangeRecord:
         """An exchange of the account by its id or that of its reply.
@@ -115,6 +108,24 @@ class Logs:
             yield _event("end", {})
         finally:
             self._tail.end(listener)
+
+
+async def page_of_log(
+    books: PaperBooks, account: str, wanted: Filter, span: tuple[int, int], before: str | None, limit: int
+) -> Row:
+    """A page of an account's exchanges: see :meth:`Logs.page`.
+
+    Raises:
+        InvalidRequest: ``before`` is no such place.
+    """
+    place = None if before is None else _place(before)
+    found = await books.newest(account, wanted, *span, place, limit)
+    return {
+        "data": [entry_of(record) for record in found.records],
+        "has_more": found.next is not None,
+        "next": None if found.next is None else f"{found.next[0]}.{found.next[1]}",
+        "searched_to": None if found.next is None else iso_time(found.next[0]),
+    }
 
 
 def entry_of(record: ExchangeRecord) -> Row:

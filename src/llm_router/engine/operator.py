@@ -89,6 +89,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         new_key_text, new_id: from :mod:`llm_router.adapters.keymaker`.
         starting_pusd: credit of the account of the very first key.
         health: how the deployments stand, by each process that serves requests; None where no gateway runs.
+        under_way: the exchanges that run now, by each process; end_one: ends one, False if there is none; both
+            None where no gateway runs.
         side_car: what is kept of conversations; None where that is switched off.
         treasury: vouchers, payments and what else concerns accounts; None where the store has no room
             for that.
@@ -111,6 +113,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     starting_pusd: int
     reload: Callable[[], Awaitable[Mapping[str, object]]] | None = None
     health: Callable[[], Awaitable[list[list[dict[str, object]]]]] | None = None
+    under_way: Callable[[], Awaitable[list[list[dict[str, object]]]]] | None = None
+    end_one: Callable[[str], Awaitable[bool]] | None = None
     side_car: SideCar | None = None
     treasury: Treasury | None = None
     papers: Papers | None = None

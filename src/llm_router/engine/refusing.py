@@ -136,6 +136,11 @@ def none_eligible(model: str, rejections: Sequence[Rejection], hint: str = "") -
     )
 
 
+def ended() -> Overloaded:
+    """What a client is told whose request the operator ended."""
+    return Overloaded("The operator of this gateway ended this request.", code="ended_by_operator")
+
+
 def stopping() -> Overloaded:
     """What clients are told of requests that a stopping gateway ends."""
     return Overloaded("This gateway is stopping. Send the request again.", retry_after_s=1.0)

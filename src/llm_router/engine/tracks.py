@@ -73,7 +73,7 @@ class Track(msgspec.Struct, kw_only=True):
         settled: its settlement has been queued; never a second one.
         content_sent: content reached the client: no other deployment may answer any more.
         gone: the client left.
-        stopped: the gateway is stopping and ends the exchange.
+        stopped: the gateway ends the exchange: it is stopping, or (``ended``) its operator wants so.
         drain: how many bytes may still come for a client that left; None while it is there.
         delivered_chars: characters of output and reasoning that had reached it when it left.
         canonical: the request in the canonical form of its operation, once an attempt needed it.
@@ -125,6 +125,7 @@ class Track(msgspec.Struct, kw_only=True):
     content_sent: bool = False
     gone: bool = False
     stopped: bool = False
+    ended: bool = False
     drain: int | None = None
     delivered_chars: tuple[int, int] | None = None
     error: RouterError | None = None

@@ -432,9 +432,9 @@ class Hub:
         for session in self.sessions:
             session.link.tell(name, _encoder.encode(arguments))
 
-    async def gather(self, name: str, *, timeout_s: float) -> list[Any]:
+    async def gather(self, name: str, *arguments: object, timeout_s: float) -> list[Any]:
         """What all workers answer; those that do not in time are left out."""
-        body = _encoder.encode(())
+        body = _encoder.encode(arguments)
         answers = await asyncio.gather(
             *(session.link.ask(name, body, timeout_s) for session in self.sessions), return_exceptions=True
         )

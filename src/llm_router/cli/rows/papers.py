@@ -9,6 +9,40 @@ from llm_router.cli.kinds import count
 
 PAPERS = (
     Command(
+        "logs",
+        "the newest requests of an account, and those that end from now on",
+        run="logs:show",
+        operation="exchanges.list",
+        prints="prints one JSON object a line",
+        options=(
+            Option("--follow", "go on with requests as they end, until Ctrl-C", action="store_true"),
+            Option("--account", "whose (default)", default="default"),
+            Option("--key", "of one key", metavar="ID"),
+            Option("--team", "of a team"),
+            Option("--user", "of a person"),
+            Option("--model", "of a model", metavar="NAME"),
+            Option("--provider", "of a provider", metavar="ID"),
+            Option("--session", "of a session", metavar="ID"),
+            Option("--outcome", "failed or succeeded", choices=("failed", "succeeded")),
+            Option("--limit", "how many, the newest, 200 at most (50)", metavar="N", read=count, default=50),
+        ),
+    ),
+    Command(
+        "top",
+        "what requests do now: tokens a second, dollars a minute, first-token times",
+        run="top:top",
+        operation="requests.list",
+        prints="prints `window_s`, `data` by key and model, `running`, once",
+        options=(Option("--account", "whose (default)", default="default"),),
+    ),
+    Command(
+        "end",
+        "end a request that runs: its client gets an error, and is charged nothing",
+        operation="requests.end",
+        done="The request {id} is ended.",
+        options=(Option("id", "of top", metavar="ID"),),
+    ),
+    Command(
         "usage",
         "what was used, and what it cost",
         run="usage:show",

@@ -1,0 +1,90 @@
+"""The requests that run are told and can be ended one by one, by one process or several; the log by command."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from gateway_kit import Gateway, Streamed, until
+from scripted_upstream import ScriptedUpstream, config_for, frames, good, head, stalls
+
+from llm_router.cli.top import look
+from llm_router.domain.errors import RouterError
+
+O = "openai_chat"  # noqa: E741
+TIMEOUTS = {"connect_s": 30, "first_byte_s": 60, "idle_s": 60, "total_s": 120}
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two workers"])
+def gateway(
+    request: pytest.FixtureRequest, scripted: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    config = config_for(scripted, TIMEOUTS).replace("[server]\n", f"[server]\nworkers = {request.param}\n", 1)
+    found = Gateway(tmp_path_factory.mktemp("under-way"), config=config)
+    yield found
+    assert found.stop() == 0
+
+
+def words(gateway: Gateway, *said: str) -> list[str]:
+    place = ["--config", str(gateway.config), "--data-dir", str(gateway.data_dir)]
+    command = [sys.executable, "-m", "llm_router.cli", *said, *place]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("text", ["hi", [{"type": "text", "text": "hi"}]], ids=["plain", "parts"])
+def test_a_request_that_runs_is_told_and_can_be_ended(
+    gateway: Gateway, upstream: ScriptedUpstream, text: Any
+) -> None:
+    before = gateway.credits()
+    upstream.play("o1", stalls(head(200), frames(O, "Hello there")[0]))
+    answers: list[Streamed] = []
+    thread = threading.Thread(target=lambda: answers.append(gateway.stream("mo", text)))
+    thread.start()
+
+    def rows() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = gateway.command("requests.list")["requests"]
+        return [row for row in found if row["provider"] is not None]
+
+    until(lambda: len(rows()) == 1)
+    row = rows()[0]
+    assert (row["account"], row["asked_model"], row["provider"], row["stream"]) == (
+        "default", "mo", "o1", True,
+    )  # fmt: skip
+    assert gateway.command("requests.list", account="another")["requests"] == []
+    assert gateway.command("requests.end", id=row["id"]) == {"id": row["id"], "ended": True}
+    thread.join(60)
+    told = json.dumps(answers[0].failure or answers[0].error)
+    assert "ended_by_operator" in told
+    with pytest.raises(RouterError, match="runs"):
+        gateway.command("requests.end", id=row["id"])
+    until(lambda: gateway.credits() == before)
+    assert gateway.command("requests.list")["requests"] == []
+
+
+def test_the_log_and_figures_of_the_last_minute_by_command(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
+    upstream.play("o1", good(O, False))
+    answer = gateway.chat("mo")
+    rows = [json.loads(line) for line in words(gateway, "logs", "--json", "--outcome", "succeeded")]
+    assert rows[0]["id"] == answer.id
+    assert rows[0]["output_tokens"] == 5
+    assert answer.id in "\n".join(words(gateway, "logs", "--model", rows[0]["model"]))
+    arguments = argparse.Namespace(
+        account="default", config=gateway.config, data_dir=gateway.data_dir, command="top"
+    )
+    figures, running = asyncio.run(look(arguments))
+    assert running == []
+    assert [figure.model for figure in figures] == [rows[0]["model"]]
+    assert figures[0].requests >= 1
+    assert figures[0].dollars_per_min >= Decimal(str(rows[0]["cost"]))
