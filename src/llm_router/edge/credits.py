@@ -41,8 +41,9 @@ async def _body(gateway: Gateway, request: Request) -> tuple[dict[str, Any], str
     if isinstance(key, RouterError):
         raise key
     try:
+        msgspec.json.decode(body or b"{}")  # what is kept as raw JSON is not looked at
         members = msgspec.json.decode(body or b"{}", type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (RecursionError, ValueError):
         raise InvalidRequest("The request body is not a JSON object.") from None
     return members, key.account
 

@@ -114,7 +114,7 @@ async def _ask(
             answer = msgspec.json.decode(body)
         finally:
             await reply.close()
-    except (UpstreamError, ProviderNotConfigured, msgspec.DecodeError):
+    except (UpstreamError, ProviderNotConfigured, ValueError, RecursionError):
         return None
     return token_count(answer.get(_ANSWERS[call.dialect.name])) if isinstance(answer, dict) else None
 

@@ -231,7 +231,7 @@ def _google(secret: str) -> str:
     """Google credentials of a service account: other kinds would have this machine ask where they say."""
     try:
         members = msgspec.json.decode(secret, type=dict[str, str])
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         members = {}
     if members.get("type") != "service_account" or members.get("token_uri") != GOOGLE_TOKEN_URI:
         raise InvalidRequest(

@@ -109,7 +109,7 @@ _MODEL = _sentences(
     r"(?:the |this )?model (?:version )?has reached (?:the|its) end of",
     rf"model: {_NAME}$",
     r"model not exist\W*$",
-    r"model not found, inaccessible",
+    r"(?:the )?(?:requested )?model (?:was |is )?not found(?:\W*$|, inaccessible)",
     r"model does not exist\. please check",
     rf"models/{_NAME} is not found for api version",
     rf"(?:invalid|unknown) model(?: id| name)?: {_NAME}(?:[.,;]|$)",
