@@ -3,7 +3,7 @@
 The rows of their accounts are locked first, in the order of their ids; then the pure ledger decides
 on what is there; then one statement writes everything. A row is locked once a batch, not once a
 request, so a busy account costs little more than a quiet one, and nothing is decided on a balance
-that another node could change meanwhile.
+that another node could change meanwhile. Nobody is told anything before the disk has it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from llm_router.adapters.postgres.known import Known, read_known
+from llm_router.adapters.postgres.known import Gather, Known, read_known
 from llm_router.adapters.postgres.ops import (
     CreditOp,
     Fenced,
@@ -34,6 +34,12 @@ from llm_router.domain.errors import ClientError
 from llm_router.domain.record import ExchangeRecord
 from llm_router.ports import Settled
 
+# The locks are let go before the disk has the commit, so that whoever waits for them does not wait for the disk
+# too. The log of the database is one sequence: whoever builds on this batch is on the disk only if this is, and
+# the next, synchronous commit of this node, which nothing is told before, puts both there.
+_BEGIN = "BEGIN; SET LOCAL synchronous_commit TO off"
+_FLUSH = "UPDATE nodes SET number = number WHERE id = $1"
+
 _CLAIM = "SELECT number, head FROM nodes WHERE id = $1 AND NOT closed FOR UPDATE"
 _OPEN_ACCOUNTS = "INSERT INTO accounts (id, posted, held) SELECT id, 0, 0 FROM unnest($1::text[]) a(id) ON CONFLICT DO NOTHING"
 
@@ -49,9 +55,9 @@ _OWE = (
 _records = msgspec.json.Decoder(ExchangeRecord)
 
 
-async def commit(connection: asyncpg.Connection, node: int, ops: list[Op]) -> int:
-    """Decide and write the operations; set ``result`` or ``error`` of each. Return how many of the
-    settlements found their hold voided by another node.
+async def commit(connection: asyncpg.Connection, node: int, ops: list[Op], gather: Gather) -> int:
+    """Decide and write the operations, and those that ``gather`` adds to them when the locks are had; set
+    ``result`` or ``error`` of each. Return how many of the settlements found their hold voided by another node.
 
     Raises:
         Fenced: the node is closed; nothing was written.
@@ -60,16 +66,18 @@ async def commit(connection: asyncpg.Connection, node: int, ops: list[Op]) -> in
     credited = sorted({op.account for op in ops if isinstance(op, CreditOp | OweOp)})
     if credited:
         await connection.execute(_OPEN_ACCOUNTS, credited)
-    await connection.execute("BEGIN")
+    await connection.execute(_BEGIN)
     # The node's row first: a node that is being closed waits here, and finds out.
     claim = await connection.fetchrow(_CLAIM, node)
     if claim is None:
         raise Fenced
-    batch = Batch(node, claim["number"], claim["head"], await read_known(connection, ops))
+    batch = Batch(node, claim["number"], claim["head"], await read_known(connection, ops, gather))
     for op in ops:
         batch.decide(op)
     await batch.write(connection)
     await connection.execute("COMMIT")
+    if await connection.execute(_FLUSH, node) != "UPDATE 1":
+        raise ConnectionError("the batch may not be on the disk")
     return batch.fenced
 
 

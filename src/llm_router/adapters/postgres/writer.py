@@ -1,12 +1,13 @@
 """The one task of a node that writes: it takes whatever waits, commits it together, and tells everyone.
 
-There is no timer: while a commit is under way the next batch gathers by itself.
+There is no timer: while a commit is under way, or other nodes have the locks, the next batch gathers by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Collection
 from typing import Any
 
 import asyncpg
@@ -135,9 +136,10 @@ class Writer:
             elif self.failure is not None:
                 return
 
-    async def _handle(self, ops: list[Op]) -> None:
+    async def _handle(self, ops: list[Op], *, alone: bool = False) -> None:
+        """Commit them, with what comes meanwhile unless they are to be ``alone``, and tell whoever waits."""
         try:
-            self.fenced += await self._commit(ops)
+            self.fenced += await self._commit(ops, more=not alone)
         except _REFUSALS as error:
             await self._handle_singly(ops, error)
         except _BUSY as error:
@@ -153,12 +155,26 @@ class Writer:
             for op in ops:
                 _resolve(op)
 
-    async def _commit(self, ops: list[Op]) -> int:
-        """Commit; a second time on a new connection when the first one broke, and as a new node when
-        this one was closed."""
+    def _gather(self, accounts: Collection[str], most: int) -> list[Op]:
+        """Take what waits next, in its order, as long as it concerns no account but these."""
+        found: list[Op] = []
+        while self._queue and len(found) < most and _concerns_only(self._queue[0], accounts):
+            found.append(self._queue.popleft())
+        return found
+
+    async def _commit(self, ops: list[Op], *, more: bool) -> int:
+        """Commit, with what comes until the locks are had if there may be ``more``; a second time on a new
+        connection when the first one broke, and as a new node when this one was closed."""
+
+        def gather(accounts: Collection[str]) -> list[Op]:
+            return self._gather(accounts, BATCH_MAX - len(ops)) if more else []
+
+        def work(connection: asyncpg.Connection) -> Awaitable[int]:
+            return commit(connection, self.node, ops, gather)
+
         for _ in range(2):
             try:
-                return await self._link.run(lambda connection: commit(connection, self.node, ops), BATCH_S)
+                return await self._link.run(work, BATCH_S)
             except Fenced:
                 await self._register()
             except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError):
@@ -168,7 +184,7 @@ class Writer:
                 for op in ops:
                     op.tried = True
                 raise
-        return await self._link.run(lambda connection: commit(connection, self.node, ops), BATCH_S)
+        return await self._link.run(work, BATCH_S)
 
     async def _register(self) -> None:
         self.node = await self._link.run(
@@ -178,13 +194,13 @@ class Writer:
     async def _handle_singly(self, ops: list[Op], error: Exception) -> None:
         if len(ops) > 1:
             for op in ops:
-                await self._handle([op])
+                await self._handle([op], alone=True)
         elif ops[0].tried:
             ops[0].error = ValueError(f"the store refused it ({type(error).__name__})")
             _resolve(ops[0])
         else:  # perhaps another node was first: then the next try finds what it did
             ops[0].tried = True
-            await self._handle(ops)
+            await self._handle(ops, alone=True)
 
     def _put_back(self, ops: list[Op], lasting: list[Op], error: Exception) -> None:
         """Try those again that can wait and have time left; refuse the rest."""
@@ -202,6 +218,18 @@ class Writer:
             if isinstance(op, HoldOp) and op.tried and not self._closing:
                 self._release(op)  # its commit may have been the last thing that was done
             _resolve(op)
+
+
+def _concerns_only(op: Op, accounts: Collection[str]) -> bool:
+    match op:
+        case HoldOp():
+            return op.payer.account in accounts
+        case SettleOp():
+            return op.record.account in accounts
+        case PublishOp():
+            return True
+        case _:
+            return False
 
 
 def _resolve(op: Op) -> None:
