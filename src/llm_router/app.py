@@ -49,8 +49,9 @@ from llm_router.billing.own_keys import OwnKeyFee
 from llm_router.billing.pricing import PriceList
 from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import compile_snapshot, load_builtin
+from llm_router.domain.budget import Payer
 from llm_router.domain.errors import InvalidRequest, LedgerUnavailable
-from llm_router.domain.model import Model, Provider
+from llm_router.domain.model import Model, Provider, Status
 from llm_router.edge.api.app import Api
 from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.routes import API_TABLE
@@ -424,8 +425,24 @@ class Server:
             origin=settings.public_url,
             trusted_proxies=settings.trusted_proxies,
             mail=build_mailer(self._settings.alerts, clock),
+            offered=self._offered,
         )
         return Api(desk, API_TABLE)
+
+    def _offered(self) -> list[Model]:
+        """The models that can be asked now, with those deployments alone that may serve them, at the prices of
+        somebody whom no rule of their own concerns."""
+        state, now_ms = self._live(), self._clock.now_ms()
+        stranger = Payer(account="", key="")
+        found: list[Model] = []
+        for model in state.snapshot.models.values():
+            serving = tuple(
+                d for d in model.deployments if d.provider in state.active and d.price is not None
+            )
+            if serving and model.status is not Status.SHUTDOWN:
+                offered = msgspec.structs.replace(model, deployments=serving)
+                found.append(self._price_list.sell_model(offered, stranger, now_ms))
+        return found
 
     async def _purge_directory(self, directory: Directory) -> None:
         """Remove sessions, links and the like that have expired."""

@@ -140,8 +140,8 @@ def test_accounts_and_who_is_in_them_by_command(gateway: Gateway, operator: Brow
     assert gateway.command("members.list", account="cmd")["members"][0]["teams"] == []
     with pytest.raises(RouterError, match="An account has an owner"):
         gateway.command("members.remove", account="cmd", email="ada@example.com")
-    assert gateway.command("settings.change", sign_up=True) == {"sign_up": True}
-    assert gateway.command("settings.show") == {"sign_up": True}
+    assert gateway.command("settings.change", sign_up=True) == {"sign_up": True, "public_pages": False}
+    assert gateway.command("settings.show") == {"sign_up": True, "public_pages": False}
     acts = gateway.command("audit.list", account="cmd")["acts"]
     assert [each["action"] for each in reversed(acts)] == [
         "accounts.create", "accounts.change", "teams.create", "invitations.create", "invitations.remove",

@@ -155,3 +155,23 @@ def test_presets_are_made_by_the_operator_and_used_by_all(ada, people):
         "presets.delete",
         "presets.create",
     ]
+
+
+def test_prices_and_status_are_public_where_the_operator_says_so(gateway, ada, people):
+    nobody = Browser(gateway)
+    for path in ("/public/prices", "/public/status"):
+        assert nobody.get(path).status == 404
+    assert people["developer"].patch("/gateway/settings", {"public_pages": True}).status == 403
+    assert ada.patch("/gateway/settings", {"public_pages": True}).json == {
+        "sign_up": False,
+        "public_pages": True,
+    }
+    gateway.command("prices.publish", percent="100", models=["gpt-5-mini"])
+    prices = {row["id"]: row["price_per_mtok"] for row in nobody.get("/public/prices").json["data"]}
+    own = {row["id"]: row for row in ask(people["developer"], "/v1/models").json["data"]}
+    assert prices["gpt-5-mini"]["input"] == own["gpt-5-mini"]["price_per_mtok"]["input"]
+    assert b"provider" not in nobody.get("/public/prices").body
+    status = nobody.get("/public/status").json
+    assert (status["status"], status["models"], status["unavailable"]) == ("up", len(prices), [])
+    assert ada.patch("/gateway/settings", {"public_pages": False}).status == 200
+    assert nobody.get("/public/status").status == 404

@@ -230,10 +230,12 @@ class House(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="ho
 
     Attributes:
         sign_up: strangers may make themselves an account.
+        public_pages: anybody may see the prices and the status of the models.
     """
 
     id: str = "house"
     sign_up: bool = False
+    public_pages: bool = False
     version: int = 1
 
 

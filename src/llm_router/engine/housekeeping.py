@@ -13,6 +13,7 @@ from llm_router.domain.account import (
     COMMAND_LINE,
     Account,
     AuditEntry,
+    House,
     Invitation,
     Member,
     Person,
@@ -104,6 +105,7 @@ class ChangeSettings(Arguments, frozen=True, kw_only=True):
     """``settings.change``."""
 
     sign_up: bool | None = None
+    public_pages: bool | None = None
 
 
 class ListActs(Arguments, frozen=True, kw_only=True):
@@ -248,12 +250,21 @@ async def change_person(arguments: ChangePerson, context: Context) -> Result:
 
 async def show_settings(arguments: Nothing, context: Context) -> Result:
     """What the operator has decided for all."""
-    return {"sign_up": (await _people(context).house()).sign_up}
+    return _house(await _people(context).house())
 
 
 async def change_settings(arguments: ChangeSettings, context: Context) -> Result:
     """Decide it."""
-    return {"sign_up": (await _people(context).change_house(COMMAND_LINE, sign_up=arguments.sign_up)).sign_up}
+    people = _people(context)
+    return _house(
+        await people.change_house(
+            COMMAND_LINE, sign_up=arguments.sign_up, public_pages=arguments.public_pages
+        )
+    )
+
+
+def _house(house: House) -> Result:
+    return {"sign_up": house.sign_up, "public_pages": house.public_pages}
 
 
 async def list_acts(arguments: ListActs, context: Context) -> Result:

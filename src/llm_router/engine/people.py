@@ -330,14 +330,19 @@ class People:
         found = await find(self.directory, House, "house")
         return House(version=0) if found is None else found
 
-    async def change_house(self, by: Actor, *, sign_up: bool | None = None) -> House:
+    async def change_house(
+        self, by: Actor, *, sign_up: bool | None = None, public_pages: bool | None = None
+    ) -> House:
         """
         Raises:
             IdempotencyConflict: somebody else was faster.
         """
         before = await self.house()
         after = msgspec.structs.replace(
-            before, sign_up=before.sign_up if sign_up is None else sign_up, version=before.version + 1
+            before,
+            sign_up=before.sign_up if sign_up is None else sign_up,
+            public_pages=before.public_pages if public_pages is None else public_pages,
+            version=before.version + 1,
         )
         await self._write(
             [after], [], [self._act(by, "house.change", "", before=before, after=after)], "The house"

@@ -175,16 +175,17 @@ HOUSE = (
         "settings show",
         "show what is decided for all",
         operation="settings.show",
-        view=View("", (("Strangers may make themselves an account", "sign_up"),), ""),
+        view=View("", (("Strangers may make themselves an account", "sign_up"), ("Prices and status are public", "public_pages")), ""),
     ),
     Command(
         "settings change",
         "decide it",
         operation="settings.change",
-        done="Strangers may make themselves an account: {sign_up}.",
+        done="Strangers may make themselves an account: {sign_up}. Prices and status are public: {public_pages}.",
         options=(
-            Option("--sign-up", "may strangers make themselves an account: yes or no", metavar="yes|no", read=yes_no,
-                   required=True),
+            Option("--sign-up", "may strangers make themselves an account: yes or no", metavar="yes|no", read=yes_no),
+            Option("--public-pages", "may anybody see prices and status (/pricing, /status): yes or no", metavar="yes|no",
+                   read=yes_no),
         ),
     ),
     Command(

@@ -12,6 +12,7 @@ import { screen as logs } from "./screens/logs.js";
 import { screen as models } from "./screens/models.js";
 import { screen as playground } from "./screens/playground.js";
 import { screen as routing } from "./screens/routing.js";
+import { pages } from "./screens/public.js";
 import { screen as settings } from "./screens/settings.js";
 import { screen as team } from "./screens/team.js";
 import { screen as usage } from "./screens/usage.js";
@@ -153,13 +154,13 @@ function leaveScreen() {
 
 async function show() {
   const turn = ++state.turn;
-  const gate = gates.find((each) => each.path === location.pathname);
+  const gate = [...gates, ...pages].find((each) => each.path === location.pathname);
   leaveScreen();
   if (gate || !state.me) {
     if (!gate) return navigate(location.pathname === "/" ? "/sign-in" : `/sign-in?to=${encodeURIComponent(location.pathname + location.search)}`, { replace: true });
     document.title = `${gate.title} · LLM Router`;
     state.shell = null;
-    const place = h("main.gate-in", { id: "main" });
+    const place = h("main.gate-in", { id: "main", class: gate.wide && "wide" });
     replace(app, h("div.gate", place));
     await gate.mount(place, { api, navigate, signedIn, me: state.me });
     return;

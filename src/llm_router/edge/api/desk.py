@@ -12,6 +12,7 @@ import msgspec
 from llm_router.catalog.snapshot import Snapshot
 from llm_router.domain.account import Actor
 from llm_router.domain.errors import RouterError
+from llm_router.domain.model import Model
 from llm_router.edge.http import Request
 from llm_router.engine.logs import Logs
 from llm_router.engine.oidc import Oidc
@@ -37,6 +38,8 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
         seal, unseal: of answers that are kept for who repeats a request.
         mail: None where no mail is configured. oidc: the issuer that people may sign in at.
         tasks: what goes on in the background.
+        offered: the models that can be asked, with whoever may serve them, at the prices of strangers.
+        told: answers that are given again for a moment, with when they were made.
     """
 
     directory: Directory
@@ -56,6 +59,8 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     mail: Mailer | None = None
     oidc: Oidc | None = None
     tasks: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
+    offered: Callable[[], list[Model]] = list
+    told: dict[str, tuple[int, dict[str, object]]] = msgspec.field(default_factory=dict)
 
     def background(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something that no answer waits for, not even by how long it takes."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from llm_router.domain.account import AuditEntry, Person
+from llm_router.domain.account import AuditEntry, House, Person
 from llm_router.domain.errors import InvalidRequest
 from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.pages import page_of
@@ -60,13 +60,15 @@ class PatchPerson(Body, frozen=True, kw_only=True):
 
 
 class HouseEntry(Reply, frozen=True, kw_only=True):
-    """``sign_up``: strangers may make themselves an account."""
+    """``sign_up``: strangers may make themselves an account; ``public_pages``: anybody sees prices and status."""
 
     sign_up: bool
+    public_pages: bool
 
 
 class PatchHouse(Body, frozen=True, kw_only=True):
     sign_up: bool | None = None
+    public_pages: bool | None = None
 
 
 async def load_person(desk: Desk, parameters: Mapping[str, str]) -> Loaded | None:
@@ -137,11 +139,18 @@ def person_entry(person: Person) -> dict[str, object]:
 
 
 async def show_house(ask: Ask) -> dict[str, object]:
-    return {"sign_up": (await ask.desk.people.house()).sign_up}
+    return _house(await ask.desk.people.house())
 
 
 async def patch_house(ask: Ask) -> dict[str, object]:
-    return {"sign_up": (await ask.desk.people.change_house(ask.by, sign_up=ask.body.sign_up)).sign_up}
+    body: PatchHouse = ask.body
+    return _house(
+        await ask.desk.people.change_house(ask.by, sign_up=body.sign_up, public_pages=body.public_pages)
+    )
+
+
+def _house(house: House) -> dict[str, object]:
+    return {"sign_up": house.sign_up, "public_pages": house.public_pages}
 
 
 _PAGE = (("after", "the next of the page before"), ("limit", "1 to 200"))

@@ -14,6 +14,7 @@ from llm_router.edge.api.money import MONEY_ROUTES
 from llm_router.edge.api.offer import OFFER_ROUTES
 from llm_router.edge.api.openapi import describe
 from llm_router.edge.api.presets import PRESET_ROUTES
+from llm_router.edge.api.public import PUBLIC_ROUTES
 from llm_router.edge.api.table import ApiRoute, ApiTable, Ask
 
 
@@ -36,6 +37,7 @@ API_TABLE = ApiTable(
         *LOG_ROUTES,
         *HOUSE_ROUTES,
         *PRESET_ROUTES,
+        *PUBLIC_ROUTES,
         *OFFER_ROUTES,
         ApiRoute(
             method="GET",

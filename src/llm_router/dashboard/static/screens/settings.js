@@ -273,7 +273,11 @@ async function house(ctx) {
   open.control.addEventListener("change", async () => {
     if (!(await attempt(() => ctx.api.patch("/api/v1/gateway/settings", { sign_up: open.value }), "Saved."))) open.control.checked = !open.control.checked;
   });
-  return card({ title: "Signing up" }, open);
+  const shown = field({ label: "Prices and status are public", name: "public_pages", type: "checkbox", value: found.public_pages, hint: "Anybody may open /pricing and /status, without signing in. They tell of models, and not of providers." });
+  shown.control.addEventListener("change", async () => {
+    if (!(await attempt(() => ctx.api.patch("/api/v1/gateway/settings", { public_pages: shown.value }), "Saved."))) shown.control.checked = !shown.control.checked;
+  });
+  return card({ title: "Open to anybody" }, open, shown);
 }
 
 function accounts(ctx) {
