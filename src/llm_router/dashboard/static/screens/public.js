@@ -41,14 +41,14 @@ async function pricing(place, ctx) {
   }, () => pricing(place, ctx));
 }
 
-const WORDS = { up: ["All models answer", "good"], degraded: ["Some models do not answer now", "warn"], down: ["No model answers now", "bad"] };
+const WORDS = { up: ["All models can be asked", "good"], degraded: ["Some models do not answer now", "warn"], down: ["No model answers now", "bad"] };
 
 async function status(place, ctx) {
   await shown(place, ctx, "/api/v1/public/status", (found) => {
     const [word, tone] = WORDS[found.status];
     return [
       head(ctx, "Status", `As of ${fullTime(found.checked)}.`, ["/pricing", "Prices"]),
-      h("div.notice", { class: tone, role: "status" }, icon(tone === "good" ? "check" : "warning"), h("div", h("h2", word), h("p", `${count(found.models - found.unavailable.length)} of ${plural(found.models, "model")} can be asked.`))),
+      h("div.notice", { class: tone, role: "status" }, icon(tone === "good" ? "check" : "warning"), h("div", h("h2", word), h("p", found.unavailable.length ? `${count(found.models - found.unavailable.length)} of ${plural(found.models, "model")} can be asked.` : `${plural(found.models, "model")}, and no fault is known.`))),
       found.unavailable.length ? card({ title: "Not answering", flush: true }, table({ label: "Models that do not answer", rows: found.unavailable, columns: [{ key: "name", label: "Model", wide: true, render: (model) => h("span", model.name, h("span.cell-sub", h("code", model.id))) }, { key: "state", label: "State", render: () => badge("unavailable", "bad", { dot: true }) }] })) : null,
     ];
   }, () => status(place, ctx));
