@@ -240,3 +240,20 @@ def test_a_dear_tier_without_a_price_is_flagged():
     assert (result.cost_pusd, result.flags) == (20 * 20 + 7 * 200, ())
     standard = msgspec.structs.replace(USAGE, service_tier="standard")
     assert charge(End.DELIVERED, standard, output_chars=28).flags == ()
+
+
+@pytest.mark.parametrize("end", [End.CLIENT_GONE, End.DELIVERED])
+def test_what_is_counted_here_is_never_more_than_was_asked_for(end: End) -> None:
+    """A provider that ignores the limit fills the buffers on the way to a client that has stopped reading."""
+    found = meter(
+        end=end,
+        usage=None,
+        output_chars=4_000_000,
+        reasoning_chars=4_000_000,
+        input_tokens_estimate=10,
+        price=PRICE,
+        price_of=lambda _: None,
+        bounds=Bounds(input_tokens=20, output_tokens=30),
+    )
+    assert (found.usage.output_tokens, found.usage.reasoning_tokens) == (30, 0)
+    assert found.usage.input_tokens == 10

@@ -50,6 +50,8 @@ CASES = [
         K.AUTHENTICATION,
     ),
     (403, "You don't have access to this", "AccessDeniedException", None, K.PERMISSION),
+    (403, "something the client wrote", None, "invalid_request_error", K.INVALID_REQUEST),
+    (403, "Forbidden", None, None, K.PERMISSION),
     (401, "Authentication Fails", "invalid_request_error", "authentication_error", K.AUTHENTICATION),
     # money
     (402, "Needs more credits", "402", None, K.PAYMENT),

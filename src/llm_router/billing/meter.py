@@ -99,6 +99,7 @@ def meter(
         believed = _believed(usage, bounds, counted, produced, price, price_of)
         if believed is None:
             usage, flags = None, (FLAG_ABSURD,)
+    counted = _asked_for(counted, bounds)
     basis = _basis(end, usage, counted, policy, produced, absurd=bool(flags) or (nonsense and usage is None))
     if isinstance(basis, str):
         return _free(usage, (*flags, *((basis,) if basis else ())))
@@ -180,6 +181,18 @@ def _counted(output_chars: int, reasoning_chars: int, input_tokens: int) -> Usag
         output_tokens=tokens_of_chars(output_chars),
         reasoning_tokens=tokens_of_chars(reasoning_chars),
         provenance=Provenance.ESTIMATED,
+    )
+
+
+def _asked_for(counted: Usage, bounds: Bounds | None) -> Usage:
+    """Our own count, no larger than what the request asked for: what a provider writes beyond that, and a
+    connection's buffers take, nobody owes."""
+    most = None if bounds is None else bounds.output_tokens
+    if most is None or counted.completion_tokens <= most:
+        return counted
+    output = min(counted.output_tokens, most)
+    return msgspec.structs.replace(
+        counted, output_tokens=output, reasoning_tokens=min(counted.reasoning_tokens, most - output)
     )
 
 

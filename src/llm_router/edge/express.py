@@ -403,6 +403,11 @@ class Passenger:
     # -- at once ---------------------------------------------------------------------------------------
 
     @property
+    def response_started(self) -> bool:
+        """Whether the head has gone: uvicorn's word for it."""
+        return self.started and self._head is None
+
+    @property
     def clogged(self) -> bool:
         flow: FlowControl = self._protocol.flow
         return flow.write_paused and not self.gone
@@ -445,6 +450,8 @@ class Passenger:
             parts += (name, b": ", value, b"\r\n")
         for name, value in headers:
             parts += (name, b": ", value, b"\r\n")
+        if not self.keep_alive:
+            parts.append(b"connection: close\r\n")
         parts.append(last)
         return b"".join(parts)
 

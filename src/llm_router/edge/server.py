@@ -147,8 +147,12 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if (self._refused or self._last) and not self.pipeline:
+        if self.pipeline:
+            return
+        if self._refused:
             self.transport.close()
+        elif self._last:  # its client was not told of the end: a request may be on its way
+            self.loop.call_later(LAST_CALL_S, self._last_call)
 
     def send_400_response(self, msg: str) -> None:
         self.refuse(InvalidRequest("The request is not valid HTTP/1.1."))
@@ -213,7 +217,8 @@ class GuardedProtocol(HttpToolsProtocol):
         """Take no further request, but one that may be on its way already."""
         self._last = True
         if self.busy:
-            super().shutdown()
+            if not self.cycle.response_started:  # its head can still tell
+                super().shutdown()
         else:
             self.loop.call_later(LAST_CALL_S, self._last_call)
 

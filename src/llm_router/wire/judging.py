@@ -251,16 +251,23 @@ def _too_many(said: _Said) -> Judged:
 
 
 def _forbidden(said: _Said) -> Judged:
+    """403: the operator's key or its access, unless the provider calls the request wrong, as those do that look
+    at what is asked, or says nothing but what the client said."""
     named = said.named()
     if named in (_K.AUTHENTICATION, _K.PAYMENT):
         return Judged(named)
-    by_words = _by(said, sentences.AGAINST_KEY + sentences.AGAINST_MODEL, _K.PERMISSION)
+    usual = _K.INVALID_REQUEST if said.wrong() or said.wrong_part() else _K.PERMISSION
+    by_words = _by(said, sentences.AGAINST_KEY + sentences.AGAINST_MODEL, usual)
     if by_words.grounds is not None:
         return by_words
     found = sentences.PAYMENT.search(said.text)
     if found is not None:
-        return Judged(_K.PAYMENT, Grounds(found[0], _K.PERMISSION))
-    return Judged(_K.OBJECT if sentences.OBJECT.search(said.text) else _K.PERMISSION)
+        return Judged(_K.PAYMENT, Grounds(found[0], usual))
+    if sentences.OBJECT.search(said.text):
+        return Judged(_K.OBJECT)
+    if usual is _K.PERMISSION and said.text and not said.names:
+        return Judged(usual, Grounds(said.text, _K.INVALID_REQUEST))
+    return Judged(usual)
 
 
 def _broken(said: _Said) -> Judged:
