@@ -14,7 +14,10 @@ from llm_router.edge.api.table import ApiRoute, Ask, Body, Reply
 
 
 class PresetEntry(Reply, frozen=True, kw_only=True):
-    """A preset. ``system``, ``parameters``, ``provider`` and ``dial`` are shown to the operator alone."""
+    """A preset. ``system``, ``parameters``, ``provider`` and ``dial`` are shown to the operator alone.
+
+    ``warnings``: of the one that is being saved: parameters that are not known here.
+    """
 
     name: str
     version: int
@@ -25,6 +28,7 @@ class PresetEntry(Reply, frozen=True, kw_only=True):
     parameters: dict[str, Any] = {}
     provider: dict[str, Any] = {}
     dial: float | None = None
+    warnings: list[str] = []
 
 
 class PresetList(Reply, frozen=True, kw_only=True):
