@@ -1,0 +1,51 @@
+"""Logs, usage and routing in a real browser: what ends appears and opens with its story."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from browser_kit import browsing
+from gateway_kit import Gateway
+from people_kit import Browser
+
+MODEL = "gpt-5-mini"
+
+
+def test_a_request_appears_while_one_watches_and_tells_its_story(
+    chromium: Any, gateway: Gateway, ada: Browser
+) -> None:
+    with browsing(chromium, gateway, cookie=ada.cookie) as watched:
+        page = watched.page
+        watched.open("/logs?range=all")
+        page.locator(".live.on").wait_for()
+        answer = gateway.chat(MODEL, "hi")
+        assert answer.status == 200
+        id_ = answer.headers["x-generation-id"]
+        page.locator(f"tr[data-id='{id_}'] .row-link").click()
+        sheet = page.locator("dialog.drawer")
+        sheet.get_by_text("What happened").wait_for()
+        assert sheet.get_by_text("delivered").count() == 1
+        sheet.get_by_role("button", name="Signed receipt").click()
+        sheet.get_by_role("region", name="Receipt").wait_for()
+        page.keyboard.press("Escape")
+        assert gateway.chat("no-such-model", "hi").status == 404
+        page.locator(".log-model", has_text="no-such-model").first.wait_for()
+        page.get_by_label("Result").select_option("failed")
+        page.locator(f"tr[data-id='{id_}']").wait_for(state="detached")
+
+
+def test_use_and_a_dry_run(chromium: Any, gateway: Gateway, ada: Browser) -> None:
+    assert gateway.chat(MODEL, "hi").status == 200
+    with browsing(chromium, gateway, cookie=ada.cookie) as watched:
+        page = watched.page
+        watched.open("/usage")
+        page.get_by_role("region", name="Use in parts").get_by_text(MODEL).wait_for()
+        page.get_by_role("button", name="User", exact=True).click()
+        page.get_by_role("region", name="Use in parts").get_by_text("no user named").first.wait_for()
+        page.get_by_role("region", name="Statements").locator(".row-link").first.click()
+        page.locator("dialog.drawer").get_by_text("Closing balance").wait_for()
+        watched.open("/routing")
+        page.get_by_label("Model, preset or auto").fill(MODEL)
+        page.get_by_role("button", name="Ask what would happen").click()
+        page.locator(".dry-run").get_by_text("Who can answer").wait_for()
+        assert page.locator(".dry-run tbody tr").count() >= 1
