@@ -607,6 +607,10 @@ async def work(link_fd: int, *listener_fds: int) -> int:
     ears.worker = Worker(link, welcome)
     try:
         return await ears.worker.serve_on([socket.socket(fileno=number) for number in listener_fds])
+    except LedgerUnavailable:
+        if not link.closed:
+            raise
+        return 1  # the parent ended while this one began: there is nobody to serve for, and nobody to tell
     finally:
         link.close()
 
