@@ -241,30 +241,43 @@ async function limits(ctx) {
 
 // --- The gateway -------------------------------------------------------------------
 
-async function providers(ctx) {
-  const { data } = await ctx.api.get("/api/v1/health", {}, { signal: ctx.signal });
-  const found = new Map();
-  for (const each of data) {
-    const row = found.get(each.provider) ?? { provider: each.provider, deployments: 0, ill: 0, calls: 0 };
-    row.deployments += 1;
-    row.ill += each.available ? 0 : 1;
-    row.calls += each.calls;
-    found.set(each.provider, row);
+function providers(ctx) {
+  const rows = table({
+    label: "Providers",
+    columns: [
+      { key: "name", label: "Provider", sort: true, wide: true, render: (row) => h("span", row.name, h("span.cell-sub", row.env[0] ?? row.id)) },
+      { key: "models", label: "Models", sort: true, align: "end", hideOnPhone: true, render: (row) => count(row.models) },
+      { key: "active", label: "State", sort: (row) => (row.active ? 0 : 1), render: (row) => (row.active ? badge("can be asked", "good", { dot: true }) : badge("no key", "plain", { dot: true })) },
+      { key: "key", label: "Key", hideOnPhone: true, render: (row) => (row.key === "stored" ? h("span", "given here", row.key_mark ? h("span.cell-sub.mono", row.key_mark) : null) : row.key === "configured" ? (row.key_required ? "configured" : "none needed") : "–") },
+      { key: "more", align: "end", render: (row) => (!row.takes_key || !ctx.can("provider:write") ? h("span") : h("span.row.tight", row.key === "stored" ? button("Remove", { tone: "quiet", small: true, onclick: () => remove(row) }) : null, button(row.key === "stored" ? "Replace" : "Set key", { tone: "quiet", small: true, onclick: () => give(row) }))) },
+    ],
+    load: async () => ctx.api.get("/api/v1/gateway/providers", {}, { signal: ctx.signal }),
+  });
+
+  function give(row) {
+    const node = dialog({
+      title: `A key of ${row.name}`,
+      text: "It is kept sealed, never shown again, and holds from the next request on.",
+      body: form({
+        fields: [field({ label: "Key", name: "key", type: "password", required: true, autocomplete: "off" })],
+        action: "Keep it",
+        cancel: () => node.close(),
+        submit: async ({ key }) => {
+          const done = await ctx.api.put(`/api/v1/gateway/providers/${encodeURIComponent(row.id)}/key`, { key: key.trim() });
+          node.close();
+          toast(done.active ? `${row.name} can be asked now.` : "Kept.");
+          await rows.reload();
+        },
+      }),
+    });
   }
-  return card(
-    { title: "Providers", text: "Those that have a key and can be asked. Keys of others are set where the gateway runs, in its environment or its configuration.", flush: true },
-    table({
-      label: "Providers",
-      sort: { key: "provider" },
-      columns: [
-        { key: "provider", label: "Provider", sort: true, wide: true },
-        { key: "deployments", label: "Models", sort: true, align: "end", render: (row) => count(row.deployments) },
-        { key: "ill", label: "State", sort: true, render: (row) => (row.ill === 0 ? badge("well", "good", { dot: true }) : badge(`${row.ill} not available`, row.ill === row.deployments ? "bad" : "warn", { dot: true })) },
-      ],
-      rows: [...found.values()],
-      empty: { icon: "cube", title: "No provider has a key", text: "Set one where the gateway runs, such as OPENAI_API_KEY, and start it again." },
-    }),
-  );
+
+  async function remove(row) {
+    if (!(await confirm({ title: `Remove the key of ${row.name}?`, text: "What the configuration and the environment say of it holds again.", action: "Remove" }))) return;
+    if (await attempt(() => ctx.api.del(`/api/v1/gateway/providers/${encodeURIComponent(row.id)}/key`), "Removed.")) await rows.reload();
+  }
+
+  return card({ title: "Providers", text: "Whom the gateway can ask, and with whose key. Keys of the environment or the configuration hold unless another is given here.", flush: true }, rows);
 }
 
 async function house(ctx) {
@@ -337,7 +350,7 @@ const SECTIONS = [
   { name: "you", title: "You", parts: [profile, password, secondFactor, sessions] },
   { name: "account", title: "Account", needs: "account:read", parts: [account] },
   { name: "limits", title: "Budgets and limits", needs: "budget:read", parts: [budgets, limits] },
-  { name: "providers", title: "Providers", needs: "health:read", parts: [providers] },
+  { name: "providers", title: "Providers", needs: "provider:read", parts: [providers] },
   { name: "gateway", title: "Gateway", needs: "house:read", parts: [house, accounts, people] },
 ];
 
