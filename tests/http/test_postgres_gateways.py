@@ -214,10 +214,20 @@ def test_a_session_has_one_ceiling_over_both_and_their_workers(
     assert statuses == {200: 9, 409: 11}
     needed = step(0, cost=str(COST)).error["needed"]  # of such a request
     most = needed + 2 * COST
-    answers = [step(number, cost=str(most)) for number in range(4)]
-    assert [answer.status for answer in answers] == [200, 200, 200, 409]
-    assert answers[-1].error["brake"] == "cost"
-    assert sum(Decimal(a.json["usage"]["cost"]) for a in answers[:3]) == 3 * COST
+    answers: list[Answer] = []
+
+    def served(number: int) -> bool:
+        """What the step before held may still count for the other node, which hears of its end a moment later."""
+        answer = step(number, cost=str(most))
+        if answer.status == 200:
+            answers.append(answer)
+        return answer.status == 200
+
+    for number in range(3):
+        until(lambda number=number: served(number))  # type: ignore[misc]
+    refused = step(3, cost=str(most))
+    assert (refused.status, refused.error["brake"]) == (409, "cost")
+    assert sum(Decimal(a.json["usage"]["cost"]) for a in answers) == 3 * COST
 
 
 def test_adjustments_limits_and_prices_hold_on_both(pair: Pair, upstream: ScriptedUpstream) -> None:
