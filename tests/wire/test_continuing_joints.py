@@ -24,6 +24,14 @@ TEXTS = {
     "had taken none. “A hundred and four,” he said; the frost — all of it — said nothing.",
     "dialogue": "“Sure, here is the rest:\n” she read aloud. “Sorry for the interruption.”\n\n"
     "Sure, here is the rest: two apples and a knife. He laughed. “Okay, continuing:\n”\n\nHere we go on.\n",
+    "long prose": " ".join(
+        f"{who} kept the {what} near the mill, {n} winters long, and spoke of {n * 7} {what}s since."
+        for n, (who, what) in enumerate((("Ann", "goat"), ("Bert", "barge"), ("Cleo", "lamp")), 3)
+    ),
+    "long code": "Here is code:\n```python\n"
+    + "\n".join(f"def f{n}(x):\n    return x + {n}\n" for n in range(5))
+    + "```\nDone.",
+    "indented": json.dumps({"items": [{"id": n, "note": "the same"} for n in range(9)]}, indent=1),
     "code": "Take this:\n\n```py\ndef add(a, b):\n    return a + b\n\n\ndef sub(a, b):\n    return a - b\n```\n\n"
     "and then that:\n\n```\nmake all\nmake all\n```\nThat is all.",
     "only code": "```json\n{\"a\": 1}\n```",
@@ -89,11 +97,41 @@ def with_a_preamble(before: str, rest: str) -> Iterator[str]:
             yield words + said
 
 
+PREFACES = (
+    "Sure, here is it again:\n",
+    "Certainly! ",
+    "Here is the complete answer:\n\n",
+    "No problem. The text in full: ",
+    "As you wish\n\n",
+    "Sure, here is it again:\n```\n",
+)
+
+
+def a_preface_then_anew(before: str, rest: str) -> Iterator[str]:
+    for words in PREFACES:
+        yield words + before + rest + ("\n```" if words.endswith("```\n") else "")
+
+
+def a_preface_then_the_last_words(before: str, rest: str) -> Iterator[str]:
+    for words in PREFACES[:-1]:
+        yield words + anchor(before) + rest
+
+
 WITHOUT_A_BREAK = (anew,)
 """What a model does that was asked for the answer from its beginning: it knows of no break."""
 
 MANNERS = {
-    m.__name__: m for m in (exactly, the_last_words, some_last_words, anew, in_a_fence, with_a_preamble)
+    m.__name__: m
+    for m in (
+        exactly,
+        the_last_words,
+        some_last_words,
+        anew,
+        in_a_fence,
+        with_a_preamble,
+        a_preface_then_anew,
+        a_preface_then_the_last_words,
+    )
 }
 
 

@@ -8,6 +8,9 @@ it cannot be known, nothing of it is told. White space counts as equal, whatever
     it begins with                                    it is
     what stands at the end, and only can be it        taken off
     what stands at the end, or could be said twice    not told: the model repeats, or the text does
+    a preface, then the last words, or all of it      taken off, with the preface
+    a preface, then anything else                     not told
+    the first words of the answer, behind some others not told: it begins anew
     something that stands nowhere before              gone on with
     what resembles the text before, or an excuse      not told: another answer, or a word of the model's own
 """
@@ -26,7 +29,10 @@ from llm_router.wire.continuing.anchor import (
 from llm_router.wire.continuing.partial import JsonText, only_rest, same_value
 
 HEARD_MIN = 16
-"""Characters that are heard before a continuation that repeats nothing is told."""
+"""So many first characters that stand in the text before are a likeness to it."""
+
+WINDOW_CHARS = 400
+"""Characters that are heard before a continuation that repeats nothing is told: the answer may begin anew in them."""
 
 PREAMBLE_MAX = 240
 """Characters that are held to see whether they are a preamble."""
@@ -35,11 +41,14 @@ HELD_CHARS_MAX = 1024 * 1024
 """A continuation in JSON that only its end decides may be so long."""
 
 _BORDERS_MAX = 64
+_PREFACE_ENDS_MAX = 4
 _EXCUSE = (
     r"(?:sure|certainly|of course|okay|ok|absolutely|right|got it|understood|sorry|apologies|my apologies|"
     r"i apologi[sz]e|i'm sorry|here|continuing|continuation|to continue|picking up)"
 )
 _PREAMBLE = re.compile(rf"\s*{_EXCUSE}\b[^\n]*?(?::|\n)\s*", re.IGNORECASE)
+_PREFACE = re.compile(rf"\s*(?=[A-Z])(?i:{_EXCUSE})\b")
+_PREFACE_ENDS = re.compile(r"[:.!?\u2014-]\s+|\n\s*")
 _MAY_BE = re.compile(rf"\s*{_EXCUSE}\b[^\n:]*\Z", re.IGNORECASE)
 _SAYS_SO = re.compile(
     r"rest|continu|remain|left off|cut off|broke|interrupt|where (?:i|we)|apolog|sorry", re.IGNORECASE
@@ -95,6 +104,7 @@ class Overlap:
         self._fit: _Fit | None = None  # where all that is held stands in the text before
         self._waits = False  # only the end of the JSON value decides
         self._size = 0
+        self._until = 0  # so much is heard before it is looked at again
         self._blank = self._end if not words else 0
         self.decided = not words
 
@@ -110,7 +120,7 @@ class Overlap:
         self._size += len(text)
         if self._size > HELD_CHARS_MAX:
             raise Diverged
-        if self._waits or (self._fit is not None and self._fit.grows(text)):
+        if self._waits or self._size < self._until or (self._fit is not None and self._fit.grows(text)):
             return ""
         return self._decide(last=False)
 
@@ -140,13 +150,37 @@ class Overlap:
         for lead in leads:
             cut = self._joint(held[lead:], sure=lead > 0)
             if cut is not None and (lead or cut >= leads[-1] + PROOF_MIN or leads == [0]):
+                if self._is_wrapped(held, lead, cut):
+                    raise Diverged
                 return self._tell(lead + cut, matched=True)
         if self._json is not None:
             return self._in_json(held, leads, last=last)
         start = self._goes_on(held)
-        if not last and len(plain(held[start:])) < HEARD_MIN:
-            return ""
+        if self._says_again(held, start):
+            raise Diverged
+        if not last and len(held) < start + WINDOW_CHARS:
+            return self._listens(start)
         return self._tell(start)
+
+    def _listens(self, start: int = 0) -> str:
+        """Tell nothing before the window is full."""
+        self._until = start + WINDOW_CHARS
+        return ""
+
+    def _is_wrapped(self, held: str, lead: int, cut: int) -> bool:
+        """Whether a fence stands before the joint that the text does not close: its end would be told."""
+        if self._json is not None or not any(found.end() == lead for found in _FENCE.finditer(held[:lead])):
+            return False
+        return _open_fence(self._raw) is None or len(plain(held[lead : lead + cut])) >= len(self._before)
+
+    def _says_again(self, held: str, start: int = 0) -> bool:
+        """Whether the first words of the answer, or its last ones, stand somewhere in what was heard."""
+        heard = _folded(plain(held[start : start + WINDOW_CHARS]))
+        size = PROOF_MIN if self._prompted else 2 * PROOF_MIN
+        first, last = _folded(self._before.lstrip()[:size]), _folded(self._before[-2 * PROOF_MIN :])
+        if len(first) >= PROOF_MIN and first in heard:
+            return True
+        return self._prompted and len(last) >= 2 * PROOF_MIN and last in heard
 
     def _begun(self, held: str, *, last: bool) -> str:
         """What goes on behind an answer that was begun for the model: at most all of that is repeated."""
@@ -155,7 +189,9 @@ class Overlap:
         if not last and len(body) <= len(before) and before.startswith(body):
             return ""
         if len(before) < PROOF_MIN or not body.startswith(before):
-            return self._tell(0)
+            if self._says_again(held) or (self._raw[-1].isalnum() and _PREFACE.match(held)):
+                raise Diverged
+            return self._listens() if not last and len(held) < WINDOW_CHARS else self._tell(0)
         if may_be_said_twice(self._raw, len(before)):
             raise Diverged
         return self._tell(raw_length(held, len(before) + held[:1].isspace()), matched=True)
@@ -250,7 +286,7 @@ class Overlap:
     def _is_other(self, said: str) -> bool:
         """Whether it resembles what was said before, or is no text of the answer."""
         found = _PREAMBLE.match(said)
-        if found is not None and _SAYS_SO.search(found.group()):
+        if _PREFACE.match(said) or (found is not None and _SAYS_SO.search(found.group())):
             return True
         body = plain(said)
         if len(body) >= HEARD_MIN and _folded(body[:HEARD_MIN]) in _folded(self._before):
@@ -275,13 +311,15 @@ class Overlap:
         body = plain(held)
         doubt = (
             leads != [0]
+            or _PREFACE.match(held) is not None
+            or self._says_again(held)
             or bool(_borders(self._before, body.lstrip()))
             or _short_border(plain(self._raw), body)
             or body.lstrip()[:1] == self._before.lstrip()[:1]
             or _folded(body[:HEARD_MIN]) in _folded(self._before)
         )
-        if not doubt and len(body) < HEARD_MIN:
-            return ""
+        if not doubt and len(held) < WINDOW_CHARS:
+            return self._listens()
         read = self._json.fork()
         read.feed(held)
         if doubt or read.broken:
@@ -294,13 +332,24 @@ class Overlap:
         found = dict[object, str]()
         for lead in leads:
             said = held[lead:]
-            cuts = [] if self._json.in_string and leads != [0] else [0, *_cuts(self._raw, said)]
+            cuts = (
+                []
+                if self._json.in_string and self._is_prefaced(held, leads)
+                else [0, *_cuts(self._raw, said)]
+            )
             for rest in only_rest(self._raw, self._json, said, cuts):
                 found.setdefault(same_value(self._raw + rest), rest)
         if len(found) != 1:
             raise Diverged
         self.decided = True
         return next(iter(found.values()))
+
+    def _is_prefaced(self, held: str, leads: list[int]) -> bool:
+        """Whether the first words in a string may be the model's own, which no syntax shows."""
+        if leads != [0] or _PREFACE.match(held):
+            return True
+        first = _folded(self._before.lstrip()[:PROOF_MIN])
+        return first in _folded(plain(held[1 : WINDOW_CHARS + 1]))
 
     # -- what is told ------------------------------------------------------------------------------
 
@@ -349,12 +398,19 @@ def _leads(held: str) -> list[int]:
         fence = _FENCE.match(held, start)
         if fence is not None:
             found.append(fence.end())
-    return found
+    return sorted(set(found))
 
 
 def _preambles(held: str) -> list[int]:
+    """The places at which a preface may end, the first one first."""
     found = _PREAMBLE.match(held)
-    return [found.end()] if found is not None and _SAYS_SO.search(found.group()) else []
+    ends = {found.end()} if found is not None and _SAYS_SO.search(found.group()) else set[int]()
+    begun = _PREFACE.match(held)
+    if begun is not None:
+        ends |= {each.end() for each in _PREFACE_ENDS.finditer(held, begun.end(), PREAMBLE_MAX)}
+    fence = _FENCE.search(held)  # what a fence is put around ends with one
+    known = len(held) if fence is None else fence.start()
+    return [end for end in sorted(ends) if end <= known or not held[known:end].strip()][:_PREFACE_ENDS_MAX]
 
 
 def _borders(before: str, body: str) -> list[int]:
