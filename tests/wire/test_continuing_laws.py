@@ -79,7 +79,7 @@ def _said(before: str, *said: str, prompted: bool = True) -> str:
     return "".join([*(overlap.feed(piece) for piece in said), overlap.close()])
 
 
-@pytest.mark.parametrize("size", [1, 4, 1000])
+@pytest.mark.parametrize("size", [1, 4, 11, 1000])
 @pytest.mark.parametrize(
     ("before", "said", "told"),
     [
@@ -87,6 +87,7 @@ def _said(before: str, *said: str, prompted: bool = True) -> str:
         ("The quick brown fox jumps", "The quick brown fox jumps over.", " over."),
         ("The quick brown fox jumps over\n\n", "quick brown fox jumps over\nall", "all"),
         ("The quick brown fox jumps", "Sure, here is the rest: brown fox jumps over.", " over."),
+        ("The quick brown fox jumps", "Here it is:\n\nThe quick brown fox jumps over.", " over."),
         ("The quick brown fox jumps", "Sorry for the interruption.\n\nbrown fox jumps over.", " over."),
         ("The quick brown fox jumps", " over the lazy dog.", " over the lazy dog."),
         ("The quick brown fox jumped, and", " okay, it fell far.", " okay, it fell far."),
@@ -96,7 +97,7 @@ def test_what_is_repeated_is_taken_off(before: str, said: str, told: str, size: 
     assert _said(before, *[said[at : at + size] for at in range(0, len(said), size)]) == told
 
 
-@pytest.mark.parametrize("size", [1, 4, 1000])
+@pytest.mark.parametrize("size", [1, 4, 11, 1000])
 @pytest.mark.parametrize(
     ("before", "said"),
     [

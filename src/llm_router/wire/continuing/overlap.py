@@ -49,7 +49,7 @@ _EXCUSE = (
 _PREAMBLE = re.compile(rf"\s*{_EXCUSE}\b[^\n]*?(?::|\n)\s*", re.IGNORECASE)
 _PREFACE = re.compile(rf"\s*(?=[A-Z])(?i:{_EXCUSE})\b")
 _PREFACE_ENDS = re.compile(r"[:.!?\u2014-]\s+|\n\s*")
-_MAY_BE = re.compile(rf"\s*{_EXCUSE}\b[^\n:]*\Z", re.IGNORECASE)
+_MAY_BE = re.compile(rf"\s*{_EXCUSE}\b[^\n:]*:?\Z", re.IGNORECASE)
 _SAYS_SO = re.compile(
     r"rest|continu|remain|left off|cut off|broke|interrupt|where (?:i|we)|apolog|sorry", re.IGNORECASE
 )
