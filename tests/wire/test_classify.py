@@ -51,6 +51,7 @@ CASES = [
     ),
     (403, "You don't have access to this", "AccessDeniedException", None, K.PERMISSION),
     (403, "something the client wrote", None, "invalid_request_error", K.INVALID_REQUEST),
+    (403, "Your account has no access.", "permission_denied", "invalid_request_error", K.PERMISSION),
     (403, "Forbidden", None, None, K.PERMISSION),
     (401, "Authentication Fails", "invalid_request_error", "authentication_error", K.AUTHENTICATION),
     # money

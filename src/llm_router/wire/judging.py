@@ -98,6 +98,7 @@ _WRONG_PART = re.compile(
     r"|\w+(notsupported|toolong|toolarge|toosmall|abovemax\w*|belowmin\w*|outofrange)"
     r"|tooluse\w+|jsonvalidat\w+|contextlength\w*"
 )
+_DENIED = re.compile(r"permission|access|forbidden|denied")
 _WORD_CHARS_MAX = 80
 _NEVER_FITS = re.compile(r"limit:? (\d+),? .{0,40}requested:? (\d+)")
 
@@ -256,7 +257,8 @@ def _forbidden(said: _Said) -> Judged:
     named = said.named()
     if named in (_K.AUTHENTICATION, _K.PAYMENT):
         return Judged(named)
-    usual = _K.INVALID_REQUEST if said.wrong() or said.wrong_part() else _K.PERMISSION
+    denied = any(_DENIED.search(name) for name in said.names)
+    usual = _K.INVALID_REQUEST if not denied and (said.wrong() or said.wrong_part()) else _K.PERMISSION
     by_words = _by(said, sentences.AGAINST_KEY + sentences.AGAINST_MODEL, usual)
     if by_words.grounds is not None:
         return by_words
