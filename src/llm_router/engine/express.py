@@ -255,7 +255,8 @@ class Ride:
     """One exchange in the fast lane. It stands in the place of a future towards the store."""
 
     __slots__ = (
-        "_attempt", "_beat", "_boarding", "_calling", "_engine", "_express", "_head", "_intake", "_launched_us",
+        "_attempt", "_beat", "_boarding", "_calling", "_engine", "_express", "_head", "_idle_s", "_intake",
+        "_launched_us",
         "_metered", "_pieces", "_relay", "_reply", "_rest", "_size", "_stage", "client", "track",
     )  # fmt: skip
 
@@ -277,6 +278,7 @@ class Ride:
         self._pieces: list[bytes] = []
         self._size = 0
         self._launched_us = 0
+        self._idle_s = 0.0
         self._rest: asyncio.TimerHandle | None = None
         self._beat: asyncio.TimerHandle | None = None
         self._metered: Any = None
@@ -401,6 +403,7 @@ class Ride:
         if reply is None:
             self._ordinary(engine.resume(track))
             return
+        self._idle_s = deadlines.idle_s
         trying.begin(track.state)
         self._reply, self._attempt, self._launched_us = reply, attempt, now_us
         self._calling = trying.calls(candidate)
@@ -498,7 +501,7 @@ class Ride:
                 return
             self._closed()
         else:
-            reply.expect(deadlines_for(track, self._boarding.candidate, self._launched_us).idle_s)
+            reply.expect(self._idle_s)
 
     def _fed(self, data: bytes) -> bool:
         """Give bytes to the relay, and what they complete to the client; whether the stream has ended.
