@@ -322,3 +322,26 @@ def test_what_an_operator_switches_on_is_not_missed(gateway: Gateway, provider: 
         gateway.command("config.reload")
     assert gateway.chat("mo").status == 200
     assert taken(gateway) == rides + 2
+
+
+def test_a_head_is_never_taken_for_that_of_the_request_behind_it(gateway: Gateway) -> None:
+    """Requests of two keys in one packet, as a proxy may send them; then the first head alone."""
+    made = [gateway.command("keys.create", name=name) for name in ("first", "second")]
+    body = body_of("mo")
+    sent = [gateway.head(len(body), key=each["key"]) + body for each in made]
+    for each in made:
+        assert gateway.chat("mo", key=each["key"]).status == 200
+    with socket.create_connection(("127.0.0.1", gateway.port), WAIT_S) as connection:
+        ids = []
+        for data, count in ((sent[0] + sent[1], 2), (sent[0], 1), (sent[0], 1)):
+            connection.sendall(data)
+            received = b""
+            while received.count(b"credits_remaining") < count:
+                received += connection.recv(65536)
+            ids += [
+                line.split()[1].decode()
+                for line in received.split(b"\r\n")
+                if line.startswith(b"x-generation-id")
+            ]
+    keys = [gateway.generation(id_)["key"] for id_ in ids]
+    assert keys == [made[0]["id"], made[1]["id"], made[0]["id"], made[0]["id"]]

@@ -121,6 +121,8 @@ class ExpressProtocol(GuardedProtocol):
     _ride: Passenger | None = None
     _idle: asyncio.TimerHandle | None = None
     _idle_since_s = 0.0
+    _heads = 0  # of the data that is being read; _first: what the first of them was read as
+    _first: Entry | None = None
     _between = True  # the parser has nothing of a request: the next byte begins one
 
     # -- the parser's calls ----------------------------------------------------------------------------
@@ -141,6 +143,9 @@ class ExpressProtocol(GuardedProtocol):
 
     def on_headers_complete(self) -> None:
         entry = self._enter()
+        if self._heads == 0:
+            self._first = entry
+        self._heads += 1
         if entry is None:
             self._to_asgi()
         elif self.head_complete():
@@ -167,11 +172,13 @@ class ExpressProtocol(GuardedProtocol):
         alike, fresh = self._alike, self._between
         if fresh and alike is not None and alike.begins(data) and self._repeated(alike, data):
             return
+        self._heads, self._first = 0, None
         super().data_received(data)
         if self._entry is not None and self._slow is None:
             self._slow = self.loop.call_later(BODY_S, self._too_slow)
-        if fresh and self._known is not None and (alike is None or alike.entry is not self._known):
-            self._alike = Alike.of(data, self._known)
+        first = self._first  # only the first head of this data is what it begins with
+        if fresh and first is not None and (alike is None or alike.entry is not first):
+            self._alike = Alike.of(data, first)
 
     def _repeated(self, alike: Alike, data: bytes) -> bool:
         """Take a request whose head is byte for byte that of an earlier one, but for the length of its body: it
@@ -322,7 +329,6 @@ class ExpressProtocol(GuardedProtocol):
     def _to_asgi(self, body: bytes = b"", *, whole: bool = False) -> None:
         """Hand the request to ASGI, as if it had gone there from the start."""
         url, headers = self.url, self.headers
-        self.expect_100_continue = any(n == b"expect" and v.lower() == b"100-continue" for n, v in headers)
         HttpToolsProtocol.on_message_begin(self)
         self.url = url
         self.headers += headers

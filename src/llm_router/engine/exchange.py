@@ -235,7 +235,7 @@ class Engine:
         finally:
             self.drains.end(track)
 
-    async def crash(self, track: Track, error: Exception) -> None:
+    async def crash(self, track: Track, error: BaseException) -> None:
         """Close an exchange that met a fault of ours, and raise that."""
 
         async def work() -> None:

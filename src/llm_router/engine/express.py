@@ -222,7 +222,6 @@ class Express:
         candidate = boarding.candidate
         place = (candidate.deployment.id, candidate.dialect, track.call.operation, stream, *forwarded.items())
         found = self._prepared.get(place)
-        request = None
         if found is not None and found[0].candidate is candidate and found[0].secret is boarding.secret:
             track.sent_secret = boarding.secret
             return found[1]
@@ -369,8 +368,10 @@ class Ride:
                     engine.hold_and_resume(track, self._boarding.payer, track.inspected, self._boarding.plan)
                 )
                 return
-            error = exception if isinstance(exception, RouterError) else None
-            self._ordinary(engine.refuse(track, error) if error is not None else _raise(exception))
+            if isinstance(exception, RouterError):
+                self._ordinary(engine.refuse(track, exception))
+            else:
+                self._ordinary(engine.crash(track, exception))
         else:
             self._unsettled(exception)
 
@@ -624,7 +625,7 @@ class Ride:
             engine.upkeep.void_later(track.record)
         error = exception if isinstance(exception, RouterError) else None
         if error is None:
-            self._ordinary(_raise(exception))
+            self._ordinary(engine.crash(track, exception))
             return
         track.error = error
         if client.started:
