@@ -237,6 +237,7 @@ _ROUTES: tuple[Mapping[str, Any], ...] = (
         "path": "/api/v1/usage/export", "handler": export, "permission": "exchange:read", "parameters": (
             ("format", "csv or jsonl"), *_TIMES,
         ),
+        "media": tuple(kind.partition(";")[0] for kind in FORMATS.values()),
         "summary": "Every exchange of the account, as CSV or JSON lines.",
     },
     {
@@ -247,7 +248,7 @@ _ROUTES: tuple[Mapping[str, Any], ...] = (
     },
     {
         "path": "/api/v1/exchanges/live", "handler": live, "permission": "exchange:read", "parameters": _FILTERS,
-        "summary": "Exchanges as they end, as server-sent events, for ten minutes.",
+        "media": ("text/event-stream",), "summary": "Exchanges as they end, as server-sent events, for ten minutes.",
     },
     {
         "path": "/api/v1/exchanges/{id}", "handler": show_exchange, "permission": "exchange:read",

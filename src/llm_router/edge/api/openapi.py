@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from llm_router import __version__
-from llm_router.edge.api.table import ApiRoute
+from llm_router.edge.api.table import JSON, ApiRoute
 
 _REF = "#/components/schemas/{name}"
 
@@ -21,6 +21,8 @@ _ERRORS = {
     "403": "Seen, but not allowed.",
     "404": "There is no such thing, or not for who asks.",
     "409": "Somebody else was faster, or the same request is being worked on.",
+    "413": "The body is larger than this takes.",
+    "422": "Another request was sent with this Idempotency-Key.",
     "429": "Too many requests or tries.",
     "503": "The store cannot be used now.",
 }
@@ -78,7 +80,10 @@ def _operation(route: ApiRoute, shape_of: dict[Any, Any]) -> dict[str, Any]:
         "responses": {
             str(route.status): {
                 "description": "Done.",
-                "content": {"application/json": {"schema": shape_of[route.reply]}},
+                "content": {
+                    kind: {"schema": shape_of[route.reply] if kind == JSON else {"type": "string"}}
+                    for kind in route.media
+                },
             },
             **{
                 status: {

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PAGE_DEFAULT, PAGE_MAX = 50, 200
 
+JSON = "application/json"
+
 Who = Literal["anybody", "person", "subject"]
 """Who may ask at all: also who has not signed in; a person in a session; a person or a key."""
 
@@ -131,8 +133,7 @@ class ApiRoute(msgspec.Struct, frozen=True, kw_only=True):
         house: the permission is one of the gateway and not of an account.
         loads: finds the object that the path names; what: the word for it.
         body: the type of the request's body; None if it has none. reply: that of the answer.
-        status: of an answer that is none of an error.
-        secret: the answer holds something that is shown once: it is kept sealed for who repeats the request.
+        status: of an answer that is none of an error. media: what it can come as.
         parameters: of the query, with what they are.
         pending: a session that still lacks its second factor may ask, too.
     """
@@ -149,6 +150,7 @@ class ApiRoute(msgspec.Struct, frozen=True, kw_only=True):
     body: type[Body] | None = None
     reply: Any = dict[str, Any]
     status: int = 200
+    media: tuple[str, ...] = (JSON,)
     parameters: tuple[tuple[str, str], ...] = ()
     pending: bool = False
 
