@@ -16,13 +16,13 @@ from llm_router.wire.heads import Head, anthropic_head, duration, openai_head
 
 def told(admission):
     head = openai_head(Head(request_id="r", at_ms=0, limits=admission.limits))
-    return [(name, value) for name, value in head if name.startswith("x-ratelimit")]
+    return [(name.decode(), value.decode()) for name, value in head if name.startswith(b"x-ratelimit")]
 
 
 def test_the_same_in_the_words_of_anthropic():
     admission = Tally().admit("t", [limit("requests", 2), limit("tokens", 100)], 40, 10_500)
-    head = dict(anthropic_head(Head(request_id="gen-1", at_ms=10_500, limits=admission.limits)))
-    assert head == {
+    head = anthropic_head(Head(request_id="gen-1", at_ms=10_500, limits=admission.limits))
+    assert {name.decode(): value.decode() for name, value in head} == {
         "request-id": "gen-1",
         "x-request-id": "gen-1",
         "anthropic-ratelimit-requests-limit": "2",
@@ -336,4 +336,4 @@ def test_concurrency_has_no_window():
     ],
 )
 def test_durations_are_written_as_openai_does(ms, text):
-    assert duration(ms) == text
+    assert duration(ms) == text.encode()

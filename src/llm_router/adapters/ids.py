@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from base64 import b32encode
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32: no letter that is mistaken for a digit (https://www.crockford.com/base32.html)."""
 
-
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
+_FROM_STANDARD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", _ALPHABET.encode())
+
+DRAWN = 100
+"""Ids whose random bits are drawn at once."""
 
 
 class ExchangeIds:
@@ -17,25 +21,20 @@ class ExchangeIds:
     hundred. One for each process: those that share what was drawn would give the same ids."""
 
     def __init__(self) -> None:
-        self._ms = -1
+        self._turn = -1  # of 2**20 ms, some 17 minutes: what all ids of that time begin with
         self._prefix = ""
-        self._random = b""
+        self._random = ""
         self._at = 0
 
     def __call__(self) -> str:
         ms = time.time_ns() // 1_000_000
-        if ms != self._ms:
-            self._ms, pairs = ms, _PAIRS
-            self._prefix = "gen-" + "".join([pairs[(ms >> shift) & 1023] for shift in (40, 30, 20, 10, 0)])
+        turn = ms >> 20
+        if turn != self._turn:
+            self._turn = turn
+            self._prefix = "gen-" + "".join([_PAIRS[(ms >> shift) & 1023] for shift in (40, 30, 20)])
         at = self._at
         if at >= len(self._random):
-            self._random, at = os.urandom(10 * DRAWN), 0
-        self._at = at + 10
-        value = int.from_bytes(self._random[at : at + 10], "big")
-        return self._prefix + "".join([_PAIRS[(value >> shift) & 1023] for shift in _SHIFTS])
-
-
-DRAWN = 100
-"""Ids whose random bits are drawn at once."""
-
-_SHIFTS = (70, 60, 50, 40, 30, 20, 10, 0)
+            drawn = b32encode(os.urandom(10 * DRAWN))
+            self._random, at = drawn.translate(_FROM_STANDARD).decode("ascii"), 0
+        self._at = end = at + 16
+        return f"{self._prefix}{_PAIRS[(ms >> 10) & 1023]}{_PAIRS[ms & 1023]}{self._random[at:end]}"

@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from llm_router.domain.limit import LimitState
+
 
 class Asks(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """How large a request was and what it needed, as the wire measured it; see ``wire.dialect.Inspected``."""
@@ -156,17 +158,6 @@ class Followed(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     wait_ms: int = 0
 
 
-class Left(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """Where the payer stood with a limit at admission; see :class:`llm_router.domain.limit.LimitState`."""
-
-    kind: str
-    limit: int
-    remaining: int
-    reset_ms: int | None
-    window: str | None
-    scope: str
-
-
 class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that was decided about an exchange, and by what.
 
@@ -183,7 +174,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         fallbacks: what might follow the plan, by the kind of failure.
         stood: of the candidates, before the first attempt, those that were not as usual; dice: thrown for them.
         followed: of each attempt but the first; stopped: why no other was made.
-        limits: where the payer stood.
+        limits: where the payer stood with its limits at admission.
         hold_pusd: what was reserved; None if nothing was. output_cap: the output limit that the credit covers.
     """
 
@@ -206,7 +197,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dice: tuple[float, ...] = ()
     followed: tuple[Followed, ...] = ()
     stopped: str | None = None
-    limits: tuple[Left, ...] = ()
+    limits: tuple[LimitState, ...] = ()
     hold_pusd: int | None = None
     output_cap: int | None = None
 

@@ -50,8 +50,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     created_ms: int = 0
 
 
-class LimitState(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a caller stands with one of the limits.
+class LimitState(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Where a caller stands with one of the limits. Records keep it as a list, in this order.
 
     Attributes:
         kind: "requests", "tokens" or "concurrency".

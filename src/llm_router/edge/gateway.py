@@ -389,8 +389,7 @@ class Gateway:
         request_id = self.engine.new_id()
         spoken = self.dialect(dialect)
         head = Head(request_id=request_id, at_ms=self.engine.clock.now_ms(), limits=error.limits)
-        headers = [(name.encode(), value.encode()) for name, value in spoken.head(head)]
-        headers += error_headers(error)
+        headers = [*spoken.head(head), *error_headers(error)]
         return headers, spoken.encode_error(error, request_id)
 
     async def _no_route(self, request: Request, send: Send, methods: set[str]) -> None:

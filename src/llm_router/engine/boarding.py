@@ -12,8 +12,10 @@ import msgspec
 
 from llm_router.billing.estimate import Estimate, Worst, estimate, worst_of
 from llm_router.billing.pricing import PriceList
+from llm_router.billing.tariff import Tariff, tariff_of
 from llm_router.domain.budget import Payer
 from llm_router.domain.key import Key
+from llm_router.domain.limit import Limit
 from llm_router.domain.model import Deployment
 from llm_router.domain.price import Price
 from llm_router.engine.admit import Call, payer_of
@@ -21,6 +23,7 @@ from llm_router.engine.attempt import Attempts
 from llm_router.engine.own_keys import NONE
 from llm_router.engine.planning import Occasion, Planner, bounded
 from llm_router.engine.state import State
+from llm_router.limits.rules import own_limits
 from llm_router.ports import Deadlines
 from llm_router.routing.hedging import hedged
 from llm_router.routing.plan import Candidate, Plan
@@ -41,6 +44,8 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
         context_tokens: a text of so many bytes fits every candidate; output_tokens_max: so does such a limit.
         prices: all that it may be charged by, and what these were made from.
         secret: what is sent of the gateway's credential at the first candidate.
+        limits: the key's own; more may have been made for whoever pays.
+        tariff: what plain answers of the first candidate cost; None: each is to be looked at.
     """
 
     key: Key
@@ -58,6 +63,8 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
     deadlines: Deadlines
     secret: str | None
     worst: Worst | None
+    limits: tuple[Limit, ...]
+    tariff: Tariff | None
 
     def estimate(self, inspected: Inspected) -> Estimate:
         """The worst that a request can cost."""
@@ -140,6 +147,8 @@ def board(
         deadlines=state.deadlines_for(plan.model),
         secret=state.provider_keys.get(provider.id),
         worst=worst_of(plan.deployments),
+        limits=tuple(own_limits(payer, key.limits, state.default_limits)),
+        tariff=tariff_of(candidate.deployment),
     )
 
 

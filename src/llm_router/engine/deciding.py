@@ -16,7 +16,6 @@ from llm_router.domain.decision import (
     AutoChoice,
     Decision,
     Followed,
-    Left,
     LeftOut,
     Stood,
     Weighed,
@@ -25,7 +24,6 @@ from llm_router.domain.decision import (
     key_of,
 )
 from llm_router.domain.errors import RouterError
-from llm_router.domain.limit import LimitState
 from llm_router.engine.tracks import Track
 from llm_router.routing.arrange import Arrangement
 from llm_router.routing.auto.choose import Choice
@@ -58,7 +56,7 @@ def decision_of(track: Track) -> Decision | None:
             model=inspected.model if inspected.model != track.asked_model else None,
             hold_pusd=admitted.estimate.amount_pusd,
             output_cap=admitted.output_tokens_cap,
-            limits=_limits(admitted.admission.limits) if admitted.admission.limits else (),
+            limits=admitted.admission.limits,
             version=made.version,
             plan=tuple([key_of(c.deployment.id, c.own_key) for c in made.candidates])
             if len(made.candidates) > 1
@@ -70,7 +68,7 @@ def decision_of(track: Track) -> Decision | None:
         model=inspected.model if inspected.model != track.asked_model else None,
         hold_pusd=None if admitted is None else admitted.estimate.amount_pusd,
         output_cap=None if admitted is None else admitted.output_tokens_cap,
-        limits=() if track.admission is None else _limits(track.admission.limits),
+        limits=() if track.admission is None else track.admission.limits,
     )
     if plan is None:
         return msgspec.structs.replace(decision, left_out=_refused(track.error))
@@ -179,20 +177,6 @@ def routing_of(inspected: Inspected) -> dict[str, Any] | None:
     except (TypeError, ValueError, msgspec.MsgspecError):
         return None
     return dict(inspected.routing) if size <= ROUTING_BYTES_MAX else None
-
-
-def _limits(limits: Sequence[LimitState]) -> tuple[Left, ...]:
-    return tuple(
-        Left(
-            kind=each.kind,
-            limit=each.limit,
-            remaining=each.remaining,
-            reset_ms=each.reset_ms,
-            window=each.window,
-            scope=each.scope,
-        )
-        for each in limits
-    )
 
 
 def _refused(error: RouterError | None) -> tuple[LeftOut, ...]:

@@ -17,10 +17,11 @@ task, by the same code as all others. Whatever a ride does itself is done by tha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llm_router.billing.estimate import expected_input
+from llm_router.billing.meter import Metered
 from llm_router.domain.errors import (
     InsufficientCredits,
     LedgerUnavailable,
@@ -29,7 +30,7 @@ from llm_router.domain.errors import (
     UpstreamKind,
 )
 from llm_router.domain.key import Key
-from llm_router.domain.limit import UNLIMITED, Admission
+from llm_router.domain.limit import UNLIMITED, Admission, Limit
 from llm_router.engine import pump, refusing
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import ERROR_BYTES_MAX, Attempt, deadlines_for, target_of
@@ -40,7 +41,6 @@ from llm_router.engine.limits import concerning_of, refused_by, tokens_admitted
 from llm_router.engine.own_keys import NONE
 from llm_router.engine.tracks import Track, reply_headers
 from llm_router.engine.trying import Calling
-from llm_router.limits.rules import own_limits
 from llm_router.ports import (
     Client,
     LiveReply,
@@ -157,12 +157,12 @@ class Express:
         trying = engine.trying
         if not trying.health.quiet or not trying.takes(boarding.candidate):
             return None
-        limits = own_limits(boarding.payer, key.limits, boarding.state.default_limits)
+        limits = boarding.limits
         made = rules.limits_now(boarding.payer)
         if made is None:
             return None
         if made:
-            limits += concerning_of(made, boarding.plan.models)
+            limits += tuple(concerning_of(made, boarding.plan.models))
         if limits and self.counters is None:
             return None
         track = Track(
@@ -284,7 +284,7 @@ class Ride:
 
     # -- admitted --------------------------------------------------------------------------------------
 
-    def begin(self, limits: list[Any]) -> None:
+    def begin(self, limits: Sequence[Limit]) -> None:
         """Count and hold; what keeps it from going on ends it, or sends it the ordinary way."""
         track, engine, boarding = self.track, self._engine, self._boarding
         inspected, books, key = track.inspected, self._express.books, track.key
@@ -325,7 +325,7 @@ class Ride:
         if inspected.stream and pause_s > 0 and not inspected.json_array:
             self._beat = asyncio.get_running_loop().call_later(pause_s, self._due)
 
-    def _count(self, limits: list[Any], inspected: Inspected) -> Admission:
+    def _count(self, limits: Sequence[Limit], inspected: Inspected) -> Admission:
         """Count the request against its limits.
 
         Raises:
@@ -590,9 +590,10 @@ class Ride:
         assert attempt is not None
         assert reply is not None
         attempt.outcome = "delivered"
-        self._ended(True)
         track, engine, books = self.track, self._engine, self._express.books
         assert books is not None
+        track.tariffed = self._tariffed()
+        self._ended(True)
         if not reply.complete:  # take what follows, so that the connection can be used again
             self._rest = asyncio.get_running_loop().call_later(pump.REST_S, reply.abort)
         self._metered = engine.metered(track)
@@ -603,6 +604,24 @@ class Ride:
             books.settle_now(track.record, self)
         except LedgerUnavailable as error:
             self._unsettled(error)
+
+    def _tariffed(self) -> Metered | None:
+        """What the answer came to, if it is plain."""
+        track, tariff = self.track, self._boarding.tariff
+        admitted, delivery = track.admitted, track.delivery
+        usage = None if delivery is None else delivery.observed.usage
+        if (
+            tariff is None
+            or usage is None
+            or admitted is None
+            or track.candidate is not self._boarding.candidate
+        ):
+            return None
+        inspected = admitted.inspected
+        asked = inspected.output_tokens
+        if asked is not None and inspected.n > 1:
+            asked *= inspected.n
+        return tariff.meter(usage, admitted.estimate.input_tokens, asked)
 
     def _settled(self, settled: Settled) -> None:
         track, engine, client = self.track, self._engine, self.client

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from llm_router.billing.meter import Metered
 from llm_router.billing.own_keys import fee_price
 from llm_router.billing.pricing import PriceList
 from llm_router.domain.budget import Payer
@@ -94,6 +95,7 @@ class Track(msgspec.Struct, kw_only=True):
             (engine/flights.py).
         outrun: the deployment whose call was cancelled because another one answered first.
         trial: its part in an experiment.
+        tariffed: what its plain answer came to, where that is known without the settlement table.
         heard: the provider's answer so far, where it may hold state to remember; found: what is known
             of earlier turns, by the maker that is asked now (see engine/recall.py).
     """
@@ -158,6 +160,7 @@ class Track(msgspec.Struct, kw_only=True):
     landing: list[bytes] | None = None
     shared: bool = False
     trial: Trial | None = None
+    tariffed: Metered | None = None
 
     def hear(self, data: bytes, bytes_max: int) -> None:
         """Note what the provider said, as far as it may be remembered."""
@@ -255,11 +258,11 @@ RECEIPT_HEADER = "x-receipt"
 def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[bytes, bytes]]:
     """The headers of a reply: what it is, who answered, what was lost, what is left of the limits."""
     stream = error is None and track.inspected is not None and track.inspected.stream
-    content_type = track.call.dialect.content_type_stream if stream else "application/json"
-    if stream and track.inspected is not None and track.inspected.json_array:
-        content_type = "application/json"
+    content_type = b"application/json"
+    if stream and not (track.inspected is not None and track.inspected.json_array):
+        content_type = track.call.dialect.content_type_stream.encode()
     headers = [
-        (b"content-type", content_type.encode()),
+        (b"content-type", content_type),
         (b"x-generation-id", track.id.encode()),
         *_head(track, error),
     ]
@@ -300,7 +303,7 @@ def limit_set(admitted: Admitted | None) -> int | None:
     return admitted.output_tokens_cap if admitted.lowered_to is None else admitted.lowered_to
 
 
-def _head(track: Track, error: RouterError | None) -> Iterable[tuple[bytes, bytes]]:
+def _head(track: Track, error: RouterError | None) -> list[tuple[bytes, bytes]]:
     """What the API that was called tells in headers of its own."""
     limits = track.admission.limits if track.admission is not None else ()
     if error is not None and error.limits:
@@ -312,7 +315,7 @@ def _head(track: Track, error: RouterError | None) -> Iterable[tuple[bytes, byte
         elapsed_ms=(now_us - track.call.started_us) // 1000,
         limits=limits,
     )
-    return ((name.encode(), value.encode()) for name, value in track.call.dialect.head(head))
+    return track.call.dialect.head(head)
 
 
 def error_headers(error: RouterError) -> list[tuple[bytes, bytes]]:

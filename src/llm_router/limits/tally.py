@@ -11,9 +11,19 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from llm_router.domain.budget import Scope
 from llm_router.domain.budget import Window as Length
 from llm_router.domain.limit import UNLIMITED, WINDOWS_MS, Admission, Limit, LimitKind, LimitState
 from llm_router.limits.windows import SLICES, Slice, Window
+
+_REQUESTS = LimitKind.REQUESTS
+_KINDS = {kind: kind.value for kind in LimitKind}
+_LENGTHS: dict[Length | None, str | None] = {None: None, **{length: length.value for length in Length}}
+_SCOPES = {scope: scope.value for scope in Scope}
+"""The words of the enumerations: to ask a member for its own costs more than to look it up."""
+
+_IDLE_MS = {length: ms // SLICES * (SLICES + 1) for length, ms in WINDOWS_MS.items()}
+"""Windows that nothing was counted in for so long are empty."""
 
 CONCURRENCY_RETRY_MS = 1000
 """When a slot will be free cannot be known; a second is soon, yet no busy loop."""
@@ -52,14 +62,16 @@ class Tally:
         refused, wait_ms = self._refusal(limits, windows, tokens, now_ms)
         if refused is None:
             self._open[ticket] = self._count(limits, windows, tokens, now_ms)
-        admission = Admission(
-            refused=refused,
-            remaining=0 if refused is None else self._remaining(refused),
-            retry_after_s=wait_ms / 1000,
-            limits=tightest(self._standing(limits, windows, now_ms)),
-        )
+        states = self._standing(limits, windows, now_ms)
         self._sweep(now_ms, len(limits) + 1)
-        return admission
+        if refused is None:
+            return Admission(limits=states)
+        return Admission(
+            refused=refused,
+            remaining=self._remaining(refused),
+            retry_after_s=wait_ms / 1000,
+            limits=states,
+        )
 
     def count(self, ticket: str, limits: Sequence[Limit], tokens: int, now_ms: int) -> None:
         """Count a request that somebody else has admitted, whether there is room or not."""
@@ -108,12 +120,12 @@ class Tally:
         for limit, window in zip(limits, windows, strict=True):
             if window is None:
                 over = self._slots.get(limit.id, 0) + 1 - limit.amount
-                wait_ms = CONCURRENCY_RETRY_MS
             else:
-                over = window.total + (1 if limit.kind is LimitKind.REQUESTS else tokens) - limit.amount
-                wait_ms = window.free_in_ms(over, now_ms) if over > 0 else 0
-            if over > 0 and wait_ms > longest_ms:
-                refused, longest_ms = limit, wait_ms
+                over = window.total + (1 if limit.kind is _REQUESTS else tokens) - limit.amount
+            if over > 0:
+                wait_ms = CONCURRENCY_RETRY_MS if window is None else window.free_in_ms(over, now_ms)
+                if wait_ms > longest_ms:
+                    refused, longest_ms = limit, wait_ms
         return refused, max(0, longest_ms)
 
     def _count(
@@ -125,7 +137,7 @@ class Tally:
             if window is None:
                 self._slots[limit.id] = self._slots.get(limit.id, 0) + 1
                 slots.append(limit.id)
-            elif limit.kind is LimitKind.REQUESTS:
+            elif limit.kind is _REQUESTS:
                 window.add(1, now_ms)
             else:
                 counted.append((limit, window.add(tokens, now_ms)))
@@ -141,23 +153,25 @@ class Tally:
 
     def _standing(
         self, limits: Sequence[Limit], windows: list[Window | None], now_ms: int
-    ) -> Iterable[LimitState]:
-        for limit, window in zip(limits, windows, strict=True):
-            if window is None:
-                yield state_of(limit, self._slots.get(limit.id, 0), None)
-            else:
-                yield state_of(limit, window.total, window.empty_in_ms(now_ms))
+    ) -> tuple[LimitState, ...]:
+        """The tightest of the limits of each kind, as it stands."""
+        states = [
+            state_of(limit, self._slots.get(limit.id, 0), None)
+            if window is None
+            else state_of(limit, window.total, window.empty_in_ms(now_ms))
+            for limit, window in zip(limits, windows, strict=True)
+        ]
+        return tightest(states)
 
     def _sweep(self, now_ms: int, looks: int) -> None:
         """Forget windows that nothing is in. Looks at more than can be added, so that idle ones cannot pile
         up; puts those that it keeps to the back."""
         for length, shelf in self._windows.items():
-            idle_ms = WINDOWS_MS[length] // SLICES * (SLICES + 1)
-            for _ in range(looks):
+            for _ in range(looks if shelf else 0):
                 if not shelf:
                     break
                 id_, window = next(iter(shelf.items()))
-                if 0 <= now_ms - window.seen_ms < idle_ms:
+                if 0 <= now_ms - window.seen_ms < _IDLE_MS[length]:
                     break
                 window.advance(now_ms)
                 if window.empty:
@@ -168,13 +182,14 @@ class Tally:
 
 def state_of(limit: Limit, used: int, reset_ms: int | None) -> LimitState:
     """A limit of which so much is used."""
+    remaining = limit.amount - used
     return LimitState(
-        kind=limit.kind.value,
+        kind=_KINDS[limit.kind],
         limit=limit.amount,
-        remaining=max(0, limit.amount - used),
+        remaining=remaining if remaining > 0 else 0,
         reset_ms=reset_ms,
-        window=None if limit.window is None else limit.window.value,
-        scope=limit.scope.value,
+        window=_LENGTHS[limit.window],
+        scope=_SCOPES[limit.scope],
     )
 
 
@@ -182,10 +197,12 @@ def tightest(states: Iterable[LimitState]) -> tuple[LimitState, ...]:
     """Of each kind the limit that leaves least; of those that leave as much, the one that lasts longest."""
     found: dict[str, LimitState] = {}
     for state in states:
-        other = found.get(state.kind)
-        if other is None or _order(state) < _order(other):
+        other = found.setdefault(state.kind, state)
+        if other is not state and _order(state) < _order(other):
             found[state.kind] = state
-    return tuple(found[kind] for kind in ("requests", "tokens", "concurrency") if kind in found)
+    if len(found) == 1:
+        return tuple(found.values())
+    return tuple([found[kind] for kind in ("requests", "tokens", "concurrency") if kind in found])
 
 
 def _order(state: LimitState) -> tuple[int, int]:
