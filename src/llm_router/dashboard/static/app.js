@@ -3,7 +3,7 @@
 import { api, configure } from "./lib/api.js";
 import { h, on, replace, uid } from "./lib/dom.js";
 import { icon, mark } from "./lib/icons.js";
-import { failure, menu, messageOf, skeleton, toast } from "./lib/ui.js";
+import { empty, failure, linkButton, menu, messageOf, pageHead, skeleton, toast } from "./lib/ui.js";
 import { gates } from "./screens/gates.js";
 import { screen as home } from "./screens/home.js";
 import { screen as audit } from "./screens/audit.js";
@@ -173,7 +173,7 @@ async function show() {
   shell.follow(found?.screen ?? null);
   if (!found || !seen(found.screen)) {
     document.title = "Not found · LLM Router";
-    return replace(root, failureOf(found));
+    return replace(root, pageHead(found ? found.screen.title : "Not found"), failureOf(found));
   }
   document.title = `${found.screen.title} · LLM Router`;
   state.abort = new AbortController();
@@ -188,13 +188,16 @@ async function show() {
     state.leave = typeof leave === "function" ? leave : null;
   } catch (error) {
     if (error.name === "AbortError" || turn !== state.turn) return;
-    replace(root, failure(error, show));
+    replace(root, pageHead(found.screen.title), failure(error, show));
   }
   if (document.activeElement === document.body) root.querySelector("h1")?.focus({ preventScroll: true });
   scrollTo(0, 0);
 }
 
-const failureOf = (found) => failure(found ? { status: 403, name: "", message: "Ask an owner or admin of this account for another role." } : { status: 404, name: "", message: `There is no page at ${location.pathname}.` }, () => navigate("/"));
+const failureOf = (found) =>
+  found
+    ? empty({ icon: "shield", title: "Your role does not show you this", text: "Ask an owner or admin of this account for another role." })
+    : empty({ icon: "search", title: "There is no such page", text: `Nothing is at ${location.pathname}.`, action: linkButton("To Home", "/") });
 
 async function reloadMe() {
   await enter();

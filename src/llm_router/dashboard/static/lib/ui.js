@@ -106,7 +106,7 @@ export const stats = (...each) => h("dl.stats", each);
 export const facts = (rows) => h("dl.facts", rows.filter(Boolean).map(([name, value]) => h("div", h("dt", name), h("dd", value))));
 
 /** What stands where there is nothing yet. */
-export const empty = ({ icon: name = "info", title, text, action }) => h("div.empty", h("div.empty-icon", icon(name, { size: 22 })), h("h3", title), text && h("p", text), action);
+export const empty = ({ icon: name = "info", title, text, action }) => h("div.empty", h("div.empty-icon", icon(name, { size: 22 })), h("p.empty-title", title), text && h("p", text), action);
 
 /** Room for what is on its way, of its size, so that nothing jumps. */
 export const skeleton = (lines = 3, { height } = {}) => h("div.skeleton", { "aria-hidden": "true", style: height ? { "min-height": `${height}px` } : {} }, height ? h("i.block") : Array.from({ length: lines }, (_, at) => h("i", { style: { width: `${92 - ((at * 23) % 48)}%` } })));

@@ -185,7 +185,7 @@ async function steps(place, ctx, changed) {
     draw();
   };
 
-  const step = (number, done, title, text, action, more) => h("li.step", { class: done && "done" }, h("span.step-mark", { "aria-label": done ? "Done" : `Step ${number}` }, done ? icon("check", { size: 14 }) : number), h("div", h("h3", title), h("p", text)), action ?? null, more ? h("div.more-body", more) : null);
+  const step = (number, done, title, text, action, more) => h("li.step", { class: done && "done" }, h("span.step-mark", { role: "img", "aria-label": done ? "Done" : `Step ${number}` }, done ? icon("check", { size: 14 }) : number), h("div", h("h3", title), h("p", text)), action ?? null, more ? h("div.more-body", more) : null);
 
   function draw() {
     const ready = known.deployments === null || known.deployments > 0;
