@@ -73,9 +73,28 @@ def test_a_key_from_its_making_to_its_end(gateway, ada):
     assert ada.delete(path).json == {"deleted": True}
     assert chat(gateway, turned.json["key"]).status == 401
     acts = [a["action"] for a in ada.get("/audit?account=life").json["data"]]
-    for action in ("keys.create", "keys.change", "keys.rotate", "keys.revoke", "budgets.set", "credits.add"):
+    for action in ("keys.create", "keys.change", "keys.rotate", "keys.revoke", "credits.add"):
         assert action in acts
     assert text not in ada.get("/audit?account=life").body.decode()
+
+
+def test_a_key_and_its_limit_change_together_or_not_at_all(gateway, ada):
+    made = ada.post("/keys?account=life", {"name": "both", "limit": 3, "limit_reset": "daily"}).json["data"]
+    path = f"/keys/{made['hash']}"
+    stale = ada.patch(
+        path, {"name": "other", "limit": 9, "limit_reset": None, "version": made["version"] + 5}
+    )
+    assert (stale.status, stale.error["code"]) == (409, "overtaken")
+    found = ada.get(path).json["data"]
+    assert (found["name"], found["limit"], found["limit_reset"]) == ("both", 3, "daily")
+    changed = ada.patch(
+        path, {"name": "other", "limit": 9, "limit_reset": "weekly", "version": made["version"]}
+    )
+    found = changed.json["data"]
+    assert (found["name"], found["limit"], found["limit_reset"]) == ("other", 9, "weekly")
+    assert found["version"] == made["version"] + 1
+    budgets = [b for b in ada.get("/budgets?account=life").json["data"] if b["scope_id"] == made["hash"]]
+    assert [(b["window"], b["amount"]) for b in budgets] == [("week", 9)]
 
 
 def test_a_management_key_provisions_keys_for_use_alone(gateway, ada):

@@ -30,7 +30,7 @@ CALLERS = 3
 
 ROLES = ("owner", "admin", "developer", "billing", "viewer")
 SCOPES = ("inference", "models", "usage", "keys", "admin")
-EVERYBODY = ("operator", *ROLES, *(f"key:{scope}" for scope in SCOPES), "stranger", "nobody")
+EVERYBODY = ("operator", *ROLES, *(f"key:{scope}" for scope in SCOPES), "nobody")
 
 PASSED_OVER = ("/api/v1/exchanges/live", "/api/v1/sign-out", "/api/v1/sign-in/code")
 """Without an end of its own, or the end of the session that asks."""
@@ -75,7 +75,6 @@ def credentials(operator: Browser) -> dict[str, dict[str, str]]:
     for scope in SCOPES:
         key = operator.post("/keys?account=acme", {"name": scope, "scopes": [scope]})
         found[f"key:{scope}"] = {"authorization": f"Bearer {key.json['key']}"}
-    found["stranger"] = {"authorization": "Bearer sk-lr-nobody-knows-this-one"}
     return found
 
 

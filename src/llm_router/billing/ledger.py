@@ -387,6 +387,13 @@ class Ledger:
                 self.budgets.hold((share,), hold.amount_pusd)
                 self._open[hold.exchange_id] = msgspec.structs.replace(hold, shares=(*hold.shares, share))
 
+    def undo_budget(self, budget_id: str, old: Budget | None) -> None:
+        """Forget a budget, or a change of it, that could not be made durable."""
+        if old is None:
+            self.budgets.remove(budget_id)
+        else:
+            self.budgets.put(old)
+
     def undo_hold(self, hold: Hold) -> None:
         """Forget a hold that could not be made durable, and was perhaps settled in the meantime."""
         current = self._open.pop(hold.exchange_id, None)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 
-from llm_router.cli.output import dollars_of, note, print_json, print_table
+from llm_router.cli.asking import show as show_rows
+from llm_router.cli.asking import wanted
+from llm_router.cli.commands import command_of
+from llm_router.cli.output import dollars_of, note, print_json, print_table, text_of
+from llm_router.domain.errors import InvalidRequest
 
 
 def create(arguments: argparse.Namespace) -> int:
     """The key alone on standard output, so that a script can take it; the rest beside it."""
     from llm_router.cli.world import run_command
 
-    models = None
-    if arguments.models is not None:
-        models = [name.strip() for name in arguments.models.split(",") if name.strip()]
     made = run_command(
         arguments,
         "keys.create",
@@ -23,7 +25,12 @@ def create(arguments: argparse.Namespace) -> int:
             "team": arguments.team,
             "user": arguments.user,
             "expires": arguments.expires,
-            "models": models,
+            "models": arguments.models,
+            "providers": arguments.providers,
+            "scopes": arguments.scopes,
+            "ip_ranges": arguments.ip_ranges,
+            "limit": arguments.limit,
+            "limit_reset": arguments.limit_reset,
             "requests_per_minute": arguments.rpm,
             "tokens_per_minute": arguments.tpm,
             "concurrency": arguments.concurrency,
@@ -43,14 +50,25 @@ def create(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def show(arguments: argparse.Namespace) -> int:
-    from llm_router.cli.world import run_command
+def _next(page: Mapping[str, object], keys: list[dict[str, object]]) -> object:
+    found = page["keys"]
+    assert isinstance(found, list), "the command's own result"
+    keys += found
+    return keys[-1]["id"] if page["more"] else None
 
-    result = run_command(arguments, "keys.list", {})
-    keys = result["keys"]
-    assert isinstance(keys, list), "the command's own result"
+
+def show(arguments: argparse.Namespace) -> int:
+    from llm_router.cli.world import run_command, run_pages
+
+    keys: list[dict[str, object]] = []
+    if arguments.account is None:
+        found = run_command(arguments, "keys.list", {})["keys"]
+        assert isinstance(found, list), "the command's own result"
+        keys = found
+    else:
+        run_pages(arguments, "keys.list", {"account": arguments.account}, lambda page: _next(page, keys))
     if arguments.json:
-        print_json(result)
+        print_json({"keys": keys})
     elif not keys:
         note("There is no key yet; make one: llm-router keys create --name NAME")
     else:
@@ -75,6 +93,44 @@ def _key_row(key: dict[str, object]) -> tuple[str, ...]:
         ", ".join(f"{limits[name]} {word}" for name, word in short.items() if limits[name] is not None)
         or "-",
     )
+
+
+_BOUNDS = {
+    **{
+        name: name
+        for name in ("team", "user", "expires", "models", "providers", "scopes", "concurrency", "limit")
+    },
+    "ip-ranges": "ip_ranges",
+    "rpm": "requests_per_minute",
+    "tpm": "tokens_per_minute",
+}
+"""What can be taken away from a key, and what the gateway calls it."""
+
+
+def change(arguments: argparse.Namespace) -> int:
+    """What is left out stays."""
+    from llm_router.cli.rows.people import KEY
+    from llm_router.cli.world import run_command
+
+    command = command_of(arguments)
+    without = arguments.without or ()
+    unknown = [name for name in without if name not in _BOUNDS]
+    if unknown:
+        raise InvalidRequest(
+            f"--without takes {', '.join(_BOUNDS)}, and not {', '.join(unknown)[:100]}", param="without"
+        )
+    values = {name: value for name, value in wanted(command, arguments).items() if name != "without"}
+    both = [name for name in without if _BOUNDS[name] in values]
+    if both:
+        raise InvalidRequest(f"--{both[0]} and --without {both[0]} exclude each other", param="without")
+    result = run_command(
+        arguments, command.operation, {**values, **{_BOUNDS[name]: None for name in without}}
+    )
+    if arguments.json:
+        print_json(result)
+    else:
+        show_rows(KEY, text_of(result))
+    return 0
 
 
 def revoke(arguments: argparse.Namespace) -> int:

@@ -8,11 +8,13 @@ from msgspec import UNSET, UnsetType
 from llm_router.domain.account import KeyScope
 from llm_router.domain.errors import IdempotencyConflict, InvalidRequest
 from llm_router.domain.key import Key, Limits, Priority, key_digest
+from llm_router.engine.key_limits import Reset, bound_of
 from llm_router.engine.keys import (
     PREFIX_CHARS,
     allowed_models,
     allowed_providers,
     describe_key,
+    describe_whole,
     ranges_of,
     scopes_of,
     stored_key,
@@ -28,6 +30,7 @@ class ChangeKey(Arguments, frozen=True, kw_only=True):
     """``keys.change``. What is left out stays; None takes a bound away.
 
     Attributes:
+        limit: plain decimal dollars that it may spend, in all or in each ``limit_reset``.
         version: of the key that is to be changed, as it was read; None: whatever it is.
     """
 
@@ -48,6 +51,8 @@ class ChangeKey(Arguments, frozen=True, kw_only=True):
     strict: bool | UnsetType = UNSET
     priority: Priority | UnsetType = UNSET
     disabled: bool | UnsetType = UNSET
+    limit: str | UnsetType | None = UNSET
+    limit_reset: Reset | UnsetType | None = UNSET
 
 
 class RotateKey(Arguments, frozen=True, kw_only=True):
@@ -67,9 +72,11 @@ async def change_key(arguments: ChangeKey, context: Context) -> Result:
     """
     before = await _current(arguments.id, arguments.version, context)
     key = changed_key(before, arguments, context)
-    if not await context.keyring.change(key):
+    now_ms = context.clock.now_ms()
+    bound = await bound_of(key, arguments.limit, arguments.limit_reset, context)
+    if not await context.books.write_key(key, None, bound.budget, bound.removed, now_ms):
         raise _overtaken(key)
-    return describe_key(key, context.clock.now_ms())
+    return await describe_whole(key, context)
 
 
 async def rotate_key(arguments: RotateKey, context: Context) -> Result:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 import msgspec
+from msgspec import UNSET
 
 from llm_router.access.addresses import parse_range
 from llm_router.catalog.snapshot import Snapshot
 from llm_router.domain.account import KeyScope
 from llm_router.domain.errors import InvalidRequest, ModelNotFound, NotFound
 from llm_router.domain.key import Key, Limits, Priority, key_digest
+from llm_router.engine.key_limits import Reset, bound_of, describe_limit, key_limit, limit_amount
 from llm_router.engine.moments import iso_time, parse_expiry
 from llm_router.engine.operator import (
     DEFAULT_ACCOUNT,
@@ -37,7 +39,8 @@ RANGES_MAX = 100
 
 
 class CreateKey(Arguments, frozen=True, kw_only=True):
-    """``keys.create``. ``expires`` is a span ("30d") or an ISO 8601 time; ``models`` are globs."""
+    """``keys.create``. ``expires`` is a span ("30d") or an ISO 8601 time; ``models`` are globs; ``limit`` is plain
+    decimal dollars that it may spend, in all or in each ``limit_reset``."""
 
     name: str
     account: str = DEFAULT_ACCOUNT
@@ -56,6 +59,8 @@ class CreateKey(Arguments, frozen=True, kw_only=True):
     ip_ranges: tuple[str, ...] | None = None
     by: str | None = None
     disabled: bool = False
+    limit: str | None = None
+    limit_reset: Reset | None = None
 
 
 class ListKeys(Arguments, frozen=True, kw_only=True):
@@ -104,8 +109,12 @@ async def create_key(arguments: CreateKey, context: Context) -> Result:
         InvalidRequest: an argument is out of its range.
     """
     text, key = await _make_key(arguments, context)
-    shown = describe_key(key, context.clock.now_ms())
-    return {"id": key.id, "key": text, **shown, "credits_remaining": await remaining(key.account, context)}
+    return {
+        "id": key.id,
+        "key": text,
+        **await describe_whole(key, context),
+        "credits_remaining": await remaining(key.account, context),
+    }
 
 
 async def show_key(arguments: NamedKey, context: Context) -> Result:
@@ -114,7 +123,14 @@ async def show_key(arguments: NamedKey, context: Context) -> Result:
     Raises:
         NotFound: there is no key with that id.
     """
-    return describe_key(await stored_key(arguments.id, context), context.clock.now_ms())
+    return await describe_whole(await stored_key(arguments.id, context), context)
+
+
+async def describe_whole(key: Key, context: Context) -> Result:
+    """A key with its limit."""
+    spend = await key_limit(key, context)
+    limit = describe_limit(None if spend is None else spend.budget)
+    return {**describe_key(key, context.clock.now_ms()), **limit}
 
 
 async def stored_key(id_: str, context: Context) -> Key:
@@ -155,11 +171,15 @@ async def revoke_key(arguments: RevokeKey, context: Context) -> Result:
 async def _make_key(arguments: CreateKey, context: Context) -> tuple[str, Key]:
     """Check everything, then write; the very first key brings its account the starting credit."""
     text, key = _new_key(arguments, context)
+    if arguments.limit is not None:
+        limit_amount(arguments.limit)
     if context.starting_pusd > 0 and not await context.keyring.some(1):
         await context.books.credit(
             key.account, context.starting_pusd, STARTING_REF, "starting credit", key.created_ms
         )
-    await context.keyring.create(key, key_digest(text.encode()))
+    limit = UNSET if arguments.limit is None else arguments.limit
+    bound = await bound_of(key, limit, arguments.limit_reset, context)
+    await context.books.write_key(key, key_digest(text.encode()), bound.budget, None, key.created_ms)
     return text, key
 
 

@@ -16,6 +16,7 @@ from llm_router.billing.pricing import PriceList
 from llm_router.catalog.snapshot import Snapshot
 from llm_router.domain.budget import Budget
 from llm_router.domain.errors import InvalidRequest, NotFound
+from llm_router.domain.key import Key
 from llm_router.domain.limit import Limit
 from llm_router.domain.money import MAX_PUSD, format_usd, parse_usd
 from llm_router.engine.papers import Papers
@@ -78,6 +79,24 @@ class OperatorBooks(Books, Protocol):
 
     async def remove_budget(self, budget_id: str) -> Budget | None:
         """Remove a budget; None if there is none of that id."""
+        ...
+
+    async def write_key(
+        self, key: Key, digest: bytes | None, budget: Budget | None, removed: str | None, now_ms: int
+    ) -> bool:
+        """Write a key together with its budget: all of it, or nothing.
+
+        Args:
+            key: of version 1 with a ``digest`` it is new; else it is changed as by :meth:`Keyring.change`.
+            budget: made, or given another amount. removed: id of one that goes.
+
+        Returns:
+            False, and nothing is written, if the store holds another version of the key.
+
+        Raises:
+            ValueError: the key's id or digest exists already, or the budget cannot be.
+            LedgerUnavailable: nothing was written.
+        """
         ...
 
 

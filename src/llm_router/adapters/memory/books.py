@@ -124,6 +124,27 @@ class MemoryBooks:
         self._ledger.budgets.remove(budget_id)
         return budget
 
+    async def write_key(
+        self, key: Key, digest: bytes | None, budget: Budget | None, removed: str | None, now_ms: int
+    ) -> bool:
+        """As :class:`llm_router.engine.operator.OperatorBooks` says: nothing in here waits for anything."""
+        old = None if budget is None else self._ledger.budgets.get(budget.id)
+        if budget is not None:
+            self._ledger.set_budget(budget)
+        written = False
+        try:
+            if digest is None:
+                written = await self.change(key)
+            else:
+                await self.create(key, digest)
+                written = True
+        finally:
+            if budget is not None and not written:
+                self._ledger.undo_budget(budget.id, old)
+        if written and removed is not None:
+            self._ledger.budgets.remove(removed)
+        return written
+
     async def limits_of(self, payer: Payer) -> Sequence[Limit]:
         return self._limits.of_payer(payer)
 

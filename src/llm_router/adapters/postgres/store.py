@@ -325,6 +325,30 @@ class PostgresStore:
         budget: Budget | None = await self._change(lambda c: budget_rows.remove(c, budget_id))
         return budget
 
+    async def write_key(
+        self, key: Key, digest: bytes | None, budget: Budget | None, removed: str | None, now_ms: int
+    ) -> bool:
+        """As :class:`llm_router.engine.operator.OperatorBooks` says."""
+
+        async def work(connection: asyncpg.Connection) -> tuple[bool, tuple[bytes, ...]]:
+            async with connection.transaction():
+                if digest is None:
+                    written, digests = await keys.rewrite(connection, key, None)
+                    if not written:
+                        return False, digests
+                else:
+                    await keys.create(connection, key, digest)
+                    digests = ()
+                if budget is not None:
+                    await budget_rows.put(connection, budget, now_ms)
+                if removed is not None:
+                    await budget_rows.remove(connection, removed)
+            return True, digests
+
+        written, digests = await self._change(work)
+        self._forget(digests)
+        return bool(written)
+
     # For operators
 
     async def life(self) -> str:

@@ -130,6 +130,13 @@ class StatementOp(Op, kw_only=True):
     values: tuple[Any, ...]
 
 
+class GuardedOp(Op, kw_only=True):
+    """A statement, and if it changed a row those behind it, in the same transaction. Its result: whether it did."""
+
+    guard: StatementOp
+    behind: list[StatementOp | BudgetOp]
+
+
 class ProbeOp(Op, kw_only=True):
     """Ask a writer that failed to try again."""
 
@@ -163,7 +170,7 @@ class Rows:
         self._moves: dict[str, list[int]] = {}
         self._spends: dict[Share, tuple[int, int]] = {}  # spent, seen_ms
         self._rollups: dict[RollupKey, list[int]] = {}
-        self._statements: list[StatementOp | BudgetOp] = []
+        self._statements: list[StatementOp | BudgetOp | GuardedOp] = []
         for op in ops:
             self._add(op)
 
@@ -198,10 +205,7 @@ class Rows:
         if self._rollups:
             many(_ROLLUP, [(*key, *bounded(sums)) for key, sums in self._rollups.items()])
         for op in self._statements:
-            if isinstance(op, BudgetOp):
-                _write_budget(connection, op)
-            else:
-                op.result = connection.execute(op.sql, op.values).rowcount
+            _state(connection, op)
 
     def _add(self, op: Op) -> None:
         if type(op) is HoldOp:  # by far the most, and the next
@@ -212,7 +216,7 @@ class Rows:
             self._add_release(op)
         elif isinstance(op, CreditOp):
             self._add_credit(op)
-        elif isinstance(op, StatementOp | BudgetOp):
+        elif isinstance(op, StatementOp | BudgetOp | GuardedOp):
             self._statements.append(op)
 
     def _add_hold(self, op: HoldOp) -> None:
@@ -283,6 +287,18 @@ class Rows:
         else:
             move[0] += posted
             move[1] += held
+
+
+def _state(connection: sqlite3.Connection, op: StatementOp | BudgetOp | GuardedOp) -> None:
+    if isinstance(op, BudgetOp):
+        _write_budget(connection, op)
+    elif isinstance(op, StatementOp):
+        op.result = connection.execute(op.sql, op.values).rowcount
+    else:
+        _state(connection, op.guard)
+        op.result = op.guard.result == 1
+        for each in op.behind if op.result else ():
+            _state(connection, each)
 
 
 def _write_budget(connection: sqlite3.Connection, op: BudgetOp) -> None:

@@ -35,6 +35,7 @@ from llm_router.adapters.sqlite.rows import (
     BudgetOp,
     Chain,
     CreditOp,
+    GuardedOp,
     HoldOp,
     ReleaseOp,
     SettleOp,
@@ -448,27 +449,14 @@ class SqliteStore:
         """
         self._journal.check_usable()
         budgets = self._ledger.budgets
-        body = msgspec.json.encode(budget).decode()
         old = budgets.get(budget.id)
         self._ledger.set_budget(budget)
         try:
-            if old is not None:
-                await self._change(budget_rows.SET, (body, budget.id))
-                return
-            op = BudgetOp(
-                future=self._journal.future(),
-                budget_id=budget.id,
-                body=body,
-                now_ms=now_ms,
-                history=lambda connection: budget_rows.history(connection, budgets, budget, now_ms),
-            )
-            for session, bucket, spent_pusd in await self._journal.submit(op):
+            found = await self._journal.submit(self._budget_op(budget, old, now_ms))
+            for session, bucket, spent_pusd in found if old is None else ():
                 budgets.recall(budget.id, session, bucket, spent_pusd, now_ms)
         except LedgerUnavailable:
-            if old is None:
-                budgets.remove(budget.id)
-            else:
-                budgets.put(old)
+            self._ledger.undo_budget(budget.id, old)
             raise
 
     async def remove_budget(self, budget_id: str) -> Budget | None:
@@ -483,6 +471,62 @@ class SqliteStore:
             self._ledger.budgets.remove(budget_id)
             await self._change(budget_rows.FORGET, (budget_id,))
         return budget
+
+    async def write_key(
+        self, key: Key, digest: bytes | None, budget: Budget | None, removed: str | None, now_ms: int
+    ) -> bool:
+        """As :class:`llm_router.engine.operator.OperatorBooks` says. Who asks may leave: it is gone on with."""
+        self._journal.check_usable()
+        work = self._write_key(key, digest, budget, removed, now_ms)
+        return await asyncio.shield(self._loop.create_task(work))
+
+    async def _write_key(
+        self, key: Key, digest: bytes | None, budget: Budget | None, removed: str | None, now_ms: int
+    ) -> bool:
+        budgets = self._ledger.budgets
+        before = await self._read(lambda reads: keys.read_key_by_id(reads, key.id))
+        old = None if budget is None else budgets.get(budget.id)
+        if budget is not None:
+            self._ledger.set_budget(budget)
+        put = None if budget is None else self._budget_op(budget, old, now_ms)
+        guard = (
+            (keys.CHANGE, keys.change_values(key))
+            if digest is None
+            else (keys.CREATE, keys.key_values(key, digest))
+        )
+        gone = [] if removed is None else [(budget_rows.REMOVE, (removed,)), (budget_rows.FORGET, (removed,))]
+        op = GuardedOp(
+            future=self._journal.future(),
+            guard=self._statement(*guard),
+            behind=[*([] if put is None else [put]), *(self._statement(*each) for each in gone)],
+        )
+        written = False
+        try:
+            written = bool(await self._journal.submit(op))
+        finally:
+            if not written and budget is not None:
+                self._ledger.undo_budget(budget.id, old)
+        if written and budget is not None and isinstance(put, BudgetOp):
+            for session, bucket, spent_pusd in put.result:
+                budgets.recall(budget.id, session, bucket, spent_pusd, now_ms)
+        if written and removed is not None:
+            budgets.remove(removed)
+        self._forget(() if before is None else before[1])
+        return written
+
+    def _budget_op(self, budget: Budget, old: Budget | None, now_ms: int) -> StatementOp | BudgetOp:
+        """What writes a budget: one that is new counts what its scope has spent before."""
+        body = msgspec.json.encode(budget).decode()
+        if old is not None:
+            return self._statement(budget_rows.SET, (body, budget.id))
+        budgets = self._ledger.budgets
+        return BudgetOp(
+            future=self._journal.future(),
+            budget_id=budget.id,
+            body=body,
+            now_ms=now_ms,
+            history=lambda connection: budget_rows.history(connection, budgets, budget, now_ms),
+        )
 
     # Limits
 
@@ -711,9 +755,12 @@ class SqliteStore:
     async def _change(self, sql: str, values: tuple[object, ...]) -> int:
         """Execute a statement; the number of rows that it changed."""
         self._journal.check_usable()
-        op = StatementOp(future=self._journal.future(), sql=sql, values=values)
+        op = self._statement(sql, values)
         await self._journal.submit(op)
         return int(op.result)
+
+    def _statement(self, sql: str, values: tuple[object, ...]) -> StatementOp:
+        return StatementOp(future=self._journal.future(), sql=sql, values=values)
 
     async def _read(self, read: Callable[[sqlite3.Connection], _T]) -> _T:
         """Query in the reader's thread, which never waits for the writer.

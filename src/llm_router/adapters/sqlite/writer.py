@@ -13,7 +13,17 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from llm_router.adapters.sqlite.replies import BATCH, file_replies
-from llm_router.adapters.sqlite.rows import BudgetOp, Chain, HoldOp, Op, ProbeOp, RowRefused, Rows, SettleOp
+from llm_router.adapters.sqlite.rows import (
+    BudgetOp,
+    Chain,
+    GuardedOp,
+    HoldOp,
+    Op,
+    ProbeOp,
+    RowRefused,
+    Rows,
+    SettleOp,
+)
 from llm_router.adapters.sqlite.spool import Spool
 from llm_router.adapters.sqlite.spooling import book, spooled_of
 
@@ -117,7 +127,7 @@ class Writer:
         if first is None:
             return None
         ops = [first]
-        while len(ops) < BATCH_MAX and not isinstance(ops[-1], BudgetOp):
+        while len(ops) < BATCH_MAX and not isinstance(ops[-1], BudgetOp | GuardedOp):
             try:
                 op = self._queue.get_nowait()
             except Empty:

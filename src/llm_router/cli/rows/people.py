@@ -7,6 +7,31 @@ from llm_router.cli.kinds import count, names
 
 _KEY_ID = Option("id", "key_... of keys list", metavar="ID")
 
+_MAY = (
+    Option("--providers", "providers it may use, by commas", metavar="A,B", read=names),
+    Option(
+        "--scopes",
+        "of inference, models, usage, keys, admin",
+        more="what it is for, of `inference`, `models`, `usage`, `keys`, `admin` ([scopes](accounts.md))",
+        metavar="A,B",
+        read=names,
+    ),
+    Option("--ip-ranges", "addresses it may be used from: 10.0.0.0/8", metavar="A,B", read=names),
+)
+
+_BOUNDS = (
+    Option("--rpm", "requests a minute", metavar="N", read=int, argument="requests_per_minute"),
+    Option("--tpm", "tokens a minute", metavar="N", read=int, argument="tokens_per_minute"),
+    Option("--concurrency", "requests at the same time", metavar="N", read=int),
+    Option("--limit", "dollars that it may spend", metavar="USD"),
+    Option(
+        "--limit-reset",
+        "in each such period (in all)",
+        more="in each such period: `daily`, `weekly` or `monthly`; in all if left out",
+        choices=("daily", "weekly", "monthly"),
+    ),
+)
+
 KEY = View(
     rows="",
     columns=(
@@ -22,6 +47,8 @@ KEY = View(
         ("Providers", "providers"),
         ("Addresses", "ip_ranges"),
         ("Limits", "limits"),
+        ("Dollars", "limit"),
+        ("Dollars begin anew", "limit_reset"),
         ("Created", "created"),
         ("Expires", "expires"),
         ("Old text until", "old_text_until"),
@@ -35,7 +62,7 @@ PEOPLE = (
         "make a key and print it, this once",
         run="keys:create",
         operation="keys.create",
-        prints="prints `id`, `key`, `name`, `prefix`, `account`, `team`, `user`, `status`, `created`, `expires`, `revoked`, `models`, `limits`, `usage_chunk`, `strict`, `priority`, `credits_remaining`",
+        prints="prints `id`, `key`, `name`, `prefix`, `account`, `team`, `user`, `status`, `created`, `expires`, `revoked`, `models`, `limits`, `usage_chunk`, `strict`, `priority`, `scopes`, `providers`, `ip_ranges`, `limit`, `limit_reset`, `credits_remaining`",
         options=(
             Option("--name", "what the key is for", more="what the key is for; needed", required=True),
             Option(
@@ -57,10 +84,10 @@ PEOPLE = (
                 "models it may use: names or patterns, by commas",
                 more="models it may use, by commas: names (`gpt-5.4-mini`) or patterns (`claude-*`); all if left out",
                 metavar="A,B*",
+                read=names,
             ),
-            Option("--rpm", "requests a minute", metavar="N", read=int),
-            Option("--tpm", "tokens a minute", metavar="N", read=int),
-            Option("--concurrency", "requests at the same time", metavar="N", read=int),
+            *_MAY,
+            *_BOUNDS,
             Option(
                 "--no-usage-chunk",
                 "streams end without usage and cost unless asked for",
@@ -81,7 +108,13 @@ PEOPLE = (
             ),
         ),
     ),
-    Command("keys list", "list all keys", run="keys:show", operation="keys.list"),
+    Command(
+        "keys list",
+        "list all keys",
+        run="keys:show",
+        operation="keys.list",
+        options=(Option("--account", "of one account (all)"),),
+    ),
     Command(
         "keys show",
         "show one key",
@@ -92,8 +125,9 @@ PEOPLE = (
     Command(
         "keys change",
         "change what a key may do, from the next request on",
+        run="keys:change",
         operation="keys.change",
-        view=KEY,
+        prints="prints what `keys show` prints",
         options=(
             _KEY_ID,
             Option("--name", "what the key is for"),
@@ -101,12 +135,14 @@ PEOPLE = (
             Option("--user", "the person who uses it"),
             Option("--expires", "12h, 30d, 8w, or a time such as 2027-01-31", metavar="WHEN"),
             Option("--models", "models it may use: names or patterns", metavar="A,B*", read=names),
-            Option("--providers", "providers it may use: names or patterns", metavar="A,B*", read=names),
-            Option("--scopes", "of inference, models, usage, keys, admin", metavar="A,B", read=names),
-            Option("--ip-ranges", "addresses it may be used from: 10.0.0.0/8", metavar="A,B", read=names),
-            Option("--rpm", "requests a minute", metavar="N", read=int, argument="requests_per_minute"),
-            Option("--tpm", "tokens a minute", metavar="N", read=int, argument="tokens_per_minute"),
-            Option("--concurrency", "requests at the same time", metavar="N", read=int),
+            *_MAY,
+            *_BOUNDS,
+            Option(
+                "--without",
+                "bounds that go: of team, user, expires, models, providers, scopes, ip-ranges, rpm, tpm, concurrency, limit",
+                metavar="A,B",
+                read=names,
+            ),
             Option(
                 "--disable",
                 "refuse it until it is enabled again",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -22,6 +22,7 @@ from llm_router.domain.money import MAX_PUSD
 from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, Loaded, Reply
 from llm_router.engine.key_changes import OVERLAP_S_DEFAULT
+from llm_router.engine.key_limits import RESETS, Reset
 from llm_router.engine.keys import (
     allowed_models,
     allowed_providers,
@@ -35,9 +36,7 @@ from llm_router.engine.operator import dollars
 HOUR_MS = 3_600_000
 _COST = COUNTS.index("cost")
 
-Reset = Literal["daily", "weekly", "monthly"]
-_WINDOWS = {None: "lifetime", "daily": "day", "weekly": "week", "monthly": "month"}
-_RESETS = {window: reset for reset, window in _WINDOWS.items()}
+_RESETS: dict[str, str | None] = {window.value: reset for window, reset in RESETS.items()}
 
 
 class MakeKey(Body, frozen=True, kw_only=True):
@@ -201,22 +200,20 @@ async def own_key(ask: Ask) -> dict[str, object]:
 
 
 async def make_key(ask: Ask) -> Answer:
-    """Make a key. It is switched on when its limit is there."""
+    """Make a key, with its limit, in one step."""
     body: MakeKey = ask.body
     if body.account is not None and body.account != ask.account:
         raise InvalidRequest("Name the account once: ?account=NAME.", param="account")
-    desk, limit = ask.desk, _limit(body.limit)
     expires = body.expires if body.expires is not None else body.expires_at
     check_key_grant(ask.subject, _wanted(ask, body, expires))
     arguments = {name: value for name in _OWN if (value := getattr(body, name)) is not None}
     arguments |= {"account": ask.account, "by": ask.subject.id}
     if expires is not None:
         arguments["expires"] = expires
-    made = await desk.run("keys.create", ask.by, {**arguments, "disabled": limit is not None})
+    if body.limit is not None:
+        arguments |= {"limit": _dollars(body.limit), "limit_reset": body.limit_reset}
+    made = await ask.desk.run("keys.create", ask.by, arguments)
     id_, text = msgspec.json.decode(made["id"], type=str), msgspec.json.decode(made["key"], type=str)
-    if limit is not None:
-        await _set_limit(ask, id_, limit, body.limit_reset)
-        await desk.run("keys.change", ask.by, {"id": id_, "disabled": False})
     return Answer(value={**await _entry(ask, id_), "key": text}, status=201)
 
 
@@ -227,17 +224,20 @@ _OWN = (
 
 
 async def patch_key(ask: Ask) -> dict[str, object]:
-    """Change a key. Who changes one must be able to give all that it had and all that it gets."""
+    """Change a key and its limit, in one step. Who changes one must be able to give all that it had and all that
+    it gets."""
     body: PatchKey = ask.body
     key: Key = ask.loaded
     _check_own(ask, key)
     check_key_grant(ask.subject, key)
     changes: dict[str, Any] = {
-        name: value for name in (*_OWN, "disabled", "expires") if (value := getattr(body, name)) is not UNSET
+        name: value
+        for name in (*_OWN, "disabled", "expires", "limit_reset")
+        if (value := getattr(body, name)) is not UNSET
     }
     check_key_grant(ask.subject, _changed(ask, key, changes))
-    if body.limit is not UNSET or body.limit_reset is not UNSET:
-        await _change_limit(ask, key, body)
+    if body.limit is not UNSET:
+        changes["limit"] = None if body.limit is None else _dollars(body.limit)
     if changes:
         version = key.version if body.version is None else body.version
         await ask.desk.run("keys.change", ask.by, {"id": key.id, "version": version, **changes})
@@ -306,42 +306,15 @@ def _changed(ask: Ask, key: Key, changes: dict[str, Any]) -> Key:
 # Limits in dollars are budgets of the key
 
 
-def _limit(limit: Decimal | None) -> str | None:
-    """Dollars as the budgets take them.
+def _dollars(limit: Decimal) -> str:
+    """Dollars as the commands take them.
 
     Raises:
         InvalidRequest: it is negative or too large.
     """
-    if limit is None:
-        return None
     if not limit.is_finite() or not 0 <= limit <= MAX_PUSD // 10**12:
         raise InvalidRequest(f"'limit' must be from 0 to {MAX_PUSD // 10**12} dollars.", param="limit")
     return format(limit, "f")
-
-
-async def _set_limit(ask: Ask, key: str, amount: str, reset: str | None) -> None:
-    wanted = {
-        "amount": amount,
-        "account": ask.account,
-        "scope": "key",
-        "scope_id": key,
-        "window": _WINDOWS[reset],
-    }
-    await ask.desk.run("budgets.set", ask.by, wanted)
-
-
-async def _change_limit(ask: Ask, key: Key, body: PatchKey) -> None:
-    """Set the new limit before the old one goes: the key is never without one meanwhile."""
-    old = (await _figures(ask, key.account)).budgets.get(key.id)
-    reset = (
-        (None if old is None else _RESETS.get(old.window)) if body.limit_reset is UNSET else body.limit_reset
-    )
-    limit = body.limit
-    amount = (None if old is None else str(old.amount)) if limit is UNSET else _limit(limit)
-    if amount is not None:
-        await _set_limit(ask, key.id, amount, reset)
-    if old is not None and (amount is None or _WINDOWS[reset] != old.window):
-        await ask.desk.run("budgets.remove", ask.by, {"id": old.id})
 
 
 class _Budget(msgspec.Struct, frozen=True, kw_only=True):
