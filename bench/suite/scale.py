@@ -188,9 +188,9 @@ def _fill_rollups(connection: sqlite3.Connection, hour: int, counts: dict[int, i
         RECORD.cost_pusd, 0, 0, RECORD.first_token_ms, 1, RECORD.duration_ms,
     )  # fmt: skip
     connection.executemany(
-        f"INSERT INTO rollups VALUES ({', '.join('?' * 18)})",
+        f"INSERT INTO rollups VALUES ({', '.join('?' * 19)})",
         (
-            (hour, _account(number % accounts), _key_id(number), "", "", RECORD.model, RECORD.provider,
+            (hour, _account(number % accounts), _key_id(number), "", "", RECORD.model, RECORD.provider, "",
              *(value * count for value in each))
             for number, count in counts.items()
             if count

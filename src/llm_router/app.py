@@ -63,6 +63,7 @@ from llm_router.engine.auto import AutoKeeper
 from llm_router.engine.background import Background
 from llm_router.engine.exchange import Engine
 from llm_router.engine.experiments import Experiments
+from llm_router.engine.folding import keep_folded
 from llm_router.engine.gateway_keys import KIND as GATEWAY_KEYS_KIND
 from llm_router.engine.gateway_keys import GatewayKeys
 from llm_router.engine.keys import FirstKey, first_run
@@ -339,6 +340,7 @@ class Server:
             await gateway.responses.begin()
             treasury.start()
             stack.callback(asyncio.create_task(self._follow_nodes(store)).cancel)
+            stack.callback(asyncio.create_task(keep_folded(store, self._clock)).cancel)
             stack.callback(asyncio.create_task(self._purge_directory(directory)).cancel)
             announce(await self._announcement(self._listeners[0], store, first, context))
             end_start()

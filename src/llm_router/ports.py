@@ -486,8 +486,13 @@ class PaperBooks(Protocol):
         wanted: Filter = ANY,
     ) -> list[Sums]:
         """The sums of the hours [from_hour, to_hour), by ``account``, ``key``, ``team``, ``user``, ``model``,
-        ``provider``, ``hour`` and ``day`` (Unix time in hours, days), in the order of what they are of. Of the
-        filter, what there are sums of counts."""
+        ``provider``, ``tags``, ``hour`` and ``day`` (Unix time in hours, days), in the order of what they are of.
+        Of the filter, what there are sums of counts."""
+        ...
+
+    async def fold(self, before_hour: int) -> bool:
+        """Add up the next hour before that one which is in no fold yet (:mod:`llm_router.billing.folds`); False
+        if there is none. What :meth:`sums` says is the same before and after."""
         ...
 
     async def month(self, account: str, from_ms: int, to_ms: int, earlier_ms: int) -> MonthBooks:

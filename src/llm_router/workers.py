@@ -56,6 +56,7 @@ from llm_router.domain.record import ExchangeRecord
 from llm_router.edge.gateway import STOP_S, Gateway
 from llm_router.edge.serving import HttpServer
 from llm_router.engine.background import PURGE_S, Background, broken_off
+from llm_router.engine.folding import keep_folded
 from llm_router.engine.keys import first_run
 from llm_router.engine.operations import dispatch
 from llm_router.engine.operator import Context
@@ -200,6 +201,7 @@ class Parent(Server):
             for work in (
                 self._follow_days(),
                 self._follow_nodes(store),
+                keep_folded(store, self._clock),
                 self._purge(responses),
                 self._purge_directory(directory),
                 self._tell("trouble", lambda: store.trouble),

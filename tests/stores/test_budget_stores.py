@@ -168,6 +168,7 @@ def old_file(path: Path) -> None:
     run(main())
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(
+            "DROP TRIGGER fold_hours; DROP TABLE sums; DROP TABLE folds; DELETE FROM meta WHERE name = 'folded'; "
             "DROP TABLE papers; DROP INDEX exchanges_time; DROP TABLE budgets; DROP TABLE spends; DROP TABLE rollups; DROP TABLE price_versions; "
             "DROP TABLE documents; DROP INDEX entries_credits; "
             "DROP TABLE limits; DROP TABLE price_rules; DROP TABLE replies; "

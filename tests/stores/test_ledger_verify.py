@@ -212,7 +212,7 @@ TAMPERING = {
     "a sum of tokens": ("UPDATE rollups SET output_tokens = output_tokens + 1",),
     "the operator's cost": ("UPDATE rollups SET operator_cost = 0",),
     "a row of sums deleted": ("DELETE FROM rollups",),
-    "a row of sums too many": ("INSERT INTO rollups SELECT hour + 1, account, key, team, user, model, provider, "
+    "a row of sums too many": ("INSERT INTO rollups SELECT hour + 1, account, key, team, user, model, provider, tags, "
         "0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM rollups",),
     "what is spent of a budget": ("UPDATE spends SET spent = spent - 1 WHERE budget = 'bud_account'",),
     "what is spent of a rolling budget": ("UPDATE spends SET spent = spent - 1 WHERE budget = 'bud_key'",),

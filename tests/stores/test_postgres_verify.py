@@ -12,6 +12,7 @@ from test_ledger_verify import NOW_MS, fill
 
 from llm_router.adapters.recount import Verdict
 from llm_router.adapters.stores import orphans_of_database, verify_database
+from llm_router.billing.rollups import HOUR_MS
 
 _numbers = itertools.count()
 Heads = dict[int, tuple[int, str]]
@@ -25,6 +26,7 @@ def books() -> str:
     async def main() -> None:
         store, other = await open_store(database), await open_store(database)
         await fill(store)
+        assert await store.fold(NOW_MS // HOUR_MS + 1)
         await other.credit("other", 5, "r9", "", 1)
         verdict, _ = await verify_database(server().url(database), None, NOW_MS, {})
         assert verdict.doubt is None, verdict.doubt  # while it is in use
@@ -96,6 +98,8 @@ TAMPERED: list[tuple[str, str, str]] = [
     ("UPDATE rollups SET cost = cost + 1", "rollups", "its exchanges come to"),
     ("UPDATE rollups SET output_tokens = 0 WHERE output_tokens > 0", "rollups", "output_tokens is 0"),
     ("DELETE FROM rollups", "rollups", "it is missing"),
+    ("UPDATE sums SET cost = cost + 1 WHERE fold = 'day'", "folds", "its hours come to"),
+    ("DELETE FROM sums WHERE fold = 'total'", "folds", "it is missing"),
     ("UPDATE spends SET spent = spent + 1 WHERE spent > 0", "budgets", "are spent of it"),
     ("UPDATE spends SET held = 7", "budgets", "7 p$ are held of it"),
     ("UPDATE holds SET voided_ms = NULL", "holds", "node that made it is gone"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
 from llm_router.adapters.spending import Spending
 from llm_router.adapters.sqlite.prices import decode_price, figures
+from llm_router.billing.folds import FOLDS, folded_key
 from llm_router.billing.own_keys import FEE_MARK
 from llm_router.billing.pricing import MARK, sold
 from llm_router.billing.rerate import lines_doubt, rerated
@@ -24,7 +25,7 @@ class Doubt(msgspec.Struct, frozen=True, kw_only=True):
     """The first thing that does not agree.
 
     Attributes:
-        check: of what: file, entries, exchanges, accounts, holds, rollups, budgets, papers, head.
+        check: of what: file, entries, exchanges, accounts, holds, rollups, folds, budgets, papers, head.
         where: the row in question.
     """
 
@@ -194,6 +195,23 @@ class Recount:
                     raise Doubted("rollups", _place(place), f"{name} is {one}, its exchanges come to {other}")
         for place in left:
             raise Doubted("rollups", _place(place), "it is missing")
+
+    def folds(self, folded_to: int, rows: Callable[[str], Iterable[Sequence[object]]]) -> None:
+        """The sums of the hours before ``folded_to``; ``rows``: those of a fold, as for :meth:`rollups`. After
+        all exchanges."""
+        size = len(RollupKey._fields)
+        for fold in FOLDS:
+            wanted: dict[RollupKey, tuple[int, ...]] = {}
+            for key, counts in self._rollups.items():
+                if key.hour < folded_to:
+                    place = folded_key(fold, key)
+                    wanted[place] = add_counts(wanted[place], counts) if place in wanted else counts
+            for row in rows(fold.name):
+                place = RollupKey._make(row[:size])
+                if (sums := wanted.pop(place, None)) != tuple(row[size:]):
+                    raise Doubted("folds", f"{fold.name}, {_place(place)}", f"its hours come to {sums}")
+            for place in wanted:
+                raise Doubted("folds", f"{fold.name}, {_place(place)}", "it is missing")
 
     def spends(self, rows: Iterable[tuple[str, str, int, int]]) -> None:
         """What budgets say is spent, as (budget, session, bucket, spent). After all exchanges."""

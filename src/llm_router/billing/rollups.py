@@ -1,6 +1,6 @@
 """Sums of exchanges by the hour: what reports, charts and new budgets read instead of the records.
 
-One row for each hour, account, key, team, user, model and provider that had an exchange. The hour is
+One row for each hour, account, key, team, user, model, provider and set of tags that had an exchange. The hour is
 that of admission, in UTC, so that a recount from the records comes to the same.
 """
 
@@ -15,7 +15,7 @@ HOUR_MS = 3_600_000
 
 
 class RollupKey(NamedTuple):
-    """What a row is the sum of. Empty text stands for none."""
+    """What a row is the sum of. Empty text stands for none; ``tags`` are those of the exchange, by commas."""
 
     hour: int  # Unix time in hours
     account: str
@@ -24,6 +24,7 @@ class RollupKey(NamedTuple):
     user: str
     model: str
     provider: str
+    tags: str = ""
 
 
 COUNTS = (
@@ -66,6 +67,7 @@ def rollup_key(record: ExchangeRecord) -> RollupKey:
         record.user or "",
         record.model or "",
         record.provider or "",
+        ",".join(record.tags) if record.tags else "",
     )
 
 

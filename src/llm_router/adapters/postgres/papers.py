@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncpg
 import msgspec
 
+from llm_router.adapters.postgres.folding import FOLDED_TO
 from llm_router.adapters.postgres.known import entry_of
-from llm_router.billing.rollups import COUNTS, HOUR_MS, SUM_MAX
+from llm_router.billing.folds import Part, Totals, parts_of, range_of
+from llm_router.billing.rollups import COUNTS, HOUR_MS, bounded
 from llm_router.billing.search import ANY, HOURS_MAX, WALK_MAX, Filter, Found
 from llm_router.domain.record import ExchangeRecord
 from llm_router.ports import Booked, MonthBooks, Paper, Sums, Unsettled
@@ -42,7 +44,8 @@ _CREDITED = (
 _CREDITS = _ENTRIES + (
     "WHERE account = $1 AND kind <> 'use' AND created_ms >= $2 AND created_ms < $3 ORDER BY created_ms, seq"
 )
-_USED = "SELECT coalesce(sum(cost), 0) FROM rollups WHERE account = $1 AND hour < $2"
+_FIRST_HOUR = "SELECT min(hour) FROM rollups"
+_COST = COUNTS.index("cost")
 
 _WALK = (
     "SELECT created_ms, id, CASE WHEN {} THEN record END AS record FROM exchanges WHERE account = $1 "
@@ -54,7 +57,7 @@ _SPAN = "FROM rollups WHERE account = $1 AND hour >= $2 AND hour <= $3 ORDER BY 
 _HOUR = f"SELECT hour FROM (SELECT * {_SPAN}LIMIT $4) newest WHERE {{}} ORDER BY hour DESC LIMIT 1"  # noqa: S608 - texts of ours
 _OLDEST = f"SELECT hour {_SPAN}LIMIT 1 OFFSET $4"
 
-_TEXT = ("account", "key", "team", "user", "model", "provider")
+_TEXT = ("account", "key", "team", "user", "model", "provider", "tags")
 _GROUPS = {"day": "hour / 24", **{name: f'"{name}" COLLATE "C"' for name in _TEXT}}
 _SUMS = ", ".join(f"sum({name})" for name in COUNTS)
 
@@ -200,24 +203,56 @@ async def sums(
     account: str | None,
     wanted: Filter = ANY,
 ) -> list[Sums]:
-    """``by`` holds names of the port's list and no others."""
-    groups = ", ".join(_GROUPS.get(name, name) for name in by)
-    query = f"SELECT {', '.join([groups] * bool(by) + [_SUMS])} FROM rollups WHERE hour >= $1 AND hour < $2"  # noqa: S608 - names of ours
-    values: tuple[object, ...] = (from_hour, to_hour)
-    if account is not None:
-        query, values = query + " AND account = $3", (*values, account)
-    filters, more = _summed(wanted, len(values) + 1)
-    if any("\x00" in value for value in more):
+    """``by`` holds names of the port's list and no others. All of one moment."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        return await _sums(connection, by, from_hour, to_hour, account, wanted)
+
+
+async def _sums(
+    connection: asyncpg.Connection,
+    by: tuple[str, ...],
+    from_hour: int,
+    to_hour: int,
+    account: str | None,
+    wanted: Filter = ANY,
+) -> list[Sums]:
+    if any("\x00" in value for value in wanted.summed().values()):
+        return []  # no text of the database has one
+    first = await connection.fetchval(_FIRST_HOUR)
+    if first is None:
         return []
-    query, values = query + filters, (*values, *more)
-    if by:
-        query += f" GROUP BY {groups} ORDER BY {groups}"
-    size = len(by)
-    return [
-        (tuple(str(name) for name in row[:size]), tuple(min(SUM_MAX, int(count)) for count in row[size:]))
-        for row in map(tuple, await connection.fetch(query, *values))
-        if row[-1] is not None
-    ]
+    parts = parts_of(
+        by,
+        [*wanted.summed(), *([] if account is None else ["account"])],
+        from_hour=max(first, from_hour),
+        to_hour=to_hour,
+        folded_to=await connection.fetchval(FOLDED_TO),
+    )
+    found = Totals()
+    groups = ", ".join(_GROUPS.get(name, name) for name in by)
+    for part in parts:
+        source, values = _source(part, account)
+        filters, more = _summed(wanted, len(values) + 1)
+        query = f"SELECT {', '.join([groups] * bool(by) + [_SUMS])} FROM {source}{filters}"  # noqa: S608 - names of ours
+        if by:
+            query += f" GROUP BY {groups}"
+        for row in map(tuple, await connection.fetch(query, *values, *more)):
+            if row[-1] is not None:
+                found.add(row[: len(by)], bounded(map(int, row[len(by) :])))
+    return found.rows()
+
+
+def _source(part: Part, account: str | None) -> tuple[str, tuple[object, ...]]:
+    """Where the rows of a part are, and the values of that."""
+    fold, begin, end = part
+    if fold is None:
+        source, values = "rollups WHERE hour >= $1 AND hour < $2", (begin, end)
+        return (source, values) if account is None else (source + " AND account = $3", (*values, account))
+    if account is None:
+        return "sums WHERE fold = $1 AND hour >= $2 AND hour < $3", (fold.name, begin, end)
+    # One look for each hour: a range would go through the rows of all accounts.
+    source = "sums WHERE fold = $1 AND hour = ANY($2::bigint[]) AND account = $3"
+    return source, (fold.name, range_of(part), account)
 
 
 async def month(
@@ -227,9 +262,14 @@ async def month(
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         return MonthBooks(
             credited_pusd=int(await connection.fetchval(_CREDITED, account, from_ms)),
-            used_pusd=int(await connection.fetchval(_USED, account, from_ms // HOUR_MS)),
+            used_pusd=await _used(connection, account, from_ms),
             earlier_credited_pusd=int(await connection.fetchval(_CREDITED, account, earlier_ms)),
-            earlier_used_pusd=int(await connection.fetchval(_USED, account, earlier_ms // HOUR_MS)),
+            earlier_used_pusd=await _used(connection, account, earlier_ms),
             credits=tuple(entry_of(row) for row in await connection.fetch(_CREDITS, account, from_ms, to_ms)),
-            models=tuple(await sums(connection, ("model",), from_ms // HOUR_MS, to_ms // HOUR_MS, account)),
+            models=tuple(await _sums(connection, ("model",), from_ms // HOUR_MS, to_ms // HOUR_MS, account)),
         )
+
+
+async def _used(connection: asyncpg.Connection, account: str, until_ms: int) -> int:
+    found = await _sums(connection, (), 0, until_ms // HOUR_MS, account)
+    return found[0][1][_COST] if found else 0

@@ -12,6 +12,7 @@ import hashlib
 import asyncpg
 import msgspec
 
+from llm_router.adapters.postgres.folding import FOLDS_DDL
 from llm_router.adapters.store_errors import StoreError, StoreTooNew, StoreTooOld
 
 SCHEMA = "llm_router"
@@ -276,7 +277,7 @@ CREATE TRIGGER acts_kept BEFORE TRUNCATE ON acts
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 """
 
-MIGRATIONS = {1: _DDL, 2: _PAPERS, 3: _SESSIONS, 4: _KEYS + _DIRECTORY}
+MIGRATIONS = {1: _DDL, 2: _PAPERS, 3: _SESSIONS, 4: _KEYS + _DIRECTORY, 5: FOLDS_DDL}
 """What leads from the version before to this one, in one transaction each. Of version 0 there is nothing."""
 
 

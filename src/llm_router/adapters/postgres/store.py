@@ -24,6 +24,7 @@ from llm_router.adapters.postgres import documents, keys, prices
 from llm_router.adapters.postgres import limits as limit_rows
 from llm_router.adapters.postgres import papers as paper_rows
 from llm_router.adapters.postgres.audit import audit
+from llm_router.adapters.postgres.folding import fold
 from llm_router.adapters.postgres.known import entry_of, read_budgets
 from llm_router.adapters.postgres.link import FAILURES, Link, Links, Target, connect, unavailable
 from llm_router.adapters.postgres.nodes import retire
@@ -475,6 +476,9 @@ class PostgresStore:
         wanted: Filter = ANY,
     ) -> list[Sums]:
         return await self._reports.read(lambda c: paper_rows.sums(c, by, from_hour, to_hour, account, wanted))
+
+    async def fold(self, before_hour: int) -> bool:
+        return bool(await self._change(lambda c: fold(c, before_hour)))
 
     async def month(self, account: str, from_ms: int, to_ms: int, earlier_ms: int) -> MonthBooks:
         return await self._reports.read(lambda c: paper_rows.month(c, account, from_ms, to_ms, earlier_ms))

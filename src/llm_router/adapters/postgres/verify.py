@@ -10,6 +10,7 @@ Reads only, in one transaction: nodes go on meanwhile, and one moment is seen. W
     holds             none of an exchange that is settled, none open of a node that is closed
     accounts          posted = sum of entries, held = sum of open holds, nothing overdrawn
     rollups           = the sums of the exchanges
+    folds             = the sums of those, of all hours before the one up to which they say they go
     budgets           spent = what the exchanges of their part cost in that window, held = the open holds
     papers            receipts, statements and invoices: numbered, continued, and what the books make of them
 
@@ -24,12 +25,14 @@ from collections.abc import Mapping
 import asyncpg
 
 from llm_router.adapters.postgres.audit import check_held
+from llm_router.adapters.postgres.folding import FOLDED_TO
 from llm_router.adapters.postgres.known import budget_of
 from llm_router.adapters.postgres.paper_check import check_papers
 from llm_router.adapters.postgres.prices import read_prices, read_rules
 from llm_router.adapters.postgres.schema import GENESIS, SCHEMA, entry_hash
 from llm_router.adapters.recount import Doubt, Doubted, Recount, Verdict
 from llm_router.adapters.store_errors import StoreCorrupt
+from llm_router.billing.folds import FOLDS
 from llm_router.billing.rollups import COUNTS
 
 _PAGE = 1000
@@ -66,7 +69,9 @@ _HOLDS = (
     "WHERE x.id IS NOT NULL OR (h.voided_ms IS NULL AND n.closed IS DISTINCT FROM false) LIMIT 1"
 )
 _HELD = "SELECT account, sum(amount)::bigint FROM holds WHERE voided_ms IS NULL GROUP BY account"
-_ROLLUPS = f'SELECT hour, account, key, team, "user", model, provider, {", ".join(COUNTS)} FROM rollups'  # noqa: S608
+_ROLLUP = f'SELECT hour, account, key, team, "user", model, provider, tags, {", ".join(COUNTS)} FROM '  # noqa: S608
+_ROLLUPS = _ROLLUP + "rollups"
+_FOLD = _ROLLUP + "sums WHERE fold = $1"
 
 Heads = Mapping[int, tuple[int, str]]
 """By node: the number and hash of an entry."""
@@ -111,6 +116,8 @@ async def _check(
     accounts = await connection.fetch("SELECT id, posted, held FROM accounts")
     count.balances(map(tuple, accounts), dict(await connection.fetch(_HELD)))
     count.rollups(map(tuple, await connection.fetch(_ROLLUPS)))
+    folds = {fold.name: [tuple(row) for row in await connection.fetch(_FOLD, fold.name)] for fold in FOLDS}
+    count.folds(await connection.fetchval(FOLDED_TO), folds.__getitem__)
     count.spends(map(tuple, await connection.fetch("SELECT budget, session, bucket, spent FROM spends")))
     await check_held(connection)
     count.papers = await check_papers(connection)

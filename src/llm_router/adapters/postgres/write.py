@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from llm_router.adapters.postgres.folding import adding
 from llm_router.billing.rollups import COUNTS, SUM_MAX
 
-_KEY = ("hour", "account", "key", "team", '"user"', "model", "provider")
+_KEY = ("hour", "account", "key", "team", '"user"', "model", "provider", "tags")
 
 COUNT_COLUMNS = len(_KEY) + len(COUNTS)
 
@@ -19,9 +20,14 @@ def _arrays(first: int, types: tuple[str, ...]) -> str:
 _HOLD_TYPES = ("text", "text", "bigint", "text", "text", "text", "bigint")
 _EXCHANGE_TYPES = ("text",) * 4 + ("bigint", "text", "integer", "bigint", "bigint", "text")
 _ENTRY_TYPES = ("bigint", "text", "text", "bigint", "text", "bigint", "text", "bytea")
-_ROLLUP_TYPES = ("bigint",) + ("text",) * 6 + ("bigint",) * len(COUNTS)
+_ROLLUP_TYPES = ("bigint",) + ("text",) * 7 + ("bigint",) * len(COUNTS)
 _SUMS = ", ".join(
     f"{name} = least({SUM_MAX}, r.{name}::numeric + excluded.{name})::bigint" for name in COUNTS
+)
+
+_LATE = adding(
+    f"unnest({_arrays(33, _ROLLUP_TYPES)}) r({', '.join((*_KEY, *COUNTS))})",
+    "r.hour < (SELECT value FROM meta WHERE name = 'folded')",
 )
 
 # Every part runs, whether another one reads it or not, and all of them or none.
@@ -42,7 +48,9 @@ WITH held AS (
 ), summed AS (
     INSERT INTO rollups AS r ({", ".join((*_KEY, *COUNTS))})
     SELECT * FROM unnest({_arrays(33, _ROLLUP_TYPES)})
-    ON CONFLICT (hour, account, key, team, "user", model, provider) DO UPDATE SET {_SUMS}
+    ON CONFLICT (hour, account, key, team, "user", model, provider, tags) DO UPDATE SET {_SUMS}
+), late AS (
+    {_LATE}
 )
 UPDATE nodes SET number = $2, head = $3 WHERE id = $1
 """  # noqa: S608 - made of names in this file

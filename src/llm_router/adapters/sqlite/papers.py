@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
+from llm_router.adapters.sqlite.folding import FOLDED_TO
+from llm_router.billing.folds import Part, Totals, parts_of, range_of
 from llm_router.billing.ledger import Entry
-from llm_router.billing.rollups import COUNTS, HOUR_MS, SUM_MAX
+from llm_router.billing.rollups import COUNTS, HOUR_MS, bounded
 from llm_router.billing.search import ANY, HOURS_MAX, WALK_MAX, Filter, Found
 from llm_router.domain.record import ExchangeRecord
 from llm_router.ports import Booked, MonthBooks, Paper, Sums, Unsettled
@@ -46,12 +50,9 @@ _CREDITS = (
     "SELECT seq, ref, account, amount, kind, created_ms, note FROM entries "
     "WHERE account = ? AND kind <> 'use' AND created_ms >= ? AND created_ms < ? ORDER BY created_ms, seq"
 )
-_USED = (
-    "SELECT coalesce(sum(cost >> 32), 0), coalesce(sum(cost & 4294967295), 0) FROM rollups "
-    "WHERE account = ? AND hour < ?"
-)
-
 _GROUPS = {"day": "hour / 24", "user": '"user"'}
+_FIRST_HOUR = "SELECT min(hour) FROM rollups"
+_COST = COUNTS.index("cost")
 _HALVES = ", ".join(f"sum({name} >> 32), sum({name} & 4294967295)" for name in COUNTS)
 
 _WALK = (
@@ -186,42 +187,96 @@ def sums(
     account: str | None,
     wanted: Filter = ANY,
 ) -> list[Sums]:
-    """``by`` holds names of the port's list and no others."""
+    """``by`` holds names of the port's list and no others. All of one moment."""
+    with _moment(reads):
+        return _sums(reads, by, from_hour, to_hour, account, wanted)
+
+
+def _sums(
+    reads: sqlite3.Connection,
+    by: tuple[str, ...],
+    from_hour: int,
+    to_hour: int,
+    account: str | None,
+    wanted: Filter = ANY,
+) -> list[Sums]:
+    (first,) = reads.execute(_FIRST_HOUR).fetchone()
+    if first is None:
+        return []
+    (folded_to,) = reads.execute(FOLDED_TO).fetchone()
     filters, more = _summed(wanted)
-    groups = ", ".join(_GROUPS.get(name, name) for name in by)
-    whose = "" if account is None else "account = ? AND "
-    query = f"SELECT {', '.join([groups] * bool(by) + [_HALVES])} FROM rollups WHERE {whose}hour >= ? AND hour < ?{filters}"  # noqa: S608 - names of ours
-    if by:
-        query += f" GROUP BY {groups} ORDER BY {groups}"
-    values = (from_hour, to_hour) if account is None else (account, from_hour, to_hour)
-    return [_sums(row, len(by)) for row in reads.execute(query, (*values, *more)) if row[-1] is not None]
+    of = [] if account is None else ["account"]
+    found = Totals()
+    for part in parts_of(
+        by,
+        [*wanted.summed(), *of],
+        from_hour=max(first, from_hour),
+        to_hour=to_hour,
+        folded_to=folded_to,
+    ):
+        source, values = _source(part, account)
+        groups = ", ".join(_GROUPS.get(name, name) for name in by)
+        query = f"SELECT {', '.join([groups] * bool(by) + [_HALVES])} FROM {source}{filters}"  # noqa: S608 - names of ours
+        if by:
+            query += f" GROUP BY {groups}"
+        for row in reads.execute(query, (*values, *more)):
+            if row[-1] is not None:
+                found.add(row[: len(by)], _joined(row[len(by) :]))
+    return found.rows()
+
+
+def _source(part: Part, account: str | None) -> tuple[str, tuple[object, ...]]:
+    """Where the rows of a part are, and the values of that."""
+    fold, begin, end = part
+    if fold is None and account is None:
+        return "rollups WHERE hour >= ? AND hour < ?", (begin, end)
+    if fold is None:
+        return "rollups WHERE account = ? AND hour >= ? AND hour < ?", (account, begin, end)
+    if account is None:
+        return "sums WHERE fold = ? AND hour >= ? AND hour < ?", (fold.name, begin, end)
+    # One look for each hour: a range would go through the rows of all accounts.
+    hours = msgspec.json.encode(range_of(part)).decode()
+    return "sums WHERE fold = ? AND hour IN (SELECT value FROM json_each(?)) AND account = ?", (
+        fold.name,
+        hours,
+        account,
+    )
 
 
 def month(reads: sqlite3.Connection, account: str, from_ms: int, to_ms: int, earlier_ms: int) -> MonthBooks:
     """All of one moment."""
+    with _moment(reads):
+        return MonthBooks(
+            credited_pusd=_credited(reads, account, from_ms),
+            used_pusd=_used(reads, account, from_ms),
+            earlier_credited_pusd=_credited(reads, account, earlier_ms),
+            earlier_used_pusd=_used(reads, account, earlier_ms),
+            credits=tuple(_entry(row) for row in reads.execute(_CREDITS, (account, from_ms, to_ms))),
+            models=tuple(_sums(reads, ("model",), from_ms // HOUR_MS, to_ms // HOUR_MS, account)),
+        )
+
+
+@contextmanager
+def _moment(reads: sqlite3.Connection) -> Generator[None]:
     reads.execute("BEGIN")
     try:
-        return MonthBooks(
-            credited_pusd=_total(reads, _CREDITED, account, from_ms),
-            used_pusd=_total(reads, _USED, account, from_ms // HOUR_MS),
-            earlier_credited_pusd=_total(reads, _CREDITED, account, earlier_ms),
-            earlier_used_pusd=_total(reads, _USED, account, earlier_ms // HOUR_MS),
-            credits=tuple(_entry(row) for row in reads.execute(_CREDITS, (account, from_ms, to_ms))),
-            models=tuple(sums(reads, ("model",), from_ms // HOUR_MS, to_ms // HOUR_MS, account)),
-        )
+        yield
     finally:
         reads.execute("ROLLBACK")
 
 
-def _total(reads: sqlite3.Connection, query: str, account: str, until: int) -> int:
-    high, low = reads.execute(query, (account, until)).fetchone()
+def _credited(reads: sqlite3.Connection, account: str, until_ms: int) -> int:
+    high, low = reads.execute(_CREDITED, (account, until_ms)).fetchone()
     return int((high << 32) + low)
 
 
-def _sums(row: tuple[Any, ...], size: int) -> Sums:
-    halves = row[size:]
-    counts = [(high << 32) + low for high, low in zip(halves[::2], halves[1::2], strict=True)]
-    return tuple(str(name) for name in row[:size]), tuple(min(SUM_MAX, count) for count in counts)
+def _used(reads: sqlite3.Connection, account: str, until_ms: int) -> int:
+    found = _sums(reads, (), 0, until_ms // HOUR_MS, account)
+    return found[0][1][_COST] if found else 0
+
+
+def _joined(halves: tuple[int, ...]) -> tuple[int, ...]:
+    return bounded((high << 32) + low for high, low in zip(halves[::2], halves[1::2], strict=True))
 
 
 def _paper(row: tuple[Any, ...]) -> Paper:

@@ -58,7 +58,7 @@ _SPEND = (
     "SET spent = spent + excluded.spent, seen_ms = max(seen_ms, excluded.seen_ms)"
 )
 _ROLLUP = (
-    "INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, errors = errors + excluded.errors, "
     "input_tokens = input_tokens + excluded.input_tokens, "
     "cached_tokens = cached_tokens + excluded.cached_tokens, "

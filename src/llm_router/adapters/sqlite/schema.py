@@ -15,12 +15,13 @@ from pathlib import Path
 
 import msgspec
 
+from llm_router.adapters.sqlite.folding import FOLDS_DDL
 from llm_router.adapters.store_errors import StoreCorrupt as StoreCorrupt
 from llm_router.adapters.store_errors import StoreError as StoreError
 from llm_router.adapters.store_errors import StoreTooNew as StoreTooNew
 from llm_router.adapters.store_errors import StoreTooOld as StoreTooOld
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 APPLICATION_ID = 0x4C4C4D52  # "LLMR": marks the file as ours
 GENESIS = bytes(32)
 """What the first entry's hash is chained to."""
@@ -268,6 +269,7 @@ MIGRATIONS = {
     7: _PAPERS,
     8: _REPLIES,
     9: _KEYS,
+    10: FOLDS_DDL,
 }
 """What leads from the version before to this one, in one transaction each."""
 

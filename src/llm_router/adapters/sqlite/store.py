@@ -27,6 +27,7 @@ from llm_router.adapters.sqlite import budgets as budget_rows
 from llm_router.adapters.sqlite import limits as limit_rows
 from llm_router.adapters.sqlite import papers as paper_rows
 from llm_router.adapters.sqlite.boot import audit, boot
+from llm_router.adapters.sqlite.folding import FOLD
 from llm_router.adapters.sqlite.journal import Journal, OpRefused
 from llm_router.adapters.sqlite.lock import StoreLock
 from llm_router.adapters.sqlite.prices import ADD_RULE, PUBLISH, PUBLISHED, KnownPrices, read_rules
@@ -658,6 +659,9 @@ class SqliteStore:
         wanted: Filter = ANY,
     ) -> list[Sums]:
         return await self._read(lambda reads: paper_rows.sums(reads, by, from_hour, to_hour, account, wanted))
+
+    async def fold(self, before_hour: int) -> bool:
+        return await self._change(FOLD, (before_hour,)) == 1
 
     async def month(self, account: str, from_ms: int, to_ms: int, earlier_ms: int) -> MonthBooks:
         return await self._read(lambda reads: paper_rows.month(reads, account, from_ms, to_ms, earlier_ms))

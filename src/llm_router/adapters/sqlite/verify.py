@@ -8,6 +8,7 @@ Reads only, in one transaction: a store that is in use is seen at one moment. Wh
     exchanges         columns = record; cost = usage x prices of the version, line by line
     accounts          posted = sum of entries, held = sum of open holds, nothing overdrawn
     rollups           = the sums of the exchanges
+    folds             = the sums of those, of all hours before the one up to which they say they go
     budgets           spent = what the exchanges of their part cost in that window
     papers            receipts, statements and invoices: numbered, continued, and what the books make of them
 
@@ -95,6 +96,10 @@ class _Proof:
         self._check_accounts()
         columns = ", ".join((*RollupKey._fields, *COUNTS))
         self._count.rollups(self._db.execute(f"SELECT {columns} FROM rollups"))  # noqa: S608 - names of ours
+        self._count.folds(
+            self._meta("folded"),
+            lambda fold: self._db.execute(f"SELECT {columns} FROM sums WHERE fold = ?", (fold,)),  # noqa: S608 - names of ours
+        )
         self._count.spends(self._db.execute("SELECT budget, session, bucket, spent FROM spends"))
         self._count.papers = check_papers(self._db)
 
