@@ -560,7 +560,7 @@ def test_feedback_is_kept_counted_and_replaced() -> None:
     ("body", "score"),
     [
         (b'{"score": 1}', 1), (b'{"score": -0.25}', -0.25), (b'{"score": 0, "scale": "unit"}', -1),
-        (b'{"score": true}', 1), (b'{"score": false}', -1), (b'{"score": "up"}', 1),
+        (b'{"score": "up"}', 1), (b'{"score": "down"}', -1),
         ('{"score": "\N{THUMBS DOWN SIGN}"}'.encode(), -1), (b'{"label": "x"}', None),
     ],
 )  # fmt: skip
@@ -571,7 +571,7 @@ def test_scores_come_in_several_scales(body: bytes, score: float | None) -> None
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"[]", b"{}", b'{"score": 2}', b'{"score": -0.5, "scale": "unit"}', b'{"score": "good"}',
+        b"", b"[]", b"{}", b'{"score": 2}', b'{"score": true}', b'{"score": false, "scale": "unit"}', b'{"score": -0.5, "scale": "unit"}', b'{"score": "good"}',
         b'{"score": 1, "scale": "stars"}', b'{"label": ""}', b'{"label": 3}', b'{"tags": "a"}', b'{"tags": [1]}',
         b'{"comment": "' + b"x" * 4001 + b'"}', b'{"rating": 1}', b'{"score": 1e999}', b"\xff",
         b'{"tags": [' + b",".join(b'"%d"' % n for n in range(17)) + b"]}",
@@ -617,3 +617,10 @@ def test_a_definition_that_cannot_be_read_does_not_stop_the_others() -> None:
         assert client.headers["x-llm-router-model"] == "m2"
 
     run(work())
+
+
+def test_a_boolean_is_no_score() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        read_given(b'{"score": true}')
+    assert caught.value.param == "score"
+    assert "true" in caught.value.message

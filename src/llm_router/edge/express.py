@@ -19,6 +19,7 @@ import msgspec
 from llm_router.domain.key import Key, key_digest
 from llm_router.edge.bounds import Place as Room
 from llm_router.edge.gateway import Gateway, bearer, report, unforeseen
+from llm_router.edge.half_closed import INTERIM, ZERO
 from llm_router.edge.lean_uvicorn import STATUS_LINE, FlowControl, HttpToolsProtocol
 from llm_router.edge.server import GuardedProtocol
 from llm_router.engine.admit import KEY_BYTES_MAX, SESSION_HEADERS, Call
@@ -219,6 +220,20 @@ class ExpressProtocol(GuardedProtocol):
         super().resume_writing()
         if self._ride is not None:
             self._ride.drained()
+
+    def probe(self) -> bytes:
+        ride = self._ride
+        if ride is None or cast(Any, self.cycle) is not ride:
+            return super().probe()
+        if ride.response_complete:
+            return b""
+        return ZERO if ride.response_started else INTERIM
+
+    def asked_before(self) -> tuple[bytes, Headers]:
+        if isinstance(self.cycle, Passenger):
+            known = self._alike.entry if self._known is None and self._alike is not None else self._known
+            return (b"", []) if known is None else (known.target, known.fields)
+        return super().asked_before()
 
     # -- inside ----------------------------------------------------------------------------------------
 

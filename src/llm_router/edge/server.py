@@ -4,7 +4,9 @@
 * Connections are bounded, all together and of one address: 503.
 * A client that does not read what it is sent loses its connection; one that does not end the body of a
   request that was answered long ago, too.
-* What is no HTTP gets an error of the same form as every other, not plain text.
+* What is no HTTP gets an error of the same form as every other, not plain text; what came before it is
+  answered first. So it is with heads that two servers may read in two ways.
+* A client that ends its sending side behind a request still gets its answer.
 * An offer to upgrade the connection (Java's client makes one with every request) is ignored, as the
   standard allows; the parser would take the body for the new protocol's bytes.
 * A stopping server takes a request of an open connection until shortly before it closes it.
@@ -16,10 +18,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 from llm_router.domain.errors import HeadersTooLarge, InvalidRequest, Overloaded, RequestTimeout, RouterError
 from llm_router.edge.bounds import Guards, Place
+from llm_router.edge.half_closed import INTERIM, ZERO, HalfClosed
 from llm_router.edge.lean_uvicorn import HttpToolsProtocol
 
 if TYPE_CHECKING:
@@ -50,6 +54,9 @@ class GuardedProtocol(HttpToolsProtocol):
     _head_timer: asyncio.TimerHandle | None = None
     _body_timer: asyncio.TimerHandle | None = None
     _stall_timer: asyncio.TimerHandle | None = None
+    _refusal: bytes | None = None  # the answer to what was refused; what came before has its turn first
+    _half_closed: HalfClosed | None = None
+    _before: Any = None  # of pipelined requests: the one before the latest
 
     @property
     def gateway(self) -> Gateway:
@@ -73,6 +80,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_came()
         self._body_came()
         self._read_again()
+        self._before = None
+        if self._half_closed is not None:
+            self._half_closed.stop()
+            self._half_closed = None  # no cycle
         super().connection_lost(exc)
 
     @property
@@ -111,10 +122,34 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        if self.head_complete():
+        if self.head_complete() and not self._ambiguous():
+            before = self.cycle
             super().on_headers_complete()
+            if self.pipeline:
+                self._before = before
             if self._last:
                 self.cycle.keep_alive = False
+
+    def _ambiguous(self) -> bool:
+        """Whether the head could be read in another way by a server in front of this one; it is refused then."""
+        hosts, codings = 0, list[bytes]()
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding":
+                codings.append(value)
+        if hosts > 1:
+            self.refuse(InvalidRequest("The request has more than one Host header: send one.", param="host"))
+        elif codings and b", ".join(codings).strip(b" \t").lower() != b"chunked":
+            shown = b", ".join(codings)[:40].decode("latin-1")
+            self.refuse(
+                InvalidRequest(
+                    f"Transfer-Encoding '{shown}' is not supported: send the body as it is, with a "
+                    "Content-Length or with 'transfer-encoding: chunked'.",
+                    param="transfer-encoding",
+                )
+            )
+        return self._refused
 
     def head_complete(self) -> bool:
         """Whether the head that is whole now is within bounds; if not, it was refused and is none of a request."""
@@ -147,15 +182,39 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.pipeline:
+        if self.busy or self.transport.is_closing():  # a request that waited has its turn
             return
-        if self._refused:
+        if self._refusal is not None:
+            self._send_refusal(self._refusal)
+        elif self._refused or self._half_closed is not None:
             self.transport.close()
         elif self._last:  # its client was not told of the end: a request may be on its way
             self.loop.call_later(LAST_CALL_S, self._last_call)
 
     def send_400_response(self, msg: str) -> None:
-        self.refuse(InvalidRequest("The request is not valid HTTP/1.1."))
+        error = sys.exception()  # the parser's: this is called while it is being handled
+        why = "" if error is None else f": {str(error)[:100]}"
+        self.refuse(InvalidRequest(f"The request is not valid HTTP/1.1{why}."))
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more: it may have left, or just wait for its answer."""
+        self._drop_unread()
+        if not self.busy or self._reading_body:
+            return False
+        self._head_came()
+        if self._refusal is None:
+            self.cycle.keep_alive = False
+        self._half_closed = HalfClosed(self, self.loop)
+        return True
+
+    def probe(self) -> bytes:
+        """Bytes that the client does not hear of, and that a connection is reset by which it has left."""
+        cycle = self.cycle
+        if self.pipeline or cycle.response_complete:
+            return b""
+        if not cycle.response_started:
+            return INTERIM if cycle.scope["http_version"] == "1.1" else b""
+        return ZERO if cycle.chunked_encoding else b""
 
     # what goes
 
@@ -241,44 +300,66 @@ class GuardedProtocol(HttpToolsProtocol):
             for name, _, value in (ln.partition(b":") for ln in lines[1:])
         ]
         self._excess = b""
-        self._answer(
-            Overloaded(
-                "This gateway has as many connections open as it takes, of all clients or of your address. "
-                "Retry shortly, and use connections again.",
-                retry_after_s=1.0,
-            ),
-            words[0],
+        self._refused = True
+        error = Overloaded(
+            "This gateway has as many connections open as it takes, of all clients or of your address. "
+            "Retry shortly, and use connections again.",
+            retry_after_s=1.0,
+        )
+        self._send_refusal(
+            self.gateway.refusal(error, words[0].decode("latin-1"), self.url, list(self.headers))
         )
 
     def refuse(self, error: RouterError) -> None:
-        """Answer with an error and close. Where an answer is under way already, let it end instead, and hear
-        nothing more."""
+        """Answer with an error and close; hear nothing more. Requests that came whole before are answered first.
+        Of one whose answer has begun while its body is read, that ends it."""
         if self._refused:
             return
         self._refused = True
         self._head_came()
-        if self.busy and (getattr(self.cycle, "response_started", True) or self.pipeline):
-            self.cycle.keep_alive = False
-            return
-        if self.busy:  # it waits for the rest of its body
-            self.cycle.disconnected = True
+        self._drop_unread()
+        if self.busy and self._reading_body:
+            if self.cycle.response_started:
+                self.cycle.keep_alive = False
+                return
+            self.cycle.disconnected = True  # it waits for the rest of its body
             self.cycle.message_event.set()
-        begun = self.headers is not None and self._in_request
-        self._answer(error, self.parser.get_method() if begun else b"")
+            self._send_refusal(self._told(error))
+        elif self.busy:
+            self._refusal = self._told(error)
+        else:
+            self._send_refusal(self._told(error))
+
+    @property
+    def _reading_body(self) -> bool:
+        """Whether the body of the latest request is not whole."""
+        return bool(getattr(self.cycle, "more_body", False))
+
+    def _drop_unread(self) -> None:
+        """Forget a request that waits for its turn if the rest of it will never be read."""
+        if self.pipeline and self._reading_body:
+            self.pipeline.popleft()
+            self.cycle = self._before
+
+    def _told(self, error: RouterError) -> bytes:
+        """The reply to what is refused: as the API says it whose request it is, or else the one before it."""
+        if self.headers is not None and self._in_request:
+            method, target, headers = self.parser.get_method(), self.url, self.headers
+        else:
+            method, (target, headers) = b"POST", self.asked_before()
+        return self.gateway.refusal(error, method.decode("latin-1"), target, list(headers))
+
+    def asked_before(self) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        """Target and headers of the latest request of this connection."""
+        scope = getattr(self.cycle, "scope", None)
+        return (b"", []) if scope is None else (scope["raw_path"], list(scope["headers"]))
 
     @property
     def _in_request(self) -> bool:
         return bool(getattr(self, "url", b""))
 
-    def _answer(self, error: RouterError, method: bytes) -> None:
-        self._refused = True
-        self._head_came()
-        reply = self.gateway.refusal(
-            error,
-            method.decode("latin-1"),
-            self.url if self._in_request else b"",
-            list(self.headers or ()) if self._in_request else [],
-        )
+    def _send_refusal(self, reply: bytes) -> None:
+        self._refusal = None
         self.transport.write(reply)
         self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)

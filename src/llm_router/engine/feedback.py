@@ -176,7 +176,7 @@ def _score(score: object, scale: object) -> tuple[float | None, Literal["signed"
     if score is None:
         return None, "signed"
     if isinstance(score, bool):
-        return (1.0 if score else -1.0), "thumbs"
+        raise InvalidRequest('\'score\' must be a number, "up" or "down", not true or false.', param="score")
     if isinstance(score, str):
         if score not in _THUMBS:
             raise InvalidRequest('\'score\' must be a number, "up" or "down".', param="score")

@@ -247,6 +247,14 @@ def _config(inspected: Inspected, value: dict[str, Any], needs: set[str]) -> Non
     inspected.output_tokens = _count(config, "maxOutputTokens", 1, None)
     inspected.n = _count(config, "candidateCount", 1, CANDIDATES_MAX) or 1
     _count(config, "seed", None, None)
+    if isinstance(member(config, "logprobs"), bool):
+        raise InvalidRequest(
+            "generationConfig.logprobs must be a whole number.", param="generationConfig.logprobs"
+        )
+    thinking = member(config, "thinkingConfig")
+    if isinstance(thinking, dict) and isinstance(member(thinking, "thinkingBudget"), bool):
+        path = "generationConfig.thinkingConfig.thinkingBudget"
+        raise InvalidRequest(f"{path} must be a whole number.", param=path)
     stops = listed(member(config, "stopSequences"))
     if len(stops) > STOPS_MAX or not all(isinstance(stop, str) for stop in stops):
         path = "generationConfig.stopSequences"

@@ -248,6 +248,27 @@ def _modalities(name: str, value: Any) -> None:
         raise bad(name, "must be a list of strings")
 
 
+def _no_boolean(name: str, value: Any) -> None:
+    """What is a number wherever it is known; true would be read as 1."""
+    if isinstance(value, bool):
+        raise bad(name, "must be a number, not true or false")
+
+
+def _numbers_inside(*inner: str) -> Callable[[str, Any], None]:
+    def check(name: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for each in inner or value:
+                _no_boolean(f"{name}.{each}", value.get(each))
+
+    return check
+
+
+def _logit_bias(name: str, value: Any) -> None:
+    _OBJECT(name, value)
+    _NUMBERS_IN_ALL(name, value)
+
+
+_NUMBERS_IN_ALL = _numbers_inside()
 _BOOLEAN = of_type(bool, "true or false")
 _TEXT = of_type(str, "a string")
 _OBJECT = of_type(dict, "an object")
@@ -255,17 +276,20 @@ _CHECKS: Final[dict[str, Callable[[str, Any], None]]] = {
     "frequency_penalty": number_within(-2, 2),
     "function_call": _function_call,
     "functions": _functions,
-    "logit_bias": _OBJECT,
+    "logit_bias": _logit_bias,
     "logprobs": _BOOLEAN,
     "max_completion_tokens": whole_within(1, TOKENS_MAX),
     "max_tokens": whole_within(1, TOKENS_MAX),
     "metadata": _OBJECT,
+    "min_p": _no_boolean,
     "modalities": _modalities,
     "n": whole_within(1, CHOICES_MAX),
     "parallel_tool_calls": _BOOLEAN,
     "presence_penalty": number_within(-2, 2),
     "prompt_cache_key": _TEXT,
+    "reasoning": _numbers_inside("max_tokens"),
     "reasoning_effort": _TEXT,
+    "repetition_penalty": _no_boolean,
     "response_format": _response_format,
     "seed": whole_within(-(2**63), 2**63 - 1),
     "service_tier": _TEXT,
@@ -274,8 +298,11 @@ _CHECKS: Final[dict[str, Callable[[str, Any], None]]] = {
     "stream": _BOOLEAN,
     "stream_options": _stream_options,
     "temperature": number_within(0, 2),
+    "thinking": _numbers_inside("budget_tokens"),
     "tool_choice": _tool_choice,
     "tools": _tools,
+    "top_a": _no_boolean,
+    "top_k": _no_boolean,
     "top_logprobs": whole_within(0, TOP_LOGPROBS_MAX),
     "top_p": number_within(0, 1),
     "user": _TEXT,
