@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from base64 import b32encode
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32: no letter that is mistaken for a digit (https://www.crockford.com/base32.html)."""
 
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
-_FROM_STANDARD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", _ALPHABET.encode())
+_LETTERS = (_ALPHABET * 8).encode()
+"""The letter of each byte: five of its bits."""
 
 DRAWN = 100
 """Ids whose random bits are drawn at once."""
@@ -34,7 +34,6 @@ class ExchangeIds:
             self._prefix = "gen-" + "".join([_PAIRS[(ms >> shift) & 1023] for shift in (40, 30, 20)])
         at = self._at
         if at >= len(self._random):
-            drawn = b32encode(os.urandom(10 * DRAWN))
-            self._random, at = drawn.translate(_FROM_STANDARD).decode("ascii"), 0
+            self._random, at = os.urandom(16 * DRAWN).translate(_LETTERS).decode("ascii"), 0
         self._at = end = at + 16
         return f"{self._prefix}{_PAIRS[(ms >> 10) & 1023]}{_PAIRS[ms & 1023]}{self._random[at:end]}"

@@ -655,12 +655,13 @@ class Engine:
     def metered(self, track: Track) -> Metered | None:
         """What an exchange came to, with its record made: it is settled from now on."""
         track.settled = True
-        if track.delivery is not None:  # what the answer lost stands in the record too
-            track.note_losses(track.delivery.losses())
+        if track.delivery is not None and (lost := track.delivery.losses()):
+            track.note_losses(lost)  # what the answer lost stands in the record too
         metered = settle.metered(track)
-        for _, price in () if metered is None else metered.others:
-            with contextlib.suppress(ServerError):  # the hold must be resolved all the same
-                self.publish(price, track.created_ms)
+        if metered is not None and metered.others:
+            for _, price in metered.others:
+                with contextlib.suppress(ServerError):  # the hold must be resolved all the same
+                    self.publish(price, track.created_ms)
         track.record = settle.record_of(track, metered, self.clock.now_ms(), self.clock.monotonic_us())
         return metered
 
@@ -683,7 +684,8 @@ class Engine:
         if self.recall is not None:  # before the end is told: the next turn may come at once
             self.recall.remember(track)
         data = track.delivery.finish(bill)
-        track.note_losses(track.delivery.losses())
+        if lost := track.delivery.losses():
+            track.note_losses(lost)
         return data
 
     def over(self, track: Track) -> None:

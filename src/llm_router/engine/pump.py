@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -51,7 +51,7 @@ class StreamDelivery:
     def fail(self, error: RouterError, request_id: str) -> bytes:
         return self._relay.fail(error, request_id)
 
-    def losses(self) -> Iterable[Loss]:
+    def losses(self) -> Sequence[Loss]:
         return self._relay.observed.losses
 
 
@@ -72,7 +72,7 @@ class PassedDelivery:
     def fail(self, error: RouterError, request_id: str) -> bytes:
         return self._front.encode_error(error, request_id)
 
-    def losses(self) -> Iterable[Loss]:
+    def losses(self) -> Sequence[Loss]:
         return self._passed.observed.losses
 
 
@@ -100,7 +100,7 @@ class BridgedDelivery:
     def fail(self, error: RouterError, request_id: str) -> bytes:
         return self._front.encode_error(error, request_id)
 
-    def losses(self) -> Iterable[Loss]:
+    def losses(self) -> Sequence[Loss]:
         return self._losses
 
 

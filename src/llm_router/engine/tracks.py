@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -53,7 +53,7 @@ class Delivery(Protocol):
 
     def fail(self, error: RouterError, request_id: str) -> bytes: ...
 
-    def losses(self) -> Iterable[Loss]: ...
+    def losses(self) -> Sequence[Loss]: ...
 
 
 class Stances(msgspec.Struct, frozen=True, kw_only=True):

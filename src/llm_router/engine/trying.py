@@ -38,6 +38,7 @@ from llm_router.routing.health import Call as HealthCall
 from llm_router.routing.health import Fared, Health, HealthView, size_of, spread
 from llm_router.routing.plan import Candidate
 from llm_router.routing.retry import RetryBudget
+from llm_router.wire.dialect import Inspected
 
 Pause = Callable[[float], Awaitable[None]]
 """Wait for so many seconds."""
@@ -275,6 +276,14 @@ class Trying:
 
     def called(self, track: Track, candidate: Candidate, calling: Calling, ended: RouterError | bool) -> None:
         """A call is over: in its error, well (True), or broken off by us (False)."""
+        if (
+            ended is True
+            and track.pool_key is None
+            and track.inspected is not None
+            and not track.inspected.stream
+        ):
+            self._answered(track, track.inspected, calling)
+            return
         how, why, cooldown_ms, went = Fared.NEITHER, "", None, Went.NEITHER
         if ended is True:
             self._turn_key(track, candidate, None)
@@ -312,6 +321,18 @@ class Trying:
             ttft_ms=ttft_ms,
             tokens_per_s=speed,
         )
+
+    def _answered(self, track: Track, inspected: Inspected, calling: Calling) -> None:
+        """A whole answer came: :meth:`called`, without what can only follow others."""
+        track.other_key = False
+        now_us, now_ms = self._clock.monotonic_us(), self._clock.now_ms()
+        if calling.place is not None:
+            seen = track.delivery.observed if track.delivery is not None else None
+            usage, sample = None if seen is None else seen.usage, None
+            if usage is not None and not self.lagging():
+                sample = (now_us - calling.began_us) / 1000 / (usage.completion_tokens + WHOLE_TOKENS)
+            self.gate.leave(calling.place, now_ms, Went.WELL, WHOLE, sample)
+        self.health.ended(calling.call, now_ms, Fared.WELL)
 
     def _tried(self, track: Track, candidate: Candidate, error: RouterError) -> Tried:
         called = isinstance(error, UpstreamError)

@@ -58,8 +58,20 @@ class Tally:
         """
         if not limits:
             return UNLIMITED
-        windows = [None if limit.window is None else self._window(limit, now_ms) for limit in limits]
-        refused, wait_ms = self._refusal(limits, windows, tokens, now_ms)
+        windows: list[Window | None] = []
+        refused, wait_ms = None, -1
+        for limit in limits:
+            if limit.window is None:
+                window = None
+                over = self._slots.get(limit.id, 0) + 1 - limit.amount
+            else:
+                window = self._window(limit, now_ms)
+                over = window.total + (1 if limit.kind is _REQUESTS else tokens) - limit.amount
+            windows.append(window)
+            if over > 0:
+                free_ms = CONCURRENCY_RETRY_MS if window is None else window.free_in_ms(over, now_ms)
+                if free_ms > wait_ms:  # it stands in the way longest
+                    refused, wait_ms = limit, free_ms
         if refused is None:
             self._open[ticket] = self._count(limits, windows, tokens, now_ms)
         states = self._standing(limits, windows, now_ms)
@@ -111,22 +123,6 @@ class Tally:
             shelf.move_to_end(limit.id)
         window.advance(now_ms)
         return window
-
-    def _refusal(
-        self, limits: Sequence[Limit], windows: list[Window | None], tokens: int, now_ms: int
-    ) -> tuple[Limit | None, int]:
-        """What stands in the way longest, and for how many milliseconds."""
-        refused, longest_ms = None, -1
-        for limit, window in zip(limits, windows, strict=True):
-            if window is None:
-                over = self._slots.get(limit.id, 0) + 1 - limit.amount
-            else:
-                over = window.total + (1 if limit.kind is _REQUESTS else tokens) - limit.amount
-            if over > 0:
-                wait_ms = CONCURRENCY_RETRY_MS if window is None else window.free_in_ms(over, now_ms)
-                if wait_ms > longest_ms:
-                    refused, longest_ms = limit, wait_ms
-        return refused, max(0, longest_ms)
 
     def _count(
         self, limits: Sequence[Limit], windows: list[Window | None], tokens: int, now_ms: int

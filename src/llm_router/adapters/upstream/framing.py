@@ -12,74 +12,98 @@ from __future__ import annotations
 
 import re
 
-import msgspec
-
 _KEEP_ALIVE = re.compile(r"\btimeout\s*=\s*\"?([0-9]{1,9})")
 
 
-class Framing(msgspec.Struct, frozen=True):
-    """Attributes:
-    headers: lower-case names; several values of one name joined by ", ".
-    length: of the body, if declared.
-    bodiless: no body follows, whatever the headers say (HEAD, 204, 304).
-    until_close: the body ends with the connection.
-    keep_s: how long the server says it keeps the connection (Keep-Alive: timeout=).
+Fields = list[tuple[bytes, bytes]]
+
+
+class Framing:
+    """What a head says of its body.
+
+    Attributes:
+        length: of the body, if declared.
+        coding: the content-encoding.
+        bodiless: no body follows, whatever the headers say (HEAD, 204, 304).
+        until_close: the body ends with the connection.
+        keep_s: how long the server says it keeps the connection (Keep-Alive: timeout=).
     """
 
-    headers: dict[str, str]
-    length: int | None
-    bodiless: bool
-    until_close: bool
-    keep_s: float | None
+    __slots__ = ("_fields", "_headers", "bodiless", "coding", "keep_s", "length", "until_close")
+
+    def __init__(
+        self, fields: Fields, *, length: int | None, coding: str, bodiless: bool, until_close: bool, keep_s: float | None
+    ) -> None:  # fmt: skip
+        self._fields = fields
+        self._headers: dict[str, str] | None = None
+        self.length = length
+        self.coding = coding
+        self.bodiless = bodiless
+        self.until_close = until_close
+        self.keep_s = keep_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Lower-case names; several values of one name joined by ", ". Made when somebody asks: of most replies
+        nobody does."""
+        if self._headers is None:
+            self._headers = _join(self._fields)
+        return self._headers
 
 
-def read_framing(
-    method: str, status: int, version: str, fields: list[tuple[bytes, bytes]], header_bytes_max: int
-) -> Framing:
-    """Judge a head.
+def read_framing(method: str, status: int, version: str, fields: Fields, header_bytes_max: int) -> Framing:
+    """Judge a head. The fields are not to be changed afterwards.
 
     Raises:
         ValueError: it is not acceptable HTTP/1; the message says why.
     """
-    if version not in ("1.1", "1.0"):
+    if version != "1.1" and version != "1.0":
         raise ValueError(f"the reply speaks HTTP/{version}")
     if not 200 <= status <= 599:
         raise ValueError(f"the reply has the status {status}")
-    headers = _join(fields, header_bytes_max)
-    coding = headers.get("transfer-encoding")
-    declared = headers.get("content-length")
+    found = {name.lower(): value for name, value in fields}
+    if len(found) != len(fields):
+        found = _merge(fields)
+    if sum(map(len, found)) + sum(map(len, found.values())) + 4 * len(fields) > header_bytes_max:
+        raise ValueError(f"more than {header_bytes_max} bytes of headers")
+    coding, declared = _text(found.get(b"transfer-encoding")), _text(found.get(b"content-length"))
     if coding is not None:
         _check_coding(coding, version, declared)
-    bodiless = method == "HEAD" or status in (204, 304)
-    keep = headers.get("keep-alive")
+    bodiless = status == 204 or status == 304 or method == "HEAD"
+    keep, packed = found.get(b"keep-alive"), found.get(b"content-encoding")
     return Framing(
-        headers,
-        None if declared is None else _length(declared),
-        bodiless,
-        not bodiless and coding is None and declared is None,
-        None if keep is None else _keep_s(keep),
+        fields,
+        length=None if declared is None else _length(declared),
+        coding="identity" if packed is None else packed.decode("latin-1").strip().lower(),
+        bodiless=bodiless,
+        until_close=not bodiless and coding is None and declared is None,
+        keep_s=None if keep is None else _keep_s(keep.decode("latin-1")),
     )
 
 
-def _join(fields: list[tuple[bytes, bytes]], header_bytes_max: int) -> dict[str, str]:
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1").rstrip(" \t")
+
+
+def _join(fields: Fields) -> dict[str, str]:
     """Decode all names, and all values, in one go: the parser lets no line feed into either."""
     if not fields:
         return {}
     raw_names, raw_values = zip(*fields, strict=True)
-    names = b"\n".join(raw_names).decode("latin-1").lower()
-    values = b"\n".join(raw_values).decode("latin-1")
-    if len(names) + len(values) + 2 * len(fields) > header_bytes_max:
-        raise ValueError(f"more than {header_bytes_max} bytes of headers")
-    pairs = list(zip(names.split("\n"), [value.rstrip(" \t") for value in values.split("\n")], strict=True))
-    headers = dict(pairs)
-    return headers if len(headers) == len(pairs) else _merge(pairs)
+    names = b"\n".join(raw_names).decode("latin-1").lower().split("\n")
+    values = [value.rstrip(" \t") for value in b"\n".join(raw_values).decode("latin-1").split("\n")]
+    headers = dict(zip(names, values, strict=True))
+    if len(headers) == len(names):
+        return headers
+    merged = _merge(fields)
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in merged.items()}
 
 
-def _merge(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for name, value in pairs:
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
+def _merge(fields: Fields) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for name, value in ((name.lower(), value.rstrip(b" \t")) for name, value in fields):
+        found[name] = b"%b, %b" % (found[name], value) if name in found else value
+    return found
 
 
 def _check_coding(coding: str, version: str, declared: str | None) -> None:

@@ -221,9 +221,10 @@ class Connection(asyncio.Protocol):
             self._interim = True
             self._fields.clear()
             return
+        fields, self._fields = self._fields, []  # what comes after is another head's, or trailers
         try:
             framing = read_framing(
-                reply.method, status, parser.get_http_version(), self._fields, self._limits.header_bytes_max
+                reply.method, status, parser.get_http_version(), fields, self._limits.header_bytes_max
             )
         except ValueError as error:
             self._fault, self._excess = str(error), True
@@ -233,7 +234,7 @@ class Connection(asyncio.Protocol):
     def _take_framing(self, reply: LeanReply, status: int, framing: Framing) -> None:
         self._until_close = framing.until_close
         self.keep_s = framing.keep_s
-        reply.take_head(status, framing.headers, length=framing.length, bodiless=framing.bodiless)
+        reply.take_head(status, framing)
         if reply.method == "HEAD":  # llhttp does not know and would wait for a body: not reused
             reply.end()
             self._excess = True

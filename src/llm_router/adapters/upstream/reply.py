@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import Protocol
 
 from llm_router.adapters.upstream.faults import malformed, truncated
+from llm_router.adapters.upstream.framing import Framing
 from llm_router.adapters.upstream.inflate import ENCODINGS, Inflater
 from llm_router.domain.errors import UpstreamError
 from llm_router.ports import Deadlines
@@ -44,6 +45,7 @@ class LeanReply:
         "_deadlines",
         "_error",
         "_first_due",
+        "_framing",
         "_inflater",
         "_length",
         "_loop",
@@ -51,7 +53,6 @@ class LeanReply:
         "_refused",
         "_waiter",
         "_wire",
-        "headers",
         "method",
         "size",
         "status",
@@ -62,7 +63,6 @@ class LeanReply:
         self, loop: asyncio.AbstractEventLoop, method: str, deadlines: Deadlines, total_due: float
     ) -> None:
         self.status = 0
-        self.headers: dict[str, str] = {}
         self.method = method
         self.size = 0
         self.total_due = total_due
@@ -71,6 +71,7 @@ class LeanReply:
         self._length: int | None = None
         self._loop = loop
         self._deadlines = deadlines
+        self._framing: Framing | None = None
         self._wire: Wire | None = None
         self._pieces: list[bytes] = []
         self._inflater: Inflater | None = None
@@ -78,6 +79,11 @@ class LeanReply:
         self._complete = False
         self._error: UpstreamError | None = None
         self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of the reply, with lower-case names; none before its head was read."""
+        return {} if self._framing is None else self._framing.headers
 
     @property
     def complete(self) -> bool:
@@ -97,17 +103,17 @@ class LeanReply:
         self._first_due = min(now + self._deadlines.first_byte_s, self.total_due)
         wire.expect(self._first_due)
 
-    def take_head(self, status: int, headers: dict[str, str], *, length: int | None, bodiless: bool) -> None:
-        """The head is read; ``length`` is that of the body where it is declared."""
+    def take_head(self, status: int, framing: Framing) -> None:
+        """The head is read."""
         self.status = status
-        self.headers = headers
-        coding = headers.get("content-encoding", "identity").strip().lower()
-        if coding in ENCODINGS and not bodiless:
+        self._framing = framing
+        coding = framing.coding
+        if coding in ENCODINGS and not framing.bodiless:
             self._inflater = Inflater(coding)
         elif coding not in ("identity", ""):
             self._refused = f"the body has the content-encoding {coding[:40]!r}, which was not asked for"
-        elif not bodiless:
-            self._length = length
+        elif not framing.bodiless:
+            self._length = framing.length
 
     def push(self, piece: bytes) -> None:
         """Body bytes as they came."""
