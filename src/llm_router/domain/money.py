@@ -38,8 +38,9 @@ def format_usd(pusd: int) -> str:
 
     The text is a valid JSON number, exact to the picodollar, and never uses an exponent.
     """
-    sign = "-" if pusd < 0 else ""
-    whole, part = divmod(abs(pusd), PUSD_PER_USD)
-    if not part:
-        return f"{sign}{whole}"
-    return f"{sign}{whole}.{part:012d}".rstrip("0")
+    if pusd < 0:
+        return f"-{format_usd(-pusd)}"
+    text = str(pusd)
+    whole, part = (text[:-12], text[-12:]) if len(text) > 12 else ("0", text.zfill(12))
+    part = part.rstrip("0")
+    return f"{whole}.{part}" if part else whole

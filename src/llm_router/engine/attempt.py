@@ -373,6 +373,11 @@ async def _error_body(reply: UpstreamReply) -> bytes:
 def target_of(track: Track, candidate: Candidate) -> Target:
     """The deployment as the wire needs to know it."""
     assert track.admitted is not None
+    return target_for(candidate, track.admitted.output_tokens_cap)
+
+
+def target_for(candidate: Candidate, output_tokens_cap: int | None) -> Target:
+    """The same, for all requests of that limit."""
     deployment, provider, model = candidate.deployment, candidate.provider, candidate.model
     most = deployment.output_tokens_max
     return Target(
@@ -382,7 +387,7 @@ def target_of(track: Track, candidate: Candidate) -> Target:
         capabilities=deployment.capabilities or model.capabilities,
         output_tokens_max=model.output_tokens_max if most is None else most,
         quirks=provider.quirks + deployment.quirks,
-        output_tokens_cap=track.admitted.output_tokens_cap,
+        output_tokens_cap=output_tokens_cap,
         takes_urls=provider.takes_urls,
         knows=provider.knows,
         base_names=deployment.base_names,

@@ -19,7 +19,7 @@ from llm_router.domain.limit import Limit
 from llm_router.domain.model import Deployment
 from llm_router.domain.price import Price
 from llm_router.engine.admit import Call, payer_of
-from llm_router.engine.attempt import Attempts
+from llm_router.engine.attempt import Attempts, target_for
 from llm_router.engine.own_keys import NONE
 from llm_router.engine.planning import Occasion, Planner, bounded
 from llm_router.engine.state import State
@@ -27,7 +27,7 @@ from llm_router.limits.rules import own_limits
 from llm_router.ports import Deadlines
 from llm_router.routing.hedging import hedged
 from llm_router.routing.plan import Candidate, Plan
-from llm_router.wire.dialect import Behind, Inspected
+from llm_router.wire.dialect import Behind, Inspected, Target
 
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
@@ -45,6 +45,7 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
         prices: all that it may be charged by, and what these were made from.
         secret: what is sent of the gateway's credential at the first candidate.
         limits: the key's own; more may have been made for whoever pays.
+        target: the first candidate as the wire knows it, for requests whose limit stays as it is.
         tariff: what plain answers of the first candidate cost; None: each is to be looked at.
     """
 
@@ -64,6 +65,7 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
     secret: str | None
     worst: Worst | None
     limits: tuple[Limit, ...]
+    target: Target
     tariff: Tariff | None
 
     def estimate(self, inspected: Inspected) -> Estimate:
@@ -148,6 +150,7 @@ def board(
         secret=state.provider_keys.get(provider.id),
         worst=worst_of(plan.deployments),
         limits=tuple(own_limits(payer, key.limits, state.default_limits)),
+        target=target_for(candidate, None),
         tariff=tariff_of(candidate.deployment),
     )
 

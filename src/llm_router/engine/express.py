@@ -33,7 +33,7 @@ from llm_router.domain.key import Key
 from llm_router.domain.limit import UNLIMITED, Admission, Limit
 from llm_router.engine import pump, refusing
 from llm_router.engine.admit import Admitted, Call
-from llm_router.engine.attempt import ERROR_BYTES_MAX, Attempt, deadlines_for, target_of
+from llm_router.engine.attempt import ERROR_BYTES_MAX, Attempt, deadlines_for
 from llm_router.engine.boarding import Boarding, board, is_plain
 from llm_router.engine.braking import may_repeat
 from llm_router.engine.intake import Intake
@@ -390,9 +390,7 @@ class Ride:
             return
         attempt = engine.attempts.opened(track, candidate)
         try:
-            body, forwarded = engine.attempts.written(
-                track, candidate, target_of(track, candidate), inspected
-            )
+            body, forwarded = engine.attempts.written(track, candidate, boarding.target, inspected)
             prepared = self._express.prepared(track, boarding, forwarded, inspected.stream)
         except RouterError:
             self._ordinary(engine.resume(track))  # which meets it again, and knows what follows
