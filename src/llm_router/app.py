@@ -59,6 +59,7 @@ from llm_router.edge.bounds import Bounds, Guards
 from llm_router.edge.gateway import Gateway
 from llm_router.edge.handlers import ROUTES
 from llm_router.edge.serving import HttpServer, http_server
+from llm_router.engine.auditing import UNTOLD_MS, recover_intents
 from llm_router.engine.auto import AutoKeeper
 from llm_router.engine.background import Background
 from llm_router.engine.exchange import Engine
@@ -447,10 +448,12 @@ class Server:
         return found
 
     async def _purge_directory(self, directory: Directory) -> None:
-        """Remove sessions, links and the like that have expired."""
+        """Remove sessions, links and the like that have expired; log what was begun and never told."""
         while True:
             with contextlib.suppress(LedgerUnavailable):  # the next round tries again
-                await directory.purge(self._clock.now_ms())
+                now_ms = self._clock.now_ms()
+                await directory.purge(now_ms)
+                await recover_intents(directory, now_ms - UNTOLD_MS)
             await asyncio.sleep(DIRECTORY_PURGE_S)
 
     async def _setup_url(self, context: Context, url: str) -> str | None:
@@ -725,6 +728,8 @@ class Server:
             self._settings.server.data_dir, url=None if shared is None else shared.url, password=password
         )
         stack.push_async_callback(directory.close)
+        if shared is None:  # nobody else is at anything: what is not told was cut off
+            await recover_intents(directory, self._clock.now_ms())
         return directory
 
     def _operations(

@@ -78,6 +78,19 @@ def test_a_key_from_its_making_to_its_end(gateway, ada):
     assert text not in ada.get("/audit?account=life").body.decode()
 
 
+def test_the_audit_log_is_exported_by_lines(gateway, ada):
+    listed = ada.get("/gateway/audit?limit=200").json["data"]
+    whole = ada.get("/gateway/audit/export")
+    assert whole.headers["content-type"] == "application/x-ndjson"
+    lines = [json.loads(line) for line in whole.body.decode().splitlines()]
+    assert [line["seq"] for line in lines[: len(listed)]] == [entry["seq"] for entry in listed]
+    assert lines[-1]["seq"] == 1
+    own = ada.get("/audit/export?account=life").body.decode().splitlines()
+    assert own
+    assert {json.loads(line)["account"] for line in own} == {"life"}
+    assert ada.get("/audit/export?account=never-heard-of").body == b""
+
+
 def test_a_key_and_its_limit_change_together_or_not_at_all(gateway, ada):
     made = ada.post("/keys?account=life", {"name": "both", "limit": 3, "limit_reset": "daily"}).json["data"]
     path = f"/keys/{made['hash']}"

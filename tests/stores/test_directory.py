@@ -16,8 +16,20 @@ from llm_router.adapters.shared.remote import RemoteDirectory
 from llm_router.adapters.sqlite.directory import SqliteDirectory
 from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.adapters.store_errors import StoreError, StoreTooNew
-from llm_router.domain.account import Account, Act, Link, Member, Person, Role, SignIn, Team, member_id
+from llm_router.domain.account import (
+    Account,
+    Act,
+    Intent,
+    Link,
+    Member,
+    Person,
+    Role,
+    SignIn,
+    Team,
+    member_id,
+)
 from llm_router.domain.errors import LedgerUnavailable
+from llm_router.engine.auditing import recover_intents
 
 
 @dataclass
@@ -183,6 +195,23 @@ def test_acts_come_newest_first_by_account_and_are_chained(scenario_of):
         assert [entry.seq for entry in await directory.acts("", 0, 9)] == [6, 4, 2]
         assert len({entry.hash for entry in await directory.acts(None, 0, 9)}) == 6
         assert await directory.check_acts() == 6
+
+    scenario_of(scenario)
+
+
+def test_what_was_begun_long_ago_and_not_told_is_logged_once(scenario_of):
+    async def scenario(directory):
+        begun = [Intent(id=f"int_{at}", act=act(at, "acme")) for at in (1, 2)]
+        assert await directory.write(begun, [], [])
+        assert not await directory.write([begun[0]], [], [])
+        old = begun[1].act.at_ms
+        assert await recover_intents(directory, old) == 1
+        assert await recover_intents(directory, old + 1) == 1
+        assert await recover_intents(directory, old + 1) == 0
+        entries = await directory.acts("acme", 0, 9)
+        assert [entry.act.at_ms for entry in entries] == [begun[1].act.at_ms, begun[0].act.at_ms]
+        assert all("not known" in entry.act.after for entry in entries)
+        assert await directory.check_acts() == 2
 
     scenario_of(scenario)
 

@@ -24,6 +24,7 @@ from llm_router.catalog.listing import models_page
 from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import Snapshot, compile_snapshot, load_builtin
 from llm_router.domain.errors import NotFound, ServerError
+from llm_router.engine.auditing import recover_intents
 from llm_router.engine.gateway_keys import GatewayKeys
 from llm_router.engine.moments import iso_time
 from llm_router.engine.operations import dispatch
@@ -200,6 +201,8 @@ async def _opened(arguments: argparse.Namespace, place: Place, command: str) -> 
     keys = GatewayKeys(store, clock, lambda: Sealer(installation_secret(data_dir), GATEWAY_KEYS))
     try:
         await keys.load()
+        if shared is None:  # nobody else is at anything: what is not told was cut off
+            await recover_intents(directory, clock.now_ms())
         yield Context(
             keyring=store,
             books=store,

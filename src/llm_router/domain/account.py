@@ -239,24 +239,6 @@ class House(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="ho
     version: int = 1
 
 
-Noun = (
-    Account
-    | Person
-    | Member
-    | Team
-    | Invitation
-    | SignIn
-    | Credentials
-    | Link
-    | Identity
-    | Handshake
-    | House
-    | Tries
-    | Repeat
-)
-"""What the directory keeps."""
-
-
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
     """Who does something, and from where.
 
@@ -294,6 +276,38 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
     before: str | None = None
     after: str | None = None
     ip: str = ""
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="intent"):
+    """Something that is being done where one write cannot hold both it and its act: whoever finds it later
+    knows that it was begun, and not how it ended.
+
+    Attributes:
+        act: as far as it is known before.
+    """
+
+    id: str
+    act: Act
+    version: int = 1
+
+
+Noun = (
+    Account
+    | Person
+    | Member
+    | Team
+    | Invitation
+    | SignIn
+    | Credentials
+    | Link
+    | Identity
+    | Handshake
+    | House
+    | Tries
+    | Repeat
+    | Intent
+)
+"""What the directory keeps."""
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,9 +7,11 @@ from typing import Any
 
 import msgspec
 
-from llm_router.domain.account import Act, Actor
+from llm_router.domain.account import Act, Actor, AuditEntry, Intent
 from llm_router.domain.errors import NotFound
+from llm_router.engine.moments import iso_time
 from llm_router.engine.operator import Arguments, Context, Result, read
+from llm_router.ports import Directory
 
 _READING = frozenset({"list", "show", "export", "versions", "report", "attempts"})
 # What links are made is logged where they are made.
@@ -26,6 +28,11 @@ _LISTS = {
     "limits.set": ("limits.list", "limits"),
 }
 """Commands that may change what is there already, and where it is listed."""
+
+UNTOLD = "not known: it was begun, and the gateway ended or lost its disk before it could tell"
+
+UNTOLD_MS = 15 * 60_000
+"""Nobody is at a command for so long: what was begun earlier and not told is logged by another process."""
 
 Commands = Mapping[str, tuple[type[Arguments], Callable[[Any, Context], Awaitable[Result]]]]
 
@@ -74,6 +81,53 @@ def act_of(
         after=None if removed else json_of({**arguments, **result}),
         ip=by.ip,
     )
+
+
+def act_begun(
+    command: str, arguments: Mapping[str, object], before: list[Any], by: Actor, now_ms: int
+) -> Act:
+    """The act that a command is about to be: ``after`` is what was asked for."""
+    was = next((each for each in before if str(each.get("id")) == str(arguments.get("id"))), None)
+    act = act_of(command, arguments, [], {}, by, now_ms)
+    return msgspec.structs.replace(
+        act, before=None if was is None else json_of(was), after=json_of(arguments)
+    )
+
+
+async def recover_intents(directory: Directory, began_before_ms: int) -> int:
+    """Log what was begun before that moment and never told to have ended: its process died, or could not write
+    any more. Return how many acts there were.
+
+    Raises:
+        LedgerUnavailable: the directory cannot be read or written.
+    """
+    found = 0
+    for noun in await directory.rows("intent"):
+        assert isinstance(noun, Intent), "asked for by kind"
+        if noun.act.at_ms >= began_before_ms:
+            continue
+        asked = None if noun.act.after is None else msgspec.Raw(noun.act.after.encode())
+        act = msgspec.structs.replace(noun.act, after=json_of({"outcome": UNTOLD, "asked": asked}))
+        found += await directory.write([], [("intent", noun.id)], [act])
+    return found
+
+
+def described_act(entry: AuditEntry) -> dict[str, object]:
+    """An act in its place, as the API and commands tell it."""
+    act = entry.act
+    return {
+        "seq": entry.seq,
+        "at": iso_time(act.at_ms),
+        "account": act.account,
+        "actor": act.actor,
+        "actor_name": act.actor_name,
+        "action": act.action,
+        "object": act.object,
+        "before": None if act.before is None else msgspec.Raw(act.before.encode()),
+        "after": None if act.after is None else msgspec.Raw(act.after.encode()),
+        "ip": act.ip,
+        "hash": entry.hash,
+    }
 
 
 def json_of(value: object) -> str:

@@ -6,13 +6,10 @@ the operator does it, on the gateway's own machine.
 
 from __future__ import annotations
 
-import msgspec
-
 from llm_router.access.subject import Subject
 from llm_router.domain.account import (
     COMMAND_LINE,
     Account,
-    AuditEntry,
     House,
     Invitation,
     Member,
@@ -22,6 +19,7 @@ from llm_router.domain.account import (
     member_id,
 )
 from llm_router.domain.errors import InvalidRequest, NotFound
+from llm_router.engine.auditing import described_act
 from llm_router.engine.moments import iso_time
 from llm_router.engine.operator import Arguments, Context, Nothing, Result, account_name
 from llm_router.engine.people import People, email_of
@@ -276,36 +274,22 @@ async def list_acts(arguments: ListActs, context: Context) -> Result:
     if not 1 <= arguments.limit <= ACTS_MAX or arguments.before < 0:
         raise InvalidRequest(f"limit must be from 1 to {ACTS_MAX}", param="limit")
     found = await _directory(context).acts(arguments.account, arguments.before, arguments.limit)
-    return {"acts": [_act(entry) for entry in found]}
+    return {"acts": [described_act(entry) for entry in found]}
 
 
 async def check_acts(arguments: Nothing, context: Context) -> Result:
-    """Calculate the chain of the audit log again.
+    """Calculate the chain of the audit log again. ``hash``: of the last act of those that were looked at.
 
     Raises:
         InvalidRequest: names the first act that does not fit.
     """
+    directory = _directory(context)
     try:
-        return {"ok": True, "acts": await _directory(context).check_acts()}
+        acts = await directory.check_acts()
+        found = await directory.acts(None, acts + 1, 1)
+        return {"ok": True, "acts": acts, "hash": found[0].hash if found else None}
     except ValueError as error:
         raise InvalidRequest(f"the audit log was changed: {error}", code="audit_changed") from None
-
-
-def _act(entry: AuditEntry) -> dict[str, object]:
-    act = entry.act
-    return {
-        "seq": entry.seq,
-        "at": iso_time(act.at_ms),
-        "account": act.account,
-        "actor": act.actor,
-        "actor_name": act.actor_name,
-        "action": act.action,
-        "object": act.object,
-        "before": None if act.before is None else msgspec.Raw(act.before.encode()),
-        "after": None if act.after is None else msgspec.Raw(act.after.encode()),
-        "ip": act.ip,
-        "hash": entry.hash,
-    }
 
 
 def _account(account: Account) -> dict[str, object]:

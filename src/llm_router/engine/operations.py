@@ -7,13 +7,14 @@ runs; both call :func:`dispatch`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from llm_router.catalog.listing import models_page
-from llm_router.domain.account import COMMAND_LINE, Actor
-from llm_router.domain.errors import InvalidRequest
+from llm_router.domain.account import COMMAND_LINE, Actor, Intent
+from llm_router.domain.errors import InvalidRequest, LedgerUnavailable, RouterError
 from llm_router.engine import (
     budgeting,
     credits,
@@ -38,14 +39,15 @@ from llm_router.engine import (
     visiting,
     vouching,
 )
-from llm_router.engine.auditing import act_of, is_read, state_before
+from llm_router.engine.auditing import act_begun, act_of, is_read, state_before
 from llm_router.engine.operator import Arguments, Context, Nothing, Result, read
 
 
 async def dispatch(
     command: str, arguments: Mapping[str, object], context: Context, by: Actor = COMMAND_LINE
 ) -> Result:
-    """Run a command by its name. What changes something stands in the audit log when this returns.
+    """Run a command by its name. What changes something stands in the audit log when this returns, and in the
+    directory as an intent from before it is done: a crash between the two leaves a trace, which is logged later.
 
     Raises:
         InvalidRequest: there is no such command, or its arguments are wrong.
@@ -58,10 +60,25 @@ async def dispatch(
     wanted = read(kind, arguments)
     if context.directory is None or is_read(command):
         return await run(wanted, context)
-    before = await state_before(command, arguments, context, OPERATIONS)
-    result = await run(wanted, context)
+    before, now_ms = await state_before(command, arguments, context, OPERATIONS), context.clock.now_ms()
+    intent = Intent(id=context.new_id("int"), act=act_begun(command, arguments, before, by, now_ms))
+    if not await context.directory.write([intent], [], []):
+        raise LedgerUnavailable("The audit log cannot be written. Try again shortly.", retry_after_s=5)
+    place = [("intent", intent.id)]
+    try:
+        result = await run(wanted, context)
+    except LedgerUnavailable:
+        raise  # whether it was done is not known: the intent stays, and says so
+    except RouterError:
+        with suppress(LedgerUnavailable):
+            await context.directory.write([], place, [])
+        raise
     act = act_of(command, arguments, before, result, by, context.clock.now_ms())
-    await context.directory.write([], [], [act])
+    with suppress(
+        LedgerUnavailable
+    ):  # it is done, and who asked needs the answer; the intent stays and is logged
+        if not await context.directory.write([], place, [act]):
+            await context.directory.write([], [], [act])  # it took so long that it was logged as not known
     return result
 
 

@@ -208,9 +208,17 @@ HOUSE = (
         ),
     ),
     Command(
+        "audit export",
+        "write who did what as JSON lines, the newest first",
+        run="audit:export",
+        operation="audit.list",
+        json=False,
+        options=(Option("--account", "of one account (all)"),),
+    ),
+    Command(
         "audit check",
         "calculate the chain of the audit log again",
         operation="audit.check",
-        done="The audit log is whole: {acts} acts.",
+        done="The audit log is whole: {acts} acts; the last one's hash is {hash}.",
     ),
 )  # fmt: skip

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import msgspec
 
-from llm_router.domain.account import AuditEntry, House, Person
+from llm_router.domain.account import House, Person
 from llm_router.domain.errors import InvalidRequest
 from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.pages import page_of
-from llm_router.edge.api.table import ApiRoute, Ask, Body, Loaded, Reply
+from llm_router.edge.api.table import ApiRoute, Ask, Body, Loaded, Reply, Stream
+from llm_router.engine.auditing import described_act
 from llm_router.engine.moments import iso_time
 from llm_router.engine.rolls import find, some
+from llm_router.ports import Directory
+
+LINES = "application/x-ndjson"
+EXPORT_PAGE = 500
 
 
 class ActEntry(Reply, frozen=True, kw_only=True):
@@ -89,25 +94,30 @@ async def _acts(ask: Ask, account: str | None) -> dict[str, object]:
     if not (after.isascii() and after.isdigit() and len(after) < 16):
         raise InvalidRequest("'after' must be the next of the page before.", param="after")
     found = await ask.desk.directory.acts(account, int(after), ask.limit() + 1)
-    page = page_of([_act(entry) for entry in found], ask.limit(), "seq")
+    page = page_of([described_act(entry) for entry in found], ask.limit(), "seq")
     return {**page, "next": None if page["next"] is None else str(page["next"])}
 
 
-def _act(entry: AuditEntry) -> dict[str, Any]:
-    act = entry.act
-    return {
-        "seq": entry.seq,
-        "at": iso_time(act.at_ms),
-        "account": act.account,
-        "actor": act.actor,
-        "actor_name": act.actor_name,
-        "action": act.action,
-        "object": act.object,
-        "before": None if act.before is None else msgspec.Raw(act.before.encode()),
-        "after": None if act.after is None else msgspec.Raw(act.after.encode()),
-        "ip": act.ip,
-        "hash": entry.hash,
-    }
+async def export_acts(ask: Ask) -> Stream:
+    return _exported(ask, ask.account)
+
+
+async def export_all_acts(ask: Ask) -> Stream:
+    return _exported(ask, None)
+
+
+def _exported(ask: Ask, account: str | None) -> Stream:
+    """In pieces, each read when the one before is sent."""
+    return Stream(pieces=_lines(ask.desk.directory, account), content_type=LINES, filename="audit.jsonl")
+
+
+async def _lines(directory: Directory, account: str | None) -> AsyncGenerator[bytes, None]:
+    before = 0
+    while found := await directory.acts(account, before, EXPORT_PAGE):
+        yield b"".join(msgspec.json.encode(described_act(entry)) + b"\n" for entry in found)
+        before = found[-1].seq
+    if not before:
+        yield b""  # so that there is an answer
 
 
 async def list_people(ask: Ask) -> dict[str, object]:
@@ -161,8 +171,16 @@ HOUSE_ROUTES = (
         permission="audit:read", reply=ActPage, parameters=_PAGE,
     ),
     ApiRoute(
+        method="GET", path="/api/v1/audit/export", handler=export_acts, permission="audit:read", media=(LINES,),
+        summary="All of it as JSON lines, the newest first.",
+    ),
+    ApiRoute(
         method="GET", path="/api/v1/gateway/audit", handler=list_all_acts, summary="Who did what, in all accounts.",
         permission="house:read", house=True, reply=ActPage, parameters=_PAGE,
+    ),
+    ApiRoute(
+        method="GET", path="/api/v1/gateway/audit/export", handler=export_all_acts, permission="house:read",
+        house=True, media=(LINES,), summary="The same of all accounts.",
     ),
     ApiRoute(
         method="GET", path="/api/v1/gateway/people", handler=list_people, summary="Everybody who can sign in.",
