@@ -116,7 +116,7 @@ LAYERS: Tour = (
     ),
     ("/team", (press("Invite"),)),
     ("/team", (press("New team"),)),
-    ("/settings/you", (press("Set up"), shows("Secret"))),
+    ("/settings/you", (press("Set up"), menu_of("dialog summary"), shows("Type this secret"))),
     ("/settings/limits", (press("New budget"),)),
     ("/settings/limits", (press("New limit"),)),
     ("/settings/gateway", (press("New account"),)),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from browser_kit import browsing
 from gateway_kit import Gateway
 from people_kit import PASSWORD, Browser, invited
+
+from llm_router.access.totp import STEP_MS, code_at, secret_of
 
 SCRIPTS = (
     "<script>alert(1)</script>",
@@ -149,3 +153,57 @@ def test_the_policy_holds(chromium: Any, gateway: Gateway) -> None:
         )
         assert refused == ["refused"] * 4
         watched.complaints.clear()
+
+
+def test_what_went_wrong_at_an_issuer_is_told_once_and_as_text(chromium: Any, gateway: Gateway) -> None:
+    with browsing(chromium, gateway) as watched:
+        told = f"None of your groups may use this gateway. {SCRIPTS[1]}"
+        cookie = {
+            "name": "llm_router_trouble",
+            "value": quote(told),
+            "domain": "127.0.0.1",
+            "path": "/sign-in",
+        }
+        watched.page.context.add_cookies([cookie])
+        watched.open("/sign-in")
+        watched.page.get_by_role("alert").get_by_text(told).wait_for()
+        watched.open("/sign-in")
+        assert watched.page.get_by_text("None of your groups").count() == 0
+
+
+QR = """async (texts) => {
+  const { modules } = await import(document.querySelector('link[rel=stylesheet]').href.replace(/[^/]*$/, '') + 'lib/qr.js');
+  return texts.map((text) => modules(text));
+}"""
+
+FULL = (14, 26, 42, 62, 84, 106, 122, 152, 180, 213, 251, 287, 331, 362, 412)
+"""As many bytes as versions 1 to 15 take: then there is no filling, which others do otherwise."""
+
+
+def test_qr_codes_are_those_of_another_encoder(chromium: Any, gateway: Gateway) -> None:
+    segno = pytest.importorskip("segno", reason="segno is not installed")
+    texts = ["".join(chr(33 + (at * 7 + size) % 90) for at in range(size)) for size in FULL]
+    with browsing(chromium, gateway) as watched:
+        watched.open("/sign-in")
+        found = watched.page.evaluate(QR, [*texts, "x" * 413])
+    assert found.pop() is None
+    for version, (text, grid) in enumerate(zip(texts, found, strict=True), 1):
+        options = {"error": "m", "mode": "byte", "version": version, "boost_error": False}
+        codes = (segno.make(text, mask=mask, **options).matrix for mask in range(8))
+        assert grid in [[list(row) for row in code] for code in codes], version
+
+
+def test_a_second_factor_is_scanned_and_asked_for(chromium: Any, gateway: Gateway, ada: Browser) -> None:
+    person = invited(ada, "default", "viewer", "factor@example.com")
+    with browsing(chromium, gateway, cookie=person.cookie) as watched:
+        watched.open("/settings/you")
+        page = watched.page
+        page.get_by_role("button", name="Set up").click()
+        page.get_by_role("img", name="QR code for the authenticator").wait_for()
+        page.get_by_text("It cannot be scanned").click()
+        secret = page.get_by_role("region", name="Secret").inner_text().replace(" ", "")
+        page.get_by_role("textbox", name="Code").fill(
+            code_at(secret_of(secret), int(time.time() * 1000) // STEP_MS)
+        )
+        page.get_by_role("button", name="Put it in use").click()
+        page.get_by_role("heading", name="Codes for recovery").wait_for()

@@ -6,7 +6,7 @@ import http.client
 import importlib.util
 import subprocess
 import sys
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import pytest
 from gateway_kit import Gateway
@@ -141,6 +141,23 @@ def test_who_is_in_no_group_is_not_let_in(gateway):
     (status, _, cookies, body), _, _ = sign_in(gateway, "stranger")
     assert (status, cookies) == (403, [])
     assert b"groups" in body
+
+
+def test_a_person_is_led_back_with_what_went_wrong(gateway):
+    _, url, cookies, _ = cookies_of(gateway, "/api/v1/sign-in/oidc")
+    came = urlsplit(at_issuer(url, "stranger"))
+    connection = gateway.connect()
+    headers = {"cookie": cookies[0], "accept": "text/html,*/*"}
+    connection.request("GET", f"{came.path}?{came.query}", headers=headers)
+    reply = connection.getresponse()
+    reply.read()
+    told = [value for name, value in reply.getheaders() if name.lower() == "set-cookie"]
+    connection.close()
+    assert (reply.status, reply.getheader("location")) == (302, "/sign-in")
+    assert any(each.startswith("llm_router_session_state=;") for each in told)
+    trouble = next(each for each in told if each.startswith("llm_router_trouble="))
+    assert "groups" in unquote(trouble)
+    assert "Path=/sign-in" in trouble
 
 
 def test_a_sign_in_is_finished_once_in_the_browser_that_began_it(gateway):

@@ -5,6 +5,8 @@ https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Set-Cookie#c
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from llm_router.domain.errors import Forbidden
 from llm_router.edge.http import Request
 from llm_router.engine.sign_in import SESSION_MS
@@ -92,3 +94,10 @@ def state_of(request: Request, origin: str | None) -> str | None:
 def _state(state: str, age_s: int, origin: str | None) -> str:
     name, secure = (SECURE_NAME, "; Secure") if is_secure(origin) else (PLAIN_NAME, "")
     return f"{name}_state={state}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age_s}{secure}"
+
+
+def trouble_cookie(message: str, origin: str | None) -> str:
+    """The header by which the page for signing in learns what went wrong elsewhere: it reads it once and deletes it. No
+    link of somebody else can make that page say anything."""
+    secure = "; Secure" if is_secure(origin) else ""
+    return f"llm_router_trouble={quote(message[:500])}; Path=/sign-in; SameSite=Lax; Max-Age=60{secure}"

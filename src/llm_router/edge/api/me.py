@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from llm_router.access.permissions import PLAIN_SCOPES
 from llm_router.domain.account import Person, Role, SignIn
-from llm_router.domain.errors import Forbidden, NotFound, SignInRefused
+from llm_router.domain.errors import Forbidden, NotFound, RouterError, SignInRefused
 from llm_router.edge.api.cookies import (
     clear_cookie,
     clear_state,
@@ -14,6 +14,7 @@ from llm_router.edge.api.cookies import (
     set_cookie,
     state_cookie,
     state_of,
+    trouble_cookie,
 )
 from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.house import person_entry
@@ -166,12 +167,40 @@ CALLBACK = "/api/v1/sign-in/oidc/callback"
 async def oidc_begin(ask: Ask) -> Answer:
     """Send the browser to the issuer. The state goes into a cookie: only this browser can bring it back."""
     back = own_path(ask.request.parameter("back"))
-    url, state = await _oidc(ask).begin(f"{ask.desk.link_origin(ask.request)}{CALLBACK}", back)
+    try:
+        url, state = await _oidc(ask).begin(f"{ask.desk.link_origin(ask.request)}{CALLBACK}", back)
+    except RouterError as error:
+        return _told(ask, error)
     return Answer(status=302, location=url, cookies=(state_cookie(state, ask.desk.origin),))
 
 
 async def oidc_callback(ask: Ask) -> Answer:
     """The browser comes back from the issuer."""
+    try:
+        return await _from_issuer(ask)
+    except RouterError as error:
+        return _told(ask, error)
+
+
+def _told(ask: Ask, error: RouterError) -> Answer:
+    """Lead a person to the page for signing in, which says what went wrong; a program gets the error itself.
+
+    Raises:
+        RouterError: no browser asks for a page.
+    """
+    if "text/html" not in ask.request.headers.get("accept", ""):
+        raise error
+    origin = ask.desk.origin
+    return Answer(
+        status=302, location="/sign-in", cookies=(clear_state(origin), trouble_cookie(error.message, origin))
+    )
+
+
+async def _from_issuer(ask: Ask) -> Answer:
+    """
+    Raises:
+        RouterError: nobody is let in.
+    """
     oidc, request = _oidc(ask), ask.request
     state, code = request.parameter("state"), request.parameter("code")
     if state is None or state != state_of(request, ask.desk.origin):

@@ -1,7 +1,7 @@
 // What one sees before being signed in: signing in, setting up, joining, a new password.
 
 import { h, replace } from "../lib/dom.js";
-import { mark } from "../lib/icons.js";
+import { icon, mark } from "../lib/icons.js";
 import { button, failure, field, form, messageOf, skeleton } from "../lib/ui.js";
 
 const WORD = { minlength: 12, maxlength: 256 };
@@ -41,7 +41,16 @@ async function begun(place, ctx, answer) {
   draw();
 }
 
+/** What went wrong at an issuer: the gateway left it for this page, to be read once. */
+function trouble() {
+  const found = /(?:^|; )llm_router_trouble=([^;]*)/.exec(document.cookie);
+  if (!found) return null;
+  document.cookie = "llm_router_trouble=; Path=/sign-in; Max-Age=0";
+  return decodeURIComponent(found[1]);
+}
+
 async function signIn(place, ctx) {
+  const wrong = trouble();
   replace(place, head("Sign in"), skeleton(3, { height: 210 }));
   let ways;
   try {
@@ -53,6 +62,7 @@ async function signIn(place, ctx) {
   present(
     place,
     head("Sign in", "Welcome back."),
+    wrong && h("div.notice.bad", { role: "alert" }, icon("warning"), h("div", h("p", wrong), h("p.muted", ways.oidc ? `Sign in with ${ways.oidc} again, or with a password.` : "Sign in with a password."))),
     form({
       fields: [email(), password()],
       action: "Sign in",

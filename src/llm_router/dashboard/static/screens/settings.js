@@ -4,6 +4,7 @@ import { h, replace } from "../lib/dom.js";
 import { count, dollars } from "../lib/format.js";
 import { badge, button, card, codeBlock, confirm, copyButton, dialog, facts, field, form, load, messageOf, pageHead, saveFile, table, toast, when } from "../lib/ui.js";
 import { meter } from "../lib/chart.js";
+import { qrCode } from "../lib/qr.js";
 
 const attempt = async (work, told) => {
   try {
@@ -60,9 +61,10 @@ function secondFactor(ctx) {
     const { secret, uri } = await ctx.api.post("/api/v1/me/second-factor");
     const node = dialog({
       title: "A second factor",
-      text: "Give this to your authenticator, then type the code that it shows.",
+      text: "Scan this with your authenticator, then type the code that it shows.",
       body: [
-        h("div.stack.tight", h("h3", "Secret"), codeBlock(secret.replace(/(.{4})(?=.)/g, "$1 "), { label: "Secret" }), h("p.muted", "On this device: ", h("span", copyButton(uri, { label: "Copy the address for the authenticator" })))),
+        h("div.qr-place", qrCode(uri, { label: "QR code for the authenticator" })),
+        h("details.more", h("summary", "It cannot be scanned"), h("div.stack.tight", h("p.muted", "Type this secret into the authenticator, or copy its address if it runs on this device."), codeBlock(secret.replace(/(.{4})(?=.)/g, "$1 "), { label: "Secret" }), h("div", copyButton(uri, { label: "Copy the address" })))),
         form({
           fields: [field({ label: "Code", name: "code", required: true, inputmode: "numeric", autocomplete: "one-time-code", class: "code-input", maxlength: 8 })],
           action: "Put it in use",
