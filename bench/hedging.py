@@ -1,6 +1,7 @@
-"""What hedging does to the time to the first token on a heavy tail, and what it costs the operator.
+"""What hedging does to the time to the first token on a heavy tail, or of whole answers, and what it costs the
+operator.
 
-    python bench/hedging.py [--requests N] [--seeds N]
+    python bench/hedging.py [--requests N] [--seeds N] [--whole]
 
 The engine on virtual time (tests/proofs/heavy_tail.py): the figures are of the distribution that is simulated, the
 same each time, and nothing of this machine is in them.
@@ -22,14 +23,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--requests", type=int, default=5000)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--whole", action="store_true", help="whole answers instead of streams")
     arguments = parser.parse_args()
+    count, stream = arguments.requests, not arguments.whole
     print("| seed | hedging | providers | p50 | p95 | p99 | p99.9 | second calls | extra cost |")
     print("|---|---|---|---|---|---|---|---|---|")
     for seed in range(1, arguments.seeds + 1):
-        _row(seed, "off", "", simulated(arguments.requests, seed=seed, mode="off"))
+        _row(seed, "off", "", simulated(count, seed=seed, mode="off", stream=stream))
         for billed_on in (False, True):
             told = "bill to the end" if billed_on else "stop"
-            _row(seed, "on", told, simulated(arguments.requests, seed=seed, mode="on", billed_on=billed_on))
+            outcome = simulated(count, seed=seed, mode="on", billed_on=billed_on, stream=stream)
+            _row(seed, "on", told, outcome)
     return 0
 
 

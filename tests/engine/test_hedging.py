@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from engine_kit import (
     CUT,
     GRANT,
+    FakeClient,
     FakeReply,
     World,
     answer,
@@ -26,12 +29,13 @@ from engine_kit import (
 from llm_router.billing.policy import SettlementPolicy
 from llm_router.domain.errors import UpstreamError
 from llm_router.routing.continuing import Continuing
-from llm_router.routing.hedging import HedgeRules
+from llm_router.routing.hedging import HedgeRules, kind_of
 from llm_router.routing.retry import RetryRules
 from llm_router.routing.rules import RoutingRules
 
 PROVIDERS = (provider("p1"), provider("p2"), provider("p3", bills_abandoned=True))
 ON = HedgeRules(mode="on")
+WHOLE = kind_of(stream=False, input_tokens=1, output_tokens_max=None)
 
 
 class Gates:
@@ -69,6 +73,9 @@ class GatedReply(FakeReply):
         if self._error is not None:
             raise self._error
 
+    async def read(self, bytes_max: int) -> bytes:
+        return b"".join([piece async for piece in self.chunks()])
+
 
 class Strikes(World):
     """A world in which every await of either call may be struck, not only those of the exchange's own task."""
@@ -96,7 +103,8 @@ def world_of(
     )
     hedges = world.engine.trying.hedges
     for _ in range(known):
-        hedges.tails.add(f"{(providers or ('p1',))[0]}/m", 0, 100.0)
+        for kind in (0, WHOLE):
+            hedges.tails.add(f"{(providers or ('p1',))[0]}/m", kind, 100.0)
     hedges.budget.earn(10_000 * saved, 10**9)
     return world
 
@@ -271,15 +279,14 @@ def test_a_winner_that_breaks_off_later_is_gone_on_with_or_told() -> None:
     run(main())
 
 
-def test_who_may_not_be_hedged_is_not() -> None:
-    async def asked(world: World, headers: dict[str, str] | None = None, **members: Any) -> list[str]:
+@pytest.mark.parametrize("stream", [True, False])
+def test_who_may_not_be_hedged_is_not(stream: bool) -> None:
+    async def asked(world: World, headers: dict[str, str] | None = None) -> list[str]:
         gates = Gates()
-        world.upstream.scripts |= {
-            "p1": [gated(gates, "first", *events("from one"))],
-            "p2": [answer(*events("from two"))],
-        }
+        one, two = (events("from one"), events("from two")) if stream else ([whole("one")], [whole("two")])
+        world.upstream.scripts |= {"p1": [gated(gates, "first", *one)], "p2": [answer(*two)]}
         call = {} if headers is None else {"headers": headers}
-        serving = asyncio.ensure_future(world.serve(ask("m", **{"stream": True, **members}), **call))
+        serving = asyncio.ensure_future(world.serve(ask("m", stream=stream), **call))
         await world.until(lambda: bool(gates.reached))
         for _ in range(20):
             await asyncio.sleep(0)
@@ -318,13 +325,140 @@ def test_the_header_must_be_readable() -> None:
     run(main())
 
 
-def test_whole_answers_are_never_hedged() -> None:
+def content(world: World) -> str:
+    """The text of a whole answer."""
+    text = json.loads(bytes(world.client.data))["choices"][0]["message"]["content"]
+    assert isinstance(text, str)
+    return text
+
+
+def test_a_whole_answer_that_is_late_is_asked_for_again() -> None:
+    async def main() -> None:
+        gates, world = Gates(), world_of()
+        world.upstream.scripts |= {"p1": [gated(gates, "never")], "p2": [answer(whole("from two"))]}
+        await world.serve(ask("m"))
+        check(world)
+        assert world.pauses == [0.1]
+        assert world.upstream.asked == ["p1", "p2"]
+        assert content(world) == "from two"
+        assert outcomes(world) == [("p1", "outrun"), ("p2", "delivered")]
+        assert (world.record.deployment, world.record.cost_pusd) == ("p2/m", 20_000_000)
+        assert world.client.headers["x-llm-router-provider"] == "p2"
+        assert world.books.available("acme") == GRANT - 20_000_000
+        tails = world.engine.trying.hedges.tails
+        assert len(tails._known["p1/m", WHOLE].latest) == 41  # it had the time that it had
+        assert len(tails._known["p2/m", WHOLE].latest) == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize("order", [("first", "second"), ("second", "first"), ("first",), ("second",)])
+def test_of_two_whole_answers_one_is_told_and_charged(order: tuple[str, ...]) -> None:
+    async def main() -> None:
+        gates, world = Gates(), world_of()
+        world.upstream.scripts |= {
+            "p1": [gated(gates, "first", whole("from one"))],
+            "p2": [gated(gates, "second", whole("from two"))],
+        }
+        serving = asyncio.ensure_future(world.serve(ask("m")))
+        await world.until(lambda: gates.reached == {"first", "second"})
+        for name in order:
+            gates.open(name)
+        await serving
+        check(world)
+        won = {"from one": "p1", "from two": "p2"}[content(world)]
+        if len(order) == 1:
+            assert won == {"first": "p1", "second": "p2"}[order[0]]
+        assert (world.record.provider, world.record.cost_pusd) == (won, 20_000_000)
+        assert sorted(outcome for _, outcome in outcomes(world)) == ["delivered", "outrun"]
+        assert world.books.available("acme") == GRANT - 20_000_000
+
+    run(main())
+
+
+def test_a_whole_answer_that_fails_leaves_it_to_the_other() -> None:
+    async def main() -> None:
+        gates, world = Gates(), world_of("p1", "p2", "p3")
+        world.upstream.scripts |= {"p1": [gated(gates, "first", whole("one"))], "p2": [refusal(500)]}
+        serving = asyncio.ensure_future(world.serve(ask("m")))
+        await world.until(lambda: [reply.closed for reply in world.upstream.replies] == [0, 1])
+        gates.open("first")
+        await serving
+        check(world)
+        assert content(world) == "one"
+        assert outcomes(world) == [("p2", "failed"), ("p1", "delivered")]
+
+        gates, world = Gates(), world_of("p1", "p2", "p3")
+        world.upstream.scripts |= {
+            "p1": [gated(gates, "first", error=CUT)],
+            "p2": [refusal(500)],
+            "p3": [answer(whole("three"))],
+        }
+        serving = asyncio.ensure_future(world.serve(ask("m")))
+        await world.until(lambda: [reply.closed for reply in world.upstream.replies] == [0, 1])
+        gates.open("first")
+        await serving
+        check(world)
+        assert content(world) == "three"
+        assert outcomes(world) == [("p2", "failed"), ("p1", "failed"), ("p3", "delivered")]
+
+    run(main())
+
+
+def test_what_a_whole_answer_costs_that_was_not_used_stands_in_the_record() -> None:
+    async def main() -> None:
+        costs = {}
+        for late in ("p1", "p3"):  # p3 bills to the end what nobody reads
+            gates, world = Gates(), world_of(late, "p2")
+            world.upstream.scripts |= {late: [gated(gates, "never")], "p2": [answer(whole())]}
+            await world.serve(ask("m"))
+            check(world)
+            lost, won = world.record.attempts
+            assert (lost.operator_cost_estimated, won.operator_cost_estimated) == (True, False)
+            assert (won.operator_cost_pusd, world.record.cost_pusd) == (20_000_000, 20_000_000)
+            costs[late] = lost.operator_cost_pusd
+        assert costs["p1"] is not None
+        assert costs["p3"] == costs["p1"] + 5 * 2_000_000 > 5 * 2_000_000
+
+    run(main())
+
+
+def test_whole_answers_that_may_be_longer_are_later_later() -> None:
+    """What a request may write is a part of its kind: nobody knows yet how long such answers take."""
+
     async def main() -> None:
         world = world_of()
-        world.upstream.scripts |= {"p1": [answer(whole())], "p2": [answer(whole())]}
-        await world.serve(ask("m"))
-        assert world.pauses == []
-        assert world.upstream.asked == ["p1"]
+        world.upstream.scripts |= {"p1": [answer(whole())]}
+        await world.serve(ask("m", max_tokens=4000))
+        assert (world.pauses, world.upstream.asked) == ([], ["p1"])
+        longer = kind_of(stream=False, input_tokens=1, output_tokens_max=4000)
+        tails = world.engine.trying.hedges.tails
+        assert len(tails._known["p1/m", longer].latest) == 1
+        assert kind_of(stream=False, input_tokens=1, output_tokens_max=4090) == longer
+        assert kind_of(stream=False, input_tokens=1, output_tokens_max=200) not in (longer, WHOLE)
+        assert kind_of(stream=True, input_tokens=1, output_tokens_max=4000) == 0
+
+    run(main())
+
+
+def test_who_shares_a_call_gets_the_answer_that_won() -> None:
+    async def main() -> None:
+        gates = Gates()
+        world = world_of()
+        rules = RoutingRules(hedging=ON, single_flight="on")
+        world.engine.state = msgspec.structs.replace(world.engine.state, routing=rules)
+        world.upstream.scripts |= {"p1": [gated(gates, "never")], "p2": [gated(gates, "go", whole("two"))]}
+        other = FakeClient(world)
+        first = asyncio.ensure_future(world.serve(ask("m")))
+        await world.until(lambda: gates.reached == {"never", "go"})
+        second = asyncio.ensure_future(world.engine.serve(world.call(ask("m")), other))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        gates.open("go")
+        await asyncio.gather(first, second)
+        assert world.upstream.asked == ["p1", "p2"]
+        assert content(world) == "two"
+        assert json.loads(bytes(other.data))["choices"][0]["message"]["content"] == "two"
 
     run(main())
 
@@ -403,11 +537,29 @@ def _drained() -> World:
     return world
 
 
+def _late_whole() -> World:
+    gates, world = Gates(), world_of()
+    world.upstream.scripts |= {"p1": [gated(gates, "never")], "p2": [answer(whole("b"))]}
+    return world
+
+
+def _both_whole() -> World:
+    gates, world = Gates(), world_of()
+    world.upstream.scripts |= {"p1": [gated(gates, "first", whole("a"))], "p2": [answer(whole("b"))]}
+    gates.open("first")
+    return world
+
+
 SCENES = {"late": _late, "both": _both_late, "failing": _failing, "drained": _drained}
+WHOLE_SCENES = {"late": _late_whole, "both": _both_whole, "failing": _failing}
 
 
 async def _served(
-    make: Callable[[], World], number: int, how: Callable[[World, asyncio.Task[Any]], None]
+    make: Callable[[], World],
+    number: int,
+    how: Callable[[World, asyncio.Task[Any]], None],
+    *,
+    stream: bool = True,
 ) -> World:
     world = make()
     count = [0]
@@ -418,7 +570,7 @@ async def _served(
             how(world, task)
 
     world.strike = strike
-    await world.serve(ask("m", stream=True))
+    await world.serve(ask("m", stream=stream))
     for _ in range(10):
         await asyncio.sleep(0)
     await world.engine.close()
@@ -450,6 +602,22 @@ def test_struck_at_every_await_of_either_call(
         unstruck = await _served(SCENES[scene], 0, how)
         for number in range(1, len(unstruck.steps) + 1):
             world = await _served(SCENES[scene], number, how)
+            assert len(world.books.settlements) <= 1
+            if how is _stop:
+                assert world.client.finished
+
+    run(main())
+
+
+@pytest.mark.parametrize("scene", WHOLE_SCENES)
+@pytest.mark.parametrize("how", [_cancel, _stop, _leave])
+def test_whole_answers_struck_at_every_await_of_either_call(
+    scene: str, how: Callable[[World, asyncio.Task[Any]], None]
+) -> None:
+    async def main() -> None:
+        unstruck = await _served(WHOLE_SCENES[scene], 0, how, stream=False)
+        for number in range(1, len(unstruck.steps) + 1):
+            world = await _served(WHOLE_SCENES[scene], number, how, stream=False)
             assert len(world.books.settlements) <= 1
             if how is _stop:
                 assert world.client.finished

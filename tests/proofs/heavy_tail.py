@@ -1,4 +1,5 @@
-"""A provider with a heavy tail, on virtual time: what hedging does to the time to the first token, and what it costs.
+"""A provider with a heavy tail, on virtual time: what hedging does to the time to the first token, or to a whole
+answer, and what it costs.
 
 Real are the engine and what it decides by. Simulated are the clock, the ledger and two deployments of one model.
 First tokens take a log-normal time, and one call in fifty waits for seconds more (Pareto), independently of the other
@@ -13,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine_kit import FakeClient, World, ask, deployment, events, model, provider
+from engine_kit import FakeClient, World, ask, deployment, events, model, provider, whole
 from virtual import VirtualLoop
 
 from llm_router.domain.record import OUTRUN
@@ -32,7 +33,8 @@ RATE = 20.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to. Costs are the operator's, in picodollars; ``first_s`` are sorted."""
+    """What a run came to. Costs are the operator's, in picodollars; ``first_s``, to the first content that the client
+    got, are sorted."""
 
     first_s: list[float]
     calls: int
@@ -58,9 +60,16 @@ class _Client(FakeClient):
         self.first_s: float | None = None
 
     async def send(self, data: bytes) -> None:
+        self._note()
+        await super().send(data)
+
+    async def finish(self, data: bytes = b"") -> None:
+        self._note()
+        await super().finish(data)
+
+    def _note(self) -> None:
         if self.first_s is None:
             self.first_s = asyncio.get_running_loop().time()
-        await super().send(data)
 
 
 class _Reply:
@@ -77,6 +86,10 @@ class _Reply:
         for piece in events("one ", "two ", "three ", "four"):
             yield piece
             await asyncio.sleep(PIECE_S)
+
+    async def read(self, bytes_max: int) -> bytes:
+        await asyncio.sleep(self._first_s + 4 * PIECE_S)
+        return whole("one two three four")
 
     async def close(self) -> None: ...
 
@@ -97,20 +110,22 @@ def first_token_s(dice: random.Random) -> float:
     return usual + min(HEAVY_S_MAX, HEAVY_S * dice.paretovariate(ALPHA)) if dice.random() < HEAVY else usual
 
 
-def simulated(requests: int, *, seed: int, mode: str, billed_on: bool = False) -> Outcome:
+def simulated(
+    requests: int, *, seed: int, mode: str, billed_on: bool = False, stream: bool = True
+) -> Outcome:
     """Serve so many requests.
 
     Args:
-        mode: of hedging. billed_on: the providers bill what nobody reads to its end.
+        mode: of hedging. billed_on: the providers bill what nobody reads to its end. stream: answers are streamed.
     """
     loop = VirtualLoop(lambda: 0.0)
     try:
-        return loop.run_until_complete(_served(requests, seed, mode, billed_on))
+        return loop.run_until_complete(_served(requests, seed, mode, billed_on, stream))
     finally:
         loop.close()
 
 
-async def _served(requests: int, seed: int, mode: str, billed_on: bool) -> Outcome:
+async def _served(requests: int, seed: int, mode: str, billed_on: bool, stream: bool) -> Outcome:
     arrivals, waits = random.Random(seed), random.Random(f"{seed}:waits")
     rules: Any = HedgeRules(mode=mode)  # type: ignore[arg-type]
     world = World(
@@ -134,7 +149,7 @@ async def _served(requests: int, seed: int, mode: str, billed_on: bool) -> Outco
 
     async def request() -> None:
         client, began_s = _Client(world), asyncio.get_running_loop().time()
-        call = world.call(ask("m", stream=True, max_tokens=50), started_us=clock.monotonic_us())
+        call = world.call(ask("m", stream=stream, max_tokens=50), started_us=clock.monotonic_us())
         await world.engine.serve(call, client)
         assert client.first_s is not None, client.data
         first_s.append(client.first_s - began_s)

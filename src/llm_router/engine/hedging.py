@@ -1,13 +1,13 @@
-"""Hedging: a second call when the first token is later than usual; the first one with content answers.
+"""Hedging: a second call when the first one is later than usual; the one that has something first answers.
 
     first call ──────────── has until its deployment is late (routing/hedging.py)
       late ── within the budget? a second call beside it
-        either has content ── its bytes go to the client; the other one is cancelled
+        either has content (of a stream), or is whole ── it goes to the client; the other one is cancelled
         either fails ──────── the other one goes on alone
         both fail ─────────── what follows is decided as ever (engine/trying.py)
 
 Each call runs in a task of its own with a copy of the track (a lane), so that neither disturbs the other. With
-the first content byte the winner's state becomes that of the exchange. The client pays for one answer: what the
+the first content byte, or a whole answer, the winner's state becomes that of the exchange. The client pays for one answer: what the
 other call costs is the operator's, and stands in the record.
 """
 
@@ -21,11 +21,12 @@ import msgspec
 from llm_router.billing.interval import expected_tokens, forecast
 from llm_router.domain.errors import InvalidRequest, RouterError
 from llm_router.domain.record import OUTRUN
+from llm_router.engine.admit import Admitted
 from llm_router.engine.tracks import Track
 from llm_router.ports import Client, Clock
 from llm_router.routing.advance import moves_on
-from llm_router.routing.health import HealthView, size_of
-from llm_router.routing.hedging import HedgeBudget, Tails, hedged, second
+from llm_router.routing.health import HealthView
+from llm_router.routing.hedging import HedgeBudget, Kind, Tails, hedged, kind_of, second
 from llm_router.routing.plan import Candidate
 
 HEADER = "x-llm-router-hedge"
@@ -33,7 +34,7 @@ _WISHES = {"on": True, "off": False}
 
 _OF_ATTEMPT = (
     "candidate", "model", "canonical", "tool_names", "delivery", "content_sent", "losses", "first_token_ms",
-    "sent_secret", "heard", "heard_bytes", "found", "pool_key", "other_key", "relay", "transcript",
+    "sent_secret", "heard", "heard_bytes", "found", "pool_key", "other_key", "relay", "transcript", "landing",
 )  # fmt: skip
 """What of a track is its present attempt's."""
 
@@ -64,7 +65,7 @@ class Hedges:
     """Decides on second calls. One per process.
 
     Attributes:
-        tails: how long first tokens took; budget: the second calls that may still be made.
+        tails: how long calls took; budget: the second calls that may still be made.
     """
 
     def __init__(self) -> None:
@@ -72,10 +73,10 @@ class Hedges:
         self.budget = HedgeBudget()
 
     def took(self, track: Track, candidate: Candidate, ms: float) -> None:
-        """The first token of a call came after so long, or had not come by then."""
+        """What a call is awaited for (its first token, or all of a whole answer) came after so long, or had not come
+        by then."""
         assert track.admitted is not None
-        size = size_of(track.admitted.input_tokens_expected)
-        self.tails.add(candidate.deployment.id, size, ms)
+        self.tails.add(candidate.deployment.id, _kind(track.admitted), ms)
 
     def of(
         self,
@@ -86,7 +87,7 @@ class Hedges:
     ) -> Hedge | None:
         """The second call that may be made beside the first one; None if there is to be none."""
         admitted, rules = track.admitted, track.state.routing.hedging
-        if admitted is None or not admitted.inspected.stream or track.state.retries.attempts_max < 2:
+        if admitted is None or track.state.retries.attempts_max < 2:
             return None
         inspected = admitted.inspected
         preset = inspected.routing.get("preset")
@@ -106,14 +107,22 @@ class Hedges:
         if cost_pusd is None:
             return None
         self.budget.earn(rules.share_bp, cost_pusd)
-        size = size_of(admitted.input_tokens_expected)
-        late_ms = self.tails.late_ms(first.deployment.id, size, rules.percentile)
+        late_ms = self.tails.late_ms(first.deployment.id, _kind(admitted), rules.percentile)
         if late_ms is None or (found := second(candidates, first, views)) is None:
             return None
         cost_pusd = cost_of(found)
         if cost_pusd is None:
             return None
         return Hedge(candidate=found, wait_s=late_ms / 1000, cost_pusd=cost_pusd)
+
+
+def _kind(admitted: Admitted) -> Kind:
+    inspected = admitted.inspected
+    return kind_of(
+        stream=inspected.stream,
+        input_tokens=admitted.input_tokens_expected,
+        output_tokens_max=inspected.output_tokens,
+    )
 
 
 class _Lane:
@@ -126,6 +135,8 @@ class _Lane:
         self.track = msgspec.structs.replace(
             track, client=client, tool_names={}, losses=[], attempts=[], found={}, upstream_us=0, of=track
         )
+        if track.landing is not None:
+            self.track.landing = []
         self.began_us: int | None = None
         self.error: RouterError | None = None
         self.task: asyncio.Task[None] | None = None
@@ -298,8 +309,9 @@ class Race:
         assert lane.began_us is not None
         self._track.outrun = lane.candidate
         attempts = lane.track.attempts
+        whole = attempts[-1].outcome == "delivered"  # in the same moment: its time is known
         attempts[-1] = msgspec.structs.replace(attempts[-1], outcome=OUTRUN)
-        if lane is self._lanes[0]:
+        if lane is self._lanes[0] and not whole:
             self._hedges.took(self._track, lane.candidate, float(attempts[-1].duration_ms))
 
 

@@ -299,13 +299,10 @@ class Trying:
         now_us, now_ms = self._clock.monotonic_us(), self._clock.now_ms()
         ttft_ms, speed = _times(track, calling.began_us, now_us)
         expected = track.admitted.input_tokens_expected if track.admitted is not None else 0
-        if (
-            ttft_ms is not None
-            and how is Fared.WELL
-            and not track.state.routing.hedging.never
-            and track.admitted
-        ):
-            self.hedges.took(track, candidate, ttft_ms)
+        if how is Fared.WELL and not track.state.routing.hedging.never and track.admitted is not None:
+            took_ms = ttft_ms if track.admitted.inspected.stream else (now_us - calling.began_us) / 1000
+            if took_ms is not None:
+                self.hedges.took(track, candidate, took_ms)
         if calling.place is not None:
             kind, sample = _sample(track, expected, ttft_ms, now_us - calling.began_us)
             if sample is not None and self.lagging():

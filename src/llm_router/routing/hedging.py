@@ -1,7 +1,8 @@
-"""When a second call is made because the first token of the first one is late, and how many of them may be.
+"""When a second call is made because the first one is late, and how many of them may be.
 
     mode ───── who is hedged at all: by the request, its key, its preset, its model, the configuration
-    wait ───── how long the first call has: a high percentile of what its deployment took before   (:class:`Tails`)
+    wait ───── how long the first call has: a high percentile of what its deployment took before, to the first
+               token of a stream or to the end of a whole answer                                    (:class:`Tails`)
     second ─── who is asked then: another deployment of the same model, else the same one again    (:func:`second`)
     budget ─── whether that is still within the share of calls and of cost                          (:class:`HedgeBudget`)
 
@@ -19,7 +20,7 @@ from typing import Literal
 
 import msgspec
 
-from llm_router.routing.health import HealthView
+from llm_router.routing.health import HealthView, size_of
 from llm_router.routing.plan import Candidate
 
 HedgeMode = Literal["off", "asked", "on"]
@@ -46,7 +47,7 @@ class HedgeRules(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         mode: "off": never; "asked": requests that say so in a header; "on": all but those that say no.
-        percentile: of the times to the first token; a call that takes longer is late.
+        percentile: of the times that calls took before; one that takes longer is late.
         share_bp: second calls beside all calls that may be hedged, in hundredths of a percent, by number
             and by expected cost.
         models: the mode by patterns of public model ids, the first that fits; keys, presets: by id and name.
@@ -80,6 +81,22 @@ def hedged(mode: HedgeMode, wish: bool | None) -> bool:
     return mode != "off" and wish is not False and (mode == "on" or wish is True)
 
 
+Kind = int | tuple[int, int]
+"""What calls of a deployment are compared with each other."""
+
+
+def kind_of(*, stream: bool, input_tokens: int, output_tokens_max: int | None) -> Kind:
+    """The kind of a call: the size of its input, and of whole answers that of what it may write too, since how long
+    they take says first of all how much that is.
+
+    ``output_tokens_max``: what the request asks for at most; None: it does not say.
+    """
+    size = size_of(input_tokens)
+    return (
+        size if stream else (size, -1 if output_tokens_max is None else output_tokens_max.bit_length() // 2)
+    )
+
+
 class _Tail:
     """The latest times of one kind of calls, in the order of their coming and of their size."""
 
@@ -103,7 +120,7 @@ class _Tail:
 
 
 class Tails:
-    """Times to the first token, by deployment and class of input (:func:`routing.health.size_of`).
+    """Times to the first token, or to the end of whole answers, by deployment and :func:`kind_of` call.
 
     Of a call that was outrun by its second one only the time that it had is known. It counts as that: it was
     late already, so no percentile up to the one that is waited for is falsified. Were it left out, what is
@@ -111,11 +128,11 @@ class Tails:
     """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, int], _Tail] = OrderedDict()
+        self._known: OrderedDict[tuple[str, Kind], _Tail] = OrderedDict()
 
-    def add(self, deployment: str, size: int, ms: float) -> None:
-        """A call had its first token, or was outrun, after so long."""
-        place = (deployment, size)
+    def add(self, deployment: str, kind: Kind, ms: float) -> None:
+        """A call had its first token, had ended, or was outrun, after so long."""
+        place = (deployment, kind)
         tail = self._known.get(place)
         if tail is None:
             tail = self._known[place] = _Tail()
@@ -125,9 +142,9 @@ class Tails:
             self._known.move_to_end(place)
         tail.add(ms)
 
-    def late_ms(self, deployment: str, size: int, percentile: float) -> float | None:
+    def late_ms(self, deployment: str, kind: Kind, percentile: float) -> float | None:
         """After how long a call is late; None if too little is known."""
-        tail = self._known.get((deployment, size))
+        tail = self._known.get((deployment, kind))
         return None if tail is None else tail.at(percentile)
 
 
