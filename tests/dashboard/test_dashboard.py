@@ -155,7 +155,9 @@ def test_the_policy_holds(chromium: Any, gateway: Gateway) -> None:
         watched.complaints.clear()
 
 
-def test_what_went_wrong_at_an_issuer_is_told_once_and_as_text(chromium: Any, gateway: Gateway) -> None:
+def test_what_went_wrong_at_an_issuer_is_told_once_and_as_text(
+    chromium: Any, gateway: Gateway, ada: Browser
+) -> None:
     with browsing(chromium, gateway) as watched:
         told = f"None of your groups may use this gateway. {SCRIPTS[1]}"
         cookie = {
