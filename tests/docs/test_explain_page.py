@@ -14,7 +14,6 @@ from llm_router.domain.decision import (
     Asks,
     AutoChoice,
     Decision,
-    Left,
     LeftOut,
     Named,
     Stood,
@@ -22,6 +21,7 @@ from llm_router.domain.decision import (
     Weighing,
     Worth,
 )
+from llm_router.domain.limit import LimitState
 from llm_router.domain.price import CostLine
 from llm_router.domain.record import AttemptRecord, ExchangeRecord, Seam
 from llm_router.engine.explanation import explain_record
@@ -54,7 +54,7 @@ def _full() -> ExchangeRecord:
             auto=AutoChoice(dial=1.0, rank=0.5, offers=(Worth(deployment="openai/gpt-4o", model="gpt-4o", quality=1.0, cost_pusd=5),)),
             left_out=(LeftOut(reason="r", deployments=("azure/gpt-4o",)),),
             stood=(Stood(deployment="openai/gpt-4o", share=0.5),),
-            limits=(Left(kind="requests", limit=1, remaining=1, reset_ms=None, window=None, scope="key"),),
+            limits=(LimitState(kind="requests", limit=1, remaining=1, reset_ms=None, window=None, scope="key"),),
             hold_pusd=1,
         ),
     )  # fmt: skip
