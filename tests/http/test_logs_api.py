@@ -193,3 +193,21 @@ def test_the_tail_ends_when_the_gateway_stops(tmp_path):
     watcher.join()
     watcher.leave()
     assert watcher.ended
+
+
+def test_a_statement_is_a_file_to_keep(ada, used):
+    month = ada.get("/statements?account=acme").json["data"][0]["month"]
+    for format_, begins, kind in (
+        ("html", b"<!doctype html>", "text/html"),
+        ("csv", b"", "text/csv"),
+        ("json", b"{", "application/json"),
+    ):
+        answer = ada.get(f"/statements/{month}/file?account=acme&format={format_}")
+        assert answer.status == 200, answer.body
+        assert answer.body.lower().startswith(begins)
+        assert answer.headers["content-type"].startswith(kind)
+        assert answer.headers["content-disposition"] == f'attachment; filename="acme-{month}.{format_}"'
+    assert ada.get(f"/statements/{month}/file?account=acme&format=doc").error["param"] == "format"
+    assert ada.get("/statements/never/file?account=acme&format=csv").status == 400
+    pytest.importorskip("fpdf", reason="fpdf2 is not installed")
+    assert ada.get(f"/statements/{month}/file?account=acme").body.startswith(b"%PDF-")

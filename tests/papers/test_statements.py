@@ -30,13 +30,13 @@ from llm_router.billing.statements import (
     divide,
     invoice_of,
 )
-from llm_router.cli.statements import render
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import InvalidRequest, NotFound, ServerError
 from llm_router.domain.money import PUSD_PER_USD, parse_usd
 from llm_router.domain.record import ExchangeRecord
 from llm_router.domain.usage import Usage
 from llm_router.engine.moments import iso_time
+from llm_router.engine.statement_files import render
 from llm_router.engine.statements import Statements, bounds
 
 MONTHS = ("2026-09", "2026-10", "2026-11", "2026-12")
@@ -327,6 +327,6 @@ def test_the_pdf_is_one(models: int) -> None:
 
 def test_letters_without_a_font_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fpdf", reason="the extra [pdf] is not installed")
-    monkeypatch.setattr("llm_router.cli.statement_pdf.FONTS", ("/nowhere/font.ttf",))
+    monkeypatch.setattr("llm_router.engine.statement_pdf.FONTS", ("/nowhere/font.ttf",))
     with pytest.raises(ServerError, match="fonts-dejavu-core"):
         render(sample(note="Łódź 東京"), "pdf")

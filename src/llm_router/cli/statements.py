@@ -11,9 +11,9 @@ import msgspec
 
 from llm_router.billing.statement_rows import shown, statement_json, statement_rows
 from llm_router.billing.statements import Statement
-from llm_router.billing.usage_rows import csv_text
 from llm_router.cli.output import note, print_json, print_table, printable
 from llm_router.engine.moments import iso_time
+from llm_router.engine.statement_files import render
 
 
 def show(arguments: argparse.Namespace) -> int:
@@ -54,24 +54,6 @@ def export(arguments: argparse.Namespace) -> int:
         file.write(data)
     note(f"{arguments.output}: {len(data)} bytes.")
     return 0
-
-
-def render(statement: Statement, format_: str) -> bytes:
-    """
-    Raises:
-        ServerError: the library of PDF files is not installed, or no font has the letters.
-    """
-    if format_ == "html":
-        from llm_router.cli.statement_html import statement_html
-
-        return statement_html(statement).encode()
-    if format_ == "pdf":
-        from llm_router.cli.statement_pdf import statement_pdf
-
-        return statement_pdf(statement)
-    if format_ == "csv":
-        return csv_text(statement_rows(statement, iso_time)).encode(errors="replace")
-    return msgspec.json.format(msgspec.json.encode(statement_json(statement, iso_time)), indent=2) + b"\n"
 
 
 def issue(arguments: argparse.Namespace) -> int:

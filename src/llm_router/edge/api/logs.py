@@ -3,7 +3,8 @@ deployments fare."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import msgspec
@@ -11,10 +12,11 @@ import msgspec
 from llm_router.billing.search import Filter
 from llm_router.billing.statement_rows import statement_json
 from llm_router.catalog.listing import per_mtok
-from llm_router.domain.errors import InvalidRequest, NotFound
+from llm_router.domain.errors import InvalidRequest, NotFound, ServerError
 from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.money import Rows
 from llm_router.edge.api.table import ApiRoute, Ask, Reply, Stream
+from llm_router.engine import statement_files
 from llm_router.engine.logs import Logs
 from llm_router.engine.moments import iso_time
 from llm_router.engine.reports import FORMATS
@@ -203,6 +205,26 @@ async def show_statement(ask: Ask) -> dict[str, object]:
     return statement_json(await statements.show(ask.account, ask.parameters["month"]), iso_time)
 
 
+async def download_statement(ask: Ask) -> Stream:
+    """A month as a file to keep. A PDF is made beside the event loop."""
+    format_ = ask.request.parameter("format") or "pdf"
+    if format_ not in statement_files.FORMATS:
+        known = ", ".join(statement_files.FORMATS)
+        raise InvalidRequest(f"'format' must be one of {known}.", param="format")
+    month = ask.parameters["month"]
+    statement = await logs_of(ask.desk).papers.statements.show(ask.account, month)
+    try:
+        data = await asyncio.to_thread(statement_files.render, statement, format_)
+    except ServerError as error:
+        raise InvalidRequest(error.message, param="format", code=error.code) from error
+    name = f"{ask.account}-{month}.{format_}"
+    return Stream(pieces=_once(data), content_type=statement_files.FORMATS[format_], filename=name)
+
+
+async def _once(data: bytes) -> AsyncGenerator[bytes, None]:
+    yield data
+
+
 async def health(ask: Ask) -> dict[str, object]:
     found = await ask.desk.run("deployments", ask.by, {"every": True})
     processes = [
@@ -265,6 +287,12 @@ _ROUTES: tuple[Mapping[str, Any], ...] = (
     {
         "path": "/api/v1/statements/{month}", "handler": show_statement, "permission": "credit:read",
         "summary": "A month: balances, credits, use by model, the invoice.",
+    },
+    {
+        "path": "/api/v1/statements/{month}/file", "handler": download_statement, "permission": "credit:read",
+        "parameters": (("format", "pdf (if nothing is said), html, csv or json"),),
+        "media": tuple(kind.partition(";")[0] for kind in statement_files.FORMATS.values()),
+        "summary": "A month as a file to keep.",
     },
     {
         "path": "/api/v1/gateway/usage", "handler": usage_of_all, "permission": "accounts:read", "house": True,

@@ -412,7 +412,7 @@ export function cleanups() {
   return { add, on: (...given) => add(on(...given)), run: () => all.splice(0).forEach((undo) => undo()) };
 }
 
-/** Hand a text to the browser as a file. */
+/** Hand a text or a blob to the browser as a file. */
 export function saveFile(name, text, type = "text/plain") {
   const url = URL.createObjectURL(new Blob([text], { type }));
   const link = h("a", { download: name });

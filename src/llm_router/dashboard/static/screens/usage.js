@@ -4,7 +4,7 @@ import { h, replace } from "../lib/dom.js";
 import { chart } from "../lib/chart.js";
 import { compact, count, day, dollars, duration, percent, time } from "../lib/format.js";
 import { icon } from "../lib/icons.js";
-import { badge, button, card, dialog, drawer, empty, facts, field, form, linkButton, load, pageHead, segments, stat, stats, table, toast } from "../lib/ui.js";
+import { badge, button, card, dialog, drawer, empty, facts, field, form, linkButton, load, pageHead, saveFile, segments, stat, stats, table, toast } from "../lib/ui.js";
 import { keyName } from "./exchange.js";
 
 const HOUR = 3_600_000;
@@ -222,9 +222,17 @@ function redeem(ctx, again) {
   });
 }
 
+/** A file of the API, or in words why there is none. */
+async function download(ctx, path, name) {
+  const response = await ctx.api.raw("GET", path, { accept: "*/*", signal: ctx.signal });
+  saveFile(name, await response.blob(), response.headers.get("content-type"));
+}
+
 async function openStatement(ctx, month) {
   const place = h("div");
-  drawer({ title: monthName(month), text: "Statement", body: place, wide: true });
+  const fileOf = (format) => `/api/v1/statements/${month}/file?${new URLSearchParams({ format, account: ctx.account })}`;
+  const files = [["pdf", "PDF"], ["html", "HTML"], ["csv", "CSV"]].map(([format, title]) => button(title, { icon: "download", title: `Statement as ${title}`, onclick: () => download(ctx, fileOf(format), `${ctx.account}-${month}.${format}`) }));
+  drawer({ title: monthName(month), text: "Statement", body: place, wide: true, actions: files });
   load(place, async () => {
     const found = await ctx.api.get(`/api/v1/statements/${month}`, {}, { signal: ctx.signal });
     const { invoice } = found;
