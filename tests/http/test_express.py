@@ -137,13 +137,31 @@ def plain(value: Any) -> Any:
     return [plain(inner) for inner in value] if isinstance(value, list) else value
 
 
+CALLED = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+WORK: dict[str, dict[str, Any]] = {
+    "a question": {},
+    "an agent's turn": {
+        "tools": [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}],
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "What is it?"}, PICTURE]},
+            {"role": "assistant", "content": None, "tool_calls": [CALLED]},
+            {"role": "tool", "tool_call_id": "c1", "content": "a cat"},
+        ],
+    },
+}
+SDK = {"x-stainless-timeout": "600", "x-stainless-lang": "python", "x-stainless-retry-count": "0"}
+"""What official clients say of themselves."""
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("dialect", MODELS)
-def test_both_ways_come_to_the_same(gateway: Gateway, dialect: str, stream: bool) -> None:
+@pytest.mark.parametrize("work", WORK)
+def test_both_ways_come_to_the_same(gateway: Gateway, dialect: str, stream: bool, work: str) -> None:
     found = []
     for headers in (ORDINARY, {}):
         before, rides = gateway.credits(), taken(gateway)
-        reply = gateway.ask(stream, MODELS[dialect], headers=headers)
+        reply = gateway.ask(stream, MODELS[dialect], headers={**SDK, **headers}, **WORK[work])
         assert reply.status == 200, reply.body
         assert taken(gateway) - rides == (not headers)
         record = gateway.generation(reply.id)
@@ -153,6 +171,37 @@ def test_both_ways_come_to_the_same(gateway: Gateway, dialect: str, stream: bool
         told = {name: value for name, value in reply.headers.items() if name not in own}
         found.append((shown, plain(record), told))
     assert found[1] == found[0]
+
+
+def waits(asked: Handler, dialect: str, stream: bool) -> None:
+    """Nothing comes until the gateway has hung up."""
+    asked.connection.recv(1)
+    asked.close_connection = True
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_client_says_how_long_it_waits(gateway: Gateway, provider: Provider, stream: bool) -> None:
+    found = []
+    for headers in (ORDINARY, {}):
+        gateway.chat("mo")
+        provider.acts.append(waits)
+        rides = taken(gateway)
+        reply = gateway.ask(stream, "mo", headers={"x-stainless-timeout": "0.2", **headers})
+        assert taken(gateway) - rides == (not headers)
+        found.append((reply.status, reply.error["code"]))
+    assert found == [(504, found[0][1])] * 2
+
+
+def test_calls_that_go_in_circles_are_refused_here_too(gateway: Gateway) -> None:
+    turns: list[Any] = [{"role": "user", "content": "go"}]
+    for number in range(25):
+        turns.append({"role": "assistant", "content": None, "tool_calls": [{**CALLED, "id": f"c{number}"}]})
+        turns.append({"role": "tool", "tool_call_id": f"c{number}", "content": "no"})
+    rides = taken(gateway)
+    assert gateway.chat("mo", messages=turns[:-2]).status == 200
+    refused = gateway.chat("mo", messages=turns)
+    assert refused.error["code"] == "session_brake", refused.body
+    assert taken(gateway) - rides == 1
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

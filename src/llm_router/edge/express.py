@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
+from llm_router.domain.errors import InvalidRequest
 from llm_router.domain.key import Key, key_digest
 from llm_router.edge.bounds import Place as Room
 from llm_router.edge.gateway import Gateway, bearer, report, unforeseen
@@ -24,12 +25,12 @@ from llm_router.edge.lean_uvicorn import STATUS_LINE, FlowControl, HttpToolsProt
 from llm_router.edge.server import GuardedProtocol
 from llm_router.engine.admit import KEY_BYTES_MAX, SESSION_HEADERS, Call
 from llm_router.engine.braking import SESSION_BOUND_HEADERS
-from llm_router.engine.deadlines import TOTAL_HEADERS
+from llm_router.engine.deadlines import Wish, wish_of
 from llm_router.engine.express import Ride
 from llm_router.engine.holding import MAX_COST_HEADERS
 from llm_router.engine.replays import HEADER as REPLAY_HEADER
 from llm_router.engine.tracks import RECEIPT_HEADER, reply_headers
-from llm_router.wire.bounds import OBJECTS_MAX
+from llm_router.wire.bounds import few_objects
 from llm_router.wire.dialect import Spoken
 
 Headers = list[tuple[bytes, bytes]]
@@ -49,7 +50,7 @@ ORDINARY = frozenset(
     name.encode()
     for name in (
         "expect", "upgrade", "transfer-encoding", "content-encoding", REPLAY_HEADER, RECEIPT_HEADER,
-        *MAX_COST_HEADERS, *TOTAL_HEADERS, *SESSION_HEADERS, *SESSION_BOUND_HEADERS,
+        *MAX_COST_HEADERS, *SESSION_HEADERS, *SESSION_BOUND_HEADERS,
     )
 )  # fmt: skip
 """Headers that ask for more than an answer."""
@@ -73,6 +74,7 @@ class Entry(msgspec.Struct, frozen=True):
     place: Place
     headers: dict[str, str]
     digest: bytes
+    wish: Wish
 
 
 _SIZE = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?([0-9]+)\r\n")
@@ -281,7 +283,11 @@ class ExpressProtocol(GuardedProtocol):
             return None
         if not found or len(found) > KEY_BYTES_MAX:
             return None
-        return Entry(self.url, self.headers, place, headers, key_digest(found))
+        try:
+            wish = wish_of(headers)
+        except InvalidRequest:
+            return None
+        return Entry(self.url, self.headers, place, headers, key_digest(found), wish)
 
     def _locate(self, target: bytes) -> Place | None:
         """What a target stands for; None if it is none of the fast lane's."""
@@ -315,7 +321,7 @@ class ExpressProtocol(GuardedProtocol):
         self._hurry()
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         gateway = self.gateway
-        if body.count(b"{") <= OBJECTS_MAX:
+        if few_objects(body):
             place = entry.place
             call = Call(
                 operation=place.operation,
@@ -331,7 +337,7 @@ class ExpressProtocol(GuardedProtocol):
             )
             passenger = self._ride = Passenger(self)
             try:
-                passenger.ride = gateway.engine.express.take(call, key, passenger)
+                passenger.ride = gateway.engine.express.take(call, key, passenger, entry.wish)
             except Exception:  # the parser would take it for a fault of the client's
                 report("POST", place.operation)
             if passenger.ride is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from llm_router.billing.sessions import Calls, cost_reached, cost_short, digest
+from llm_router.billing.sessions import Calls, check_repeats, cost_reached, cost_short, digest
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import InvalidRequest, MaxCostExceeded, RouterError
 from llm_router.domain.session import SessionLimits, lower
@@ -29,6 +29,19 @@ def heard(call: Call, inspected: Inspected, limits: SessionLimits) -> Calls | No
 def may_repeat(body: bytes) -> bool:
     """Whether a request may be about tool calls that its model made."""
     return (b'"tool_' in body or b'"function' in body) and any(mark in body for mark in _MARKS)
+
+
+def check_alone(call: Call, inspected: Inspected, limits: SessionLimits) -> None:
+    """See to it that a request of no session does not make the same tool call over and over.
+
+    Raises:
+        SessionBrake: it does.
+    """
+    if limits.repeats > 1 and not inspected.repeats:
+        return
+    calls = heard(call, inspected, limits)
+    if calls is not None:
+        check_repeats(calls, calls.run, limits)
 
 
 def limits_of(

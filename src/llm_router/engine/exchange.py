@@ -23,7 +23,6 @@ from typing import Any
 from llm_router.billing.estimate import estimate, expected_input
 from llm_router.billing.meter import Metered
 from llm_router.billing.pricing import PriceList
-from llm_router.billing.sessions import check_repeats
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import (
     LedgerUnavailable,
@@ -43,7 +42,7 @@ from llm_router.domain.session import SessionLimits
 from llm_router.engine import admit, flights, hedging, refusing, settle, under_way
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import Attempts
-from llm_router.engine.braking import heard, limits_of, session_refusal, tighter
+from llm_router.engine.braking import check_alone, heard, limits_of, session_refusal, tighter
 from llm_router.engine.continuing import check_wish
 from llm_router.engine.deadlines import total_of, wish_of
 from llm_router.engine.drain import Audience, Drains
@@ -503,11 +502,10 @@ class Engine:
         call, state = track.call, track.state
         ceiling = max_cost(call)
         limits = limits_of(call, payer, state.sessions, state.sessions_by_key)
-        calls = heard(call, inspected, limits)
         if payer.session is None:
-            if calls is not None:
-                check_repeats(calls, calls.run, limits)
+            check_alone(call, inspected, limits)
             return ceiling, limits
+        calls = heard(call, inspected, limits)
         worst_pusd = 0
         if limits.cost_pusd is not None:
             worst = estimate(inspected, deployments, output_tokens_default=state.hold_output_tokens)

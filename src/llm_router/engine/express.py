@@ -26,6 +26,7 @@ from llm_router.domain.errors import (
     InsufficientCredits,
     LedgerUnavailable,
     RouterError,
+    SessionBrake,
     UpstreamError,
     UpstreamKind,
 )
@@ -35,7 +36,8 @@ from llm_router.engine import pump, refusing
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import ERROR_BYTES_MAX, Attempt, deadlines_for
 from llm_router.engine.boarding import Boarding, board, is_plain
-from llm_router.engine.braking import may_repeat
+from llm_router.engine.braking import check_alone, limits_of, may_repeat
+from llm_router.engine.deadlines import NO_WISH, Wish, total_of
 from llm_router.engine.intake import Intake
 from llm_router.engine.limits import concerning_of, refused_by, tokens_admitted
 from llm_router.engine.own_keys import NONE
@@ -135,11 +137,15 @@ class Express:
             return None
         return key
 
-    def take(self, call: Call, key: Key, client: PromptClient) -> Ride | None:
-        """Take a request on; None if it has to go the ordinary way: then nothing was changed."""
+    def take(self, call: Call, key: Key, client: PromptClient, wish: Wish = NO_WISH) -> Ride | None:
+        """Take a request on; None if it has to go the ordinary way: then nothing was changed.
+
+        Args:
+            wish: of the client's time, as its head says.
+        """
         engine, rules = self._engine, self.rules
         assert rules is not None
-        if not engine.alone(key.account) or may_repeat(call.body):
+        if not engine.alone(key.account):
             return None
         if engine.recall is not None and engine.recall.may_concern(key.account, call):
             return None
@@ -154,6 +160,14 @@ class Express:
         boarding = self._boarding(call, key, inspected, now_ms)
         if boarding is None or not boarding.fits(inspected):
             return None
+        if wish is not NO_WISH and boarding.candidate.provider.deadline_header is not None:
+            return None  # the provider is told how long it has: its head is another each time
+        if inspected.repeats and may_repeat(call.body):
+            state, payer = boarding.state, boarding.payer
+            try:
+                check_alone(call, inspected, limits_of(call, payer, state.sessions, state.sessions_by_key))
+            except SessionBrake:
+                return None
         trying = engine.trying
         if not trying.health.quiet or not trying.takes(boarding.candidate):
             return None
@@ -180,7 +194,8 @@ class Express:
             model=boarding.candidate.model,
             price_list=boarding.price_list,
             own_keys=NONE,
-            due_us=call.started_us + round(boarding.deadlines.total_s * 1_000_000),
+            wish=wish,
+            due_us=call.started_us + round(total_of(boarding.deadlines, wish) * 1_000_000),
         )
         ride = Ride(self, engine, track, client, boarding)
         self.rides.add(ride)

@@ -29,10 +29,15 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 class Tree:
     """The request as parsed: whole, and its top-level members verbatim. Not to be changed.
 
-    ``data``: of a body that is known to be right, which is parsed when somebody looks.
+    Attributes:
+        ids: of the tool calls and results in its messages, if all of these are as usual; None where that is
+            not known.
+
+    ``data``: of a body that is known to be right, which is parsed when somebody looks. ``members``: those of it
+    that were parsed, all but the messages.
     """
 
-    __slots__ = ("_body", "_data", "_raw")
+    __slots__ = ("_body", "_data", "_members", "_raw", "ids")
 
     def __init__(
         self,
@@ -40,10 +45,14 @@ class Tree:
         body: dict[str, Any] | None = None,
         raw: dict[str, msgspec.Raw] | None = None,
         data: bytes = b"",
+        members: dict[str, Any] | None = None,
+        ids: tuple[str, ...] | None = None,
     ) -> None:
         self._data = data
         self._body = body
         self._raw = raw
+        self._members = members
+        self.ids = ids
 
     @property
     def body(self) -> dict[str, Any]:
@@ -52,10 +61,27 @@ class Tree:
         return self._body
 
     @property
+    def members(self) -> dict[str, Any]:
+        """The members beside the messages; these may be there too."""
+        return self.body if self._members is None else self._members
+
+    @property
     def raw(self) -> dict[str, msgspec.Raw]:
         if self._raw is None:
             self._raw = _decode_raw(self._data)
         return self._raw
+
+
+def members_beside(body: bytes, name: str) -> tuple[dict[str, Any], dict[str, msgspec.Raw]] | None:
+    """The members of a body parsed, all but one that is long, and all of them verbatim; None where the whole
+    has to be looked at."""
+    try:
+        raw = _decode_raw(body)
+        if name not in raw or any(_nests(b"[%b]" % value) for key, value in raw.items() if key != name):
+            return None
+        return {key: _decode(value) for key, value in raw.items() if key != name}, raw
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
 
 
 def parse(body: bytes, example: str) -> Tree:
@@ -64,7 +90,7 @@ def parse(body: bytes, example: str) -> Tree:
     Raises:
         InvalidRequest: it is no JSON object in UTF-8, or nests too deep.
     """
-    if body.count(b"[") + body.count(b"{") > DEPTH_MAX and _too_deep(body):
+    if _nests(body):
         raise InvalidRequest(f"The request body nests deeper than {DEPTH_MAX} levels: make it flatter.")
     try:
         whole = _decode(body)
@@ -79,8 +105,10 @@ def parse(body: bytes, example: str) -> Tree:
         raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
 
 
-def _too_deep(body: bytes) -> bool:
+def _nests(body: bytes) -> bool:
     """Whether brackets outside of strings nest deeper than the limit; linear in the body."""
+    if body.count(b"[") + body.count(b"{") <= DEPTH_MAX:
+        return False
     plain = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
     brackets = b"".join(plain.split(b'"')[::2]).translate(None, _NOT_BRACKETS)
     for _ in range(DEPTH_MAX):

@@ -16,6 +16,8 @@ that an answer comes to are some 40 for each of its tokens, where the likeliest 
 REPLY_COMMAS_MAX = 8_000_000
 """Of a reply that is no list of vectors: as many values at least are in it."""
 
+_STRETCH = 4096
+
 
 def overgrown(data: bytes, commas_max: int = REPLY_COMMAS_MAX) -> str | None:
     """Why a provider's JSON is not to be read; None if it may be. What stands in texts counts too: no answer of a
@@ -27,13 +29,24 @@ def overgrown(data: bytes, commas_max: int = REPLY_COMMAS_MAX) -> str | None:
     return f"more than {commas_max} JSON values" if data.count(b",") > commas_max else None
 
 
+def few_objects(body: bytes) -> bool:
+    """Whether a body cannot hold too many objects: braces inside of texts count too."""
+    if len(body) <= OBJECTS_MAX:
+        return True
+    found, at = 0, body.find(b"{")
+    while at >= 0 and found <= OBJECTS_MAX:  # pictures have none: what lies between them is skipped quickly
+        found += body.count(b"{", at, at + _STRETCH)
+        at = body.find(b"{", at + _STRETCH)
+    return found <= OBJECTS_MAX
+
+
 def check_objects(body: bytes) -> None:
     """Refuse a body with too many objects. Braces inside of texts do not count.
 
     Raises:
         InvalidRequest: it has more than OBJECTS_MAX.
     """
-    if body.count(b"{") <= OBJECTS_MAX:
+    if few_objects(body):
         return
     plain = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
     if sum(piece.count(b"{") for piece in plain.split(b'"')[::2]) > OBJECTS_MAX:

@@ -141,6 +141,7 @@ class Inspected(msgspec.Struct, kw_only=True):
         losses: what is lost whoever answers.
         routing: what it says to the gateway (:mod:`wire.routed`), as plain values.
         plain: there is nothing in it but a model, turns of text, and options.
+        repeats: its last two turns with tool calls may make the same ones; False only where that is excluded.
     """
 
     model: str
@@ -167,6 +168,7 @@ class Inspected(msgspec.Struct, kw_only=True):
     losses: tuple[Loss, ...] = ()
     routing: Mapping[str, Any] = {}
     plain: bool = False
+    repeats: bool = True
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,13 +19,12 @@ ROLES: Final = ("developer", "system", "user", "assistant", "tool", "function")
 LIMITS: Final = ("max_tokens", "max_completion_tokens")
 
 
-def check_members(members: dict[str, Any]) -> None:
-    """Check every known member.
+def check_options(members: dict[str, Any]) -> None:
+    """Check every known member beside the messages.
 
     Raises:
         InvalidRequest: the first that is wrong.
     """
-    check_messages(members.get("messages"))
     for name, value in members.items():
         check = _CHECKS.get(name)
         if check is not None and value is not None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from llm_router.wire.asked import Tree
+from llm_router.wire.callids import IdForm
 from llm_router.wire.dialect import Fetched, Inspected, Target
 from llm_router.wire.dialects.openai_chat.callids import id_form, refitted
 from llm_router.wire.dialects.openai_chat.decode import GATEWAY_ONLY, reasoning_asked
@@ -40,10 +41,31 @@ def edit_request(
         body.pop(name, None)
     if inspected.stream:
         body["stream"] = True
-        options = tree.body.get("stream_options") or {}
+        options = tree.members.get("stream_options") or {}
         if options.get("include_usage") is not True:
             body["stream_options"] = {**options, "include_usage": True}
     losses: list[Loss] = []
+    form = id_form(target.provider, target.model)
+    if tree.ids is None or fetched or not all(map(form.fits.fullmatch, tree.ids)):
+        _edit_messages(body, tree, target, fetched, form, losses)
+    foreign = foreign_words(body, target)
+    asked = reasoning_asked(tree.members) if foreign else None
+    if asked is not None:
+        body = {name: value for name, value in body.items() if name not in ALL_WORDS}
+        body |= thinking_members(asked, target, losses)
+    losses += finish_body(body, target)
+    return encode(body), tuple(losses)
+
+
+def _edit_messages(
+    body: dict[str, Any],
+    tree: Tree,
+    target: Target,
+    fetched: Mapping[str, Fetched],
+    form: IdForm,
+    losses: list[Loss],
+) -> None:
+    """Change in ``body`` what the provider would not take in messages."""
     messages = _messages(tree, target, fetched, losses)
     if messages is not None:
         body["messages"] = messages
@@ -51,16 +73,9 @@ def edit_request(
         modern(tree.body, body)
     if b'"tool_call' in bytes(tree.raw["messages"]) or isinstance(body["messages"], list):
         held = body["messages"] if isinstance(body["messages"], list) else tree.body["messages"]
-        refit = refitted(held, id_form(target.provider, target.model))
+        refit = refitted(held, form)
         if refit is not held:
             body["messages"] = refit
-    foreign = foreign_words(body, target)
-    asked = reasoning_asked(tree.body) if foreign else None
-    if asked is not None:
-        body = {name: value for name, value in body.items() if name not in ALL_WORDS}
-        body |= thinking_members(asked, target, losses)
-    losses += finish_body(body, target)
-    return encode(body), tuple(losses)
 
 
 def _messages(

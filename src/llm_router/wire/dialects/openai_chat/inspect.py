@@ -6,11 +6,12 @@ members are left to the provider. https://platform.openai.com/docs/api-reference
 
 from __future__ import annotations
 
-from llm_router.wire.asked import first_text, model_of, parse
+from llm_router.wire.asked import Tree, first_text, members_beside, model_of, parse
 from llm_router.wire.dialect import Inspected
-from llm_router.wire.dialects.openai_chat.checks import check_members, token_limit
-from llm_router.wire.dialects.openai_chat.measure import measure
+from llm_router.wire.dialects.openai_chat.checks import check_messages, check_options, token_limit
+from llm_router.wire.dialects.openai_chat.measure import measure, measure_options
 from llm_router.wire.dialects.openai_chat.quick import quick_inspect
+from llm_router.wire.dialects.openai_chat.turns import Turns, read_turns
 from llm_router.wire.routed import routing_of
 
 EXAMPLE = '{"model": "...", "messages": [...]}'
@@ -27,13 +28,16 @@ def inspect(body: bytes, path_model: str | None = None, path_stream: bool | None
     quick = quick_inspect(body, path_stream)
     if quick is not None:
         return quick
-    tree = parse(body, EXAMPLE)
-    members = tree.body
+    tree, turns = _read(body)
+    members = tree.members
     model = model_of(members, path_model)
-    check_members(members)
+    if turns is None:
+        check_messages(members.get("messages"))
+    check_options(members)
+    found = measure(members["messages"]) if turns is None else turns.found
     stream = members.get("stream")
     options = members.get("stream_options") or {}
-    found = measure(tree.body, tree.raw)
+    measure_options(members, tree.raw, found)
     stream = bool(path_stream) if stream is None else stream
     return Inspected(
         model=model,
@@ -53,4 +57,17 @@ def inspect(body: bytes, path_model: str | None = None, path_stream: bool | None
         session=first_text(members, "session_id", "prompt_cache_key", "user"),
         service_tier=members.get("service_tier"),
         routing=routing_of(members),
+        repeats=turns is None or turns.repeats,
     )
+
+
+def _read(body: bytes) -> tuple[Tree, Turns | None]:
+    """A body, and its turns if they are as usual: else they have to be checked."""
+    beside = members_beside(body, "messages")
+    if beside is not None:
+        members, raw = beside
+        legacy = "functions" in members or "function_call" in members
+        turns = None if legacy else read_turns(raw["messages"])
+        if turns is not None:
+            return Tree(data=body, raw=raw, members=members, ids=turns.ids), turns
+    return parse(body, EXAMPLE), None

@@ -21,24 +21,28 @@ class Measured(msgspec.Struct, kw_only=True):
     custom_tools: tuple[str, ...] = ()
 
 
-def measure(body: dict[str, Any], raw: dict[str, msgspec.Raw]) -> Measured:
-    """Measure a checked request. Tools and schemas count with the bytes of their JSON."""
+def measure(messages: list[dict[str, Any]]) -> Measured:
+    """Measure checked messages."""
     found = Measured()
-    for message in body["messages"]:
+    for message in messages:
         _message(message, found)
-    tools = body.get("tools")
+    return found
+
+
+def measure_options(members: dict[str, Any], raw: dict[str, msgspec.Raw], found: Measured) -> None:
+    """Measure what stands beside the messages. Tools and schemas count with the bytes of their JSON."""
+    tools = members.get("tools")
     if tools:
         found.needs.add("tools")
         found.text_bytes += len(bytes(raw["tools"]))
         found.custom_tools = tuple(t["custom"]["name"] for t in tools if t.get("type") == "custom")
-    if body.get("functions"):
+    if members.get("functions"):
         found.needs.add("tools")
         found.text_bytes += len(bytes(raw["functions"]))
-    format_ = body.get("response_format")
+    format_ = members.get("response_format")
     if format_ is not None and format_["type"] in ("json_object", "json_schema"):
         found.needs.add(format_["type"])
         found.text_bytes += len(bytes(raw["response_format"]))
-    return found
 
 
 def _message(message: dict[str, Any], found: Measured) -> None:

@@ -89,6 +89,7 @@ def quick_inspect(body: bytes, path_stream: bool | None) -> Inspected | None:
         needs=_STREAMED if stream else _NOTHING,
         usage_chunk=None if options is None else options.include_usage,
         plain=True,
+        repeats=False,
     )
 
 
