@@ -77,21 +77,19 @@ def check_messages(messages: object) -> None:
             _check_parts(content, f"messages[{number}].content")
         elif content.__class__ is not str and (content is not None or role not in ("assistant", "function")):
             raise bad(f"messages[{number}].content", "must be a string or a list of parts")
-        if role in ("tool", "function", "assistant"):
+        if len(message) > 2 or role in ("tool", "function", "assistant"):
             _check_turn(message, role, number)
         if message.get("name") is not None and not isinstance(message["name"], str):
             raise bad(f"messages[{number}].name", "must be a string")
 
 
 def _check_turn(message: dict[str, Any], role: str, number: int) -> None:
-    """What is special to turns of tools, functions and the model."""
+    """What is special to turns of tools, functions and the model; in any other, calls are as they must be too."""
     at = f"messages[{number}]"
     if role == "tool" and not (isinstance(message.get("tool_call_id"), str) and message["tool_call_id"]):
         raise bad(f"{at}.tool_call_id", "must be the id of the tool call that the message answers")
     if role == "function" and not (isinstance(message.get("name"), str) and message["name"]):
         raise bad(f"{at}.name", "must be the name of the function that the message answers for")
-    if role != "assistant":
-        return
     calls = message.get("tool_calls")
     if calls is not None:
         if not isinstance(calls, list):

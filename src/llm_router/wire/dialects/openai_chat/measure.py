@@ -52,14 +52,15 @@ def _message(message: dict[str, Any], found: Measured) -> None:
     elif content is not None:
         for part in content:
             _part(part, found)
-    if len(message) == 2:  # role and content
+    if len(message) == 2 and content is not None:  # beside the role
         return
     for name in ("name", "reasoning_content", "refusal"):
         value = message.get(name)
         if isinstance(value, str):
             found.text_bytes += _size(value)
     for call in message.get("tool_calls") or ():
-        body = call.get("custom") or call["function"]
+        custom = call.get("custom")
+        body = custom if isinstance(custom, dict) else call["function"]
         found.text_bytes += _size(body["name"]) + _size(body.get("arguments") or body.get("input") or "")
     function = message.get("function_call")
     if function is not None:
