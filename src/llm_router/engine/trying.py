@@ -281,6 +281,7 @@ class Trying:
             and track.pool_key is None
             and track.inspected is not None
             and not track.inspected.stream
+            and track.state.routing.hedging.never  # else its time is learned
         ):
             self._answered(track, track.inspected, calling)
             return
