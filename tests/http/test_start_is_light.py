@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from llm_router.adapters.heap import begin_start, end_start
+from llm_router.adapters.heap import YOUNG_MAX, begin_start, end_start
 from llm_router.adapters.sealing import _derived
 
 HEAVY = ("cryptography", "smtplib", "email.message", "importlib.resources", "asyncpg", "botocore", "fpdf")
@@ -41,6 +41,7 @@ def test_heavy_modules_wait_until_they_are_needed(gateway: set[str], module: str
 
 
 def test_what_a_process_starts_with_is_not_collected() -> None:
+    usual = gc.get_threshold()
     begin_start()
     try:
         assert not gc.isenabled()
@@ -50,8 +51,10 @@ def test_what_a_process_starts_with_is_not_collected() -> None:
     try:
         assert gc.isenabled()
         assert gc.get_freeze_count() >= len(made)
+        assert gc.get_threshold() == (YOUNG_MAX, *usual[1:])
     finally:
         gc.unfreeze()
+        gc.set_threshold(*usual)
 
 
 def test_keys_are_derived_as_the_standard_says() -> None:
