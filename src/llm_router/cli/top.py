@@ -1,27 +1,22 @@
-"""What an account's requests do now: tokens a second, dollars a minute, first-token times, by key and model; those
-that run, and a key to end one."""
+"""What an account's requests do now: tokens a second, dollars a minute, first-token times, by key and model, and those
+that run."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from llm_router.cli.logs import recent, took
 from llm_router.cli.output import note, print_json, printable, text_of
-from llm_router.domain.errors import RouterError
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 WINDOW_S = 60
-RUNNING_MAX = 9
 
 
 class Figure(NamedTuple):
@@ -43,42 +38,22 @@ class Figure(NamedTuple):
 
 
 def top(arguments: argparse.Namespace) -> int:
-    """Draw it anew each second, or print it once as JSON."""
-    if arguments.json or not sys.stdout.isatty():
-        figures, running = asyncio.run(look(arguments))
-        if arguments.json:
-            print_json(
-                {"window_s": WINDOW_S, "data": [_plain(figure) for figure in figures], "running": running}
-            )
-        else:
-            _print(figures, running)
-        return 0
-    from rich.live import Live
+    """Draw it anew each second; print it once where there is no terminal, or as JSON."""
+    figures, running = asyncio.run(look(arguments))
+    if arguments.json:
+        print_json({"window_s": WINDOW_S, "data": [_plain(figure) for figure in figures], "running": running})
+    elif is_terminal():
+        from llm_router.cli.top_screen import watch
 
-    chosen: str | None = None
-    with keys_of_terminal() as pressed, Live(screen=True, auto_refresh=False) as live:
-        while True:
-            figures, running = asyncio.run(look(arguments))
-            live.update(drawn(figures, running, chosen), refresh=True)
-            for key in pressed(1.0):
-                if key in "qQ\x03":
-                    return 0
-                chosen = _press(arguments, key, chosen, running)
+        watch(arguments, figures, running)
+    else:
+        _print(figures, running)
+    return 0
 
 
-def _press(
-    arguments: argparse.Namespace, key: str, chosen: str | None, running: list[dict[str, Any]]
-) -> str | None:
-    """What a key does: a number chooses a request, x ends the chosen one; which is chosen then."""
-    if key.isascii() and key.isdigit() and 1 <= int(key) <= len(running[:RUNNING_MAX]):
-        return str(running[int(key) - 1]["id"])
-    if key in "xX" and chosen is not None:
-        from llm_router.cli.world import run_command
-
-        with suppress(RouterError):  # it ended meanwhile
-            run_command(arguments, "requests.end", {"id": chosen})
-        return None
-    return chosen
+def is_terminal() -> bool:
+    """Whether somebody looks, can press keys, and the screen can be drawn anew."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 async def look(arguments: argparse.Namespace) -> tuple[list[Figure], list[dict[str, Any]]]:
@@ -126,7 +101,7 @@ def _figure(place: tuple[str, str], rows: list[dict[str, Any]], running: int) ->
     )
 
 
-_HEADS = ("KEY", "MODEL", "REQUESTS", "ERRORS", "TOKENS/S", "$/MIN", "FIRST TOKEN", "RUNNING")
+HEADS = ("KEY", "MODEL", "REQUESTS", "ERRORS", "TOKENS/S", "$/MIN", "FIRST TOKEN", "RUNNING")
 
 
 def _cells(figure: Figure) -> tuple[str, ...]:
@@ -155,53 +130,5 @@ def _print(figures: list[Figure], running: list[dict[str, Any]]) -> None:
     if not figures:
         note("No request ended in the last minute, and none runs.")
         return
-    print_table(_HEADS, [_cells(figure) for figure in figures], frozenset(_HEADS[2:]))
+    print_table(HEADS, [_cells(figure) for figure in figures], frozenset(HEADS[2:]))
     note(f"{len(running)} running; the figures are of the last minute.")
-
-
-def drawn(figures: list[Figure], running: list[dict[str, Any]], chosen: str | None) -> RenderableType:
-    """The screen."""
-    from rich import box
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    sums = Table(box=box.SIMPLE_HEAD, expand=True, title="The last minute", title_justify="left")
-    for number, head in enumerate(_HEADS):
-        sums.add_column(head, justify="left" if number < 2 else "right", no_wrap=True)
-    for figure in figures[:20]:
-        sums.add_row(*(Text(cell) for cell in _cells(figure)))
-    open_ = Table(box=box.SIMPLE_HEAD, expand=True, title=f"Running: {len(running)}", title_justify="left")
-    for head in ("", "ID", "KEY", "MODEL", "PROVIDER", "FOR", "FIRST TOKEN"):
-        open_.add_column(head, no_wrap=True)
-    for number, row in enumerate(running[:RUNNING_MAX], start=1):
-        model = printable(row["model"] or row["asked_model"] or "-")
-        cells = (str(number), row["id"], printable(row["key_name"] or "-"), model, row["provider"] or "-")
-        style = "reverse" if row["id"] == chosen else ""
-        times = (took(row["running_ms"]), took(row["first_token_ms"]))
-        open_.add_row(*(Text(cell) for cell in (*cells, *times)), style=style)
-    hint = "q leaves, 1 to 9 choose a request"
-    word = f"{hint}, x ends {chosen}: its client gets an error, and is charged nothing" if chosen else hint
-    return Group(sums, open_, Text(word, style="dim"))
-
-
-@contextmanager
-def keys_of_terminal() -> Iterator[Any]:
-    """A function that waits so many seconds for keys, and gives those that were pressed."""
-    import os
-    import select
-    import termios
-    import tty
-
-    handle = sys.stdin.fileno()
-    before = termios.tcgetattr(handle)
-
-    def pressed(within_s: float) -> str:
-        ready, _, _ = select.select([handle], [], [], within_s)
-        return os.read(handle, 32).decode("ascii", "ignore") if ready else ""
-
-    try:
-        tty.setcbreak(handle)
-        yield pressed
-    finally:
-        termios.tcsetattr(handle, termios.TCSADRAIN, before)
