@@ -22,6 +22,7 @@ import msgspec
 import uvloop
 
 from llm_router import __version__
+from llm_router.adapters.body_seals import BodySeals
 from llm_router.adapters.clock import SystemClock
 from llm_router.adapters.control import serve_control
 from llm_router.adapters.data_dir import RESPONSES_NAME, prepare_data_dir
@@ -35,11 +36,11 @@ from llm_router.adapters.listeners import inherited, succeed
 from llm_router.adapters.memory.counters import MemoryCounters
 from llm_router.adapters.notices import MailChannel, MailSettings, WebhookChannel
 from llm_router.adapters.receipt_keys import receipt_keys
-from llm_router.adapters.sealing import GATEWAY_KEYS, OWN_KEYS, Sealer
+from llm_router.adapters.sealing import BODIES, GATEWAY_KEYS, OWN_KEYS, Sealer
 from llm_router.adapters.sqlite.responses import SqliteResponses
 from llm_router.adapters.sqlite.side_car import SqliteSideCar
 from llm_router.adapters.sqlite.store import SqliteStore
-from llm_router.adapters.stores import open_directory, open_store
+from llm_router.adapters.stores import open_bodies, open_directory, open_store
 from llm_router.adapters.stripe import StripeApi
 from llm_router.adapters.telemetry import AccessLog, NoTelemetry
 from llm_router.adapters.upstream.client import LeanUpstream
@@ -62,6 +63,9 @@ from llm_router.edge.serving import HttpServer, http_server
 from llm_router.engine.auditing import UNTOLD_MS, recover_intents
 from llm_router.engine.auto import AutoKeeper
 from llm_router.engine.background import Background
+from llm_router.engine.bodies import KIND as BODY_RULES_KIND
+from llm_router.engine.bodies import BodyKeeper, BodyPolicy
+from llm_router.engine.bodying import BodyDesk
 from llm_router.engine.exchange import Engine
 from llm_router.engine.experiments import Experiments
 from llm_router.engine.folding import keep_folded
@@ -84,6 +88,7 @@ from llm_router.engine.tailing import Tail
 from llm_router.engine.treasury import Treasury
 from llm_router.entrance import REPEATS, Seals, build_mailer, build_oidc, build_people, build_sign_ins
 from llm_router.ports import (
+    BodyStore,
     Clock,
     Counters,
     Directory,
@@ -118,7 +123,7 @@ from llm_router.settings.stored_keys import with_stored_keys
 from llm_router.wire.operations import SPOKEN
 
 if TYPE_CHECKING:
-    from llm_router.adapters.stores import OpenDirectory, Store
+    from llm_router.adapters.stores import OpenBodies, OpenDirectory, Store
     from llm_router.sandbox.faults.load import FaultPlan
 
 DAY_MS = 86_400_000
@@ -127,6 +132,7 @@ DAY_CHECK_S = 60.0
 """How often the date is looked at, for prices and statuses that change with it."""
 
 DIRECTORY_PURGE_S = 600.0
+BODIES_PURGE_S = 600.0
 
 NODES_CHECK_S = 1.0
 """How often a gateway looks at what others on its database changed."""
@@ -259,6 +265,7 @@ class Stores(msgspec.Struct, frozen=True, kw_only=True):
     sessions: SessionBook
     prices: PriceBook
     responses: ResponseStore
+    bodies: BodyStore
     side_car: SideCar | None
     papers: PaperBooks
     directory: Directory
@@ -291,6 +298,7 @@ class Server:
         self._stack = contextlib.AsyncExitStack()
         self._stopping = False
         self._own_keys: OwnKeyVault | None = None
+        self._policy: BodyPolicy | None = None
         self._gateway_keys: GatewayKeys | None = None
         self._engine: Engine | None = None
         self._tail: Tail | None = None
@@ -318,7 +326,11 @@ class Server:
             stack.push_async_callback(treasury.close)
             await treasury.begin()
             directory = await self._open_directory(stack)
-            context = self._operations(store, side_car, treasury, directory)
+            responses = await self._open_responses(stack)
+            bodies = await self._open_bodies(stack, store)
+            context = self._operations(
+                store, side_car, treasury, directory, self._body_desk(bodies, responses)
+            )
             first = await first_run(context)
             control = await serve_control(settings.data_dir, lambda c, a: dispatch(c, a, context))
             stack.push_async_callback(control.close)
@@ -329,7 +341,8 @@ class Server:
                 sessions=store.sessions,
                 rules=store,
                 prices=store,
-                responses=await self._open_responses(stack),
+                responses=responses,
+                bodies=bodies,
                 side_car=side_car,
                 papers=store,
                 directory=directory,
@@ -343,6 +356,7 @@ class Server:
             stack.callback(asyncio.create_task(self._follow_nodes(store)).cancel)
             stack.callback(asyncio.create_task(keep_folded(store, self._clock)).cancel)
             stack.callback(asyncio.create_task(self._purge_directory(directory)).cancel)
+            stack.callback(asyncio.create_task(self._purge_bodies(bodies)).cancel)
             announce(await self._announcement(self._listeners[0], store, first, context))
             end_start()
             await self._run(server, gateway, self._listeners)
@@ -456,6 +470,13 @@ class Server:
                 await recover_intents(directory, now_ms - UNTOLD_MS)
             await asyncio.sleep(DIRECTORY_PURGE_S)
 
+    async def _purge_bodies(self, bodies: BodyStore) -> None:
+        """Delete the bodies whose time is over."""
+        while True:
+            with contextlib.suppress(LedgerUnavailable):  # the next round tries again
+                await bodies.purge(self._clock.now_ms())
+            await asyncio.sleep(BODIES_PURGE_S)
+
     async def _setup_url(self, context: Context, url: str) -> str | None:
         """The link by which the first operator is made; None if there is one. Told on this machine alone."""
         assert context.sign_ins is not None, "a gateway has them"
@@ -490,6 +511,40 @@ class Server:
         store = await SqliteResponses.open(self._settings.server.data_dir / RESPONSES_NAME)
         stack.push_async_callback(store.close)
         return store
+
+    async def _open_bodies(self, stack: contextlib.AsyncExitStack, store: Store) -> OpenBodies:
+        """What is kept of what was said, and the rules for that."""
+        folder, shared = self._settings.server.data_dir, self._settings.store
+        password = None if shared is None or shared.password is None else shared.password.reveal()
+        seals = BodySeals(store, self._clock, lambda: Sealer(installation_secret(folder), BODIES))
+        bodies = await open_bodies(
+            folder, seals, url=None if shared is None else shared.url, password=password
+        )
+        stack.push_async_callback(bodies.close)
+        self._policy = BodyPolicy(store, self._clock)
+        await self._policy.load()
+        return bodies
+
+    def _body_desk(self, bodies: BodyStore, responses: ResponseStore) -> BodyDesk:
+        assert self._policy is not None, "it is made with the store"
+        return BodyDesk(store=bodies, policy=self._policy, responses=responses)
+
+    def _body_keeper(self, bodies: BodyStore) -> BodyKeeper:
+        assert self._policy is not None, "it is made before"
+        return BodyKeeper(
+            policy=self._policy,
+            store=bodies,
+            clock=self._clock,
+            secrets=self._secrets,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+
+    def _secrets(self) -> Iterator[str]:
+        """The gateway's own credentials at providers."""
+        state = self._live()
+        yield from state.provider_keys.values()
+        for pool in state.key_pools.values():
+            yield from (key.secret for key in pool)
 
     def _background(self, engine: Engine, store: ResponseStore) -> Background:
         rules = self._settings.responses
@@ -618,6 +673,7 @@ class Server:
                 configured=lambda: self._live().routing.experiments,
                 say=lambda line: print(line, file=sys.stderr, flush=True),
             ),
+            bodies=self._body_keeper(stores.bodies),
         )
 
     def _open_tail(self) -> Tail:
@@ -733,7 +789,12 @@ class Server:
         return directory
 
     def _operations(
-        self, store: Store, side_car: SqliteSideCar | None, treasury: Treasury, directory: Directory
+        self,
+        store: Store,
+        side_car: SqliteSideCar | None,
+        treasury: Treasury,
+        directory: Directory,
+        bodies: BodyDesk,
     ) -> Context:
         return Context(
             keyring=store,
@@ -760,6 +821,7 @@ class Server:
             ),
             gateway_keys=self._gateway_keys,
             rekey=self._rekey,
+            bodies=bodies,
         )
 
     def _reprice(self, price_list: PriceList) -> None:
@@ -850,6 +912,7 @@ class Server:
             return
         known: tuple[int, int] | None = None
         keys: int | None = None
+        rules: int | None = None
         while True:
             with contextlib.suppress(LedgerUnavailable):  # the next look tells
                 now = (await store.changes(GATEWAY_KEYS_KIND))[0]
@@ -857,6 +920,10 @@ class Server:
                     await self._gateway_keys.load()
                     await self._rekey()
                 keys = now
+                now = (await store.changes(BODY_RULES_KIND))[0]
+                if rules != now:
+                    await self._body_rules_changed()
+                rules = now
                 changes = await store.changes(OWN_KEYS_KIND)
                 if known is None or changes[0] != known[0]:
                     await self._own_keys_changed()
@@ -864,6 +931,10 @@ class Server:
                     self._reprice(PriceList(await store.price_rules()))
                 known = changes
             await asyncio.sleep(NODES_CHECK_S)
+
+    async def _body_rules_changed(self) -> None:
+        if self._policy is not None:
+            await self._policy.load()
 
     async def _own_keys_changed(self) -> None:
         if self._own_keys is not None:

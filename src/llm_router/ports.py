@@ -11,6 +11,7 @@ from llm_router.billing.ledger import Entry, Wanted
 from llm_router.billing.search import ANY, Filter, Found
 from llm_router.billing.sessions import Calls, Granted
 from llm_router.domain.account import Act, AuditEntry, Noun
+from llm_router.domain.bodies import BodiesHeld, StoredBody, Withdrawal
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import UpstreamError
 from llm_router.domain.key import Key
@@ -643,9 +644,49 @@ class ResponseStore(Protocol):
 
     async def delete_conversation(self, account: str, id_: str, now_ms: int) -> bool: ...
 
+    async def withdraw(self, account: str, user: str | None, before_ms: int) -> int:
+        """Delete the finished responses of an account that began before, and its conversations; of a ``user``,
+        the responses to requests that named it. Return how many."""
+        ...
+
     async def purge(self, now_ms: int, bytes_max: int) -> int:
         """Delete what has expired, then the oldest finished responses, then the conversations that would
         expire first, until all together take at most ``bytes_max``; return how many."""
+        ...
+
+
+class BodyStore(Protocol):
+    """Bodies of exchanges, for accounts that want them kept: sealed, and apart from the ledger.
+
+    All methods raise LedgerUnavailable when the store cannot be read or written.
+    """
+
+    async def put(self, body: StoredBody) -> bool:
+        """Keep the bodies of an exchange; False, and nothing is kept, if they were withdrawn meanwhile."""
+        ...
+
+    async def get(self, account: str, id_: str, now_ms: int) -> StoredBody | None:
+        """Those of an exchange that has not expired. Their ``users`` are left out.
+
+        Raises:
+            ServerError: they cannot be opened: the key that they were sealed with is gone.
+        """
+        ...
+
+    async def withdraw(self, which: Withdrawal) -> int:
+        """Delete for good; return how many. What is put later, and is of that, is not kept either."""
+        ...
+
+    async def held(self, account: str, now_ms: int) -> BodiesHeld:
+        """What is kept of an account."""
+        ...
+
+    async def purge(self, now_ms: int) -> int:
+        """Delete what has expired, and the keys with which nothing is sealed any more; return how many bodies."""
+        ...
+
+    async def rotate(self) -> str:
+        """Seal with a new key from now on; return its name. What is there stays readable."""
         ...
 
 

@@ -32,6 +32,7 @@ from llm_router.adapters.listeners import inherited
 from llm_router.adapters.shared.hub import EXTRA, Hub, Session, Shared
 from llm_router.adapters.shared.link import Link
 from llm_router.adapters.shared.remote import (
+    RemoteBodies,
     RemoteBooks,
     RemoteCounters,
     RemoteDirectory,
@@ -56,6 +57,7 @@ from llm_router.domain.record import ExchangeRecord
 from llm_router.edge.gateway import STOP_S, Gateway
 from llm_router.edge.serving import HttpServer
 from llm_router.engine.background import PURGE_S, Background, broken_off
+from llm_router.engine.bodies import BodyPolicy
 from llm_router.engine.folding import keep_folded
 from llm_router.engine.keys import first_run
 from llm_router.engine.operations import dispatch
@@ -165,6 +167,7 @@ class Parent(Server):
                 await responses.put(broken_off(row))
             counters = await self._open_counters(stack)
             directory = await self._open_directory(stack)
+            bodies = await self._open_bodies(stack, store)
             hub = Hub(
                 Shared(
                     books=store,
@@ -177,6 +180,7 @@ class Parent(Server):
                     side_car=side_car,
                     papers=store,
                     directory=directory,
+                    bodies=bodies,
                     operate=lambda c, a, by: self._operate(c, a, by, context),
                     clock=self._clock,
                     failed=broken_off,
@@ -194,7 +198,9 @@ class Parent(Server):
             treasury = self._build_treasury(store, self._open_upstream(stack))
             stack.push_async_callback(treasury.close)
             await treasury.begin()
-            context = self._operations(store, side_car, treasury, directory)
+            context = self._operations(
+                store, side_car, treasury, directory, self._body_desk(bodies, responses)
+            )
             first = await first_run(context)
             control = await serve_control(settings.data_dir, lambda c, a: self._command(c, a, context))
             stack.push_async_callback(control.close)
@@ -204,6 +210,7 @@ class Parent(Server):
                 keep_folded(store, self._clock),
                 self._purge(responses),
                 self._purge_directory(directory),
+                self._purge_bodies(bodies),
                 self._tell("trouble", lambda: store.trouble),
                 self._tell("degraded", counters.problem),
             ):
@@ -251,6 +258,10 @@ class Parent(Server):
     async def _own_keys_changed(self) -> None:
         await super()._own_keys_changed()
         self._hub.tell("own_keys")
+
+    async def _body_rules_changed(self) -> None:
+        await super()._body_rules_changed()
+        self._hub.tell("body_rules")
 
     def _reprice(self, price_list: PriceList) -> None:
         """All workers hear of it before the command that published the rule returns."""
@@ -495,6 +506,7 @@ class Worker(Server):
                 sessions=self._port(RemoteSessions(self._link)),
                 prices=self._prices,
                 responses=self._port(RemoteResponses(self._link)),
+                bodies=self._port(RemoteBodies(self._link)),
                 side_car=self._port(RemoteSideCar(self._link)) if self._settings.side_car.enabled else None,
                 papers=self._port(RemotePapers(self._link)),
                 directory=self._port(RemoteDirectory(self._link)),
@@ -502,6 +514,8 @@ class Worker(Server):
             )
             upstream = self._open_upstream(stack)
             self._own_keys = self._build_own_keys(stores.books)
+            self._policy = BodyPolicy(stores.books, self._clock)
+            await self._policy.load()
             treasury = self._build_treasury(stores.books, upstream)
             server, gateway = await self._open_gateway(
                 stack, stores, upstream, treasury, lambda: self._trouble
@@ -551,6 +565,10 @@ class Worker(Server):
                 self._rules.forget()
                 if self._own_keys is not None:
                     self._own_keys.forget()
+                if self._policy is not None:
+                    self._policy.forget()
+            case "body_rules", [] if self._policy is not None:
+                self._policy.forget()
             case "own_keys", [] if self._own_keys is not None:
                 self._own_keys.forget()
             case "trouble", [trouble]:

@@ -18,9 +18,10 @@ def _commands(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple
     for action in children:
         for word, child in action.choices.items():
             yield from _commands(child, f"{name} {word}".strip())
-    if not children:
-        flags = {option for action in parser._actions for option in action.option_strings}
-        yield name, flags - {"-h", "--help"}
+    flags = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}
+    same = [each for action in children if (each := action.choices.get("show")) is not None]
+    if not children or (name and flags and all(flags - set(each._option_string_actions) for each in same)):
+        yield name, flags
 
 
 def _documented() -> dict[str, set[str]]:

@@ -283,3 +283,30 @@ def test_a_foreign_or_newer_file_is_refused(tmp_path: Path) -> None:
     for path, error in ((foreign, StoreError), (newer, StoreTooNew)):
         with pytest.raises(error):
             run(SqliteResponses.open(path))
+
+
+def test_what_is_withdrawn_goes_and_what_is_being_made_stays(scene: Any) -> None:
+    async def scenario(store: Store) -> None:
+        await store.put(response("resp_1", body=b'{"user":"zoe"}', item_ids=("a",)))
+        await store.put(response("resp_2", body=b'{"user":null,"safety_identifier":"zoe"}'))
+        await store.put(response("resp_3", body=b"{}", created_ms=5))
+        await store.put(response("resp_4", status="queued", body=b'{"user":"zoe"}'))
+        await store.put(response("resp_1", account="other", body=b'{"user":"zoe"}'))
+        await store.put_conversation(
+            StoredConversation(account="acme", id="conv_1", created_ms=1, expires_ms=1000)
+        )
+        assert await store.withdraw("acme", "zoe", 9) == 2
+        assert await store.holding("acme", "a", 5) is None
+        assert await store.conversation("acme", "conv_1", 5) is not None
+        assert await store.withdraw("acme", None, 5) == 1
+        assert await store.conversation("acme", "conv_1", 5) is None
+        assert await store.get("acme", "resp_3", 5) is not None
+        assert await store.withdraw("acme", None, 6) == 1
+        assert [
+            (await store.get(*key, 5)) is not None for key in (("acme", "resp_4"), ("other", "resp_1"))
+        ] == [
+            True,
+            True,
+        ]
+
+    scene(scenario)

@@ -23,6 +23,7 @@ OBJECTS = (
     "credit",  # balance, entries, vouchers, top-ups, statements
     "usage",
     "exchange",  # the log of requests
+    "content",  # what was said in them, where it is kept
     "preset",
     "experiment",
     "provider_key",  # the account's own keys at providers
@@ -55,7 +56,18 @@ ROLES: Mapping[Role, Permissions] = MappingProxyType(
         Role.OWNER: OWNER,
         Role.ADMIN: ADMIN,
         Role.DEVELOPER: _USE
-        | _reads("account", "member", "team", "budget", "limit", "credit", "usage", "exchange", "settings")
+        | _reads(
+            "account",
+            "member",
+            "team",
+            "budget",
+            "limit",
+            "credit",
+            "usage",
+            "exchange",
+            "content",
+            "settings",
+        )
         | _writes("key", "preset", "experiment"),
         Role.BILLING: _reads("account", "member", "team", "key", "limit", "usage", "settings")
         | _writes("credit", "budget")

@@ -18,6 +18,10 @@ RESPONSES_NAME = "responses.db"
 """The SQLite database of kept responses beside it."""
 
 
+BODIES_NAME = "bodies.db"
+"""The SQLite database of what accounts have kept of what was said, beside it."""
+
+
 def prepare_data_dir(path: Path) -> Path:
     """Make the folder if it is missing; return the path of the store in it.
 

@@ -31,6 +31,10 @@ GATEWAY_KEYS = "gateway keys"
 """The purpose of sealing the gateway's own."""
 
 
+BODIES = "bodies"
+"""The purpose of sealing the keys of kept bodies."""
+
+
 class Sealer:
     """Names and seals the values of one store. ``purpose`` keeps stores of one secret apart."""
 

@@ -6,18 +6,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from llm_router.adapters.data_dir import DIRECTORY_NAME
+from llm_router.adapters.body_seals import BodySeals
+from llm_router.adapters.data_dir import BODIES_NAME, DIRECTORY_NAME
 from llm_router.adapters.orphan import Orphan
 from llm_router.adapters.recount import Verdict
+from llm_router.adapters.sqlite.bodies import SqliteBodies
 from llm_router.adapters.sqlite.directory import SqliteDirectory
 from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.adapters.store_errors import StoreError
 from llm_router.ports import Clock
 
 if TYPE_CHECKING:
+    from llm_router.adapters.postgres.bodies import PostgresBodies
     from llm_router.adapters.postgres.directory import PostgresDirectory
     from llm_router.adapters.postgres.store import PostgresStore
 
+    OpenBodies: TypeAlias = SqliteBodies | PostgresBodies
     OpenDirectory: TypeAlias = SqliteDirectory | PostgresDirectory
     Store: TypeAlias = SqliteStore | PostgresStore
 
@@ -52,6 +56,22 @@ async def open_directory(data_dir: Path, *, url: str | None, password: str | Non
     from llm_router.adapters.postgres.link import Target
 
     return PostgresDirectory(Target(url=url, password=password))
+
+
+async def open_bodies(
+    data_dir: Path, seals: BodySeals, *, url: str | None, password: str | None
+) -> OpenBodies:
+    """The store of bodies that goes with that store, which is open already.
+
+    Raises:
+        StoreError: it cannot be used, for the reason given.
+    """
+    if url is None:
+        return await SqliteBodies.open(data_dir / BODIES_NAME, seals)
+    from llm_router.adapters.postgres.bodies import PostgresBodies
+    from llm_router.adapters.postgres.link import Target
+
+    return PostgresBodies(Target(url=url, password=password), seals)
 
 
 async def migrate_database(url: str, password: str | None) -> tuple[int, list[int]]:

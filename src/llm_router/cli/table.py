@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llm_router.cli.grammar import Command
+from llm_router.cli.rows.bodies import BODIES
 from llm_router.cli.rows.house import HOUSE
 from llm_router.cli.rows.money import MONEY
 from llm_router.cli.rows.papers import PAPERS
@@ -12,7 +13,7 @@ from llm_router.cli.rows.people import PEOPLE
 from llm_router.cli.rows.routing import ROUTING
 from llm_router.cli.rows.running import RUNNING
 
-COMMANDS: tuple[Command, ...] = (*RUNNING, *PEOPLE, *HOUSE, *MONEY, *ROUTING, *PAPERS)
+COMMANDS: tuple[Command, ...] = (*RUNNING, *PEOPLE, *HOUSE, *MONEY, *ROUTING, *PAPERS, *BODIES)
 
 BY_NAME: Mapping[str, Command] = {command.name: command for command in COMMANDS}
 
@@ -41,6 +42,8 @@ GROUPS: Mapping[str, str] = {
     "usage": "what was used, and what it cost",
     "statements": "statements and invoices of an account's months",
     "receipts": "signed receipts of what was booked",
+    "logs": "the newest requests of an account, and what was said in them",
+    "bodies": "what accounts have kept of requests and answers",
     "local": "the small model on this machine",
 }
 """What is said of the first words that have actions."""

@@ -10,21 +10,23 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from llm_router.adapters.clock import SystemClock
 from llm_router.adapters.control import call_control
-from llm_router.adapters.data_dir import STORE_NAME, prepare_data_dir
+from llm_router.adapters.data_dir import RESPONSES_NAME, STORE_NAME, prepare_data_dir
 from llm_router.adapters.installation import installation_secret
 from llm_router.adapters.keymaker import new_code, new_id, new_key_text
 from llm_router.adapters.receipt_keys import receipt_keys
-from llm_router.adapters.sealing import GATEWAY_KEYS, OWN_KEYS, Sealer
+from llm_router.adapters.sealing import BODIES, GATEWAY_KEYS, OWN_KEYS, Sealer
 from llm_router.catalog.listing import models_page
 from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import Snapshot, compile_snapshot, load_builtin
 from llm_router.domain.errors import NotFound, ServerError
 from llm_router.engine.auditing import recover_intents
+from llm_router.engine.bodying import BodyDesk
 from llm_router.engine.gateway_keys import GatewayKeys
 from llm_router.engine.moments import iso_time
 from llm_router.engine.operations import dispatch
@@ -32,6 +34,7 @@ from llm_router.engine.operator import Context
 from llm_router.engine.own_keys import OwnKeyVault
 from llm_router.engine.papers import Papers
 from llm_router.engine.treasury import Treasury
+from llm_router.ports import Clock
 from llm_router.settings import (
     SANDBOX_FOLDER,
     ConfigError,
@@ -43,8 +46,23 @@ from llm_router.settings import (
     load_place,
 )
 
+if TYPE_CHECKING:
+    from llm_router.adapters.stores import Store
+
 _WITHOUT_SECRETS = frozenset(
-    {"keys", "credits", "forget", "ledger", "accounts", "members", "teams", "invitations", "audit", "people"}
+    {
+        "keys",
+        "credits",
+        "forget",
+        "ledger",
+        "accounts",
+        "members",
+        "teams",
+        "invitations",
+        "audit",
+        "people",
+        "bodies",
+    }
 )
 """Commands that look after what no provider's key has a part in."""
 
@@ -199,11 +217,13 @@ async def _opened(arguments: argparse.Namespace, place: Place, command: str) -> 
         await store.close()
         raise ServerError(str(error), code="store_unusable") from None
     keys = GatewayKeys(store, clock, lambda: Sealer(installation_secret(data_dir), GATEWAY_KEYS))
+    stack = contextlib.AsyncExitStack()
     try:
         await keys.load()
         if shared is None:  # nobody else is at anything: what is not told was cut off
             await recover_intents(directory, clock.now_ms())
         yield Context(
+            bodies=await _bodies(stack, place, store, clock) if command.startswith("bodies.") else None,
             keyring=store,
             books=store,
             clock=clock,
@@ -236,8 +256,26 @@ async def _opened(arguments: argparse.Namespace, place: Place, command: str) -> 
             ),
         )
     finally:
+        await stack.aclose()
         await directory.close()
         await store.close()
+
+
+async def _bodies(stack: contextlib.AsyncExitStack, place: Place, store: Store, clock: Clock) -> BodyDesk:
+    """What is kept of what was said, for the commands on it."""
+    from llm_router.adapters.body_seals import BodySeals
+    from llm_router.adapters.sqlite.responses import SqliteResponses
+    from llm_router.adapters.stores import open_bodies
+    from llm_router.engine.bodies import BodyPolicy
+
+    folder, shared = place.server.data_dir, place.store
+    password = None if shared is None or shared.password is None else shared.password.reveal()
+    seals = BodySeals(store, clock, lambda: Sealer(installation_secret(folder), BODIES))
+    bodies = await open_bodies(folder, seals, url=None if shared is None else shared.url, password=password)
+    stack.push_async_callback(bodies.close)
+    responses = await SqliteResponses.open(folder / RESPONSES_NAME)
+    stack.push_async_callback(responses.close)
+    return BodyDesk(store=bodies, policy=BodyPolicy(store, clock), responses=responses)
 
 
 class Offer:

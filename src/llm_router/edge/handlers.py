@@ -17,6 +17,7 @@ from llm_router.domain.key import Key
 from llm_router.domain.model import Model
 from llm_router.domain.money import format_usd
 from llm_router.domain.record import ExchangeRecord
+from llm_router.edge.content import CONTENT_ROUTES
 from llm_router.edge.conversations import CONVERSATION_ROUTES
 from llm_router.edge.credits import CREDIT_ROUTES
 from llm_router.edge.dashboard import asset
@@ -329,6 +330,7 @@ ROUTES = RouteTable(
         ),
         *EXPLAIN_ROUTES,
         *FEEDBACK_ROUTES,
+        *CONTENT_ROUTES,
         *PAPER_ROUTES,  # before the generation, whose id may hold slashes
         Route(
             method="GET",

@@ -33,6 +33,8 @@ UNTOLD = "not known: it was begun, and the gateway ended or lost its disk before
 
 UNTOLD_MS = 15 * 60_000
 """Nobody is at a command for so long: what was begun earlier and not told is logged by another process."""
+_BARE = frozenset({"bodies.read"})
+"""Commands whose result is no word for the log: what somebody said, and may want deleted."""
 
 Commands = Mapping[str, tuple[type[Arguments], Callable[[Any, Context], Awaitable[Result]]]]
 
@@ -67,7 +69,9 @@ def act_of(
 ) -> Act:
     """The act that a command was."""
     id_ = str(result.get("id", arguments.get("id", "")))
-    removed = command.endswith((".remove", ".delete"))
+    if command in _BARE:
+        result = {name: value for name, value in result.items() if name in ("id", "key")}
+    removed = command.endswith((".remove", ".delete")) and not command.startswith("bodies.")
     was = next((each for each in before if str(each.get("id")) == id_), result if removed else None)
     account = result.get("account", arguments.get("account", ""))
     return Act(

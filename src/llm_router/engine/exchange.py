@@ -42,6 +42,7 @@ from llm_router.domain.session import SessionLimits
 from llm_router.engine import admit, flights, hedging, refusing, settle, under_way
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import Attempts
+from llm_router.engine.bodies import BodyKeeper
 from llm_router.engine.braking import check_alone, heard, limits_of, session_refusal, tighter
 from llm_router.engine.continuing import check_wish
 from llm_router.engine.deadlines import total_of, wish_of
@@ -120,6 +121,7 @@ class Engine:
         own_keys: OwnKeys | None = None,
         presets: StoredPresets | None = None,
         experiments: Experiments | None = None,
+        bodies: BodyKeeper | None = None,
     ) -> None:
         self.state = state
         self.dialects = dialects
@@ -137,6 +139,7 @@ class Engine:
         self._own_keys = own_keys
         self.presets = presets
         self.experiments = experiments
+        self.bodies = bodies
         self.recall = None if side_car is None else Recall(side_car, behind, clock)
         attempts = self.attempts = Attempts(behind, upstream, fetcher, clock, tokens, self.recall)
         self.trying = Trying(attempts, clock, pause, dice)
@@ -244,7 +247,9 @@ class Engine:
 
     def alone(self, account: str) -> bool:
         """Whether nothing that an account or the operator has set makes its requests different ones: no
-        experiment, and no provider keys of its own."""
+        experiment, no provider keys of its own, and no bodies that it wants kept."""
+        if self.bodies is not None and not self.bodies.policy.quiet and self.bodies.policy.may_keep(account):
+            return False
         if self.experiments is not None and self.experiments.running:
             return False
         return self._own_keys is None or self._own_keys.now(account) == NONE
@@ -286,6 +291,7 @@ class Engine:
             "late_ms": round(pressure.delay_s * 1000),
             "refused_percent": round(pressure.part * 100),
             "express": self.express.taken,
+            **({} if self.bodies is None else self.bodies.load),
         }
 
     def left(self, task: asyncio.Task[object]) -> bool:
@@ -324,6 +330,8 @@ class Engine:
         if self.shadows is not None:
             await self.shadows.close()
         await self.upkeep.close()
+        if self.bodies is not None:
+            await self.bodies.close()
 
     async def _begin(self, track: Track, admitted: Callable[[Track], Awaitable[None]] | None) -> None:
         await self._admit(track)
@@ -356,6 +364,8 @@ class Engine:
         call, state = track.call, track.state
         now_ms = track.created_ms
         key = track.key = await admit.key_of(self.keyring, call, now_ms)
+        if self.bodies is not None and not self.bodies.policy.quiet:
+            await self.bodies.begin(track)
         inspected = call.dialect.inspect(call.body, call.path_model, call.path_stream)
         inspected.json_array = call.json_array
         inspected.keeps_state = call.state is not None
@@ -695,6 +705,8 @@ class Engine:
             self.telemetry.exchange(track.record)
         if track.trial is not None:
             self._tried(track, track.trial)
+        if track.tape is not None and self.bodies is not None:
+            self.bodies.keep(track)
 
     def _learn(self, track: Track, record: ExchangeRecord) -> None:
         """Learn how long the answer was, if it was whole."""

@@ -16,6 +16,7 @@ from llm_router.catalog.listing import models_page
 from llm_router.domain.account import COMMAND_LINE, Actor, Intent
 from llm_router.domain.errors import InvalidRequest, LedgerUnavailable, RouterError
 from llm_router.engine import (
+    bodying,
     budgeting,
     credits,
     experimenting,
@@ -189,6 +190,12 @@ OPERATIONS: dict[str, tuple[type[Arguments], Callable[[Any, Context], Awaitable[
     "statements.issue": (stating.IssueStatements, stating.issue_statements),
     "statements.list": (stating.ListStatements, stating.list_statements),
     "reconcile.attempts": (reconciling.ListAttempts, reconciling.list_attempts),
+    "bodies.show": (bodying.ShowBodies, bodying.show_bodies),
+    "bodies.set": (bodying.SetBodies, bodying.set_bodies),
+    "bodies.unset": (bodying.UnsetBodies, bodying.unset_bodies),
+    "bodies.read": (bodying.ReadBody, bodying.read_body),
+    "bodies.delete": (bodying.DeleteBodies, bodying.delete_bodies),
+    "bodies.rotate": (bodying.RotateBodies, bodying.rotate_bodies),
     "explain": (explanation.Explain, explanation.explain),
     "forget": (credits.Forget, credits.forget),
     "models": (Nothing, list_models),

@@ -25,6 +25,7 @@ from llm_router.ports import Books, Clock, Directory, Keyring, PriceRules, SideC
 from llm_router.routing.rules import RoutingRules
 
 if TYPE_CHECKING:  # which works on accounts by what is read here
+    from llm_router.engine.bodying import BodyDesk
     from llm_router.engine.gateway_keys import GatewayKeys
     from llm_router.engine.sign_in import SignIns
 
@@ -119,6 +120,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         directory: accounts, people and the audit log; None logs nothing. sign_ins: how they sign in.
         gateway_keys: the gateway's own keys at providers that the store holds; rekey: has the running gateway
             call with them.
+        bodies: what is kept of what was said; None where no gateway has it open.
         reload: reads the configuration again and says what came of it; None where no gateway runs.
     """
 
@@ -144,6 +146,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     sign_ins: SignIns | None = None
     gateway_keys: GatewayKeys | None = None
     rekey: Callable[[], Awaitable[None]] | None = None
+    bodies: BodyDesk | None = None
 
 
 class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -25,6 +25,7 @@ from llm_router.engine.experiments import Trial
 from llm_router.engine.holding import Holder
 from llm_router.engine.seams import Continuation
 from llm_router.engine.state import State
+from llm_router.engine.taping import Tape
 from llm_router.ports import Client, Clock
 from llm_router.routing.health import HealthView
 from llm_router.routing.key_ring import PoolKey
@@ -94,7 +95,7 @@ class Track(msgspec.Struct, kw_only=True):
         landing: bodies of whole answers, where others may wait for one; shared: the answer was another exchange's
             (engine/flights.py).
         outrun: the deployment whose call was cancelled because another one answered first.
-        trial: its part in an experiment.
+        trial: its part in an experiment. tape: what is noted of its bodies, where its account wants them kept.
         tariffed: what its plain answer came to, where that is known without the settlement table.
         heard: the provider's answer so far, where it may hold state to remember; found: what is known
             of earlier turns, by the maker that is asked now (see engine/recall.py).
@@ -161,6 +162,7 @@ class Track(msgspec.Struct, kw_only=True):
     shared: bool = False
     trial: Trial | None = None
     tariffed: Metered | None = None
+    tape: Tape | None = None
 
     def hear(self, data: bytes, bytes_max: int) -> None:
         """Note what the provider said, as far as it may be remembered."""

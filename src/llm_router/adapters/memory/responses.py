@@ -73,6 +73,26 @@ class MemoryResponses:
         found = self._conversations.pop((account, id_), None)
         return found is not None and found.expires_ms > now_ms
 
+    async def withdraw(self, account: str, user: str | None, before_ms: int) -> int:
+        gone = [
+            key
+            for key, response in self._kept.items()
+            if response.account == account
+            and response.created_ms < before_ms
+            and not response.unfinished
+            and (user is None or user in _users(response))
+        ]
+        for key in gone:
+            del self._kept[key]
+        others = [
+            key
+            for key, each in self._conversations.items()
+            if user is None and each.account == account and each.created_ms < before_ms
+        ]
+        for key in others:
+            del self._conversations[key]
+        return len(gone) + len(others)
+
     async def purge(self, now_ms: int, bytes_max: int) -> int:
         kept: list[StoredResponse | StoredConversation] = [
             *self._kept.values(),
@@ -106,3 +126,8 @@ class MemoryResponses:
         for key in gone:
             del self._kept[key]
         return len(gone)
+
+
+def _users(response: StoredResponse) -> tuple[object, object]:
+    body = msgspec.json.decode(response.body)
+    return body.get("user"), body.get("safety_identifier")

@@ -277,7 +277,35 @@ CREATE TRIGGER acts_kept BEFORE TRUNCATE ON acts
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 """
 
-MIGRATIONS = {1: _DDL, 2: _PAPERS, 3: _SESSIONS, 4: _KEYS + _DIRECTORY, 5: FOLDS_DDL}
+_BODIES = """
+CREATE TABLE bodies (
+    account text NOT NULL,
+    id text NOT NULL,
+    key text NOT NULL,
+    users bytea[] NOT NULL,
+    created_ms bigint NOT NULL,
+    expires_ms bigint NOT NULL,
+    sealed_with text NOT NULL,
+    content bytea NOT NULL,
+    PRIMARY KEY (account, id)
+);
+ALTER TABLE bodies ALTER content SET STORAGE EXTERNAL; -- sealed: nothing can be packed
+CREATE INDEX bodies_expiry ON bodies (expires_ms);
+CREATE INDEX bodies_of_key ON bodies (account, key, created_ms);
+CREATE INDEX bodies_of_user ON bodies USING gin (users);
+CREATE INDEX bodies_sealed ON bodies (sealed_with);
+CREATE TABLE bodies_withdrawn (
+    account text NOT NULL,
+    id text,
+    key text,
+    user_mark bytea,
+    before_ms bigint NOT NULL,
+    forget_ms bigint NOT NULL
+);
+CREATE INDEX bodies_withdrawn_account ON bodies_withdrawn (account);
+"""
+
+MIGRATIONS = {1: _DDL, 2: _PAPERS, 3: _SESSIONS, 4: _KEYS + _DIRECTORY, 5: FOLDS_DDL, 6: _BODIES}
 """What leads from the version before to this one, in one transaction each. Of version 0 there is nothing."""
 
 

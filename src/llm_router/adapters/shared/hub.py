@@ -26,6 +26,7 @@ from llm_router.domain.record import ExchangeRecord
 from llm_router.domain.session import SessionLimits
 from llm_router.domain.stored import StoredConversation, StoredResponse
 from llm_router.ports import (
+    BodyStore,
     Clock,
     Counters,
     Directory,
@@ -149,6 +150,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     side_car: SideCar | None
     papers: PaperBooks
     directory: Directory | None = None
+    bodies: BodyStore | None = None
     operate: Callable[[str, bytes, Actor], Awaitable[bytes]] | None = None
     clock: Clock
     failed: Callable[[StoredResponse], StoredResponse]
@@ -201,6 +203,8 @@ class Session:
         ]
         if stores.directory is not None:
             ports.append(("directory", Directory, stores.directory))
+        if stores.bodies is not None:
+            ports.append(("bodies", BodyStore, stores.bodies))
         if stores.side_car is not None:
             ports.append(("side_car", SideCar, stores.side_car))
         for prefix, port, store in ports:

@@ -22,6 +22,7 @@ from llm_router.domain.price import Price
 from llm_router.domain.record import ExchangeRecord
 from llm_router.domain.stored import StoredConversation
 from llm_router.ports import (
+    BodyStore,
     Counters,
     Directory,
     Keyring,
@@ -315,6 +316,13 @@ class RemoteResponses(Remote):
                 return after
             before = found
         return None
+
+
+class RemoteBodies(Remote):
+    """The port BodyStore."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(link, "bodies", BodyStore)
 
 
 class RemoteSideCar(Remote):

@@ -5,14 +5,13 @@ Statements name values by ``?`` only; no text of a caller ever becomes SQL.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from llm_router.adapters.sqlite.schema import StoreError, StoreTooNew, create_file
+from llm_router.adapters.sqlite import aside
 from llm_router.domain.stored import UNFINISHED, StoredConversation, StoredItem, StoredResponse
 
 SCHEMA_VERSION = 1
@@ -95,6 +94,13 @@ _CONVERSATION = (
     "WHERE account = ? AND id = ? AND expires_ms > ?"
 )
 DELETE_CONVERSATION = "DELETE FROM conversations WHERE account = ? AND id = ? RETURNING expires_ms"
+_WITHDRAW = f"DELETE FROM responses WHERE account = ? AND created_ms < ? AND status NOT IN ({', '.join('?' * len(UNFINISHED))})"  # noqa: S608
+_NAMED = """
+ AND CASE WHEN json_valid(CAST(body AS TEXT)) THEN ? IN (
+    json_extract(CAST(body AS TEXT), '$.user'), json_extract(CAST(body AS TEXT), '$.safety_identifier')
+) ELSE 0 END
+"""
+_WITHDRAW_CONVERSATIONS = "DELETE FROM conversations WHERE account = ? AND created_ms < ?"
 _EXPIRE = "DELETE FROM responses WHERE expires_ms <= ?"
 _EXPIRE_CONVERSATIONS = "DELETE FROM conversations WHERE expires_ms <= ?"
 _SIZE = "SELECT (SELECT coalesce(sum(size), 0) FROM responses) + (SELECT coalesce(sum(size), 0) FROM conversations)"
@@ -138,6 +144,14 @@ def purge(connection: sqlite3.Connection, now_ms: int, bytes_max: int) -> int:
     return gone
 
 
+def withdraw(connection: sqlite3.Connection, account: str, user: str | None, before_ms: int) -> int:
+    """Of a user, the responses to requests that named it; of an account, its conversations too."""
+    if user is not None:
+        return connection.execute(_WITHDRAW + _NAMED, (account, before_ms, *UNFINISHED, user)).rowcount
+    gone = connection.execute(_WITHDRAW, (account, before_ms, *UNFINISHED)).rowcount
+    return gone + connection.execute(_WITHDRAW_CONVERSATIONS, (account, before_ms)).rowcount
+
+
 def put_conversation(connection: sqlite3.Connection, conversation: StoredConversation) -> None:
     c = conversation
     items = msgspec.json.encode(c.items)
@@ -162,12 +176,6 @@ def read_conversation(
     )
 
 
-def empty_log(connection: sqlite3.Connection) -> None:
-    with contextlib.suppress(sqlite3.Error):  # the next one will
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        connection.execute("PRAGMA incremental_vacuum").fetchall()
-
-
 def response_of(row: tuple[Any, ...]) -> StoredResponse:
     account, id_, created_ms, expires_ms, status, previous, background, body, input_, events = row
     return StoredResponse(
@@ -185,40 +193,4 @@ def response_of(row: tuple[Any, ...]) -> StoredResponse:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    try:
-        create_file(path)
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-    except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"The data file {path} cannot be opened ({error}).") from error
-    try:
-        _prepare(connection, path)
-    except sqlite3.Error as error:
-        connection.close()
-        raise StoreError(f"The data file {path} cannot be used ({error}).") from error
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    execute = connection.execute
-    execute("PRAGMA synchronous = NORMAL")
-    execute("PRAGMA foreign_keys = ON")
-    execute("PRAGMA secure_delete = ON")
-    (version,) = execute("PRAGMA user_version").fetchone()
-    (application,) = execute("PRAGMA application_id").fetchone()
-    (tables,) = execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if version == 0 and tables == 0:
-        execute("PRAGMA auto_vacuum = INCREMENTAL")
-        execute("PRAGMA journal_mode = WAL")
-        execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        application = APPLICATION_ID
-    if application != APPLICATION_ID:
-        raise StoreError(f"{path} is a database of some other program.")
-    if version > SCHEMA_VERSION:
-        raise StoreTooNew(
-            f"{path} was written by a later version of llm-router (schema {version}; this one knows "
-            f"{SCHEMA_VERSION}). Install that version or a later one."
-        )
-    connection.executescript(f"BEGIN IMMEDIATE; {_DDL} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    return aside.connect(path, _DDL, application_id=APPLICATION_ID, version=SCHEMA_VERSION)

@@ -1,50 +1,19 @@
-"""Kept responses in a SQLite file of their own, beside the ledger's.
-
-They are user content: they come and go, and are large, so they must not lengthen the ledger's log or
-its commits. One thread owns the connection; what waits for it is committed together. A commit is safe
-when the process dies, not when the machine loses power (synchronous = NORMAL): money is not in here.
-
-Deleted content is overwritten in the file (secure_delete), and the log is emptied after each purge.
-https://www.sqlite.org/pragma.html#pragma_secure_delete
-"""
+"""Kept responses in a SQLite file of their own, beside the ledger's: they are user content."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
-
-import msgspec
 
 from llm_router.adapters.sqlite import response_rows as rows
-from llm_router.domain.errors import LedgerUnavailable
+from llm_router.adapters.sqlite.aside import Aside, empty_log
 from llm_router.domain.stored import UNFINISHED, StoredConversation, StoredResponse
 
-_T = TypeVar("_T")
 
-BATCH_MAX = 256
-"""Operations in one transaction."""
-
-_OP_ERRORS = (sqlite3.Error, OverflowError, UnicodeEncodeError, msgspec.MsgspecError)
-"""What one operation may fail of, the disk or a row in it."""
-
-Work = Callable[[sqlite3.Connection], Any]
-
-
-class SqliteResponses:
+class SqliteResponses(Aside):
     """Implements the port ResponseStore. Make one with :meth:`open`; use it in one event loop."""
-
-    def __init__(self, connection: sqlite3.Connection, loop: asyncio.AbstractEventLoop) -> None:
-        self._connection = connection
-        self._loop = loop
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="responses")
-        self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
-        self._flush: asyncio.Future[None] | None = None
-        self._closed = False
 
     @classmethod
     async def open(cls, path: Path) -> SqliteResponses:
@@ -55,17 +24,7 @@ class SqliteResponses:
         """
         loop = asyncio.get_running_loop()
         connection = await loop.run_in_executor(None, rows.connect, path)
-        return cls(connection, loop)
-
-    async def close(self) -> None:
-        """Write what is waiting, then let go of the file."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._flush is not None:
-            await asyncio.wait((self._flush,))
-        await self._loop.run_in_executor(self._thread, self._connection.close)
-        self._thread.shutdown()
+        return cls(connection, loop, "responses")
 
     async def put(self, response: StoredResponse) -> None:
         await self._do(lambda connection: rows.put_response(connection, response))
@@ -85,7 +44,7 @@ class SqliteResponses:
     async def _delete(self, sql: str, account: str, id_: str, now_ms: int) -> bool:
         row = await self._do(lambda connection: connection.execute(sql, (account, id_)).fetchone())
         if row is not None:
-            await self._run(rows.empty_log)
+            await self._run(empty_log)
         return row is not None and row[0] > now_ms
 
     async def unfinished(self) -> list[StoredResponse]:
@@ -116,10 +75,16 @@ class SqliteResponses:
     async def delete_conversation(self, account: str, id_: str, now_ms: int) -> bool:
         return await self._delete(rows.DELETE_CONVERSATION, account, id_, now_ms)
 
+    async def withdraw(self, account: str, user: str | None, before_ms: int) -> int:
+        gone = await self._do(lambda connection: rows.withdraw(connection, account, user, before_ms))
+        if gone:
+            await self._run(empty_log)
+        return int(gone)
+
     async def purge(self, now_ms: int, bytes_max: int) -> int:
         gone = await self._do(lambda connection: rows.purge(connection, now_ms, bytes_max))
         if gone:
-            await self._run(rows.empty_log)
+            await self._run(empty_log)
         return int(gone)
 
     async def _one(self, sql: str, values: tuple[object, ...]) -> StoredResponse | None:
@@ -131,74 +96,3 @@ class SqliteResponses:
 
         found: list[StoredResponse] = await self._do(read)
         return found
-
-    async def _do(self, work: Work) -> Any:
-        """Have the thread do it, in one transaction with whatever else waits.
-
-        Raises:
-            LedgerUnavailable: it was not done.
-        """
-        if self._closed:
-            raise LedgerUnavailable("The gateway is shutting down.", retry_after_s=5)
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._waiting.append((work, future))
-        if self._flush is None:
-            self._flush = self._loop.create_task(self._work())
-        return await future
-
-    async def _work(self) -> None:
-        batch: list[tuple[Work, asyncio.Future[Any]]] = []
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
-                works = [work for work, _ in batch]
-                results = await self._loop.run_in_executor(self._thread, _batch, self._connection, works)
-                for (_, future), result in zip(batch, results, strict=True):
-                    _resolve(future, result)
-        finally:
-            self._flush = None
-            for _, future in (*batch, *self._waiting):  # a bug: nobody may wait for ever
-                _resolve(future, RuntimeError("the store of responses has failed"))
-
-    async def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        return await self._loop.run_in_executor(self._thread, work, self._connection)
-
-
-def _resolve(future: asyncio.Future[Any], result: Any) -> None:
-    if future.done():  # the wait was cancelled
-        return
-    if isinstance(result, BaseException):
-        future.set_exception(_unavailable(result))
-        future.exception()  # counts as seen: a caller that was cancelled will not look
-    else:
-        future.set_result(result)
-
-
-def _batch(connection: sqlite3.Connection, works: list[Work]) -> list[Any]:
-    """Do all in one transaction; where one fails, each in its own."""
-    try:
-        return _commit(connection, works)
-    except _OP_ERRORS as error:
-        if len(works) == 1:
-            return [error]
-        return [_batch(connection, [work])[0] for work in works]
-
-
-def _commit(connection: sqlite3.Connection, works: list[Work]) -> list[Any]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        results = [work(connection) for work in works]
-        connection.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
-    return results
-
-
-def _unavailable(error: BaseException) -> LedgerUnavailable:
-    unavailable = LedgerUnavailable(
-        "The store of responses cannot use its disk. Try again shortly.", retry_after_s=5
-    )
-    unavailable.__cause__ = error
-    return unavailable

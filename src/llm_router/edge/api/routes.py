@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from llm_router.edge.api.content import CONTENT_ROUTES
 from llm_router.edge.api.house import HOUSE_ROUTES
 from llm_router.edge.api.keys import KEY_ROUTES
 from llm_router.edge.api.logs import LOG_ROUTES
@@ -35,6 +36,7 @@ API_TABLE = ApiTable(
         *MEMBER_ROUTES,
         *MONEY_ROUTES,
         *LOG_ROUTES,
+        *CONTENT_ROUTES,
         *HOUSE_ROUTES,
         *PRESET_ROUTES,
         *PUBLIC_ROUTES,
