@@ -283,7 +283,7 @@ def test_who_leaves_is_charged_by_the_rules_and_holds_nothing(gateway: Gateway, 
         body = body_of("mo")
         connection.sendall(gateway.head(len(body)) + body)
         assert waiting.wait(WAIT_S)
-    (line,) = gateway.log.wait("gen-", mark)
+    (line,) = gateway.log.wait(" 499 ", mark)
     go_on.set()
     record = gateway.generation(line.split()[0])
     assert (record["status"], record["client_gone"], record["cost_pusd"]) == (499, True, 0)
