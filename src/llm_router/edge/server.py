@@ -374,7 +374,9 @@ def _too_large(bytes_max: int) -> HeadersTooLarge:
 
 def _without_upgrade(data: bytes) -> bytes:
     """The bytes with the name of an Upgrade header, if their head has one, made meaningless."""
-    if b"pgrade:" not in data and b"PGRADE:" not in data:
+    end = data.find(b"\r\n\r\n")  # a body, which may be long, is not searched
+    end = len(data) if end < 0 else end
+    if data.find(b"pgrade:", 0, end) < 0 and data.find(b"PGRADE:", 0, end) < 0:
         return data
     head, blank, rest = data.partition(b"\r\n\r\n")
     return _UPGRADE.sub(_IGNORED, head) + blank + rest
