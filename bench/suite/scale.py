@@ -1,4 +1,8 @@
-"""A store of years: keys, exchanges and their entries in bulk, as the ledger would have written them."""
+"""A store of years: keys, exchanges and their entries in bulk, as the ledger would have written them.
+
+Half of all exchanges are of one account, whose keys are as many as those of any other. Each hour has exchanges of
+KEYS_A_BLOCK keys, each of them of all MODELS and all TAGS.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import hashlib
 import sqlite3
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import msgspec
@@ -21,6 +26,13 @@ from llm_router.domain.price import Price, Rates
 BLOCK = 10_000
 """Exchanges that are written at once; they belong to one hour and KEYS_A_BLOCK keys."""
 KEYS_A_BLOCK = 100
+MODELS = tuple(
+    (f"{provider}-{size}", provider)
+    for provider in ("anthropic", "openai")
+    for size in ("large", "small", "tiny")
+)
+TAGS: tuple[tuple[str, ...], ...] = ((), ("app",), ("app", "batch"))
+TEAMS, USERS = 7, 500
 GRANT = 10**15
 FIRST_MS = 1_700_000_000_000
 HOUR_MS = 3_600_000
@@ -29,8 +41,8 @@ PRICE = Price(version="bench@1", rates=Rates(input=3_000_000, cache_read=300_000
 PRICE_TEXT = msgspec.json.encode(PRICE).decode()
 
 
-def fill(path: Path, *, keys: int, accounts: int, records: int) -> float:
-    """Add them to a store that nobody has open; the seconds that it took.
+def fill(path: Path, *, keys: int, accounts: int, records: int, first_ms: int = FIRST_MS) -> float:
+    """Add them to a store that nobody has open; the seconds that it took. ``first_ms``: the first hour of them.
 
     The chain of hashes, the sums by the hour, the balances and the price of the records are right, so that
     the store opens as any, and ``ledger verify`` proves it. Syncing is off meanwhile.
@@ -49,7 +61,7 @@ def fill(path: Path, *, keys: int, accounts: int, records: int) -> float:
     connection.execute(PUBLISH, (PRICE.version, PRICE_TEXT, FIRST_MS))
     _fill_accounts(connection, accounts)
     _fill_keys(connection, keys, accounts)
-    _fill_exchanges(connection, keys, accounts, records)
+    _fill_exchanges(connection, keys, accounts, records, first_ms)
     connection.execute("COMMIT")
     for sql in later:
         connection.execute(sql)
@@ -97,7 +109,9 @@ def _fill_keys(connection: sqlite3.Connection, keys: int, accounts: int) -> None
     connection.executemany(CREATE, rows())
 
 
-def _fill_exchanges(connection: sqlite3.Connection, keys: int, accounts: int, records: int) -> None:
+def _fill_exchanges(
+    connection: sqlite3.Connection, keys: int, accounts: int, records: int, first_ms: int
+) -> None:
     seq, head = connection.execute("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1").fetchone() or (
         0,
         GENESIS,
@@ -116,9 +130,10 @@ def _fill_exchanges(connection: sqlite3.Connection, keys: int, accounts: int, re
         posted[account] = posted.get(account, 0) + amount
 
     for first in range(0, records, BLOCK):
-        block, hour_ms = first // BLOCK, FIRST_MS + first // BLOCK * HOUR_MS
-        key_numbers = [(block * KEYS_A_BLOCK + number) % keys for number in range(KEYS_A_BLOCK)]
-        texts = {number: _record_text(number, accounts, hour_ms) for number in key_numbers}
+        block, hour_ms = first // BLOCK, first_ms + first // BLOCK * HOUR_MS
+        key_numbers = _keys_of(block, keys, accounts)
+        kinds = list(product(key_numbers, MODELS, TAGS))
+        texts = [_record_text(*kind, accounts, hour_ms) for kind in kinds]
         for number in key_numbers:
             enter(
                 f"credit:fill-{block}-{number}",
@@ -130,12 +145,13 @@ def _fill_exchanges(connection: sqlite3.Connection, keys: int, accounts: int, re
                 None,
             )
         exchanges = []
-        counts = dict.fromkeys(key_numbers, 0)
+        counts = [0] * len(kinds)
         for at in range(first, min(first + BLOCK, records)):
-            number = key_numbers[at % KEYS_A_BLOCK]
+            kind = at % len(kinds)
+            number, (model, _), _ = kinds[kind]
             exchange_id, account = f"gen-{at:026d}", _account(number % accounts)
             reply = f"chatcmpl-{hashlib.blake2b(exchange_id.encode(), digest_size=12).hexdigest()}"
-            text = texts[number].replace("EXCHANGE", exchange_id).replace("REPLY", reply)
+            text = texts[kind].replace("EXCHANGE", exchange_id).replace("REPLY", reply)
             enter(
                 f"use:{exchange_id}",
                 account,
@@ -146,10 +162,10 @@ def _fill_exchanges(connection: sqlite3.Connection, keys: int, accounts: int, re
                 proof_with(text, [price]),
             )
             exchanges.append(
-                (exchange_id, account, _key_id(number), reply, hour_ms, RECORD.model, 200,
+                (exchange_id, account, _key_id(number), reply, hour_ms, model, 200,
                  250_000_000_000, RECORD.cost_pusd, text)
             )  # fmt: skip
-            counts[number] += 1
+            counts[kind] += 1
         connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", entries)
         entries.clear()
         connection.executemany(
@@ -157,7 +173,7 @@ def _fill_exchanges(connection: sqlite3.Connection, keys: int, accounts: int, re
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             exchanges,
         )
-        _fill_rollups(connection, hour_ms // HOUR_MS, counts, accounts)
+        _fill_rollups(connection, hour_ms // HOUR_MS, kinds, counts, accounts)
     connection.executemany(
         "UPDATE accounts SET posted = posted + ? WHERE id = ?",
         ((amount, account) for account, amount in posted.items()),
@@ -166,7 +182,17 @@ def _fill_exchanges(connection: sqlite3.Connection, keys: int, accounts: int, re
     connection.execute("UPDATE meta SET value = ? WHERE name = 'proved_seq'", (seq,))
 
 
-def _record_text(number: int, accounts: int, now_ms: int) -> str:
+def _keys_of(block: int, keys: int, accounts: int) -> list[int]:
+    """The keys of an hour: half of them the large account's, which is the first."""
+    half, own = KEYS_A_BLOCK // 2, keys // accounts
+    large = [(block * half + number) % own * accounts for number in range(half)]
+    others = [(block * half + number) % keys for number in range(half)]
+    return list(dict.fromkeys(large + others))
+
+
+def _record_text(
+    number: int, model: tuple[str, str], tags: tuple[str, ...], accounts: int, now_ms: int
+) -> str:
     record = msgspec.structs.replace(
         RECORD,
         price_version=PRICE.version,
@@ -174,12 +200,23 @@ def _record_text(number: int, accounts: int, now_ms: int) -> str:
         id="EXCHANGE",
         account=_account(number % accounts),
         key=_key_id(number),
+        team=f"team{number % TEAMS}",
+        user=f"user{number % USERS}",
+        tags=tags,
+        model=model[0],
+        provider=model[1],
         created_ms=now_ms,
     )
     return msgspec.json.encode(record).decode()
 
 
-def _fill_rollups(connection: sqlite3.Connection, hour: int, counts: dict[int, int], accounts: int) -> None:
+def _fill_rollups(
+    connection: sqlite3.Connection,
+    hour: int,
+    kinds: list[tuple[int, tuple[str, str], tuple[str, ...]]],
+    counts: list[int],
+    accounts: int,
+) -> None:
     usage = RECORD.usage
     assert usage is not None
     assert RECORD.first_token_ms is not None
@@ -190,9 +227,9 @@ def _fill_rollups(connection: sqlite3.Connection, hour: int, counts: dict[int, i
     connection.executemany(
         f"INSERT INTO rollups VALUES ({', '.join('?' * 19)})",
         (
-            (hour, _account(number % accounts), _key_id(number), "", "", RECORD.model, RECORD.provider, "",
-             *(value * count for value in each))
-            for number, count in counts.items()
+            (hour, _account(number % accounts), _key_id(number), f"team{number % TEAMS}", f"user{number % USERS}",
+             *model, ",".join(tags), *(value * count for value in each))
+            for (number, model, tags), count in zip(kinds, counts, strict=True)
             if count
         ),
     )  # fmt: skip
