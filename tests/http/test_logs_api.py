@@ -95,6 +95,37 @@ def test_sums_and_statements_come_to_what_was_charged(ada, used):
     assert Decimal(month["closing"]) == Decimal(months[0]["closing"]) == 5 - sum(costs)
 
 
+def test_tags_are_what_usage_is_told_by(ada, gateway, used):
+    key = gateway.new_key("tagged", account="tagged")
+    gateway.command("credits.add", account="tagged", amount="5", ref="tagged")
+    answers = [
+        gateway.chat(MODELS[0], key=key, headers={name: tags} if name else {})
+        for name, tags in (
+            ("x-llm-router-tags", "shop, batch"),
+            ("x-litellm-tags", "shop"),
+            ("", ""),
+            ("x-llm-router-tags", "none of that"),
+        )
+    ]
+    assert [answer.status for answer in answers] == [200, 200, 200, 400]
+    assert answers[3].json["error"]["param"] == "x-llm-router-tags"
+    report = ada.get("/usage?account=tagged&by=tag").json
+    rows = {row["tag"]: row["requests"] for row in report["data"]}
+    assert (rows["shop"], rows["batch"]) == (2, 1)
+    costs = {row["tag"]: Decimal(str(row["cost"])) for row in report["data"]}
+    assert Decimal(str(report["total"]["cost"])) == costs["shop"] + costs[None]
+    shown = ada.get("/exchanges?account=tagged&tag=batch").json["data"]
+    assert [(row["id"], row["tags"]) for row in shown] == [
+        (answers[0].headers["x-generation-id"], ["batch", "shop"])
+    ]
+    untagged = ada.get("/usage?account=tagged&by=tag,model&tag=").json
+    assert {row["tag"] for row in untagged["data"]} == {None}
+    command = gateway.command("usage.show", by=["tag"], account="tagged")
+    assert {row["tag"]: row["requests"] for row in command["data"]} == rows
+    lines = ada.get("/usage/export?account=tagged&format=jsonl").body.decode().splitlines()
+    assert {json.loads(line)["tags"] for line in lines} == {"batch shop", "shop", ""}
+
+
 def test_the_export_has_every_exchange(ada, used):
     answer = ada.get("/usage/export?account=acme&format=csv")
     rows = list(csv.DictReader(answer.body.decode().splitlines()))
@@ -138,10 +169,18 @@ class Watcher:
             pass
         self.rows = []
         self.ended = False
+        self._left = False
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
 
     def _read(self):
+        try:
+            self._follow()
+        except ConnectionResetError:
+            if not self._left:  # else the gateway was just sending when the watcher went
+                raise
+
+    def _follow(self):
         event = b""
         for line in self._lines:
             if line.startswith(b"event: "):
@@ -155,6 +194,7 @@ class Watcher:
         self._thread.join(WAIT_S)
 
     def leave(self):
+        self._left = True
         with contextlib.suppress(OSError):  # the gateway may have closed it
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(WAIT_S)

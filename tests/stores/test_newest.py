@@ -36,6 +36,7 @@ def made(count: int) -> list[Any]:
             session=dice.choice((None, "s")),
             model=dice.choice(("m1", "m2", None)),
             provider=dice.choice(("p1", None)),
+            tags=dice.choice(((), ("a",), ("a", "b"), ("ab",))),
             error_code=dice.choice((None, None, None, "x")),
             account=dice.choice(("acme", "acme", "acme", "bolt")),
         )
@@ -53,6 +54,10 @@ FILTERS = [
     Filter(team=""),
     Filter(user="ann", session="s"),
     Filter(session=""),
+    Filter(tag="a"),
+    Filter(tag="b", model="m1"),
+    Filter(tag=""),
+    Filter(tag="o'x,%"),
     Filter(key="nobody"),
     Filter(user="a\x00"),
 ]
@@ -115,6 +120,23 @@ def test_sums_count_what_the_filter_lets_through(open_store):
                 assert counted == expected, wanted
                 total = await store.sums((), 0, 99, None, wanted)
                 assert sum(counts[0] for _, counts in total) == sum(wanted.matches(row) for row in rows)
+        finally:
+            await store.close()
+
+    run(main())
+
+
+def test_the_log_finds_by_its_tags_what_sums_count_under_others(open_store):
+    async def main():
+        store = await open_store()
+        try:
+            for number, tags in enumerate((("a",), ("b",), ())):
+                row = record(f"gen-{number}", created_ms=HOUR_MS, tags=tags, tags_over=bool(tags))
+                await store.hold(row.id, Payer(account=row.account, key=row.key), 0, "v1", row.created_ms)
+                await store.settle(row)
+            assert await pages(store, Filter(tag="b"), 0, 9 * HOUR_MS, 5) == ["gen-1"]
+            found = await store.sums(("tags",), 0, 9, "acme")
+            assert [(of, counts[0]) for of, counts in found] == [(("",), 1), (("(other)",), 2)]
         finally:
             await store.close()
 

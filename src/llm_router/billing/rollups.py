@@ -58,6 +58,14 @@ def add_counts(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]
     return bounded(a + b for a, b in zip(left, right, strict=True))
 
 
+OTHER_TAGS = "(other)"
+
+
+def summed_tags(record: ExchangeRecord) -> str:
+    """The tags of an exchange as its sums have them."""
+    return OTHER_TAGS if record.tags_over else ",".join(record.tags)
+
+
 def rollup_key(record: ExchangeRecord) -> RollupKey:
     return RollupKey(
         record.created_ms // HOUR_MS,
@@ -67,7 +75,7 @@ def rollup_key(record: ExchangeRecord) -> RollupKey:
         record.user or "",
         record.model or "",
         record.provider or "",
-        ",".join(record.tags) if record.tags else "",
+        summed_tags(record) if record.tags else "",
     )
 
 

@@ -16,7 +16,7 @@ WALK_MAX = 2000
 HOURS_MAX = 20_000
 """Rows of the hourly sums that one look reads at a time."""
 
-SUMMED = ("key", "team", "user", "model", "provider")
+SUMMED = ("key", "team", "user", "model", "provider", "tag")
 """What the hourly sums are of: hours without a match are not read."""
 
 
@@ -24,6 +24,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """What an exchange must have; None is anything, empty text is none.
 
     Attributes:
+        tag: one of its tags, or, if empty, that it has none.
         failed: it ended with an error, or did not.
     """
 
@@ -32,12 +33,17 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
     model: str | None = None
     provider: str | None = None
+    tag: str | None = None
     session: str | None = None
     failed: bool | None = None
 
     def summed(self) -> dict[str, str]:
         """What is asked of SUMMED."""
         return {name: value for name in SUMMED if (value := getattr(self, name)) is not None}
+
+    def places(self) -> list[str]:
+        """The fields of RollupKey that these are conditions on."""
+        return ["tags" if name == "tag" else name for name in self.summed()]
 
     @property
     def plain(self) -> bool:
@@ -47,6 +53,9 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     def matches(self, record: ExchangeRecord) -> bool:
         """Whether it is one of those."""
         wanted = {**self.summed(), **({} if self.session is None else {"session": self.session})}
+        tag = wanted.pop("tag", None)
+        if tag is not None and not (tag in record.tags if tag else not record.tags):
+            return False
         if any((getattr(record, name) or "") != value for name, value in wanted.items()):
             return False
         return self.failed is None or self.failed == (record.error_code is not None)

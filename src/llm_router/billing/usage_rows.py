@@ -23,7 +23,7 @@ OPERATOR_ONLY = ("operator_cost",)
 """What customers are not shown."""
 
 COLUMNS = (
-    "id", "created", "account", "key", "team", "user", "session", "operation", "dialect", "asked_model", "model",
+    "id", "created", "account", "key", "team", "user", "session", "tags", "operation", "dialect", "asked_model", "model",
     "provider", "deployment", "stream", "status", "error_code", *BUCKETS, "usage_provenance", "cost", "absorbed",
     "operator_cost", "price_version", "first_token_ms", "duration_ms", "attempts", "upstream_id", "client_gone", "flags",
 )  # fmt: skip
@@ -50,6 +50,7 @@ def usage_row(record: ExchangeRecord, created: str) -> dict[str, object]:
         "attempts": len(record.attempts),
         "upstream_id": record.attempts[-1].upstream_id if record.attempts else None,
         "flags": " ".join(record.flags),
+        "tags": " ".join(record.tags),
     }
     return {name: row[name] for name in COLUMNS}
 

@@ -23,7 +23,7 @@ SEEN_MAX = 20_000
 
 _COLUMNS = ("WHEN", "ID", "KEY", "MODEL", "PROVIDER", "STATUS", "IN", "OUT", "FIRST", "ALL", "COST")
 _RIGHT = frozenset({"IN", "OUT", "FIRST", "ALL", "COST"})
-_FILTERS = ("account", "key", "team", "user", "model", "provider", "session")
+_FILTERS = ("account", "key", "team", "user", "model", "provider", "tag", "session")
 
 Asked = Callable[[dict[str, object]], Iterable[dict[str, Any]]]
 

@@ -83,7 +83,8 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         comparison: the id (``cmp-...``) of the comparison that it is a lane of.
         decision: what was decided about it and by what; shown by ``/explain`` alone.
         team, user, session: on whose behalf, as the key and the request said.
-        tags: what the client, or its key, calls requests of this kind, in their order; reports are made by them.
+        tags: what the client, or its key, calls requests of this kind, in their order, to make reports by; tags_over: they
+            are more than a day's reports have room for: sums count them under ``(other)``.
         experiment, arm: what it took part in; trial: the run of it, and the group that its figures belong to.
         features: of a request whose model ``auto`` chose: numbers of hashed words, to learn from its rating.
         overhead_ms: of duration_ms, what was not waiting for the provider or the client.
@@ -98,6 +99,7 @@ class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     user: str | None = None
     session: str | None = None
     tags: tuple[str, ...] = ()
+    tags_over: bool = False
     operation: str
     dialect: str
     asked_model: str

@@ -29,6 +29,7 @@ from llm_router.engine.deadlines import Wish, wish_of
 from llm_router.engine.express import Ride
 from llm_router.engine.holding import MAX_COST_HEADERS
 from llm_router.engine.replays import HEADER as REPLAY_HEADER
+from llm_router.engine.tagging import HEADERS as TAGS_HEADERS
 from llm_router.engine.tracks import RECEIPT_HEADER, reply_headers
 from llm_router.wire.bounds import few_objects
 from llm_router.wire.dialect import Spoken
@@ -50,7 +51,7 @@ ORDINARY = frozenset(
     name.encode()
     for name in (
         "expect", "upgrade", "transfer-encoding", "content-encoding", REPLAY_HEADER, RECEIPT_HEADER,
-        *MAX_COST_HEADERS, *SESSION_HEADERS, *SESSION_BOUND_HEADERS,
+        *MAX_COST_HEADERS, *SESSION_HEADERS, *SESSION_BOUND_HEADERS, *TAGS_HEADERS,
     )
 )  # fmt: skip
 """Headers that ask for more than an answer."""

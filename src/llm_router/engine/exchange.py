@@ -62,6 +62,7 @@ from llm_router.engine.recall import Recall
 from llm_router.engine.shadows import Shadows
 from llm_router.engine.standings import standings
 from llm_router.engine.state import State
+from llm_router.engine.tagging import TagRoom, tags_of
 from llm_router.engine.tracks import Track, reply_headers
 from llm_router.engine.trying import Dice, Pause, Trying
 from llm_router.engine.upkeep import Upkeep
@@ -149,6 +150,7 @@ class Engine:
         self.probes = Probes(self.trying, front, clock, telemetry, new_id, pause)
         self.price_list = PriceList()
         self.upkeep = Upkeep(books)
+        self._tag_room = TagRoom()
         self.drains = Drains()
         self.holding = Holding(books)
         self.sessions = sessions
@@ -366,6 +368,8 @@ class Engine:
         key = track.key = await admit.key_of(self.keyring, call, now_ms)
         if self.bodies is not None and not self.bodies.policy.quiet:
             await self.bodies.begin(track)
+        if tags := tags_of(call.headers):
+            track.tags, track.tags_over = tags, not self._tag_room.take(key.account, tags, now_ms)
         inspected = call.dialect.inspect(call.body, call.path_model, call.path_stream)
         inspected.json_array = call.json_array
         inspected.keeps_state = call.state is not None

@@ -20,6 +20,7 @@ import msgspec
 from llm_router.domain.errors import InvalidRequest, RouterError, UpstreamError, UpstreamKind
 from llm_router.engine.attempt import Attempts
 from llm_router.engine.landed import Landed
+from llm_router.engine.tagging import HEADERS as TAGS_HEADERS
 from llm_router.engine.tracks import Track
 from llm_router.engine.trying import Trying
 from llm_router.ports import Clock
@@ -29,7 +30,7 @@ from llm_router.wire.dialect import Dialect
 HEADER = "x-llm-router-single-flight"
 _WISHES = {"on": True, "off": False}
 
-_NOT_OF_THE_ANSWER = ("x-llm-router-timeouts", "x-llm-router-explain", HEADER)
+_NOT_OF_THE_ANSWER = ("x-llm-router-timeouts", "x-llm-router-explain", TAGS_HEADERS[0], HEADER)
 """The gateway's own headers that change nothing of what is said."""
 
 _BODY = msgspec.json.Decoder(dict[str, msgspec.Raw])

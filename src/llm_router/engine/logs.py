@@ -140,6 +140,7 @@ def entry_of(record: ExchangeRecord) -> Row:
         "team": record.team,
         "user": record.user,
         "session": record.session,
+        "tags": list(record.tags),
         "api": record.dialect,
         "operation": record.operation,
         "stream": record.stream,

@@ -20,6 +20,7 @@ class ListExchanges(Arguments, frozen=True, kw_only=True):
     user: str | None = None
     model: str | None = None
     provider: str | None = None
+    tag: str | None = None
     session: str | None = None
     failed: bool | None = None
     from_: str = "1970-01-01"
@@ -42,6 +43,7 @@ async def list_exchanges(arguments: ListExchanges, context: Context) -> Result:
         user=arguments.user,
         model=arguments.model,
         provider=arguments.provider,
+        tag=arguments.tag,
         session=arguments.session,
         failed=arguments.failed,
     )

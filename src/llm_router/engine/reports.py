@@ -6,15 +6,16 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 
 import msgspec
 
+from llm_router.billing.folds import Totals
 from llm_router.billing.rollups import COUNTS, HOUR_MS, add_counts
 from llm_router.billing.search import ANY, Filter
 from llm_router.billing.usage_rows import COLUMNS, OPERATOR_ONLY, csv_text, sum_row, usage_row, without
 from llm_router.domain.errors import InvalidRequest
 from llm_router.domain.record import ExchangeRecord
 from llm_router.engine.moments import iso_time, parse_moment
-from llm_router.ports import Clock, PaperBooks
+from llm_router.ports import Clock, PaperBooks, Sums
 
-DIMENSIONS = ("day", "hour", "account", "key", "team", "user", "model", "provider")
+DIMENSIONS = ("day", "hour", "account", "key", "team", "user", "model", "provider", "tag")
 BY_MAX = 4
 ROWS_MAX = 10_000
 """Of a report; whoever gets more wants the export."""
@@ -64,7 +65,8 @@ class Reports:
         operator: bool,
         wanted: Filter = ANY,
     ) -> dict[str, object]:
-        """Sums by some of DIMENSIONS; of the hours that the span touches.
+        """Sums by some of DIMENSIONS; of the hours that the span touches. By tag, what has several is in the row
+        of each of them; in the total it is once.
 
         Raises:
             InvalidRequest: nothing can be summed up by that, or it would be too much.
@@ -79,15 +81,18 @@ class Reports:
                 f"'by' must name up to {BY_MAX} of {', '.join(DIMENSIONS)}, each once", param="by"
             )
         from_hour, to_hour = span[0] // HOUR_MS, -(-span[1] // HOUR_MS)
-        found = await self._books.sums(names, from_hour, to_hour, account, wanted)
+        places = tuple("tags" if name == "tag" else name for name in names)
+        found = await self._books.sums(places, from_hour, to_hour, account, wanted)
+        total = (0,) * len(COUNTS)
+        for _, counts in found:
+            total = add_counts(total, counts)
+        if "tag" in names:
+            found = _by_tag(found, names.index("tag"))
         if len(found) > ROWS_MAX:
             raise InvalidRequest(
                 f"that is more than {ROWS_MAX} rows: ask for a shorter time or by less, or export the usage",
                 param="by",
             )
-        total = (0,) * len(COUNTS)
-        for _, counts in found:
-            total = add_counts(total, counts)
         hidden = () if operator else OPERATOR_ONLY
         return {
             "object": "usage",
@@ -168,6 +173,15 @@ def _row(record: ExchangeRecord, hidden: Sequence[str]) -> dict[str, object]:
     row = without(usage_row(record, iso_time(record.created_ms)), hidden)
     row["decision"] = None if record.decision is None else msgspec.to_builtins(record.decision)
     return row
+
+
+def _by_tag(found: Sequence[Sums], at: int) -> list[Sums]:
+    """Rows by sets of tags as rows by each of them; ``at``: where the tags stand."""
+    totals = Totals()
+    for of, counts in found:
+        for tag in of[at].split(","):
+            totals.add((*of[:at], tag, *of[at + 1 :]), counts)
+    return totals.rows()
 
 
 def _named(by: Sequence[str], values: Sequence[str]) -> list[str]:

@@ -267,6 +267,8 @@ def record_of(track: Track, bill: Metered | None, now_ms: int, now_us: int) -> E
         team=payer.team if payer is not None else None,
         user=payer.user if payer is not None else None,
         session=payer.session if payer is not None else None,
+        tags=track.tags,
+        tags_over=track.tags_over,
         operation=track.call.operation,
         dialect=track.call.dialect.name,
         asked_model=track.asked_model,
@@ -319,6 +321,7 @@ def _plain_record(track: Track, bill: Metered, now_us: int) -> ExchangeRecord | 
         or len(track.attempts) != 1
         or track.error is not None
         or track.gone
+        or track.tags
         or track.losses
         or track.call.comparison is not None
         or track.trial is not None

@@ -71,6 +71,7 @@ class Track(msgspec.Struct, kw_only=True):
 
     Attributes:
         price_list: what customers pay, as it was at admission; paid_by: see :meth:`payer`.
+        tags: what its client calls it; tags_over: there was no room to count it by them.
         stepped: it counts as a step of its session; session_held_pusd: what it holds of that one's money.
         settled: its settlement has been queued; never a second one.
         content_sent: content reached the client: no other deployment may answer any more.
@@ -109,6 +110,8 @@ class Track(msgspec.Struct, kw_only=True):
     created_ms: int
     key: Key | None = None
     paid_by: Payer | None = None
+    tags: tuple[str, ...] = ()
+    tags_over: bool = False
     inspected: Inspected | None = None
     asked_model: str = ""
     model: Model | None = None

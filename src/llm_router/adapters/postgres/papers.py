@@ -8,7 +8,7 @@ import msgspec
 from llm_router.adapters.postgres.folding import FOLDED_TO
 from llm_router.adapters.postgres.known import entry_of
 from llm_router.billing.folds import Part, Totals, parts_of, range_of
-from llm_router.billing.rollups import COUNTS, HOUR_MS, bounded
+from llm_router.billing.rollups import COUNTS, HOUR_MS, OTHER_TAGS, bounded
 from llm_router.billing.search import ANY, HOURS_MAX, WALK_MAX, Filter, Found
 from llm_router.domain.record import ExchangeRecord
 from llm_router.ports import Booked, MonthBooks, Paper, Sums, Unsettled
@@ -133,7 +133,10 @@ async def newest(
     if any("\x00" in str(getattr(wanted, name)) for name in wanted.__struct_fields__):
         return Found(records=(), next=None)  # no text of the database has one
     matching, values = _matching(wanted)
-    more, summed = _summed(wanted, 5)
+    more, summed = _summed(msgspec.structs.replace(wanted, tag=None), 5)
+    if wanted.tag is not None:  # of some the sums do not say by which tags they are
+        tagged, by_tag = _summed(Filter(tag=wanted.tag), 5 + len(summed))
+        more, summed = f"{more} AND (true{tagged} OR tags = '{OTHER_TAGS}')", [*summed, *by_tag]
     if wanted.failed is not None:
         more += " AND errors > 0" if wanted.failed else " AND errors < requests"
     place, left = (to_ms, "") if before is None else min(before, (to_ms, "")), WALK_MAX
@@ -184,15 +187,30 @@ def _matching(wanted: Filter) -> tuple[str, list[object]]:
             # As JSON: a text with a NUL in it can be no text of the database.
             values.append(msgspec.json.encode(value).decode())
             conditions.append(f"coalesce((record::json -> '{name}')::text, '\"\"') = ${len(values) + 5}")
+    if wanted.tag:
+        values.append(wanted.tag)
+        conditions.append(f"(record::json -> 'tags')::jsonb ? ${len(values) + 5}")
+    elif wanted.tag is not None:
+        conditions.append("record::json -> 'tags' IS NULL")
     if wanted.failed is not None:
         conditions.append(f"record::json -> 'error_code' IS {'NOT ' * wanted.failed}NULL")
     return " AND ".join(conditions), values
 
 
 def _summed(wanted: Filter, first: int) -> tuple[str, list[str]]:
-    """The condition that an hour's sums must meet, and its values, numbered from ``first``."""
+    """The condition that a row of sums must meet, and its values, numbered from ``first``."""
     found = wanted.summed()
-    return "".join(f' AND "{name}" = ${at}' for at, name in enumerate(found, first)), list(found.values())
+    tag = found.pop("tag", None)
+    filters = "".join(f' AND "{name}" = ${at}' for at, name in enumerate(found, first))
+    values = list(found.values())
+    if tag is None:
+        return filters, values
+    if not tag:
+        return filters + " AND tags = ''", values
+    return filters + f" AND strpos(',' || tags || ',', ',' || ${first + len(values)} || ',') > 0", [
+        *values,
+        tag,
+    ]
 
 
 async def sums(
@@ -223,7 +241,7 @@ async def _sums(
         return []
     parts = parts_of(
         by,
-        [*wanted.summed(), *([] if account is None else ["account"])],
+        [*wanted.places(), *([] if account is None else ["account"])],
         from_hour=max(first, from_hour),
         to_hour=to_hour,
         folded_to=await connection.fetchval(FOLDED_TO),

@@ -12,7 +12,7 @@ import msgspec
 from llm_router.adapters.sqlite.folding import FOLDED_TO
 from llm_router.billing.folds import Part, Totals, parts_of, range_of
 from llm_router.billing.ledger import Entry
-from llm_router.billing.rollups import COUNTS, HOUR_MS, bounded
+from llm_router.billing.rollups import COUNTS, HOUR_MS, OTHER_TAGS, bounded
 from llm_router.billing.search import ANY, HOURS_MAX, WALK_MAX, Filter, Found
 from llm_router.domain.record import ExchangeRecord
 from llm_router.ports import Booked, MonthBooks, Paper, Sums, Unsettled
@@ -124,7 +124,10 @@ def newest(
     limit: int,
 ) -> Found:
     matching, values = _matching(wanted)
-    more, summed = _summed(wanted)
+    more, summed = _summed(msgspec.structs.replace(wanted, tag=None))
+    if wanted.tag is not None:  # of some the sums do not say by which tags they are
+        tagged, by_tag = _summed(Filter(tag=wanted.tag))
+        more, summed = f"{more} AND (true{tagged} OR tags = '{OTHER_TAGS}')", [*summed, *by_tag]
     if wanted.failed is not None:
         more += " AND errors > 0" if wanted.failed else " AND errors < requests"
     place, left = (to_ms, "") if before is None else min(before, (to_ms, "")), WALK_MAX
@@ -168,15 +171,26 @@ def _matching(wanted: Filter) -> tuple[str, list[object]]:
         if (value := getattr(wanted, name)) is not None:
             conditions.append(f"coalesce(record ->> '$.{name}', '') = ?")
             values.append(value)
+    if wanted.tag:
+        conditions.append("EXISTS (SELECT 1 FROM json_each(record, '$.tags') WHERE value = ?)")
+        values.append(wanted.tag)
+    elif wanted.tag is not None:
+        conditions.append("record ->> '$.tags' IS NULL")
     if wanted.failed is not None:
         conditions.append(f"record ->> '$.error_code' IS {'NOT ' * wanted.failed}NULL")
     return " AND ".join(conditions), values
 
 
 def _summed(wanted: Filter) -> tuple[str, list[str]]:
-    """The condition that an hour's sums must meet, and its values."""
+    """The condition that a row of sums must meet, and its values."""
     found = wanted.summed()
-    return "".join(f' AND "{name}" = ?' for name in found), list(found.values())
+    tag = found.pop("tag", None)
+    filters, values = "".join(f' AND "{name}" = ?' for name in found), list(found.values())
+    if tag is None:
+        return filters, values
+    if not tag:
+        return filters + " AND tags = ''", values
+    return filters + " AND instr(',' || tags || ',', ',' || ? || ',') > 0", [*values, tag]
 
 
 def sums(
@@ -209,7 +223,7 @@ def _sums(
     found = Totals()
     for part in parts_of(
         by,
-        [*wanted.summed(), *of],
+        [*wanted.places(), *of],
         from_hour=max(first, from_hour),
         to_hour=to_hour,
         folded_to=folded_to,

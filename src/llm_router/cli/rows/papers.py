@@ -22,6 +22,7 @@ PAPERS = (
             Option("--user", "of a person"),
             Option("--model", "of a model", metavar="NAME"),
             Option("--provider", "of a provider", metavar="ID"),
+            Option("--tag", "of a tag", metavar="NAME"),
             Option("--session", "of a session", metavar="ID"),
             Option("--outcome", "failed or succeeded", choices=("failed", "succeeded")),
             Option("--limit", "how many, the newest, 200 at most (50)", metavar="N", read=count, default=50),
@@ -53,7 +54,7 @@ PAPERS = (
             Option("--account", "of one account (all)"),
             Option(
                 "--by",
-                "day, hour, account, key, team, user, model, provider (model)",
+                "day, hour, account, key, team, user, model, provider, tag (model)",
                 metavar="A,B",
                 default="model",
             ),
@@ -82,8 +83,8 @@ PAPERS = (
             Option("--account", "of one account (all)", more="Of one account (all)."),
             Option(
                 "--by",
-                "day, hour, account, key, team, user, model, provider (model)",
-                more="What the sums are of: up to four of `day`, `hour`, `account`, `key`, `team`, `user`, `model`, `provider`, by commas (`model`).",
+                "day, hour, account, key, team, user, model, provider, tag (model)",
+                more="What the sums are of: up to four of `day`, `hour`, `account`, `key`, `team`, `user`, `model`, `provider`, `tag`, by commas (`model`).",
                 metavar="A,B",
                 default="model",
             ),

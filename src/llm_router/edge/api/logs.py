@@ -25,7 +25,7 @@ from llm_router.engine.standings import Standing, together
 TEXT_MAX = 256
 """Of what is looked for."""
 
-_NAMES = ("key", "team", "user", "model", "provider", "session")
+_NAMES = ("key", "team", "user", "model", "provider", "tag", "session")
 _OUTCOMES = {"failed": True, "succeeded": False}
 
 
@@ -51,6 +51,7 @@ class ExchangeEntry(Reply, frozen=True, kw_only=True):
     team: str | None
     user: str | None
     session: str | None
+    tags: list[str]
     api: str
     operation: str
     stream: bool
@@ -144,7 +145,7 @@ def _by(ask: Ask) -> tuple[str, ...]:
 async def usage(ask: Ask) -> dict[str, object]:
     wanted = filter_of(ask)
     if wanted.session is not None or wanted.failed is not None:
-        raise InvalidRequest("Sums are kept by key, team, user, model and provider: filter by these.")
+        raise InvalidRequest("Sums are kept by key, team, user, model, provider and tag: filter by these.")
     reports = logs_of(ask.desk).papers.reports
     return await reports.summary(_span(ask), _by(ask), ask.account, operator=False, wanted=wanted)
 
@@ -152,7 +153,7 @@ async def usage(ask: Ask) -> dict[str, object]:
 async def usage_of_all(ask: Ask) -> dict[str, object]:
     wanted = filter_of(ask)
     if wanted.session is not None or wanted.failed is not None:
-        raise InvalidRequest("Sums are kept by key, team, user, model and provider: filter by these.")
+        raise InvalidRequest("Sums are kept by key, team, user, model, provider and tag: filter by these.")
     reports = logs_of(ask.desk).papers.reports
     return await reports.summary(_span(ask), _by(ask), None, operator=True, wanted=wanted)
 
@@ -244,7 +245,7 @@ _FILTERS = (
     ("outcome", "failed or succeeded"),
 )
 _SUMS = (
-    ("by", "up to four of day, hour, account, key, team, user, model, provider; model if left out"),
+    ("by", "up to four of day, hour, account, key, team, user, model, provider, tag; model if left out"),
     *_TIMES,
     *_SUMMED,
 )

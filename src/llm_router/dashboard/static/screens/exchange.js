@@ -116,6 +116,7 @@ function content(ctx, found, { names, onFilter, close }) {
         found.team && ["Team", found.team],
         found.user && ["User", like("user", found.user)],
         found.session && ["Session", like("session", found.session)],
+        found.tags.length && ["Tags", h("span.row", found.tags.map((tag) => like("tag", tag)))],
         ...Object.entries(found.usage).filter(([, value]) => typeof value === "number" && value > 0).map(([name, value]) => [bucket(name), `${count(value)}${/tokens$/.test(name) ? " tokens" : ""}`]),
         ["Counted by", words(found.usage_provenance)],
         found.finish && ["Ended with", found.native_finish && found.native_finish !== found.finish ? `${words(found.finish)} (${found.native_finish})` : words(found.finish)],

@@ -44,6 +44,7 @@ async function mount(root, ctx) {
     key: ctx.query.get("key") ?? "",
     user: ctx.query.get("user") ?? "",
     session: ctx.query.get("session") ?? "",
+    tag: ctx.query.get("tag") ?? "",
     live: true,
   };
   let names = new Map();
@@ -78,7 +79,7 @@ async function mount(root, ctx) {
     told,
   );
 
-  const filter = () => Object.fromEntries(["outcome", "model", "provider", "key", "user", "session"].map((name) => [name, state[name] || null]));
+  const filter = () => Object.fromEntries(["outcome", "model", "provider", "key", "user", "session", "tag"].map((name) => [name, state[name] || null]));
   const span = () => {
     const ms = RANGES.find(([name]) => name === state.range)[2];
     return ms === null ? {} : { from: since(ms) };
@@ -92,9 +93,9 @@ async function mount(root, ctx) {
   }
 
   function drawFilters() {
-    const marks = ["user", "session"].filter((name) => state[name]).map((name) => h("span.chip", `${name} ${state[name]}`, h("button.icon-button", { type: "button", "aria-label": `Any ${name}`, onclick: () => change({ [name]: "" }) }, icon("close", { size: 13 }))));
+    const marks = ["user", "session", "tag"].filter((name) => state[name]).map((name) => h("span.chip", `${name} ${state[name]}`, h("button.icon-button", { type: "button", "aria-label": `Any ${name}`, onclick: () => change({ [name]: "" }) }, icon("close", { size: 13 }))));
     const listed = (values, own) => [...new Set([...values, ...(own ? [own] : [])])].sort();
-    const any = ["outcome", "model", "provider", "key", "user", "session"].some((name) => state[name]);
+    const any = ["outcome", "model", "provider", "key", "user", "session", "tag"].some((name) => state[name]);
     replace(
       filters,
       pick("Result", "Any result", [["succeeded", "Succeeded"], ["failed", "Failed"]], state.outcome, (outcome) => change({ outcome })),
@@ -102,7 +103,7 @@ async function mount(root, ctx) {
       pick("Provider", "Any provider", listed(known.providers, state.provider).map((each) => [each, each]), state.provider, (provider) => change({ provider })),
       pick("Key", "Any key", listed(known.keys, state.key).map((each) => [each, keyName(each, names)]), state.key, (key) => change({ key })),
       marks,
-      any ? button("Clear", { tone: "quiet", small: true, onclick: () => change({ outcome: "", model: "", provider: "", key: "", user: "", session: "" }) }) : null,
+      any ? button("Clear", { tone: "quiet", small: true, onclick: () => change({ outcome: "", model: "", provider: "", key: "", user: "", session: "", tag: "" }) }) : null,
     );
   }
 
@@ -127,7 +128,7 @@ async function mount(root, ctx) {
   function nothing() {
     const filtered = Object.values(filter()).some(Boolean);
     if (filtered || state.range !== "all")
-      return empty({ icon: "filter", title: "No requests here", text: filtered ? "Nothing in this time fits the filters." : "Nothing was asked for in this time.", action: button("Look at everything", { onclick: () => change({ range: "all", outcome: "", model: "", provider: "", key: "", user: "", session: "" }) }) });
+      return empty({ icon: "filter", title: "No requests here", text: filtered ? "Nothing in this time fits the filters." : "Nothing was asked for in this time.", action: button("Look at everything", { onclick: () => change({ range: "all", outcome: "", model: "", provider: "", key: "", user: "", session: "", tag: "" }) }) });
     return empty({ icon: "list", title: "No requests yet", text: "The first one appears here a moment after it ends. Make a key and ask a model, and watch." });
   }
 

@@ -13,8 +13,8 @@ const DAY = 24 * HOUR;
 const RANGES = [["day", "24 hours"], ["week", "7 days"], ["month", "30 days"], ["year", "12 months"]];
 const SIZES = { day: [24 * HOUR, "hour", HOUR], week: [7 * DAY, "day", DAY], month: [30 * DAY, "day", DAY], year: [365 * DAY, "day", DAY] };
 
-const DIMENSIONS = [["model", "Model"], ["provider", "Provider"], ["key", "Key"], ["user", "User"], ["team", "Team"]];
-const NONE = { model: "no model", provider: "nobody was asked", key: "no key", user: "no user named", team: "no team" };
+const DIMENSIONS = [["model", "Model"], ["provider", "Provider"], ["key", "Key"], ["user", "User"], ["team", "Team"], ["tag", "Tag"]];
+const NONE = { model: "no model", provider: "nobody was asked", key: "no key", user: "no user named", team: "no team", tag: "no tag" };
 
 const MEASURES = [["cost", "Spend"], ["requests", "Requests"], ["tokens", "Tokens"]];
 
