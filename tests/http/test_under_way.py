@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from gateway_kit import Gateway, Streamed, until
+from people_kit import Browser, first_operator, invited
 from scripted_upstream import ScriptedUpstream, config_for, frames, good, head, stalls
 
 from llm_router.cli.top import figures_of, look
@@ -69,6 +70,40 @@ def test_a_request_that_runs_is_told_and_can_be_ended(
         gateway.command("requests.end", id=row["id"])
     until(lambda: gateway.credits() == before)
     assert gateway.command("requests.list")["requests"] == []
+
+
+def test_an_account_sees_what_runs_of_its_own_and_its_owner_can_end_it(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
+    pytest.importorskip("argon2")
+    ada = first_operator(gateway)
+    assert ada.post("/accounts", {"id": "other", "title": "Other"}).status == 201
+    developer = invited(ada, "default", "developer", "dev@example.com")
+    stranger = invited(ada, "other", "owner", "eve@example.com")
+    upstream.play("o1", stalls(head(200), frames(O, "Hello there")[0]))
+    answers: list[Streamed] = []
+    thread = threading.Thread(target=lambda: answers.append(gateway.stream("mo", "hi")))
+    thread.start()
+
+    def rows(browser: Browser) -> list[dict[str, Any]]:
+        answer = browser.get("/requests")
+        assert answer.status == 200, answer.body
+        return [row for row in answer.json["data"] if row["provider"] is not None]
+
+    until(lambda: len(rows(developer)) == 1)
+    id_ = rows(developer)[0]["id"]
+    assert rows(stranger) == []
+    assert stranger.delete(f"/requests/{id_}").status == 404
+    assert stranger.delete(f"/requests/{id_}?account=default").status == 404
+    assert developer.delete(f"/requests/{id_}").status == 403
+    assert len(rows(developer)) == 1
+    ended = ada.delete(f"/requests/{id_}?account=default")
+    assert (ended.status, ended.json) == (200, {"id": id_, "ended": True})
+    thread.join(60)
+    assert "ended_by_operator" in json.dumps(answers[0].failure or answers[0].error)
+    assert ada.delete(f"/requests/{id_}?account=default").status == 404
+    acts = ada.get("/audit?account=default&limit=20").json["data"]
+    assert any(id_ in json.dumps(act) for act in acts)
 
 
 def test_the_log_and_figures_of_the_last_minute_by_command(

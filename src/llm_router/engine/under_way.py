@@ -15,9 +15,10 @@ class ListUnderWay(Arguments, frozen=True, kw_only=True):
 
 
 class EndOne(Arguments, frozen=True, kw_only=True):
-    """``requests.end``. ``id``: of the exchange."""
+    """``requests.end``. ``id``: of the exchange; ``account``: whose it must be, None: anybody's."""
 
     id: str
+    account: str | None = None
 
 
 def shown(track: Track, now_ms: int) -> dict[str, object]:
@@ -62,9 +63,16 @@ async def end_one(arguments: EndOne, context: Context) -> Result:
     """
     if context.end_one is None:
         raise _nobody()
-    if not await context.end_one(arguments.id):
+    own = arguments.account is None or await _is_of(arguments.id, arguments.account, context)
+    if not (own and await context.end_one(arguments.id)):
         raise NotFound(f"no request '{arguments.id[:100]}' runs; it may have ended meanwhile")
     return {"id": arguments.id, "ended": True}
+
+
+async def _is_of(id_: str, account: str, context: Context) -> bool:
+    assert context.under_way is not None, "a gateway runs"
+    found = [row for process in await context.under_way() for row in process if row["id"] == id_]
+    return bool(found) and found[0]["account"] == account
 
 
 def _nobody() -> InvalidRequest:

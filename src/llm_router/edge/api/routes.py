@@ -16,6 +16,7 @@ from llm_router.edge.api.offer import OFFER_ROUTES
 from llm_router.edge.api.openapi import describe
 from llm_router.edge.api.presets import PRESET_ROUTES
 from llm_router.edge.api.public import PUBLIC_ROUTES
+from llm_router.edge.api.running import RUNNING_ROUTES
 from llm_router.edge.api.table import ApiRoute, ApiTable, Ask
 
 
@@ -37,6 +38,7 @@ API_TABLE = ApiTable(
         *MONEY_ROUTES,
         *LOG_ROUTES,
         *CONTENT_ROUTES,
+        *RUNNING_ROUTES,
         *HOUSE_ROUTES,
         *PRESET_ROUTES,
         *PUBLIC_ROUTES,
