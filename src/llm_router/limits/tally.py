@@ -18,6 +18,7 @@ from llm_router.limits.windows import SLICES, Slice, Window
 
 _REQUESTS = LimitKind.REQUESTS
 _KINDS = {kind: kind.value for kind in LimitKind}
+_KINDS_IN_ORDER = ("requests", "tokens", "concurrency")
 _LENGTHS: dict[Length | None, str | None] = {None: None, **{length: length.value for length in Length}}
 _SCOPES = {scope: scope.value for scope in Scope}
 """The words of the enumerations: to ask a member for its own costs more than to look it up."""
@@ -74,7 +75,7 @@ class Tally:
                     refused, wait_ms = limit, free_ms
         if refused is None:
             self._open[ticket] = self._count(limits, windows, tokens, now_ms)
-        states = self._standing(limits, windows, now_ms)
+        states = tightest(self._standing(limits, windows, now_ms))
         self._sweep(now_ms, len(limits) + 1)
         if refused is None:
             return Admission(limits=states)
@@ -149,15 +150,15 @@ class Tally:
 
     def _standing(
         self, limits: Sequence[Limit], windows: list[Window | None], now_ms: int
-    ) -> tuple[LimitState, ...]:
-        """The tightest of the limits of each kind, as it stands."""
-        states = [
-            state_of(limit, self._slots.get(limit.id, 0), None)
-            if window is None
-            else state_of(limit, window.total, window.empty_in_ms(now_ms))
-            for limit, window in zip(limits, windows, strict=True)
-        ]
-        return tightest(states)
+    ) -> list[LimitState]:
+        """The limits as they stand."""
+        states = []
+        for limit, window in zip(limits, windows, strict=True):
+            if window is None:
+                states.append(state_of(limit, self._slots.get(limit.id, 0), None))
+            else:
+                states.append(state_of(limit, window.total, window.empty_in_ms(now_ms)))
+        return states
 
     def _sweep(self, now_ms: int, looks: int) -> None:
         """Forget windows that nothing is in. Looks at more than can be added, so that idle ones cannot pile
@@ -189,16 +190,17 @@ def state_of(limit: Limit, used: int, reset_ms: int | None) -> LimitState:
     )
 
 
-def tightest(states: Iterable[LimitState]) -> tuple[LimitState, ...]:
+def tightest(standing: Iterable[LimitState]) -> tuple[LimitState, ...]:
     """Of each kind the limit that leaves least; of those that leave as much, the one that lasts longest."""
+    states = tuple(standing)
+    if tuple([state.kind for state in states]) == _KINDS_IN_ORDER:  # those of a key alone, as most have
+        return states
     found: dict[str, LimitState] = {}
     for state in states:
         other = found.setdefault(state.kind, state)
         if other is not state and _order(state) < _order(other):
             found[state.kind] = state
-    if len(found) == 1:
-        return tuple(found.values())
-    return tuple([found[kind] for kind in ("requests", "tokens", "concurrency") if kind in found])
+    return tuple([found[kind] for kind in _KINDS_IN_ORDER if kind in found])
 
 
 def _order(state: LimitState) -> tuple[int, int]:

@@ -66,9 +66,9 @@ def read_framing(method: str, status: int, version: str, fields: Fields, header_
         found = _merge(fields)
     if sum(map(len, found)) + sum(map(len, found.values())) + 4 * len(fields) > header_bytes_max:
         raise ValueError(f"more than {header_bytes_max} bytes of headers")
-    coding, declared = _text(found.get(b"transfer-encoding")), _text(found.get(b"content-length"))
+    coding, declared = found.get(b"transfer-encoding"), found.get(b"content-length")
     if coding is not None:
-        _check_coding(coding, version, declared)
+        _check_coding(coding.decode("latin-1").rstrip(" \t"), version, declared)
     bodiless = status == 204 or status == 304 or method == "HEAD"
     keep, packed = found.get(b"keep-alive"), found.get(b"content-encoding")
     return Framing(
@@ -79,10 +79,6 @@ def read_framing(method: str, status: int, version: str, fields: Fields, header_
         until_close=not bodiless and coding is None and declared is None,
         keep_s=None if keep is None else _keep_s(keep.decode("latin-1")),
     )
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("latin-1").rstrip(" \t")
 
 
 def _join(fields: Fields) -> dict[str, str]:
@@ -106,7 +102,7 @@ def _merge(fields: Fields) -> dict[bytes, bytes]:
     return found
 
 
-def _check_coding(coding: str, version: str, declared: str | None) -> None:
+def _check_coding(coding: str, version: str, declared: bytes | None) -> None:
     if coding.lower() != "chunked":
         raise ValueError(f"the reply has the transfer-encoding {coding[:40]!r}; only chunked is taken")
     if version == "1.0":
@@ -115,8 +111,9 @@ def _check_coding(coding: str, version: str, declared: str | None) -> None:
         raise ValueError("the reply has both content-length and transfer-encoding")
 
 
-def _length(declared: str) -> int:
-    if not (declared.isascii() and declared.isdigit() and len(declared) <= 18):
+def _length(declared: bytes) -> int:
+    declared = declared.rstrip(b" \t")
+    if not (declared.isdigit() and len(declared) <= 18):
         raise ValueError("the reply's content-length is not a number")
     return int(declared)
 
