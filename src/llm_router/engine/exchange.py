@@ -674,7 +674,7 @@ class Engine:
             for _, price in metered.others:
                 with contextlib.suppress(ServerError):  # the hold must be resolved all the same
                     self.publish(price, track.created_ms)
-        track.record = settle.record_of(track, metered, self.clock.now_ms(), self.clock.monotonic_us())
+        track.record = settle.record_of(track, metered, self.clock.monotonic_us())
         return metered
 
     def billed(self, track: Track, metered: Metered | None, settled: Settled) -> Bill:
@@ -721,7 +721,7 @@ class Engine:
             tokens *= 2  # it would have been longer, nobody knows by how much
         if tokens > 0:
             self.holding.outputs.learn(record.key, track.model.id, tokens)
-        if track.candidate is not None:
+        if track.candidate is not None and track.admitted.plan.session is not None:
             plan, state = track.admitted.plan, track.state
             self.planner.served(plan, track.candidate, record.usage.prompt_tokens, state, self.clock.now_ms())
 

@@ -140,7 +140,7 @@ class Probes:
 
     def _note(self, track: Track, candidate: Candidate) -> None:
         """Count it, and tell the log."""
-        record = settle.record_of(track, None, self._clock.now_ms(), self._clock.monotonic_us())
+        record = settle.record_of(track, None, self._clock.monotonic_us())
         probed = self.probed.setdefault(candidate.deployment.id, Probed())
         probed.calls += 1
         probed.failed += track.error is not None

@@ -247,7 +247,7 @@ def operator_cost(track: Track, bill: Metered) -> int | None:
     return None if unpriced else sum(line.amount_pusd for line in lines)
 
 
-def record_of(track: Track, bill: Metered | None, now_ms: int, now_us: int) -> ExchangeRecord:
+def record_of(track: Track, bill: Metered | None, now_us: int) -> ExchangeRecord:
     """The record of the exchange as it stands."""
     if (
         bill is not None

@@ -229,7 +229,7 @@ class Shadows:
     async def _settle(self, track: Track, trial: Trial, arm: Arm) -> None:
         """Record it, and charge it if the customer pays."""
         metered = settle.metered(track)
-        record = settle.record_of(track, metered, self._clock.now_ms(), self._clock.monotonic_us())
+        record = settle.record_of(track, metered, self._clock.monotonic_us())
         worth_pusd = record.cost_pusd + record.absorbed_pusd
         record = msgspec.structs.replace(
             record, experiment=trial.experiment.name, arm=arm.name, flags=(*record.flags, FLAG)
