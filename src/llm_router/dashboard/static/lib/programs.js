@@ -29,7 +29,7 @@ const KNOWN = new Set(["model", "messages", "stream", "temperature", "top_p", "m
 
 function curl(base, path, body) {
   const text = JSON.stringify(body, null, 2).replaceAll("'", "'\\''");
-  return `curl ${base}${path} \\\n  -H "Authorization: Bearer $LLM_ROUTER_KEY" \\\n  -H "Content-Type: application/json" \\\n  -d '${text}'`;
+  return `curl ${body.stream ? "-N " : ""}${base}${path} \\\n  -H "Authorization: Bearer $LLM_ROUTER_KEY" \\\n  -H "Content-Type: application/json" \\\n  -d '${text}'`;
 }
 
 function pythonOf(base, path, body) {

@@ -42,15 +42,25 @@ function timeline(row, attempts) {
   );
 }
 
+/** A limit as it stood when the request came. */
+function limitOf({ kind, limit, remaining, window, scope, model }) {
+  const what = kind === "concurrency" ? "requests at a time" : words(kind);
+  const of = [scope ? `of the ${words(scope)}` : null, model ? `for ${model}` : null].filter(Boolean).join(" ");
+  const most = `${count(limit)} ${what}${window && kind !== "concurrency" ? ` a ${words(window)}` : ""}${of ? ` ${of}` : ""}`;
+  return remaining === null || remaining === undefined ? most : `${most}, ${count(remaining)} left`;
+}
+
+const STRATEGIES = { priority: "in the order of the configuration", price: "the cheapest first", latency: "the quickest to begin first", throughput: "the most tokens a second first", exacto: "the best with tools first" };
+
 function reasons(found) {
   const why = found.explanation;
   const lines = [];
   for (const each of why.names) lines.push([each.asked, each.note]);
   if (why.experiment) lines.push(["Experiment", `${why.experiment.name}, arm ${why.experiment.arm}`]);
   if (why.auto) lines.push(["Chosen by auto", why.auto.reason]);
-  lines.push(["Strategy", words(why.strategy)]);
+  lines.push(["Order", STRATEGIES[why.strategy] ?? words(why.strategy)]);
   if (why.cache.stayed_with) lines.push(["Kept its place", `stayed with ${why.cache.stayed_with}, where its cache is`]);
-  for (const each of why.limits) lines.push(["Limit", Object.entries(each).filter(([, value]) => value !== null && typeof value !== "object").map(([name, value]) => `${words(name)} ${value}`).join(", ")]);
+  for (const each of why.limits) lines.push(["Limit", limitOf(each)]);
   for (const note of why.notes) lines.push(["Note", note]);
   return h("dl.facts", lines.map(([name, value]) => h("div", h("dt.break", name), h("dd", value))));
 }
@@ -72,7 +82,7 @@ export function candidates({ candidates: all, rejected }, title = "Who could hav
   );
   const left = Map.groupBy ? Map.groupBy(rejected, (each) => each.reason) : rejected.reduce((groups, each) => groups.set(each.reason, [...(groups.get(each.reason) ?? []), each]), new Map());
   return [
-    rows.length ? h("div.table-wrap.framed", { tabindex: 0, role: "region", "aria-label": title }, h("table", h("thead", h("tr", h("th", { scope: "col" }, "#"), h("th.grow", { scope: "col" }, title), h("th.end", { scope: "col" }, "Forecast"), timed && h("th.end.not-phone", { scope: "col" }, "First token"), scored && h("th.end.not-phone", { scope: "col" }, "Score"))), h("tbody", rows))) : null,
+    rows.length ? h("div.table-wrap.framed", { tabindex: 0, role: "region", "aria-label": title }, h("table", h("thead", h("tr", h("th.place", { scope: "col" }, "#"), h("th.grow", { scope: "col" }, title), h("th.end", { scope: "col" }, "Forecast"), timed && h("th.end.not-phone", { scope: "col" }, "First token"), scored && h("th.end.not-phone", { scope: "col" }, "Score"))), h("tbody", rows))) : null,
     rejected.length ? h("details.more", h("summary", plural(rejected.length, "deployment was left out", "deployments were left out")), h("dl.facts", [...left].map(([reason, list]) => h("div", h("dt", words(reason)), h("dd", list.map((each) => each.deployment).join(", ")))))) : null,
   ];
 }

@@ -145,7 +145,8 @@ async function steps(place, ctx, changed) {
       ctx.can("health:read") ? ctx.api.get("/api/v1/health", {}, { signal: ctx.signal }).catch(() => null) : null,
     ]);
     known.requests = usage?.total.requests ?? 0;
-    known.key = keys.data.find((key) => key.by === ctx.me.id && key.status === "active") ?? null;
+    const active = keys.data.filter((key) => key.status === "active");
+    known.key = active.find((key) => key.by === ctx.me.id) ?? active[0] ?? null;
     known.deployments = health?.data.length ?? null;
     known.providers = new Set((health?.data ?? []).map((each) => each.provider)).size;
   };
@@ -196,7 +197,7 @@ async function steps(place, ctx, changed) {
         { title: "First steps", text: "From here to the first answer takes a minute.", actions: button("Hide", { tone: "quiet", small: true, onclick: () => { localStorage.setItem(hidden, "1"); place.hidden = true; } }), flush: true },
         h("ol.steps",
           step(1, ready, ready ? "Models can be asked" : "Give it a provider", ready ? (known.deployments ? `${plural(known.deployments, "deployment")} of ${plural(known.providers, "provider")} can be called.` : "Your operator has seen to that.") : ctx.can("provider:write") ? "The key of any provider, given here or by the environment of the gateway. Or start it with --sandbox: simulated providers answer then, at no cost." : "Ask the operator of this gateway for a provider.", !ready && ctx.can("provider:write") ? linkButton("Give a key", "/settings/providers", { tone: "primary" }) : null),
-          step(2, Boolean(known.key), known.key ? `Your key “${known.key.name}”` : "Make a key", known.key ? "Programs send it with their requests." : "Programs send it with their requests. It can have a budget and limits of its own.", known.key ? null : button("Make a key", { tone: ready ? "primary" : "plain", onclick: () => makeKey(ctx, (made) => { known.key = made.data; known.text = made.key; draw(); }) })),
+          step(2, Boolean(known.key), known.key ? `The key “${known.key.name}”` : "Make a key", known.key && !known.text ? "Its text was shown when it was made. Programs send it with their requests." : "Programs send it with their requests. It can have a budget and limits of its own.", known.text ? null : button(known.key ? "Make another" : "Make a key", { tone: ready && !known.key ? "primary" : "plain", onclick: () => makeKey(ctx, (made) => { known.key = made.data; known.text = made.key; draw(); }) })),
           step(3, asked && !known.asking, asked && !known.asking ? "The first answer" : "Ask a model", known.answer === null ? "From your own program, or here and now." : "", asked ? null : button("Ask now", { tone: known.key ? "primary" : "plain", disabled: !ready || known.asking, onclick: ask }), known.answer !== null || known.problem ? h("div.stack.tight", h("p.answer", { "aria-live": "polite" }, known.answer), known.problem ? h("p.bad", known.problem) : null, known.asking ? null : known.answer ? h("p.faint", [known.model, known.cost === undefined ? null : dollars(known.cost), known.simulated ? "simulated by the sandbox" : null].filter(Boolean).join(" · ")) : null) : known.text && !asked ? snippetTabs({ key: known.text }) : null),
           step(4, asked && !known.asking, "See where it went", asked ? "Each request is in the log, with what was tried, why, and what it cost." : "Each request appears in the log, with what was tried, why, and what it cost.", asked && !known.asking && ctx.has("/logs") ? linkButton("Open the log", "/logs") : null),
         ),

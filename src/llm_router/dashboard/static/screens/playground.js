@@ -224,7 +224,7 @@ async function mount(root, ctx) {
 
   // What was said.
   const log = h("div.play-log", { role: "log", "aria-label": "Conversation" });
-  const drawEmpty = () => replace(log, h("div.play-empty", h("h2", "What would you like to try?"), h("p.muted", lanes.length > 1 ? "All models get the same question at the same moment." : "Ask a model, or put up to four of them side by side."), h("div.examples", EXAMPLES.map((text) => h("button", { type: "button", onclick: () => { area.value = text; grow(); area.focus(); } }, text)))));
+  const drawEmpty = () => replace(log, h("div.play-empty", h("h2", "What would you like to try?"), h("p.muted", lanes.length > 1 ? "All models get the same question at the same moment." : "Ask a model, or put up to four of them side by side."), h("div.examples", EXAMPLES.map((text) => h("button", { type: "button", onclick: () => { area.value = text; grow(); drawSend(); area.focus(); } }, text)))));
   const near = () => document.documentElement.scrollHeight - innerHeight - scrollY < 160;
   const toEnd = () => scrollTo({ top: document.documentElement.scrollHeight });
 
@@ -295,9 +295,10 @@ async function mount(root, ctx) {
   };
   const drawSend = () => {
     replace(send, icon(running ? "stop" : "up", { size: 16 }), h("span", running ? "Stop" : "Send"));
+    send.disabled = !running && !area.value.trim() && !pictures.length;
     log.setAttribute("aria-busy", String(Boolean(running)));
   };
-  const drawThumbs = () => replace(thumbs, pictures.map((url, at) => h("span.thumb", h("img", { src: url, alt: `Picture ${at + 1}` }), h("button.icon-button", { type: "button", "aria-label": `Remove picture ${at + 1}`, onclick: () => { pictures = pictures.filter((_, index) => index !== at); drawThumbs(); area.focus(); } }, icon("close", { size: 12 })))));
+  const drawThumbs = () => (drawSend(), replace(thumbs, pictures.map((url, at) => h("span.thumb", h("img", { src: url, alt: `Picture ${at + 1}` }), h("button.icon-button", { type: "button", "aria-label": `Remove picture ${at + 1}`, onclick: () => { pictures = pictures.filter((_, index) => index !== at); drawThumbs(); area.focus(); } }, icon("close", { size: 12 }))))));
   const addFiles = async (files) => {
     for (const each of files) {
       if (!/^image\/(png|jpeg|webp|gif)$/.test(each.type)) toast(`${each.name} is no picture that models take (PNG, JPEG, WebP, GIF).`, { tone: "bad" });
@@ -338,7 +339,7 @@ async function mount(root, ctx) {
     if (running) running.abort();
     else submit();
   });
-  area.addEventListener("input", grow);
+  area.addEventListener("input", () => (grow(), drawSend()));
   area.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
