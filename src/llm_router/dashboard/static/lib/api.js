@@ -24,11 +24,16 @@ export const currentAccount = () => state.account;
 
 const UNBOUND = /^\/api\/v1\/(sign-|set-up|join|password|me|accounts|gateway|openapi)/;
 
+/** The value of a parameter that is there and empty; an empty text is left out. */
+export const EMPTY = Symbol("empty");
+
 function address(path, params) {
   const url = new URL(path, location.origin);
   if (url.origin !== location.origin) throw new TypeError("requests go to the gateway itself");
   for (const [name, value] of Object.entries(params ?? {}))
-    for (const each of [value].flat()) if (each !== null && each !== undefined && each !== "") url.searchParams.append(name, each);
+    for (const each of [value].flat())
+      if (each === EMPTY) url.searchParams.append(name, "");
+      else if (each !== null && each !== undefined && each !== "") url.searchParams.append(name, each);
   const named = url.searchParams.has("account");
   if (state.account !== null && !named && /^\/(api|v1)\//.test(url.pathname) && !UNBOUND.test(url.pathname))
     url.searchParams.set("account", state.account);

@@ -1,5 +1,6 @@
 // The log: every request with what became of it, and those that end while one looks.
 
+import { EMPTY } from "../lib/api.js";
 import { h, debounce, replace } from "../lib/dom.js";
 import { clock, compact, dollars, duration, fullTime, plural, time } from "../lib/format.js";
 import { icon } from "../lib/icons.js";
@@ -12,6 +13,11 @@ const RANGES = [["hour", "1 h", HOUR], ["day", "24 h", 24 * HOUR], ["week", "7 d
 
 const ROWS_MAX = 500;
 const LOOKS = 6;
+
+/** In the address: of no model, no key and so on. */
+export const NONE = "~none";
+const NO = { model: "No model", provider: "Nobody was asked", key: "No key", user: "no user", session: "no session", tag: "no tag" };
+const FILTERS = ["outcome", "model", "provider", "key", "user", "session", "tag"];
 
 /** What an exchange ended as, in a word and a tone. */
 export function outcomeOf(row) {
@@ -79,7 +85,7 @@ async function mount(root, ctx) {
     told,
   );
 
-  const filter = () => Object.fromEntries(["outcome", "model", "provider", "key", "user", "session", "tag"].map((name) => [name, state[name] || null]));
+  const filter = () => Object.fromEntries(FILTERS.map((name) => [name, state[name] === NONE ? EMPTY : state[name] || null]));
   const span = () => {
     const ms = RANGES.find(([name]) => name === state.range)[2];
     return ms === null ? {} : { from: since(ms) };
@@ -87,21 +93,22 @@ async function mount(root, ctx) {
 
   function change(values) {
     Object.assign(state, values);
-    ctx.setQuery({ range: state.range === "day" ? null : state.range, ...filter() });
+    ctx.setQuery({ range: state.range === "day" ? null : state.range, ...Object.fromEntries(FILTERS.map((name) => [name, state[name]])) });
     drawFilters();
     void reload();
   }
 
   function drawFilters() {
-    const marks = ["user", "session", "tag"].filter((name) => state[name]).map((name) => h("span.chip", `${name} ${state[name]}`, h("button.icon-button", { type: "button", "aria-label": `Any ${name}`, onclick: () => change({ [name]: "" }) }, icon("close", { size: 13 }))));
+    const marks = ["user", "session", "tag"].filter((name) => state[name]).map((name) => h("span.chip", state[name] === NONE ? NO[name] : `${name} ${state[name]}`, h("button.icon-button", { type: "button", "aria-label": `Any ${name}`, onclick: () => change({ [name]: "" }) }, icon("close", { size: 13 }))));
+    const text = (name, value) => (value === NONE ? NO[name] : name === "key" ? keyName(value, names) : value);
     const listed = (values, own) => [...new Set([...values, ...(own ? [own] : [])])].sort();
-    const any = ["outcome", "model", "provider", "key", "user", "session", "tag"].some((name) => state[name]);
+    const any = FILTERS.some((name) => state[name]);
     replace(
       filters,
       pick("Result", "Any result", [["succeeded", "Succeeded"], ["failed", "Failed"]], state.outcome, (outcome) => change({ outcome })),
-      pick("Model", "Any model", listed(known.models, state.model).map((each) => [each, each]), state.model, (model) => change({ model })),
-      pick("Provider", "Any provider", listed(known.providers, state.provider).map((each) => [each, each]), state.provider, (provider) => change({ provider })),
-      pick("Key", "Any key", listed(known.keys, state.key).map((each) => [each, keyName(each, names)]), state.key, (key) => change({ key })),
+      pick("Model", "Any model", listed(known.models, state.model).map((each) => [each, text("model", each)]), state.model, (model) => change({ model })),
+      pick("Provider", "Any provider", listed(known.providers, state.provider).map((each) => [each, text("provider", each)]), state.provider, (provider) => change({ provider })),
+      pick("Key", "Any key", listed(known.keys, state.key).map((each) => [each, text("key", each)]), state.key, (key) => change({ key })),
       marks,
       any ? button("Clear", { tone: "quiet", small: true, onclick: () => change({ outcome: "", model: "", provider: "", key: "", user: "", session: "", tag: "" }) }) : null,
     );

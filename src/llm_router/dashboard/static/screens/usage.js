@@ -6,6 +6,7 @@ import { compact, count, day, dollars, duration, percent, time } from "../lib/fo
 import { icon } from "../lib/icons.js";
 import { badge, button, card, dialog, drawer, empty, facts, field, form, linkButton, load, pageHead, saveFile, segments, stat, stats, table, toast } from "../lib/ui.js";
 import { keyName } from "./exchange.js";
+import { NONE as OF_NONE } from "./logs.js";
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -112,7 +113,7 @@ async function mount(root, ctx) {
         rows,
         sort: { key: "cost", down: true },
         empty: { icon: "chart", title: "Nothing yet" },
-        onRow: canOpen ? (row) => ctx.navigate(`/logs?${new URLSearchParams({ [state.by]: row.id ?? "", range: state.range === "year" ? "all" : state.range })}`) : undefined,
+        onRow: canOpen ? (row) => ctx.navigate(`/logs?${new URLSearchParams({ [state.by]: row.id || OF_NONE, range: state.range === "year" ? "all" : state.range })}`) : undefined,
         columns: [
           { key: "id", label: DIMENSIONS.find(([name]) => name === state.by)[1], wide: true, sort: (row) => nameOf(row.id), render: (row) => h("span.break", nameOf(row.id)) },
           { key: "requests", label: "Requests", align: "end", sort: true, render: (row) => count(row.requests) },
