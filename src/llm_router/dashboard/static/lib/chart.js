@@ -3,7 +3,8 @@
 import { h, replace, svg } from "./dom.js";
 import { compact, day, time } from "./format.js";
 
-const LEFT = 54;
+const LEFT_MIN = 44;
+const LETTER = 6.4;
 const RIGHT = 8;
 const TOP = 10;
 const BOTTOM = 24;
@@ -31,6 +32,7 @@ export function chart({ x, series, kind = "line", format = compact, label, heigh
   const most = kind === "bar" ? Math.max(0, ...totals) : Math.max(0, ...series.flatMap((each) => each.values.filter((value) => value !== null && value !== undefined)));
   const scale = ticks(most);
   const top = scale.at(-1);
+  const LEFT = Math.max(LEFT_MIN, 14 + LETTER * Math.max(...scale.map((value) => format(value).length)));
   const canvas = svg("svg.hit", { height, role: "img", tabindex: 0, "aria-label": `${label}. Arrow keys walk through the values; a table follows.` });
   const tip = h("div.chart-tip", { hidden: true, role: "status" });
   let width = 0;
