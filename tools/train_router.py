@@ -30,6 +30,7 @@ import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 import scipy.sparse as sp
+from router_tiers import TIERS, Tiers
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 
@@ -51,39 +52,12 @@ TARGET = Path(__file__).parent.parent / "src/llm_router/routing/auto/data" / NAM
 SEED = 20
 FOLDS = 5
 
-TIERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "routellm": (("mixtral-8x7b-instruct",), ("gpt-4-1106-preview",)),
-    "ulab": (
-        ("mistral-7b-instruct-v0.3", "codegemma-7b", "qwen2.5-7b-instruct", "gemma-2-9b-it", "llama-3.1-8b-instruct"),
-        ("llama-3.3-nemotron-super-49b-v1", "llama-3.1-nemotron-51b-instruct"),
-    ),
-    "mmlupro": (
-        (
-            "Mistral-7B-Instruct-v0.2", "gemma-7b", "Meta-Llama-3-8B", "Meta-Llama-3_1-8B",
-            "Mixtral-8x7B-Instruct-v0.1", "Phi-3-mini-4k-instruct", "Meta-Llama-3_1-8B-Instruct",
-            "c4ai-command-r-v01", "Qwen1.5-7B-Chat",
-        ),
-        ("gemini-1.5-pro-002", "gemini-1.5-flash-002", "Meta-Llama-3_1-70B-Instruct", "DeepSeek-Coder-V2"),
-    ),
-    "zeroeval": (
-        (
-            "Meta-Llama-3-8B-Instruct", "Qwen2-7B-Instruct", "Yi-1.5-9B-Chat", "Meta-Llama-3.1-8B-Instruct",
-            "gpt-3.5-turbo-0125", "gemma-2-2b-it", "Phi-3.5-mini-instruct",
-        ),
-        (
-            "claude-3-5-sonnet-20240620", "gpt-4o-2024-05-13", "gpt-4o-2024-08-06", "claude-3-5-sonnet-20241022",
-            "Mistral-Large-2", "Meta-Llama-3.1-405B-Instruct@hyperbolic", "o1-mini-2024-09-12",
-        ),
-    ),
-}  # fmt: skip
-"""Of each source the small and the large models whose mean scores are the two tiers."""
-
 QUALITY_TIERS = (1, 3)
 """Of the catalogue's tiers those that these models belong to."""
 
 
 class Config(NamedTuple):
-    """What was chosen on the dev split."""
+    """What was chosen; ``router_ceiling.py`` measures it by cross-validation within the train split."""
 
     alpha: float = 10.0
     source_alpha: float = 10.0
@@ -100,6 +74,8 @@ class Data(NamedTuple):
     tiers: Any  # prompts x (weak, strong)
     source: Any
     benchmark: Any
+    category: Any
+    group: Any
     fold: Any
     train: Any
     dev: Any
@@ -107,7 +83,7 @@ class Data(NamedTuple):
     licences: tuple[str, ...]
 
 
-def load(folder: Path) -> Data:
+def load(folder: Path, tiers_of: Tiers = TIERS) -> Data:
     """Read both tables, keep the prompts that both tiers answered, and read their features."""
     outcomes = pq.read_table(folder / "outcomes.parquet").to_pydict()
     scores: dict[str, dict[str, float]] = {}
@@ -116,7 +92,7 @@ def load(folder: Path) -> Data:
     rows, tiers = [], []
     for row in pq.read_table(folder / "prompts.parquet").to_pylist():
         known = scores.get(row["pid"], {})
-        both = [[known[m] for m in models if m in known] for models in TIERS[row["source"]]]
+        both = [[known[m] for m in models if m in known] for models in tiers_of[row["source"]]]
         if all(both):
             rows.append(row)
             tiers.append([sum(part) / len(part) for part in both])
@@ -137,6 +113,8 @@ def load(folder: Path) -> Data:
         tiers=np.array(tiers),
         source=np.array([row["source"] for row in rows]),
         benchmark=np.array([row["benchmark"] for row in rows]),
+        category=np.array([row["category"] or "" for row in rows]),
+        group=np.array([row["group"] for row in rows]),
         fold=np.array([int(md5(row["group"].encode()).hexdigest(), 16) % FOLDS for row in rows]),
         train=np.flatnonzero(split == "train"),
         dev=np.flatnonzero(split == "dev"),
@@ -262,9 +240,12 @@ def _nodes(trees: Any) -> tuple[list[int], list[float], list[int], list[int], li
 
 
 def report(scores: Any, data: Data, at: Any) -> dict[str, Any]:
-    """APGR of an order of prompts: pooled, with equal weight for each task, and within each task."""
+    """APGR of an order of prompts: pooled, with equal weight for each task (a benchmark in a source) and for
+    each benchmark, and within each task."""
     weak, strong = data.tiers[at, 0], data.tiers[at, 1]
     tasks = [f"{s}/{b}" for s, b in zip(data.source[at], data.benchmark[at], strict=True)]
+    benchmarks = list(data.benchmark[at])
+    of_each = [1 / benchmarks.count(b) for b in benchmarks]
     counts = {task: tasks.count(task) for task in set(tasks)}
     within = {}
     for task in sorted(counts):
@@ -276,6 +257,8 @@ def report(scores: Any, data: Data, at: Any) -> dict[str, Any]:
         "pooled": round(apgr(list(scores), list(weak), list(strong)) or 0, 4),
         "mix": round(apgr(list(scores), list(weak), list(strong), [1 / counts[t] for t in tasks]) or 0, 4),
         "tasks": len(counts),
+        "mix_of_benchmarks": round(apgr(list(scores), list(weak), list(strong), of_each) or 0, 4),
+        "benchmarks": len(set(benchmarks)),
         "within": within,
     }
 
