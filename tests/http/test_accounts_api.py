@@ -287,3 +287,98 @@ def test_answers_are_kept_by_nobody_and_framed_by_nobody(ada):
     assert headers["cache-control"] == "no-store"
     assert headers["x-content-type-options"] == "nosniff"
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
+
+
+def with_key(gateway, method, path, key, body=None):
+    data = None if body is None else json.dumps(body).encode()
+    return gateway.send(method, f"/api/v1{path}", data, {"authorization": f"Bearer {key}", **JSON}, key="")
+
+
+def test_a_management_key_does_not_get_around_its_own_bounds(gateway, ada):
+    def made(**bounds):
+        answer = ada.post("/keys?account=bounded", {"name": "m", "scopes": ["keys"], **bounds})
+        return answer.json["key"], answer.json["data"]["hash"]
+
+    gateway.command("credits.add", account="bounded", amount="5", ref="bounded")
+    plain = made()[1]
+    slow, slow_id = made(requests_per_minute=600, team="red", user="bot")
+    child = {"name": "c", "requests_per_minute": 60, "team": "red", "user": "bot"}
+    assert with_key(gateway, "POST", "/keys", slow, child).status == 201
+    for more in (
+        {"requests_per_minute": 601},
+        {"requests_per_minute": None},
+        {"team": "blue"},
+        {"user": None},
+    ):
+        assert with_key(gateway, "POST", "/keys", slow, {**child, **more}).status == 403, more
+        assert with_key(gateway, "PATCH", f"/keys/{slow_id}", slow, more).status == 403, more
+    assert with_key(gateway, "PATCH", f"/keys/{plain}", slow, {"name": "x"}).status == 403
+
+    poor, poor_id = made(limit=1, limit_reset="daily")
+    for body in ({"limit": None}, {"limit": 9}, {"limit_reset": "weekly"}):
+        assert with_key(gateway, "PATCH", f"/keys/{poor_id}", poor, body).status == 403, body
+    for body in ({}, {"limit": 1}, {"scopes": ["keys"]}):
+        assert with_key(gateway, "POST", "/keys", poor, {"name": "c", **body}).status == 403, body
+    assert (
+        with_key(gateway, "POST", "/keys", poor, {"name": "c", "scopes": ["models", "usage"]}).status == 201
+    )
+    assert with_key(gateway, "PATCH", f"/keys/{plain}", poor, {"name": "x"}).status == 403
+    assert with_key(gateway, "POST", f"/keys/{plain}/rotate", poor, {}).status == 403
+    for scope_id, status in ((poor_id, 400), (plain, 403)):
+        wanted = {"amount": 9, "scope": "key", "scope_id": scope_id, "window": "day"}
+        assert with_key(gateway, "POST", "/budgets", poor, wanted).status == status
+    found = ada.get(f"/keys/{poor_id}").json["data"]
+    assert (found["limit"], found["limit_reset"]) == (1, "daily")
+    rows = ada.get("/budgets?account=bounded").json["data"]
+    (own,) = [row["id"] for row in rows if row["scope_id"] == poor_id]
+    assert with_key(gateway, "DELETE", f"/budgets/{own}", poor).status == 400
+    admin = ada.post("/keys?account=bounded", {"name": "a", "scopes": ["admin"], "limit": 1}).json
+    assert with_key(gateway, "POST", "/keys", admin["key"], {"name": "c"}).status == 403
+    (own,) = [
+        row["id"]
+        for row in ada.get("/budgets?account=bounded").json["data"]
+        if row["scope_id"] == admin["data"]["hash"]
+    ]
+    assert with_key(gateway, "DELETE", f"/budgets/{own}", admin["key"]).status == 400
+
+
+def test_who_makes_keys_for_themselves_is_bounded_by_their_teams_and_name(gateway, ada, team):
+    developer = team["developer"]
+    who = developer.get("/me").json
+    for title in ("red", "green", "blue"):
+        assert ada.post("/teams?account=acme", {"title": title}).status in (201, 400)
+    own = developer.post("/keys", {"name": "own"}).json["data"]
+    assert (own["user"], own["team"]) == (who["email"], None)
+    assert developer.post("/keys", {"name": "own", "user": "other@example.com"}).status == 403
+    assert developer.post("/keys", {"name": "own", "team": "blue"}).status == 403
+    assert developer.patch(f"/keys/{own['hash']}", {"user": "other@example.com"}).status == 403
+    assert developer.patch(f"/keys/{own['hash']}", {"team": "blue"}).status == 403
+    assert developer.patch(f"/keys/{own['hash']}", {"user": None}).json["data"]["user"] == who["email"]
+    assert ada.patch(f"/members/{who['id']}?account=acme", {"teams": ["red"]}).status == 200
+    assert developer.post("/keys", {"name": "own"}).json["data"]["team"] == "red"
+    assert ada.patch(f"/members/{who['id']}?account=acme", {"teams": ["red", "green"]}).status == 200
+    assert developer.post("/keys", {"name": "own"}).error["param"] == "team"
+    assert developer.post("/keys", {"name": "own", "team": "green"}).json["data"]["team"] == "green"
+    assert ada.patch(f"/members/{who['id']}?account=acme", {"teams": []}).status == 200
+
+
+def test_keys_of_a_closed_account_are_refused_until_it_is_opened(gateway, ada):
+    ada.post("/accounts", {"id": "shut", "title": "Shut"})
+    gateway.command("credits.add", account="shut", amount="5", ref="shut")
+    used = ada.post("/keys?account=shut", {"name": "used"}).json
+    off = ada.post("/keys?account=shut", {"name": "off"}).json["data"]["hash"]
+    assert ada.patch(f"/keys/{off}", {"disabled": True}).status == 200
+    assert chat(gateway, used["key"]).status == 200
+    assert ada.patch("/accounts/shut", {"closed": True}).json["closed"] is not None
+    assert chat(gateway, used["key"]).status == 401
+    assert gateway.get("/api/v1/key", key=used["key"]).status == 401
+    path = f"/keys/{used['data']['hash']}"
+    assert ada.patch(path, {"disabled": False}).error["code"] == "account_closed"
+    assert ada.post("/keys?account=shut", {"name": "new"}).error["code"] == "account_closed"
+    assert ada.patch("/accounts/shut", {"closed": True}).status == 200  # again: nothing more
+    assert ada.patch("/accounts/shut", {"closed": False}).json["closed"] is None
+    assert chat(gateway, used["key"]).status == 200
+    assert ada.get(f"/keys/{off}").json["data"]["disabled"] is True
+    acts = [a for a in ada.get("/audit?account=shut").json["data"] if a["action"] == "accounts.change"]
+    assert len(acts) == 3
+    assert {a["actor_name"] for a in acts} == {"ada@example.com"}

@@ -134,6 +134,19 @@ def test_the_budget_of_a_person_bounds_what_they_try(ada, people):
     assert ada.delete(f"/budgets/{made.json['id']}?account=acme").status in (200, 204)
 
 
+def test_the_budget_of_a_team_bounds_what_its_members_try(ada, people):
+    who = people["developer"].get("/me").json["id"]
+    assert ada.post("/teams?account=acme", {"title": "red"}).status == 201
+    assert ada.patch(f"/members/{who}?account=acme", {"teams": ["red"]}).status == 200
+    made = ada.post(
+        "/budgets?account=acme", {"scope": "team", "scope_id": "red", "amount": 0, "window": "day"}
+    )
+    assert ask(people["developer"], "/v1/chat/completions", CHAT).status == 402
+    assert ada.patch(f"/members/{who}?account=acme", {"teams": []}).status == 200
+    assert ask(people["developer"], "/v1/chat/completions", CHAT).status == 200
+    assert ada.delete(f"/budgets/{made.json['id']}?account=acme").status == 200
+
+
 def test_presets_are_made_by_the_operator_and_used_by_all(ada, people):
     body = {"name": "mail", "models": ["gpt-5-mini"], "system": "Be brief.", "description": "Letters"}
     assert people["developer"].post("/presets", body).status == 403

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from llm_router.access.addresses import within
 from llm_router.access.permissions import GRANTS, PLAIN_SCOPES, ROLE_GRANTS, ROLES
 from llm_router.access.subject import Subject
-from llm_router.domain.account import KeyScope, Role
-from llm_router.domain.errors import Forbidden
+from llm_router.domain.account import KeyScope, Person, Role
+from llm_router.domain.errors import Forbidden, InvalidRequest
 from llm_router.domain.key import Key
 
 
@@ -64,6 +64,55 @@ def check_key_grant(subject: Subject, key: Key) -> None:
         raise Forbidden("The key may be used from addresses that its maker may not.", param="ip_ranges")
     if maker.expires_ms is not None and (key.expires_ms is None or key.expires_ms > maker.expires_ms):
         raise Forbidden("The key lives longer than its maker.", param="expires")
+    for name in ("requests_per_minute", "tokens_per_minute", "concurrency"):
+        own, given = getattr(maker.limits, name), getattr(key.limits, name)
+        if own is not None and (given is None or given > own):
+            raise Forbidden(
+                f"The key may do more at a time than its maker: {name} is {own} at most.", param=name
+            )
+    for name in ("team", "user"):
+        own = getattr(maker, name)
+        if own not in (None, getattr(key, name)):
+            raise Forbidden(
+                f"The key's {name} must be that of its maker, whose budgets bound it.", param=name
+            )
+
+
+def check_spending_grant(maker: Key, key: Key) -> None:
+    """Refuse that a key with a limit in dollars makes or changes another that could spend: whatever that one spends
+    is not counted as its maker's, so that even a smaller limit, given often enough, would be more than it has.
+
+    Raises:
+        Forbidden
+    """
+    scopes = PLAIN_SCOPES if key.scopes is None else key.scopes
+    if key.id != maker.id and not set(scopes) <= {KeyScope.MODELS, KeyScope.USAGE}:
+        raise Forbidden(
+            "This API key has a limit in dollars of its own, and so it makes and changes no keys that may spend: "
+            "use one without such a limit.",
+            param="scopes",
+        )
+
+
+def own_place(
+    person: Person, teams: Sequence[str], team: str | None, user: str | None
+) -> tuple[str | None, str]:
+    """The team and user of a key that somebody makes for their own use: their budgets bound it, too.
+
+    Args:
+        teams: those that the person is in. team, user: as they are wished for.
+
+    Raises:
+        Forbidden: another's were named.
+        InvalidRequest: the person is in several teams, and named none.
+    """
+    if user not in (None, person.email):
+        raise Forbidden(f"Your role makes keys for yourself: user is {person.email}.", param="user")
+    if team is None and len(teams) > 1:
+        raise InvalidRequest(f"Say for which of your teams: {', '.join(teams[:20])}.", param="team")
+    if team is not None and team not in teams:
+        raise Forbidden("Your role makes keys for the teams that you are in.", param="team")
+    return (teams[0] if team is None and teams else team), person.email
 
 
 def _narrower(own: Iterable[str] | None, given: Iterable[str] | None) -> bool:

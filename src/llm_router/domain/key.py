@@ -41,6 +41,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
         providers: ids of providers that may serve it; None means all.
         ip_ranges: where it may be used from (CIDR); None means anywhere.
         disabled: refused until it is switched on again.
+        disabled_before: its account is closed, and that is why it is disabled: whether it was before. None: its
+            account is open.
         by: who made it: the id of a person or key; None: the operator, by the command line.
         rotated_ms: when it last got another text. old_until_ms: until when the text before it works.
         version: 1, 2, 3 and so on, one more with each change.
@@ -65,6 +67,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     providers: tuple[str, ...] | None = None
     ip_ranges: tuple[str, ...] | None = None
     disabled: bool = False
+    disabled_before: bool | None = None
     by: str | None = None
     rotated_ms: int | None = None
     old_until_ms: int | None = None

@@ -20,6 +20,7 @@ from llm_router.domain.account import (
 )
 from llm_router.domain.errors import InvalidRequest, NotFound
 from llm_router.engine.auditing import described_act
+from llm_router.engine.closing import hold_keys
 from llm_router.engine.moments import iso_time
 from llm_router.engine.operator import Arguments, Context, Nothing, Result, account_name
 from llm_router.engine.people import People, email_of
@@ -136,14 +137,16 @@ async def create_account(arguments: MakeAccount, context: Context) -> Result:
     """
     owner = None if arguments.owner is None else await _person(arguments.owner, context)
     title = arguments.id if arguments.title is None else arguments.title
-    return _account(await _people(context).create_account(arguments.id, title, owner, COMMAND_LINE))
+    return _account(await _people(context).create_account(arguments.id, title, owner, context.by))
 
 
 async def change_account(arguments: ChangeAccount, context: Context) -> Result:
-    """Rename, close or open an account."""
+    """Rename, close or open an account. The keys of one that is closed are refused."""
     changed = await _people(context).change_account(
-        account_name(arguments.id), COMMAND_LINE, title=arguments.title, closed=arguments.closed
+        account_name(arguments.id), context.by, title=arguments.title, closed=arguments.closed
     )
+    if arguments.closed is not None:
+        await hold_keys(changed.id, arguments.closed, context)
     return _account(changed)
 
 
@@ -157,7 +160,7 @@ async def change_member(arguments: ChangeMember, context: Context) -> Result:
     """Give a member another role or other teams."""
     member = await _named_member(arguments.account, arguments.email, context)
     changed = await _people(context).change_member(
-        OPERATOR, member, COMMAND_LINE, role=arguments.role, teams=arguments.teams
+        OPERATOR, member, context.by, role=arguments.role, teams=arguments.teams
     )
     return await _member(changed, context)
 
@@ -166,7 +169,7 @@ async def remove_member(arguments: NamedMember, context: Context) -> Result:
     """Take somebody out of an account."""
     member = await _named_member(arguments.account, arguments.email, context)
     shown = await _member(member, context)
-    await _people(context).remove_member(OPERATOR, member, COMMAND_LINE)
+    await _people(context).remove_member(OPERATOR, member, context.by)
     return {**shown, "removed": True}
 
 
@@ -178,7 +181,7 @@ async def invite(arguments: Invite, context: Context) -> Result:
         arguments.email,
         arguments.role,
         arguments.teams,
-        COMMAND_LINE,
+        context.by,
     )
     return {**_invitation(invitation), "path": f"/join#{token}"}
 
@@ -198,7 +201,7 @@ async def remove_invitation(arguments: NamedRow, context: Context) -> Result:
     found = await find(_directory(context), Invitation, arguments.id)
     if found is None:
         raise NotFound(f"there is no invitation '{arguments.id[:100]}'")
-    await _people(context).withdraw(found, COMMAND_LINE)
+    await _people(context).withdraw(found, context.by)
     return {**_invitation(found), "removed": True}
 
 
@@ -211,7 +214,7 @@ async def list_teams(arguments: OfAccount, context: Context) -> Result:
 async def create_team(arguments: MakeTeam, context: Context) -> Result:
     """Make a team."""
     account = account_name(arguments.account)
-    return _team(await _people(context).create_team(account, arguments.title, COMMAND_LINE))
+    return _team(await _people(context).create_team(account, arguments.title, context.by))
 
 
 async def remove_team(arguments: NamedRow, context: Context) -> Result:
@@ -223,7 +226,7 @@ async def remove_team(arguments: NamedRow, context: Context) -> Result:
     found = await find(_directory(context), Team, arguments.id)
     if found is None:
         raise NotFound(f"there is no team '{arguments.id[:100]}'")
-    await _people(context).remove_team(found, COMMAND_LINE)
+    await _people(context).remove_team(found, context.by)
     return {**_team(found), "removed": True}
 
 
@@ -232,7 +235,7 @@ async def change_person(arguments: ChangePerson, context: Context) -> Result:
     person = await _person(arguments.email, context)
     changed = await _people(context).change_person(
         person,
-        COMMAND_LINE,
+        context.by,
         title=arguments.name,
         operator=arguments.operator,
         disabled=arguments.disabled,
@@ -255,9 +258,7 @@ async def change_settings(arguments: ChangeSettings, context: Context) -> Result
     """Decide it."""
     people = _people(context)
     return _house(
-        await people.change_house(
-            COMMAND_LINE, sign_up=arguments.sign_up, public_pages=arguments.public_pages
-        )
+        await people.change_house(context.by, sign_up=arguments.sign_up, public_pages=arguments.public_pages)
     )
 
 

@@ -71,6 +71,10 @@ async def change_key(arguments: ChangeKey, context: Context) -> Result:
         IdempotencyConflict: somebody else changed it meanwhile.
     """
     before = await _current(arguments.id, arguments.version, context)
+    if before.disabled_before is not None and arguments.disabled is not UNSET:
+        raise InvalidRequest(
+            f"the account '{before.account}' is closed: open it first", code="account_closed"
+        )
     key = changed_key(before, arguments, context)
     now_ms = context.clock.now_ms()
     bound = await bound_of(key, arguments.limit, arguments.limit_reset, context)

@@ -13,6 +13,7 @@ from llm_router.catalog.snapshot import Snapshot
 from llm_router.domain.account import KeyScope
 from llm_router.domain.errors import InvalidRequest, ModelNotFound, NotFound
 from llm_router.domain.key import Key, Limits, Priority, key_digest
+from llm_router.engine.closing import check_open
 from llm_router.engine.key_limits import Reset, bound_of, describe_limit, key_limit, limit_amount
 from llm_router.engine.moments import iso_time, parse_expiry
 from llm_router.engine.operator import (
@@ -171,6 +172,7 @@ async def revoke_key(arguments: RevokeKey, context: Context) -> Result:
 async def _make_key(arguments: CreateKey, context: Context) -> tuple[str, Key]:
     """Check everything, then write; the very first key brings its account the starting credit."""
     text, key = _new_key(arguments, context)
+    await check_open(key.account, context)
     if arguments.limit is not None:
         limit_amount(arguments.limit)
     if context.starting_pusd > 0 and not await context.keyring.some(1):

@@ -59,6 +59,7 @@ async def dispatch(
         raise InvalidRequest(f"this gateway knows no command '{command[:100]}'; is it of another version?")
     kind, run = found
     wanted = read(kind, arguments)
+    context = msgspec.structs.replace(context, by=by)
     if context.directory is None or is_read(command):
         return await run(wanted, context)
     before, now_ms = await state_before(command, arguments, context, OPERATIONS), context.clock.now_ms()

@@ -14,6 +14,7 @@ import msgspec
 from llm_router.billing.budgets import Spend
 from llm_router.billing.pricing import PriceList
 from llm_router.catalog.snapshot import Snapshot
+from llm_router.domain.account import COMMAND_LINE, Actor
 from llm_router.domain.budget import Budget
 from llm_router.domain.errors import InvalidRequest, NotFound
 from llm_router.domain.key import Key
@@ -121,6 +122,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         gateway_keys: the gateway's own keys at providers that the store holds; rekey: has the running gateway
             call with them.
         bodies: what is kept of what was said; None where no gateway has it open.
+        by: who asks for the command.
         reload: reads the configuration again and says what came of it; None where no gateway runs.
     """
 
@@ -147,6 +149,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     gateway_keys: GatewayKeys | None = None
     rekey: Callable[[], Awaitable[None]] | None = None
     bodies: BodyDesk | None = None
+    by: Actor = COMMAND_LINE
 
 
 class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

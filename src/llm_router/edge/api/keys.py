@@ -13,13 +13,14 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from llm_router.access.grants import check_key_grant
+from llm_router.access.grants import check_key_grant, check_spending_grant, own_place
 from llm_router.billing.rollups import COUNTS
-from llm_router.domain.account import KeyScope
+from llm_router.domain.account import KeyScope, Person
 from llm_router.domain.errors import Forbidden, InvalidRequest
-from llm_router.domain.key import Key, Priority
+from llm_router.domain.key import Key, Limits, Priority
 from llm_router.domain.money import MAX_PUSD
 from llm_router.edge.api.desk import Desk
+from llm_router.edge.api.money import has_budget
 from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, Loaded, Reply
 from llm_router.engine.key_changes import OVERLAP_S_DEFAULT
 from llm_router.engine.key_limits import RESETS, Reset
@@ -205,7 +206,13 @@ async def make_key(ask: Ask) -> Answer:
     if body.account is not None and body.account != ask.account:
         raise InvalidRequest("Name the account once: ?account=NAME.", param="account")
     expires = body.expires if body.expires is not None else body.expires_at
-    check_key_grant(ask.subject, _wanted(ask, body, expires))
+    team, user = body.team, body.user
+    if (teams := await _own_teams(ask)) is not None:
+        team, user = own_place(_person(ask), teams, team, user)
+    body = msgspec.structs.replace(body, team=team, user=user)
+    wanted = _wanted(ask, body, expires)
+    check_key_grant(ask.subject, wanted)
+    await _check_spending(ask, wanted, limit=False)
     arguments = {name: value for name in _OWN if (value := getattr(body, name)) is not None}
     arguments |= {"account": ask.account, "by": ask.subject.id}
     if expires is not None:
@@ -235,7 +242,11 @@ async def patch_key(ask: Ask) -> dict[str, object]:
         for name in (*_OWN, "disabled", "expires", "limit_reset")
         if (value := getattr(body, name)) is not UNSET
     }
-    check_key_grant(ask.subject, _changed(ask, key, changes))
+    await _check_place(ask, changes)
+    after = _changed(ask, key, changes)
+    check_key_grant(ask.subject, after)
+    for each in (key, after):
+        await _check_spending(ask, each, limit=body.limit is not UNSET or body.limit_reset is not UNSET)
     if body.limit is not UNSET:
         changes["limit"] = None if body.limit is None else _dollars(body.limit)
     if changes:
@@ -249,6 +260,7 @@ async def rotate_key(ask: Ask) -> Answer:
     key: Key = ask.loaded
     _check_own(ask, key)
     check_key_grant(ask.subject, key)
+    await _check_spending(ask, key, limit=False)
     turned = await ask.desk.run(
         "keys.rotate", ask.by, {"id": key.id, "overlap_s": ask.body.overlap_s, "version": key.version}
     )
@@ -270,6 +282,39 @@ def _check_own(ask: Ask, key: Key) -> None:
         raise Forbidden("Your role may change the keys that you made, and this one is somebody else's.")
 
 
+async def _own_teams(ask: Ask) -> tuple[str, ...] | None:
+    """The teams of who makes keys for their own use alone; None for who makes them for others, too."""
+    if ask.subject.person is None or "member:write" in ask.subject.permissions(ask.account):
+        return None
+    return (await ask.desk.people.member(ask.account, ask.subject.id)).teams
+
+
+def _person(ask: Ask) -> Person:
+    assert ask.subject.person is not None, "asked for before"
+    return ask.subject.person
+
+
+async def _check_place(ask: Ask, changes: dict[str, Any]) -> None:
+    """Refuse that a key for somebody's own use gets another's team or user, or none."""
+    if not {"team", "user"} & set(changes) or (teams := await _own_teams(ask)) is None:
+        return
+    person = _person(ask)
+    if "user" in changes:
+        changes["user"] = own_place(person, (), None, changes["user"])[1]
+    if "team" in changes:
+        changes["team"] = own_place(person, teams, changes["team"], None)[0]
+
+
+async def _check_spending(ask: Ask, key: Key, *, limit: bool) -> None:
+    """Refuse that an API key with a limit in dollars gets around it. ``limit``: that of the key is to change."""
+    maker = ask.subject.key
+    if maker is None or not await has_budget(ask, maker):
+        return
+    check_spending_grant(maker, key)
+    if limit and key.id == maker.id:
+        raise Forbidden("An API key does not change its own limit.", param="limit")
+
+
 def _wanted(ask: Ask, body: MakeKey, expires: str | None) -> Key:
     """The key as it would be, as far as rights go."""
     snapshot = ask.desk.snapshot()
@@ -284,6 +329,13 @@ def _wanted(ask: Ask, body: MakeKey, expires: str | None) -> Key:
         providers=None if body.providers is None else allowed_providers(body.providers, snapshot),
         ip_ranges=None if body.ip_ranges is None else ranges_of(body.ip_ranges),
         expires_ms=None if expires is None else parse_expiry(expires, ask.desk.clock.now_ms()),
+        team=body.team,
+        user=body.user,
+        limits=Limits(
+            requests_per_minute=body.requests_per_minute,
+            tokens_per_minute=body.tokens_per_minute,
+            concurrency=body.concurrency,
+        ),
     )
 
 
@@ -300,7 +352,9 @@ def _changed(ask: Ask, key: Key, changes: dict[str, Any]) -> Key:
     if "expires" in changes:
         text = changes["expires"]
         new["expires_ms"] = None if text is None else parse_expiry(text, ask.desk.clock.now_ms())
-    return msgspec.structs.replace(key, **new)
+    new |= {name: changes[name] for name in ("team", "user") if name in changes}
+    bounds = {name: changes[name] for name in Limits.__struct_fields__ if name in changes}
+    return msgspec.structs.replace(key, limits=msgspec.structs.replace(key.limits, **bounds), **new)
 
 
 # Limits in dollars are budgets of the key

@@ -8,7 +8,7 @@ from llm_router.domain.account import Account, Invitation, Member, Person, Role,
 from llm_router.domain.errors import InvalidRequest, NotFound
 from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.pages import page_of
-from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, Loaded, Reply
+from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, Loaded, Reply, said
 from llm_router.engine.moments import iso_time
 from llm_router.engine.rolls import find, some
 
@@ -145,10 +145,8 @@ async def show_account(ask: Ask) -> dict[str, object]:
 
 
 async def patch_account(ask: Ask) -> dict[str, object]:
-    changed = await ask.desk.people.change_account(
-        ask.account, ask.by, title=ask.body.title, closed=ask.body.closed
-    )
-    return _account(ask, changed)
+    await ask.desk.run("accounts.change", ask.by, {"id": ask.account, **said(ask.body)})
+    return _account(ask, await ask.desk.people.account(ask.account))
 
 
 def _account(ask: Ask, account: Account) -> dict[str, object]:

@@ -11,11 +11,12 @@ import msgspec
 
 from llm_router.billing.payments import PUSD_PER_CENT
 from llm_router.domain.budget import Scope, Window
-from llm_router.domain.errors import InvalidRequest, NotFound
+from llm_router.domain.errors import Forbidden, InvalidRequest, NotFound
+from llm_router.domain.key import Key
 from llm_router.domain.limit import LimitKind
 from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.table import Answer as Answered
-from llm_router.edge.api.table import ApiRoute, Ask, Body, Reply
+from llm_router.edge.api.table import ApiRoute, Ask, Body, Reply, said
 from llm_router.engine.operator import dollars
 from llm_router.engine.payments import Payments
 from llm_router.engine.treasury import Treasury
@@ -92,7 +93,7 @@ async def list_budgets(ask: Ask) -> dict[str, object]:
 async def set_budget(ask: Ask) -> Answered:
     """Make a budget, or give the one of that scope and window another amount."""
     body: MakeBudget = ask.body
-    _check_key_scope(ask, body.scope, body.scope_id)
+    await _check_key_scope(ask, body.scope, body.scope_id)
     wanted: dict[str, object] = {
         name: getattr(body, name) for name in ("scope", "window", "rolling", "time_zone")
     }
@@ -118,9 +119,8 @@ async def list_limits(ask: Ask) -> dict[str, object]:
 async def set_limit(ask: Ask) -> Answered:
     """Make a limit, or give the one of that scope, kind, window and model another amount."""
     body: MakeLimit = ask.body
-    _check_key_scope(ask, body.scope, body.scope_id)
-    wanted = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
-    found = await ask.desk.run("limits.set", ask.by, {**wanted, "account": ask.account})
+    await _check_key_scope(ask, body.scope, body.scope_id)
+    found = await ask.desk.run("limits.set", ask.by, {**said(body), "account": ask.account})
     return Answered(value=found, status=201)
 
 
@@ -130,19 +130,37 @@ async def remove_limit(ask: Ask) -> dict[str, object]:
     return {"deleted": True}
 
 
-def _check_key_scope(ask: Ask, scope: Scope, scope_id: str | None) -> None:
-    """A management key bounds the keys that it makes, and neither the account nor itself.
+async def _check_key_scope(ask: Ask, scope: Scope, scope_id: str | None) -> None:
+    """A management key bounds the keys that it makes, and neither the account nor itself; one with a limit of its
+    own bounds nobody.
 
     Raises:
-        InvalidRequest
+        InvalidRequest, Forbidden
     """
     key = ask.subject.key
-    if key is None or "account:read" in ask.subject.permissions(ask.account):
+    if key is None:
         return
-    if scope is not Scope.KEY or scope_id == key.id:
+    if scope in (Scope.KEY, Scope.SESSION) and scope_id == key.id:
+        raise InvalidRequest("An API key does not change its own bounds.", param="scope_id")
+    if "account:read" in ask.subject.permissions(ask.account):
+        return
+    if scope is not Scope.KEY:
         raise InvalidRequest(
             "A key with the scope 'keys' bounds other keys alone: scope is 'key'.", param="scope"
         )
+    if await has_budget(ask, key):
+        raise Forbidden(
+            "An API key with a limit in dollars of its own changes none of others.", param="scope"
+        )
+
+
+async def has_budget(ask: Ask, key: Key) -> bool:
+    """Whether a key is bounded in dollars by itself."""
+    rows = await ask.desk.rows("budgets.list", ask.by, {"account": key.account}, "budgets")
+    return any(
+        msgspec.json.decode(row["scope"]) == Scope.KEY and msgspec.json.decode(row["scope_id"]) == key.id
+        for row in rows
+    )
 
 
 async def _check_there(ask: Ask, rows: str, what: str) -> None:
@@ -153,7 +171,7 @@ async def _check_there(ask: Ask, rows: str, what: str) -> None:
     id_ = ask.parameters["id"]
     for row in await ask.desk.rows(f"{rows}.list", ask.by, {"account": ask.account}, rows):
         if msgspec.json.decode(row["id"]) == id_:
-            _check_key_scope(
+            await _check_key_scope(
                 ask, Scope(msgspec.json.decode(row["scope"])), msgspec.json.decode(row["scope_id"])
             )
             return

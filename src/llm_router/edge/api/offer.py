@@ -15,7 +15,7 @@ import msgspec
 from llm_router.domain.experiment import Billed, Kind, Sticky
 from llm_router.domain.price_rule import For
 from llm_router.edge.api.money import Rows, amount_text
-from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body
+from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, said
 
 
 class SetKey(Body, frozen=True, kw_only=True):
@@ -105,11 +105,6 @@ class MakeVouchers(Body, frozen=True, kw_only=True):
     note: str = ""
 
 
-def _said(body: Body) -> dict[str, Any]:
-    """The members of a body, without those that are null."""
-    return {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
-
-
 async def list_providers(ask: Ask) -> dict[str, object]:
     return {"data": (await ask.desk.run("providers.list", ask.by, {"every": True}))["providers"]}
 
@@ -147,7 +142,7 @@ async def list_prices(ask: Ask) -> dict[str, object]:
 
 
 async def publish_prices(ask: Ask) -> Answer:
-    return Answer(value=await ask.desk.run("prices.publish", ask.by, _said(ask.body)), status=201)
+    return Answer(value=await ask.desk.run("prices.publish", ask.by, said(ask.body)), status=201)
 
 
 async def list_experiments(ask: Ask) -> dict[str, object]:
@@ -155,7 +150,7 @@ async def list_experiments(ask: Ask) -> dict[str, object]:
 
 
 async def make_experiment(ask: Ask) -> Answer:
-    wanted = {**_said(ask.body), "arms": [_said(arm) for arm in ask.body.arms]}
+    wanted = {**said(ask.body), "arms": [said(arm) for arm in ask.body.arms]}
     return Answer(value=await ask.desk.run("experiments.create", ask.by, wanted), status=201)
 
 
@@ -170,7 +165,7 @@ async def stop_experiment(ask: Ask) -> dict[str, msgspec.Raw]:
 
 
 async def give_credit(ask: Ask) -> Answer:
-    wanted = {**_said(ask.body), "amount": amount_text(ask.body.amount)}
+    wanted = {**said(ask.body), "amount": amount_text(ask.body.amount)}
     return Answer(value=await ask.desk.run("credits.add", ask.by, wanted), status=201)
 
 
@@ -179,7 +174,7 @@ async def list_vouchers(ask: Ask) -> dict[str, object]:
 
 
 async def make_vouchers(ask: Ask) -> Answer:
-    wanted = {**_said(ask.body), "amount": amount_text(ask.body.amount)}
+    wanted = {**said(ask.body), "amount": amount_text(ask.body.amount)}
     return Answer(value=await ask.desk.run("vouchers.create", ask.by, wanted), status=201)
 
 

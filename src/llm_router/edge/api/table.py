@@ -32,6 +32,11 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What a request says. Members that nobody knows are mistakes."""
 
 
+def said(body: Body) -> dict[str, Any]:
+    """The members of a body, without those that are null."""
+    return {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
+
+
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer says."""
 

@@ -9,7 +9,7 @@ team, of who is in exactly one.
 from __future__ import annotations
 
 from llm_router.access.subject import Subject, check, missing
-from llm_router.domain.account import Account, Actor, Member, Team, member_id
+from llm_router.domain.account import Account, Actor, Member, member_id
 from llm_router.domain.errors import Forbidden, NotFound, SignInRefused
 from llm_router.domain.key import Key
 from llm_router.edge.api.cookies import check_origin, cookie_of
@@ -72,15 +72,13 @@ async def _check_open(directory: Directory, account: str) -> None:
 
 async def _key(directory: Directory, subject: Subject, account: str, created_ms: int) -> Key:
     member = await find(directory, Member, member_id(account, subject.id))
-    team = None
-    if member is not None and len(member.teams) == 1:
-        team = await find(directory, Team, member.teams[0])
+    teams = () if member is None else member.teams
     return Key(
         id=f"{PREFIX}{subject.id}",
         account=account,
         name=f"playground of {subject.name}",
         prefix="",
         created_ms=created_ms,
-        team=None if team is None else team.title,
+        team=teams[0] if len(teams) == 1 else None,
         user=subject.name,
     )
