@@ -34,7 +34,6 @@ from llm_router.engine.exchange import Engine
 from llm_router.engine.experiments import Experiments
 from llm_router.engine.state import State
 from llm_router.ports import Deadlines, Settled, UpstreamRequest
-from llm_router.routing.continuing import Continuing
 from llm_router.routing.retry import RetryRules
 from llm_router.wire.dialect import Fetched
 from llm_router.wire.dialects.registry import DIALECTS
@@ -404,7 +403,6 @@ class World:
         )
         options = {
             "heartbeat_s": 0.0,
-            "continuing": Continuing(mode="off"),
             "retries": RetryRules(repeats_max=0),
             **state,
         }

@@ -24,6 +24,7 @@ from engine_kit import (
 from llm_router.domain.errors import InvalidApiKey, UpstreamError, UpstreamKind
 from llm_router.domain.key import Key, Limits, key_digest
 from llm_router.engine import pump, upkeep
+from llm_router.routing.continuing import Continuing
 from llm_router.routing.retry import RetryRules
 from llm_router.wire.dialects.registry import DIALECTS
 
@@ -192,9 +193,9 @@ def test_other_errors_go_to_the_next_one(stream: bool, status: int) -> None:
     run(main())
 
 
-def test_no_second_attempt_after_content() -> None:
+def test_no_second_attempt_after_content_where_none_is_wanted() -> None:
     async def main() -> None:
-        world = World()
+        world = World(continuing=Continuing(mode="off"))
         world.upstream.scripts |= {"p1": [answer(*events()[:2], error=CUT)], "p2": [good(True)]}
         await world.serve(ask("m2", stream=True))
         world.check()

@@ -255,6 +255,7 @@ def test_after_content_nobody_else_answers(stream: bool) -> None:
         world.upstream.scripts |= {"p1": [answer(*cut)], "p2": [good(stream)]}
         await world.serve(ask("small", stream=stream))
         world.check()
-        assert world.upstream.asked == (["p1"] if stream else ["p1", "p2"])
+        asked = world.upstream.asked  # a stream is gone on with, by nobody but the model that began it
+        assert (set(asked) == {"p1"}) if stream else (asked == ["p1", "p2"])
 
     run(main())

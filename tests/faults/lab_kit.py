@@ -1,7 +1,8 @@
 """A gateway, its simulated providers and its clients in one event loop, whose time passes when nobody works.
 
 No case waits for a deadline in real time, and none fires because the machine is slow: the clock of the
-loop moves on only when nothing is ready to be done.
+loop moves on only when nothing is ready to be done, and no other thread has work of the loop's (the ledger's commits, reads of
+the stores), which is no waiting of anybody's.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import contextlib
 import json
 import selectors
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from llm_router.settings import ServeOptions
 from llm_router.settings.announcement import Announcement
 
 GRACE_S = 0.005
-"""What counts as idle. Bytes on the loopback and commits of the ledger take less, or delay no deadline."""
+"""What counts as idle. Bytes on the loopback take less."""
 
 
 class _Skipping(selectors.DefaultSelector):
@@ -30,11 +31,15 @@ class _Skipping(selectors.DefaultSelector):
 
     skipped_s = 0.0
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_work: list[Callable[[], bool]] = []
+
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None or timeout <= 0:
             return super().select(timeout)
         events = super().select(min(timeout, GRACE_S))
-        if not events:
+        if not events and not any(busy() for busy in self.at_work):
             self.skipped_s += timeout
         return events
 
@@ -43,6 +48,21 @@ class LabLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._skipping = _Skipping()
         super().__init__(self._skipping)
+        self._jobs = 0
+        self.work_of(lambda: self._jobs > 0)
+
+    def work_of(self, busy: Callable[[], bool]) -> None:
+        """Time stands still while this is true."""
+        self._skipping.at_work.append(busy)
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        future = super().run_in_executor(executor, func, *args)
+        self._jobs += 1
+        future.add_done_callback(self._job_done)
+        return future
+
+    def _job_done(self, _: asyncio.Future[Any]) -> None:
+        self._jobs -= 1
 
     def time(self) -> float:
         return self._skipping.skipped_s
@@ -116,6 +136,8 @@ class Lab:
         await asyncio.wait([self._task, announced], return_when=asyncio.FIRST_COMPLETED)
         if self._task.done():
             self._task.result()
+        journal = self.engine.books._journal
+        self.loop.work_of(lambda: journal._pending > 0)
         told = announced.result()
         self.url, self.key = told.url, told.first_key
         self._session = aiohttp.ClientSession(
@@ -138,13 +160,21 @@ class Lab:
     def engine(self) -> Any:
         return self._server._engine
 
-    async def chat(self, model: str, *, stream: bool, text: str = "Hello there", **members: Any) -> Seen:
+    async def chat(
+        self,
+        model: str,
+        *,
+        stream: bool,
+        text: str = "Hello there",
+        headers: dict[str, str] | None = None,
+        **members: Any,
+    ) -> Seen:
         body = {"model": model, "stream": stream, "messages": [{"role": "user", "content": text}], **members}
-        async with self._session.post(f"{self.url}/v1/chat/completions", json=body) as reply:
+        async with self._session.post(f"{self.url}/v1/chat/completions", json=body, headers=headers) as reply:
             data = await reply.read()
-            headers = {name.lower(): value for name, value in reply.headers.items()}
-            seen = Seen(reply.status, headers, data)
-        if headers["content-type"].startswith("text/event-stream"):
+            told = {name.lower(): value for name, value in reply.headers.items()}
+            seen = Seen(reply.status, told, data)
+        if told["content-type"].startswith("text/event-stream"):
             read_events(seen)
         return seen
 

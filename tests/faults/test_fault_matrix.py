@@ -1,6 +1,7 @@
 """Every fault, whole and streamed, in three dialects, with and without another deployment behind it.
 
-Each case asserts what the client got, what it was charged, and which deployment was blamed.
+Each case asserts what the client got, what it was charged, and which deployment was blamed. Streams that break after
+their beginning are tried both ways: told as broken, and gone on with, as they are where nothing is set.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ access_log = false
 starting = 1000
 hold_wait_s = 0
 [continuation]
-mode = "off"
+mode = "off"  # unless the request says otherwise
 [timeouts]
 connect_s = 3
 first_byte_s = 3
@@ -72,6 +73,18 @@ def cases(kind: str) -> list[tuple[str, bool, bool]]:
     ]
 
 
+WHOLE_ALREADY = {"no-last-chunk", "left-open", "long-length"}
+"""What breaks a stream of Gemini's, which has no end marker, behind its finish reason: nothing is missing."""
+
+
+def broken(kind: str) -> list[str]:
+    """The letters of the dialects in which this fault breaks a stream after its beginning. An endless one is
+    left out: what is told of it here, where replies may be small, is no beginning of the answer."""
+    if not KINDS[kind].streams or kind == "endless":
+        return []
+    return [letter for letter in DIALECTS if wanted(kind, letter, True).startswith("cut ")]
+
+
 def name_of(kind: str, letter: str, streamed: bool, backed: bool) -> str:
     return f"{letter}-{kind}-{'s' if streamed else 'w'}{'f' if backed else 'm'}"
 
@@ -85,7 +98,15 @@ def config() -> str:
             id_ = name_of(kind, letter, streamed, backed)
             text += provider(id_, DIALECTS[letter])
             text += model(id_, id_, *([f"{letter}-well"] if backed else []))
+        for letter in broken(kind):
+            id_ = gone_on(kind, letter)
+            text += provider(id_, DIALECTS[letter]) + model(id_, id_, f"{letter}-well")
     return text
+
+
+def gone_on(kind: str, letter: str) -> str:
+    """The model whose broken streams another deployment goes on with."""
+    return f"{letter}-{kind}-go"
 
 
 def faults() -> str:
@@ -93,7 +114,9 @@ def faults() -> str:
     for kind in KINDS:
         names = f'"?-{kind}-??"'
         if KINDS[kind].door:
-            names = "[" + ", ".join(f'"{name_of(kind, *case)}"' for case in cases(kind)) + "]"
+            every = [name_of(kind, *case) for case in cases(kind)]
+            every += [gone_on(kind, letter) for letter in broken(kind)]
+            names = "[" + ", ".join(f'"{name}"' for name in every) + "]"
         text += f'[[fault]]\nkind = "{kind}"\nprovider = {names}\n'
     return text
 
@@ -144,6 +167,49 @@ def test_fault(lab: Lab, kind: str) -> None:
         if found is not None
     ]
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if broken(kind)])
+def test_a_stream_that_a_fault_breaks_is_gone_on_with(lab: Lab, kind: str) -> None:
+    async def all_of_them() -> list[Any]:
+        every = (went_on(lab, kind, letter) for letter in broken(kind))
+        return await asyncio.gather(*every, return_exceptions=True)
+
+    wrong = [
+        f"{gone_on(kind, letter)}: {found!r}"
+        for letter, found in zip(broken(kind), lab.run(all_of_them()), strict=True)
+        if found is not None
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+async def went_on(lab: Lab, kind: str, letter: str) -> None:
+    """One broken stream. Raises AssertionError if its client does not see one whole answer."""
+    name, word = gone_on(kind, letter), wanted(kind, letter, True).split()[1]
+    seen = await lab.chat(name, stream=True, headers={"x-llm-router-continue": "equal"})
+    record = await lab.record(seen)
+    lab.charged_pusd += record["cost_pusd"]
+    told = f"{seen.status} {seen.body[-300:]!r} {record}"
+    first, *others = record["attempts"]
+    if kind in WHOLE_ALREADY:
+        assert (first["outcome"], others) == ("delivered", []), told
+        assert "cut_after_end" in record["flags"], told
+        answered(lab, "sound", letter, seen, record, True)
+        return
+    assert (first["outcome"], first["error_kind"]) == ("failed", word), told
+    assert blame(lab, name) == blamed(UpstreamKind(word)), told
+    assert [(each["outcome"], each["deployment"]) for each in others] == [
+        ("delivered", f"{letter}-well/{name}")
+    ], told
+    text, plain = lab.plain[letter, True]
+    assert (seen.status, seen.error, seen.done, seen.finish) == (200, None, True, ["stop"]), told
+    assert seen.text == text, told
+    (seam,) = record["continued"]
+    assert seam["cause"] == word, told
+    assert 0 < seam["at_chars"] <= len(text), told
+    assert record["cost_pusd"] > plain["cost_pusd"], told  # the answer so far went up once more
+    assert Decimal(str(seen.usage["cost"])) == Decimal(record["cost_pusd"]) / 10**12
 
 
 async def one(lab: Lab, kind: str, letter: str, streamed: bool, backed: bool) -> None:
