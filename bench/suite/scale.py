@@ -33,7 +33,7 @@ MODELS = tuple(
 )
 TAGS: tuple[tuple[str, ...], ...] = ((), ("app",), ("app", "batch"))
 TEAMS, USERS = 7, 500
-GRANT = 10**15
+GRANT = 10**13
 FIRST_MS = 1_700_000_000_000
 HOUR_MS = 3_600_000
 PRICE = Price(version="bench@1", rates=Rates(input=3_000_000, cache_read=300_000, output=15_000_000))

@@ -80,6 +80,7 @@ from llm_router.engine.own_keys import OwnKeyVault
 from llm_router.engine.papers import Papers
 from llm_router.engine.payments import PaymentRules, Payments
 from llm_router.engine.presets import StoredPresets
+from llm_router.engine.price_history import keep_prices_noted
 from llm_router.engine.replays import Replays
 from llm_router.engine.responses import Keeping, Responses
 from llm_router.engine.saved import doubtful
@@ -355,6 +356,8 @@ class Server:
             treasury.start()
             stack.callback(asyncio.create_task(self._follow_nodes(store)).cancel)
             stack.callback(asyncio.create_task(keep_folded(store, self._clock)).cancel)
+            noting = keep_prices_noted(store, self._clock, lambda: self._live().snapshot)
+            stack.callback(asyncio.create_task(noting).cancel)
             stack.callback(asyncio.create_task(self._purge_directory(directory)).cancel)
             stack.callback(asyncio.create_task(self._purge_bodies(bodies)).cancel)
             announce(await self._announcement(self._listeners[0], store, first, context))

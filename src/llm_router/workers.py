@@ -62,6 +62,7 @@ from llm_router.engine.folding import keep_folded
 from llm_router.engine.keys import first_run
 from llm_router.engine.operations import dispatch
 from llm_router.engine.operator import Context
+from llm_router.engine.price_history import keep_prices_noted
 from llm_router.engine.tailing import Tail
 from llm_router.ports import OtherRuns, Telemetry
 from llm_router.settings import ServeOptions, Settings
@@ -208,6 +209,7 @@ class Parent(Server):
                 self._follow_days(),
                 self._follow_nodes(store),
                 keep_folded(store, self._clock),
+                keep_prices_noted(store, self._clock, lambda: self._live().snapshot),
                 self._purge(responses),
                 self._purge_directory(directory),
                 self._purge_bodies(bodies),

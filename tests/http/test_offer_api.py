@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 import pytest
-from gateway_kit import Gateway
+from gateway_kit import Gateway, until
 from people_kit import Browser, first_operator, invited
 from scripted_upstream import SECRETS, ScriptedUpstream, config_for, good
 
@@ -148,3 +149,28 @@ def test_accounts_and_who_is_in_them_by_command(gateway: Gateway, operator: Brow
         "members.change", "teams.remove",
     ]  # fmt: skip
     assert gateway.command("audit.check")["ok"] is True
+
+
+def test_what_a_model_cost_before_is_told(gateway: Gateway, operator: Browser) -> None:
+    path = "/models/gpt-5-mini/prices?account=history"
+    gateway.new_key("k", account="history")
+
+    def steps() -> list[dict[str, Any]]:
+        answer = operator.get(path)
+        assert answer.status == 200, answer.body
+        found: list[dict[str, Any]] = answer.json["providers"][0]["history"]
+        return found
+
+    until(lambda: bool(steps()))  # the gateway writes its list down in the background
+    before = steps()
+    rule = operator.post("/gateway/prices", {"percent": "50", "scope": "account", "account": "history"})
+    assert rule.status == 201, rule.body
+    now, *rest = steps()
+    assert rest == before
+    assert now["from"] >= before[0]["from"]
+    assert now["price"]["version"].endswith(rule.json["id"])
+    assert "cost" not in now
+    command = gateway.command("prices.history", model="gpt-5-mini", account="history")
+    newest = command["providers"][0]["history"][0]
+    assert newest["price"]["input"] == Decimal("1.5") * newest["cost"]["input"]
+    assert operator.get("/models/no-such-model/prices?account=history").status == 404

@@ -94,6 +94,33 @@ def show_prices(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def show_history(arguments: argparse.Namespace) -> int:
+    """Every price that the model had, the newest of each provider first."""
+    from llm_router.cli.world import run_command
+
+    values = {name: getattr(arguments, name) for name in ("model", "account", "team", "key")}
+    result = run_command(arguments, "prices.history", values)
+    if arguments.json:
+        print_json(result)
+        return 0
+    rows = [
+        (
+            row["id"],
+            step["from"][:16].replace("T", " "),
+            *(_rate(step[kind], name) for kind in ("price", "cost") for name in ("input", "output")),
+            "-" if step["price"] is None else step["price"]["version"],
+        )
+        for row in _texts(result)["providers"]
+        for step in row["history"]
+    ]
+    if not rows:
+        note("No price of it was ever in the list; a running gateway writes down what is.")
+        return 0
+    columns = ("PROVIDER", "FROM", "$/M IN", "$/M OUT", "COST IN", "COST OUT", "VERSION")
+    print_table(columns, rows, frozenset(columns[2:6]))
+    return 0
+
+
 def _rate(price: dict[str, str] | None, name: str) -> str:
     return "-" if price is None else price[name]
 

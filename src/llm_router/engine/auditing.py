@@ -13,7 +13,7 @@ from llm_router.engine.moments import iso_time
 from llm_router.engine.operator import Arguments, Context, Result, read
 from llm_router.ports import Directory
 
-_READING = frozenset({"list", "show", "export", "versions", "report", "attempts"})
+_READING = frozenset({"list", "show", "export", "versions", "report", "attempts", "history"})
 # What links are made is logged where they are made.
 _READS = frozenset({"models", "audit.check", "deployments", "explain", "receipts.keys"})
 

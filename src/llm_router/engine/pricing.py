@@ -120,7 +120,7 @@ async def show_prices(arguments: ShowPrices, context: Context) -> Result:
         "team": arguments.team,
         "key": arguments.key,
         "providers": [
-            {"id": base.provider, "price": _figures(its.price), "cost": _figures(its.operator_price)}
+            {"id": base.provider, "price": figures_of(its.price), "cost": figures_of(its.operator_price)}
             for base, its in found
         ],
     }
@@ -242,5 +242,6 @@ def _per_mtok(rates: Rates) -> dict[str, msgspec.Raw]:
     }
 
 
-def _figures(price: Price | None) -> Result | None:
+def figures_of(price: Price | None) -> Result | None:
+    """A price as commands tell it: its version and dollars per million tokens."""
     return None if price is None else {"version": price.version, **_per_mtok(price.rates)}

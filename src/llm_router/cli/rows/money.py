@@ -298,6 +298,23 @@ MONEY = (
         ),
     ),
     Command(
+        "prices history",
+        "show what a model cost before",
+        run="prices:show_history",
+        operation="prices.history",
+        options=(
+            Option("model", "a model", metavar="MODEL"),
+            Option(
+                "--account",
+                "that account (default)",
+                more="That account (`default`).",
+                default="default",
+            ),
+            Option("--team", "that team of it", more="That team of it."),
+            Option("--key", "that key", more="That key, by its id.", metavar="ID"),
+        ),
+    ),
+    Command(
         "forget",
         "delete the state of earlier turns that is kept for an account",
         done="The state of earlier turns that was kept for {account} is deleted.",

@@ -15,6 +15,7 @@ from llm_router.edge.api.money import MONEY_ROUTES
 from llm_router.edge.api.offer import OFFER_ROUTES
 from llm_router.edge.api.openapi import describe
 from llm_router.edge.api.presets import PRESET_ROUTES
+from llm_router.edge.api.prices import PRICE_ROUTES
 from llm_router.edge.api.public import PUBLIC_ROUTES
 from llm_router.edge.api.running import RUNNING_ROUTES
 from llm_router.edge.api.table import ApiRoute, ApiTable, Ask
@@ -41,6 +42,7 @@ API_TABLE = ApiTable(
         *RUNNING_ROUTES,
         *HOUSE_ROUTES,
         *PRESET_ROUTES,
+        *PRICE_ROUTES,
         *PUBLIC_ROUTES,
         *OFFER_ROUTES,
         ApiRoute(

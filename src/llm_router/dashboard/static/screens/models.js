@@ -150,6 +150,12 @@ function showModel(ctx, all, model, traffic, onClose, open) {
     return other ? h("button.row-link", { type: "button", onclick: () => { node.close(); open(other); } }, other.name) : h("code", id);
   };
   const part = (title, ...content) => h("section.drawer-part", h("h3", title), content);
+  const prices = h("div", { hidden: true });
+  void priceHistory(ctx, model).then((found) => {
+    if (!found) return;
+    prices.hidden = false;
+    prices.append(part("Price history", found));
+  });
   const node = drawer({
     title: model.name,
     text: `${model.developer} · ${model.id}`,
@@ -170,9 +176,32 @@ function showModel(ctx, all, model, traffic, onClose, open) {
         model.aliases.length ? ["Also called", model.aliases.join(", ")] : null,
       ])),
       part("Price", priceTable(model)),
+      prices,
       part("Providers", providerTable(model)),
       traffic ? part("Your last 30 days", ownPart(model, traffic)) : null,
       part("Use it", useIt(model, embeds)),
+    ],
+  });
+}
+
+/** What the model cost the account before, at each provider; null where there is nothing to tell. */
+async function priceHistory(ctx, model) {
+  let found;
+  try {
+    found = await ctx.api.get(`/api/v1/models/${encodeURIComponent(model.id)}/prices`, { account: ctx.account }, { signal: ctx.signal });
+  } catch {
+    return null; // the rest of the drawer is worth seeing without
+  }
+  const rows = found.providers.flatMap((provider) => provider.history.map((step) => ({ provider: provider.id, ...step })));
+  if (!rows.length) return null;
+  return table({
+    label: "Price history",
+    rows,
+    columns: [
+      { key: "from", label: "From", render: (row) => day(row.from) },
+      { key: "provider", label: "Provider", wide: true },
+      { key: "input", label: "Input / M", align: "end", render: (row) => (row.price ? perMillion(row.price.input) : "–") },
+      { key: "output", label: "Output / M", align: "end", render: (row) => (row.price ? perMillion(row.price.output) : "–") },
     ],
   });
 }
