@@ -209,3 +209,35 @@ def test_a_second_factor_is_scanned_and_asked_for(chromium: Any, gateway: Gatewa
         )
         page.get_by_role("button", name="Put it in use").click()
         page.get_by_role("heading", name="Codes for recovery").wait_for()
+
+
+SHIFTS = """() => {
+  window.shifts = 0;
+  const add = (list) => list.getEntries().forEach((each) => { window.shifts += each.value; });
+  new PerformanceObserver(add).observe({ type: 'layout-shift' });
+}"""
+
+GO = "path => { window.shifts = 0; history.pushState({}, '', path); dispatchEvent(new PopStateEvent('popstate')); }"
+
+
+def test_nothing_jumps_while_data_comes(chromium: Any, gateway: Gateway, ada: Browser) -> None:
+    """What https://web.dev/articles/cls calls poor is never reached, however slow the machine is."""
+    assert gateway.chat("gpt-5-mini", "hi").status == 200
+    with browsing(chromium, gateway, cookie=ada.cookie, phone=True) as watched:
+        watched.open("/audit")
+        watched.page.evaluate(SHIFTS)
+        found = {}
+        for path in (
+            "/",
+            "/usage",
+            "/team",
+            "/keys",
+            "/logs",
+            "/routing",
+            "/settings/limits",
+            "/settings/gateway",
+        ):
+            watched.page.evaluate(GO, path)
+            watched.settled()
+            found[path] = watched.page.evaluate("() => window.shifts")
+        assert all(shift < 0.25 for shift in found.values()), found

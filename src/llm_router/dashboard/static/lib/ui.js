@@ -102,6 +102,9 @@ export const stat = (label, value, { note, tone } = {}) => h("div.stat", h("dt",
 
 export const stats = (...each) => h("dl.stats", each);
 
+/** Room for figures of these names, of the size that they will have. */
+export const statsRoom = (names) => h("div", { "aria-hidden": "true", class: "skeleton-stats skeleton" }, h("div.stats", names.map((name) => h("div.stat", h("div.stat-name", name), h("div.stat-value", "\u2007"), h("div.stat-note", "\u2007")))));
+
 /** Names and values below one another. Rows that are null are left out. */
 export const facts = (rows) => h("dl.facts", rows.filter(Boolean).map(([name, value]) => h("div", h("dt", name), h("dd", value))));
 
@@ -115,11 +118,11 @@ export const skeleton = (lines = 3, { height } = {}) => h("div.skeleton", { "ari
 export const failure = (error, retry) => empty({ icon: "warning", title: error.status === 403 ? "Your role does not show you this" : "This could not be loaded", text: messageOf(error), action: retry && button("Try again", { icon: "refresh", onclick: () => void retry() }) });
 
 /** Fill a place with what a promise brings: room before, a failure with another try after. Returns what reloads it. */
-export function load(place, work, { lines = 4, height } = {}) {
+export function load(place, work, { lines = 4, height, room } = {}) {
   let turn = 0;
   const run = async ({ quiet = false } = {}) => {
     const mine = ++turn;
-    if (!quiet) replace(place, skeleton(lines, { height }));
+    if (!quiet) replace(place, room?.() ?? skeleton(lines, { height }));
     place.setAttribute("aria-busy", "true");
     try {
       const found = await work();
@@ -130,8 +133,29 @@ export function load(place, work, { lines = 4, height } = {}) {
       if (mine === turn) place.setAttribute("aria-busy", "false");
     }
   };
-  void run();
+  place.filled = run();
   return run;
+}
+
+const PATIENCE_MS = 2000;
+
+/**
+ * Put parts in their place when all of them have what they load, so that none pushes another down as it grows; meanwhile, and no longer than for two seconds,
+ * there is room for them.
+ */
+export async function reveal(place, parts, signal) {
+  const room = skeleton(6, { height: 320 });
+  place.append(room);
+  const fillings = (nodes) => nodes.flatMap((node) => [node, ...node.querySelectorAll("*")]).map((node) => node.filled).filter(Boolean);
+  const all = (async () => {
+    let known = 0;
+    for (let found = fillings(parts); found.length > known; found = fillings(parts)) {
+      known = found.length;
+      await Promise.all(found);
+    }
+  })();
+  await Promise.race([all, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
+  if (!signal?.aborted) room.replaceWith(...parts);
 }
 
 /** One of a few, side by side: `segments([["day", "Day"], ...], "day", (value) => ...)`. */
@@ -401,7 +425,7 @@ export function table({ columns, rows, load: fetchPage, onRow, empty: none, labe
     draw();
   };
   Object.defineProperty(node, "rows", { get: () => shown });
-  void node.reload();
+  node.filled = node.reload();
   return node;
 }
 

@@ -5,7 +5,7 @@ import { h, replace } from "../lib/dom.js";
 import { ago, compact, count, dollars, duration, percent, plural } from "../lib/format.js";
 import { icon } from "../lib/icons.js";
 import { snippetTabs } from "../lib/snippets.js";
-import { badge, button, card, empty, linkButton, load, pageHead, segments, stat, stats } from "../lib/ui.js";
+import { badge, button, card, empty, linkButton, load, pageHead, segments, stat, stats, statsRoom } from "../lib/ui.js";
 import { makeKey } from "./keys.js";
 
 const HOUR = 3_600_000;
@@ -95,7 +95,7 @@ async function mount(root, ctx) {
     return chart({ x: found.span.step === "day" ? found.span.at.map(shownDay) : found.span.at, series, kind, format, by: found.span.step, label: `${title} by ${say.by}`, height: 236, legend: true });
   }
 
-  const loads = [load(top, figures, { height: 108 })];
+  const loads = [load(top, figures, { room: () => statsRoom([ctx.can("credit:read") && "Balance", ...(uses ? ["Spend", "Requests", "Tokens", "Errors", "First token"] : [])].filter(Boolean)) })];
   if (uses) loads.push(load(drawing, draw, { height: 280 }));
   const redraw = uses ? loads[1] : () => null;
 

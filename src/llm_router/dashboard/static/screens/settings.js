@@ -2,7 +2,7 @@
 
 import { h, replace } from "../lib/dom.js";
 import { count, dollars } from "../lib/format.js";
-import { badge, button, card, codeBlock, confirm, copyButton, dialog, facts, field, form, load, messageOf, pageHead, saveFile, table, toast, when } from "../lib/ui.js";
+import { badge, button, card, codeBlock, confirm, copyButton, dialog, facts, field, form, load, messageOf, pageHead, reveal, saveFile, table, toast, when } from "../lib/ui.js";
 import { meter } from "../lib/chart.js";
 import { qrCode } from "../lib/qr.js";
 
@@ -365,13 +365,14 @@ async function mount(root, ctx) {
     pageHead("Settings"),
     h("div.sections", h("nav", { "aria-label": "Settings" }, seen.map((each) => h("a", { href: `/settings/${each.name}`, "aria-current": each === section ? "page" : null }, each.title))), place),
   );
-  for (const part of section.parts) {
+  const parts = section.parts.map((part) => {
     const holder = h("div");
-    place.append(holder);
     const made = part(ctx);
     if (made instanceof Promise) load(holder, () => made, { height: 160 });
     else holder.append(made);
-  }
+    return holder;
+  });
+  await reveal(place, parts, ctx.signal);
 }
 
 export const screen = { path: "/settings/:section?", title: "Settings", icon: "gear", group: "manage", mount };

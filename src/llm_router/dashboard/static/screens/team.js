@@ -1,7 +1,7 @@
 // Members of the account, their roles, teams, and who is invited.
 
 import { h } from "../lib/dom.js";
-import { badge, button, card, codeBlock, confirm, copyButton, dialog, field, form, menu, messageOf, pageHead, table, toast, when } from "../lib/ui.js";
+import { badge, button, card, codeBlock, confirm, copyButton, dialog, field, form, menu, messageOf, pageHead, reveal, table, toast, when } from "../lib/ui.js";
 
 export const ROLES = [
   ["owner", "Owner", "everything, the account itself included"],
@@ -138,12 +138,12 @@ async function mount(root, ctx) {
     });
   }
 
-  root.append(
-    pageHead("Team", { text: "Who works with this account, and what they may do.", actions: writes ? [button("Invite", { tone: "primary", icon: "plus", onclick: invite })] : [] }),
+  root.append(pageHead("Team", { text: "Who works with this account, and what they may do.", actions: writes ? [button("Invite", { tone: "primary", icon: "plus", onclick: invite })] : [] }));
+  await reveal(root, [
     card({ flush: true }, members),
     card({ title: "Invitations", flush: true }, invitations),
     card({ title: "Teams", flush: true, actions: ctx.can("team:write") ? button("New team", { small: true, icon: "plus", onclick: makeTeam }) : null }, teamTable),
-  );
+  ], ctx.signal);
 }
 
 export const screen = { path: "/team", title: "Team", icon: "people", group: "manage", needs: "member:read", mount };

@@ -4,7 +4,7 @@ import { h, replace } from "../lib/dom.js";
 import { chart } from "../lib/chart.js";
 import { compact, count, day, dollars, duration, percent, time } from "../lib/format.js";
 import { icon } from "../lib/icons.js";
-import { badge, button, card, dialog, drawer, empty, facts, field, form, linkButton, load, pageHead, saveFile, segments, stat, stats, table, toast } from "../lib/ui.js";
+import { badge, button, card, dialog, drawer, empty, facts, field, form, linkButton, load, pageHead, reveal, saveFile, segments, skeleton, stat, stats, statsRoom, table, toast } from "../lib/ui.js";
 import { keyName } from "./exchange.js";
 import { NONE as OF_NONE } from "./logs.js";
 
@@ -59,8 +59,8 @@ async function mount(root, ctx) {
   const nameOf = (id) => (id === null ? NONE[state.by] : state.by === "key" ? keyName(id, names) : id);
 
   const figures = h("div");
-  const over = h("div");
-  const breakdown = h("div");
+  const over = h("div", { style: { "min-height": "324px" } }, skeleton(0, { height: 324 }));
+  const breakdown = h("div", skeleton(8));
   let report = null;
   let begin = 0;
 
@@ -84,7 +84,7 @@ async function mount(root, ctx) {
       stat("Tokens out", compact(total.output_tokens)),
       stat("First token", duration(total.first_token_ms), { note: total.first_token_ms === null ? null : "mean" }),
     );
-  }, { height: 92 });
+  }, { room: () => statsRoom(["Spend", "Requests", "Tokens in", "Tokens out", "First token"]) });
 
   function drawChart() {
     const { by, step } = span();
@@ -141,10 +141,10 @@ async function mount(root, ctx) {
     card({ title: "Over time", text: state.range === "day" ? null : "Days are those of UTC, as on statements.", actions: [segments(MEASURES, state.measure, (measure) => change({ measure }), { label: "What is shown" })] }, over),
     card({ flush: true, title: "In parts", actions: [segments(DIMENSIONS, state.by, (by) => change({ by }, true), { label: "By" }), exports_] }, breakdown),
   );
-  if (ctx.can("credit:read")) billing(root, ctx);
+  if (ctx.can("credit:read")) await billing(root, ctx);
 }
 
-function billing(root, ctx) {
+async function billing(root, ctx) {
   const balance = h("div");
   const entries = h("div");
   const months = h("div");
@@ -185,7 +185,7 @@ function billing(root, ctx) {
       ],
     }),
   );
-  root.append(card({}, balance), card({ flush: true, title: "Statements and invoices" }, months), card({ flush: true, title: "Books", text: "Every credit and every charge, the newest first." }, h("div.books", entries)));
+  await reveal(root, [card({}, balance), card({ flush: true, title: "Statements and invoices" }, months), card({ flush: true, title: "Books", text: "Every credit and every charge, the newest first." }, h("div.books", entries))], ctx.signal);
 }
 
 const monthName = (month) => new Intl.DateTimeFormat(undefined, { month: "long", year: "numeric", timeZone: "UTC" }).format(new Date(`${month}-01T00:00:00Z`));
