@@ -381,7 +381,7 @@ async function mount(root, ctx) {
     root.classList.add("side-off");
     toggle.setAttribute("aria-expanded", "false");
   }
-  const actions = [toggle, button("Code", { icon: "command", tone: "quiet", onclick: () => { showCode(lanes, settings, bodyOf); } }), ctx.can("model:write") ? button("Save as preset", { icon: "star", tone: "quiet", onclick: () => { savePreset(ctx, lanes, settings); } }) : null, button("New chat", { icon: "plus", onclick: clear })];
+  const actions = [toggle, button("Code", { icon: "command", tone: "quiet", onclick: () => { showCode(lanes, settings, bodyOf); } }), ctx.can("model:write") ? button("Save as preset", { icon: "star", tone: "quiet", title: "Save as preset", data: { brief: "" }, onclick: () => { savePreset(ctx, lanes, settings); } }) : null, button("New chat", { icon: "plus", onclick: clear })];
   root.append(h("header.page-head", h("div", h("h1", { tabindex: -1 }, "Playground")), h("div.actions", actions)), h("div.play", h("div.play-main", row, log, composer), side));
   drawRow();
   drawEmpty();
