@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from decimal import Decimal
 
@@ -76,6 +77,58 @@ def test_a_key_from_its_making_to_its_end(gateway, ada):
     for action in ("keys.create", "keys.change", "keys.rotate", "keys.revoke", "credits.add"):
         assert action in acts
     assert text not in ada.get("/audit?account=life").body.decode()
+
+
+OF_KEYS = frozenset(
+    re.findall(
+        r"\w+",
+        """byok_usage byok_usage_daily byok_usage_monthly byok_usage_weekly created_at creator_user_id disabled external_user
+    hash include_byok_in_limit label last_used_at limit limit_remaining limit_reset name updated_at usage usage_daily
+    usage_monthly usage_weekly workspace_id expires_at""",
+    )
+)
+OF_THE_OWN_KEY = frozenset(
+    re.findall(
+        r"\w+",
+        """allowed_data_regions budgets byok_usage byok_usage_daily byok_usage_monthly byok_usage_weekly creator_user_id
+    effective_budget free_model_daily_requests include_byok_in_limit is_free_tier is_management_key
+    is_provisioning_key label limit limit_remaining limit_reset organization_id rate_limit usage usage_daily
+    usage_monthly usage_weekly workspace_id expires_at""",
+    )
+)
+"""What OpenRouter's own client (1.3) takes no answer without."""
+
+
+def test_keys_have_all_that_the_client_of_openrouter_needs(gateway, ada):
+    gateway.command("credits.add", account="router", amount="5", ref="router")
+    manager = ada.post("/keys?account=router", {"name": "m", "scopes": ["keys"]}).json["key"]
+    body = {
+        "name": "k",
+        "limit": 2,
+        "limit_reset": "daily",
+        "include_byok_in_limit": False,
+        "workspace_id": "router",
+    }
+    made = with_key(gateway, "POST", "/keys", manager, body)
+    assert made.status == 201, made.body
+    assert set(made.json["data"]) >= OF_KEYS
+    assert all(set(each) >= OF_KEYS for each in with_key(gateway, "GET", "/keys", manager).json["data"])
+    assert with_key(gateway, "POST", "/keys", manager, {**body, "workspace_id": "life"}).status == 400
+    assert with_key(gateway, "POST", "/keys", manager, {**body, "include_byok_in_limit": True}).status == 400
+    assert ada.post("/budgets?account=router", {"amount": 0.5, "window": "month"}).status == 201
+    chat(gateway, made.json["key"])
+    own = gateway.get("/api/v1/key", key=made.json["key"]).json["data"]
+    assert set(own) >= OF_THE_OWN_KEY
+    assert [(b["scope"], b["limit_usd"], b["reset_interval"]) for b in own["budgets"]] == [
+        ("workspace", Decimal("0.5"), "monthly"),
+        ("key_limit", 2, "daily"),
+    ]
+    wide = own["budgets"][0]
+    assert wide["spend_usd"] == own["usage"] > 0
+    assert own["effective_budget"] == wide
+    assert wide["remaining_usd"] == Decimal("0.5") - own["usage"]
+    use = ada.post("/keys?account=router", {"name": "i", "scopes": ["inference"]}).json["key"]
+    assert gateway.get("/api/v1/key", key=use).json["data"]["budgets"] == []
 
 
 def test_the_audit_log_is_exported_by_lines(gateway, ada):

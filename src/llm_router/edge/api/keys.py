@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -46,12 +46,15 @@ class MakeKey(Body, frozen=True, kw_only=True):
     Attributes:
         limit: dollars that it may spend, in all or in each ``limit_reset``.
         expires, expires_at: a span ("30d") or a time; the latter is OpenRouter's word for it.
+        account, workspace_id: whose it is, if that is to be said here, too.
+        include_byok_in_limit: what is asked with keys of the account's own is no part of a limit.
     """
 
     name: str
     limit: Decimal | None = None
     limit_reset: Reset | None = None
-    include_byok_in_limit: bool = False
+    include_byok_in_limit: Literal[False] = False
+    workspace_id: str | None = None
     expires_at: str | None = None
     expires: str | None = None
     account: str | None = None
@@ -76,7 +79,7 @@ class PatchKey(Body, frozen=True, kw_only=True):
     disabled: bool | UnsetType = UNSET
     limit: Decimal | UnsetType | None = UNSET
     limit_reset: Reset | UnsetType | None = UNSET
-    include_byok_in_limit: bool | UnsetType = UNSET
+    include_byok_in_limit: Literal[False] | UnsetType = UNSET
     expires: str | UnsetType | None = UNSET
     team: str | UnsetType | None = UNSET
     user: str | UnsetType | None = UNSET
@@ -180,14 +183,25 @@ async def show_key(ask: Ask) -> dict[str, object]:
 
 
 async def own_key(ask: Ask) -> dict[str, object]:
-    """GET /api/v1/key: the key that asks, as OpenRouter tells it."""
+    """GET /api/v1/key: the key that asks, as OpenRouter tells it. Nothing here bounds regions or free models: -1.
+
+    https://openrouter.ai/docs/api-reference/api-keys/get-current-api-key
+    """
     key = ask.subject.key
     if key is None:
         raise InvalidRequest("Send an API key: this tells of the key that asks.")
     entry = (await _figures(ask, key.account)).entry(key)
+    budgets = await _budgets_of(ask, key)
     return {
         "data": {
             **entry,
+            "budgets": budgets,
+            "effective_budget": min(
+                budgets, key=lambda each: Decimal(bytes(each["remaining_usd"]).decode()), default=None
+            ),
+            "allowed_data_regions": ["global"],
+            "free_model_daily_requests": {"limit": -1, "remaining": -1, "used": 0},
+            "organization_id": None,
             "is_free_tier": False,
             "is_provisioning_key": key.scopes is not None and KeyScope.KEYS in key.scopes,
             "is_management_key": key.scopes is not None and KeyScope.KEYS in key.scopes,
@@ -203,7 +217,7 @@ async def own_key(ask: Ask) -> dict[str, object]:
 async def make_key(ask: Ask) -> Answer:
     """Make a key, with its limit, in one step."""
     body: MakeKey = ask.body
-    if body.account is not None and body.account != ask.account:
+    if {body.account, body.workspace_id} - {None, ask.account}:
         raise InvalidRequest("Name the account once: ?account=NAME.", param="account")
     expires = body.expires if body.expires is not None else body.expires_at
     team, user = body.team, body.user
@@ -371,6 +385,41 @@ def _dollars(limit: Decimal) -> str:
     return format(limit, "f")
 
 
+_INTERVALS = {"day": "daily", "week": "weekly", "month": "monthly", "lifetime": None}
+_SCOPES = {"account": "workspace", "team": "team", "user": "member", "key": "key_limit"}
+
+
+_read_rows = msgspec.json.Decoder(list[dict[str, Any]], float_hook=Decimal).decode
+
+
+async def _budgets_of(ask: Ask, key: Key) -> list[dict[str, Any]]:
+    """The budgets that bound a key, the widest first; those that are not its own only if it may read them."""
+    may_read = "budget:read" in ask.subject.permissions(key.account)
+    places = {"account": key.account, "team": key.team, "user": key.user} if may_read else {}
+    found: dict[str, list[dict[str, Any]]] = {scope: [] for scope in _SCOPES}
+    listed = await ask.desk.run("budgets.list", ask.by, {"account": key.account})
+    for row in _read_rows(listed["budgets"]):
+        scope = row["scope"]
+        if {**places, "key": key.id}.get(scope) == row["scope_id"]:
+            found[scope].append(_budget_entry(row))
+    return [each for scope in _SCOPES for each in found[scope]]
+
+
+def _budget_entry(row: dict[str, Any]) -> dict[str, Any]:
+    (spend,) = row["spends"]
+    return {
+        "budget_id": row["id"],
+        "guardrail_id": None,
+        "include_byok": False,
+        "limit_usd": _number(Decimal(row["amount"])),
+        "remaining_usd": _number(Decimal(spend["left"])),
+        "reset_interval": _INTERVALS.get(row["window"], row["window"]),
+        "resets_at": spend["resets"],
+        "scope": _SCOPES[row["scope"]],
+        "spend_usd": _number(Decimal(spend["spent"])),
+    }
+
+
 class _Budget(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     window: str
@@ -398,12 +447,21 @@ class _Figures(msgspec.Struct, frozen=True, kw_only=True):
             "limit_reset": None if budget is None else _RESETS.get(budget.window),
             "include_byok_in_limit": False,
             **spent,
-            "byok_usage": 0,
+            **_OWN_KEYS_USE,
             "created_at": iso_time(key.created_ms),
             "updated_at": None if key.rotated_ms is None else iso_time(key.rotated_ms),
             "expires_at": described["expires"],
+            "last_used_at": None,
             "creator_user_id": key.by,
+            "external_user": key.user,
+            "workspace_id": key.account,
         }
+
+
+_OWN_KEYS_USE = dict.fromkeys(
+    ("byok_usage", "byok_usage_daily", "byok_usage_weekly", "byok_usage_monthly"), 0
+)
+"""What is asked at providers with keys of the account's own costs nothing here but what ``usage`` counts."""
 
 
 def _number(amount: Decimal) -> msgspec.Raw:
