@@ -83,7 +83,7 @@ def test_data_of_an_earlier_version_is_migrated(cli: Cli) -> None:
         connection.executescript(
             "DROP TRIGGER fold_hours; DROP TABLE sums; DROP TABLE folds; DELETE FROM meta WHERE name = 'folded'; "
             "DROP TABLE papers; DROP INDEX exchanges_time; DROP TABLE budgets; DROP TABLE spends; DROP TABLE rollups; DROP TABLE price_versions; DROP TABLE limits; DROP TABLE price_rules; DROP TABLE documents; DROP INDEX entries_credits; "
-            "DROP TABLE replies; DELETE FROM meta WHERE name = 'replies_to'; "
+            "DROP TABLE replies; DELETE FROM meta WHERE name IN ('replies_to', 'journal'); "
             "CREATE INDEX exchanges_reply ON exchanges (reply_id) WHERE reply_id IS NOT NULL; "
             "ALTER TABLE entries DROP COLUMN proof; DELETE FROM meta WHERE name = 'proofs_from'; "
             "DROP INDEX keys_old; DROP INDEX keys_account; ALTER TABLE keys DROP COLUMN version; "

@@ -371,6 +371,7 @@ class Walk:
     async def do_full(self) -> None:
         """The disk is full: nothing new is held, but charges whose hold is safe are taken; then it recovers."""
         self.disk.mode = FULL
+        assert await self.outcome(self.store.remove_document("no", "such")) == "unavailable"
         id_ = f"f{self.steps.total()}"
         payer = PAYERS[3]
         got = await self.outcome(self.store.hold(id_, payer, 0, "v1", self.clock.ms))
@@ -388,7 +389,7 @@ class Walk:
         raise AssertionError("the store did not recover")
 
     async def do_crash_full(self) -> None:
-        """It dies before it recovers: the spool is read by the next start."""
+        """It dies before it recovers: the journal is read by the next start."""
         self.disk.mode = None
         await self.do_crash()
 

@@ -6,13 +6,14 @@ of 512 bytes. Each such image is opened by the store's own code for a start, and
 
 What it covers: the store's statements, batches, settings and checkpoints, in SQLite's own order of writes and
 syncs. What it does not: the shared-memory index of the log (the one connection locks the file, which
-apsw's VFS asks for; SQLite makes it anew at every start), disks that lie about syncs or forget that a
-file was deleted, and the spool.
+apsw's VFS asks for; SQLite makes it anew at every start), and disks that lie about syncs or forget that a
+file was deleted. The journal in front of the tables is recorded in the same order, by its own writes and syncs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -27,8 +28,10 @@ from sim_disk import Disk, SimWriter
 from store_cases import FixedClock, record
 from virtual import VirtualLoop
 
-from llm_router.adapters.sqlite import schema, spool, store
+from llm_router.adapters.sqlite import journal_file, schema, store, writer
 from llm_router.adapters.sqlite.boot import audit, boot
+from llm_router.adapters.sqlite.journal_file import JournalFile
+from llm_router.adapters.sqlite.journaling import replay
 from llm_router.adapters.sqlite.writer import _checkpoint
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import InsufficientCredits
@@ -36,6 +39,10 @@ from llm_router.domain.errors import InsufficientCredits
 SECTOR = 512
 ACME = Payer(account="acme", key="key_1")
 VFS = "recorded"
+MOVES = "moves"
+"""The journal, among the files."""
+
+JOURNAL_BYTES = 32_768
 
 
 @dataclass
@@ -87,6 +94,23 @@ class _Vfs(apsw.VFS):
 
     def xOpen(self, name: Any, flags: list[int]) -> Any:
         return _File(self._recording, name, flags)
+
+
+class _Os:
+    """The system as the journal's file knows it; what it writes is noted."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def pwrite(self, descriptor: int, data: bytes, offset: int) -> int:
+        self._recording.note("write", MOVES, offset, bytes(data))
+        return os.pwrite(descriptor, data, offset)
+
+    def fdatasync(self, descriptor: int) -> None:
+        self._recording.note("sync", MOVES)
 
 
 class _Cursor:
@@ -164,7 +188,9 @@ def _recorded(disk: Disk, recording: Recording) -> Iterator[None]:
         mock.patch.object(SimWriter, "disk", disk, create=True),
         mock.patch.object(store, "Writer", SimWriter),
         mock.patch.object(store, "connect", connect),
-        mock.patch.object(spool, "SPOOL_BYTES", 4096),
+        mock.patch.object(journal_file, "JOURNAL_BYTES", JOURNAL_BYTES),
+        mock.patch.object(journal_file, "os", _Os(recording)),
+        mock.patch.object(writer, "JOURNALED_MAX", 24),
     ):
         try:
             yield
@@ -263,7 +289,7 @@ def cuts(recording: Recording, images: int, seed: int) -> Iterator[tuple[dict[st
     """So many images of cuts at random points, each with what had been acknowledged until then."""
     dice = random.Random(seed)
     points = sorted(dice.randrange(len(recording.events) + 1) for _ in range(images))
-    platters = {"db": _Platter(), "wal": _Platter(), "journal": _Platter()}
+    platters = {name: _Platter() for name in ("db", "wal", "journal", MOVES)}
     told: dict[str, Any] = {"held": {}, "settled": {}, "credited": {}}
     at = 0
     for point in points:
@@ -289,8 +315,15 @@ def check_image(folder: Path, files: dict[str, bytes], told: dict[str, Any]) -> 
     path.with_name("books.db-wal").write_bytes(files["wal"])
     path.with_name("books.db-journal").write_bytes(files["journal"])
     path.with_name("books.db-shm").unlink(missing_ok=True)
-    with closing(schema.connect(path)) as connection:
+    moves = path.with_name("books.db.journal")
+    moves.write_bytes(files[MOVES])
+    with (
+        mock.patch.object(journal_file, "JOURNAL_BYTES", JOURNAL_BYTES),
+        closing(JournalFile(moves)) as file,
+        closing(schema.connect(path)) as connection,
+    ):
         schema.prepare(connection, path)
+        replay(connection, file, path)
         boot(connection, 2)
         audit(connection)
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)], "the file is corrupt"

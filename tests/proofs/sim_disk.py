@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from llm_router.adapters.sqlite import spool, store
+from llm_router.adapters.sqlite import journal_file, store
 from llm_router.adapters.sqlite.rows import Op
 from llm_router.adapters.sqlite.writer import Writer
 from llm_router.domain.errors import LedgerUnavailable
@@ -42,13 +42,14 @@ class Disk:
     """What the disk does now. ``mode``: None, or the fault that every write meets.
 
     Attributes:
-        commits: how many were made.
+        commits: of the tables, and syncs: of the journal: how many were made.
     """
 
     def __init__(self, simulation: Simulation) -> None:
         self.simulation = simulation
         self.mode: str | None = None
         self.commits = 0
+        self.syncs = 0
 
     def check(self, sql: str) -> None:
         """Raise what a statement meets."""
@@ -59,6 +60,12 @@ class Disk:
             raise failure(self.mode)
         if self.mode == SYNC and word == "COMMIT":
             raise failure(SYNC)
+
+    def sync(self, descriptor: int) -> None:
+        """The sync of the journal."""
+        if self.mode == SYNC:
+            raise OSError("Input/output error")
+        self.syncs += 1
 
     def commit_s(self) -> float:
         """How long a commit takes."""
@@ -98,7 +105,11 @@ class SimWriter(Writer):
 
     def __init__(self, **parts: Any) -> None:
         self.plain = parts["connection"]
+        self.journal = parts["file"]
+        self._telling = parts["deliver"]
+        self._told: set[int] = set()  # of the batch under way
         parts["connection"] = _Faulty(self.plain, self.disk)
+        parts["deliver"] = self._tell
         super().__init__(**parts, die=self._cut)
         self._disk = self.disk
         self._due = False
@@ -117,6 +128,20 @@ class SimWriter(Writer):
     def stop(self) -> None:
         while not self._queue.empty():
             self._turn()
+        if not self.dead:
+            self._finish()
+
+    def held_in_journal(self) -> set[str]:
+        """The exchanges whose hold is in the file, whether the tables have it or not."""
+        frames = self.journal.read()
+        moves = [
+            move for frame in frames if frame.generation == self.journal.generation for move in frame.moves
+        ]
+        return {move.exchange_id for move in moves if isinstance(move, journal_file.Held)}
+
+    def _tell(self, ops: list[Op], failure: BaseException | None) -> None:
+        self._told.update(map(id, ops))
+        self._telling(ops, failure)
 
     def _cut(self, error: Exception) -> None:
         raise PowerCut from error
@@ -127,6 +152,7 @@ class SimWriter(Writer):
             ops = self._take()
             if ops is None:
                 continue
+            self._told.clear()
             if self.dead:
                 self._deliver(ops, LedgerUnavailable("the process is gone"))
                 continue
@@ -136,21 +162,23 @@ class SimWriter(Writer):
                 if self._connection.in_transaction:
                     self.plain.execute("ROLLBACK")
                 self._disk.simulation.crash("failed sync")
-                self._deliver(ops, LedgerUnavailable("the process is gone"))
+                left = [op for op in ops if id(op) not in self._told]
+                self._deliver(left, LedgerUnavailable("the process is gone"))
                 continue
             self._disk.simulation.committed(self.plain)
 
 
 @contextmanager
-def simulated(disk: Disk, spool_bytes: int) -> Iterator[None]:
+def simulated(disk: Disk, journal_bytes: int) -> Iterator[None]:
     """Have stores that are opened write to that disk."""
     quick: Callable[..., sqlite3.Connection] = _quick
     with (
         mock.patch.object(SimWriter, "disk", disk, create=True),
         mock.patch.object(store, "Writer", SimWriter),
         mock.patch.object(store, "connect", quick),
-        mock.patch.object(spool, "SPOOL_BYTES", spool_bytes),
-        mock.patch.object(spool.os, "fsync", return_value=None),
+        mock.patch.object(journal_file, "JOURNAL_BYTES", journal_bytes),
+        mock.patch.object(journal_file, "_sync", disk.sync),
+        mock.patch.object(journal_file.os, "fsync", return_value=None),
     ):
         yield
 

@@ -8,6 +8,9 @@ from collections import Counter
 import pytest
 from model import walk
 
+from llm_router.adapters.sqlite import journaling
+from llm_router.adapters.sqlite.journal import Journal
+from llm_router.adapters.sqlite.journal_file import JournalFile
 from llm_router.billing.budgets import Budgets
 
 STEPS = int(os.environ.get("MODEL_STEPS", "60000"))
@@ -31,3 +34,32 @@ def test_the_model_sees_a_budget_that_bounds_no_charge(monkeypatch: pytest.Monke
     monkeypatch.setattr(Budgets, "room", lambda self, shares: None)
     with pytest.raises(AssertionError):
         walk(1, WALK, sqlite=False)
+
+
+def _walk_some() -> None:
+    for seed in range(60):
+        walk(seed, WALK, sqlite=True)
+
+
+def test_the_model_sees_a_read_that_does_not_wait_for_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def at_once(self: Journal) -> None:
+        """Not waited for."""
+
+    monkeypatch.setattr(Journal, "applied", at_once)
+    with pytest.raises(AssertionError):
+        _walk_some()
+
+
+def test_the_model_sees_a_journal_that_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JournalFile, "read", lambda self: [])
+    with pytest.raises(AssertionError):
+        _walk_some()
+
+
+def test_the_model_sees_a_journal_that_is_booked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tables forget which generation they hold, and frames fit whatever entries there are."""
+    monkeypatch.setattr(
+        journaling, "_BOOKED", "UPDATE meta SET value = value - 1 + ? * 0 WHERE name = 'journal'"
+    )
+    with pytest.raises(Exception, match=r"continue other books|settled already|UNIQUE"):
+        _walk_some()

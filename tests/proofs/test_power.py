@@ -10,7 +10,8 @@ pytest.importorskip("apsw", reason="recording the writes of SQLite needs the pac
 
 from power import power
 
-from llm_router.adapters.sqlite import schema
+from llm_router.adapters.sqlite import journal_file, schema
+from llm_router.adapters.sqlite.schema import StoreCorrupt
 
 IMAGES = int(os.environ.get("POWER_IMAGES", "300"))
 
@@ -24,5 +25,11 @@ def test_no_power_cut_loses_what_was_acknowledged() -> None:
 def test_the_images_tell_a_store_that_does_not_sync_its_commits(monkeypatch: pytest.MonkeyPatch) -> None:
     pragmas = [pragma.replace("FULL", "NORMAL") for pragma in schema.PRAGMAS]
     monkeypatch.setattr(schema, "PRAGMAS", pragmas)
+    with pytest.raises((AssertionError, StoreCorrupt), match=r"is lost|continue other books"):
+        power(100)
+
+
+def test_the_images_tell_a_journal_that_is_not_synced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_file, "_sync", lambda descriptor: None)
     with pytest.raises(AssertionError, match="is lost"):
         power(100)

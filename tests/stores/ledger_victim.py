@@ -18,12 +18,12 @@ from typing import Any
 from store_cases import ACME, record
 
 from llm_router.adapters.clock import SystemClock
-from llm_router.adapters.sqlite import journal, rows, writer
+from llm_router.adapters.sqlite import journal, journal_file, rows, writer
 from llm_router.adapters.sqlite.store import SqliteStore
 
 MARKS = (
     (writer.Writer, "_take"), (writer.Writer, "_commit"), (rows.Rows, "write"), (writer.Writer, "_count"),
-    (journal.Journal, "submit"), (journal.Journal, "_landed"),
+    (journal_file.JournalFile, "append"), (journal_file, "_sync"), (journal.Journal, "submit"), (journal.Journal, "_landed"),
 )  # fmt: skip
 """Points on the way of every operation; before and after each of them is a mark."""
 
@@ -69,4 +69,5 @@ async def main(path: Path, run: str, clients: int) -> None:
 
 if __name__ == "__main__":
     writer.CHECKPOINT_PAGES = 300  # so that kills fall into checkpoints too
+    writer.JOURNALED_MAX = 16  # and between the journal and the tables
     asyncio.run(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))

@@ -236,6 +236,7 @@ class SqliteBooks(Books):
 
     @invariant()
     def disk_agrees(self):
+        self.wait(self.store._journal.applied())
         with closing(sqlite3.connect(self.path)) as connection:
             assert audit(connection) == len(self.entries)
             rows = connection.execute(

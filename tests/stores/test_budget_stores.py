@@ -173,7 +173,7 @@ def old_file(path: Path) -> None:
             "DROP TABLE documents; DROP INDEX entries_credits; "
             "DROP TABLE limits; DROP TABLE price_rules; DROP TABLE replies; "
             "CREATE INDEX exchanges_reply ON exchanges (reply_id) WHERE reply_id IS NOT NULL; "
-            "DELETE FROM meta WHERE name = 'replies_to'; "
+            "DELETE FROM meta WHERE name IN ('replies_to', 'journal'); "
             "ALTER TABLE entries DROP COLUMN proof; DELETE FROM meta WHERE name = 'proofs_from'; "
             "DROP INDEX keys_old; DROP INDEX keys_account; ALTER TABLE keys DROP COLUMN version; "
             "ALTER TABLE keys DROP COLUMN old_digest; ALTER TABLE keys DROP COLUMN old_until_ms; "

@@ -20,11 +20,17 @@ FULL = sqlite3.OperationalError("database or disk is full")
 class HandWriter:
     """Takes operations, and is told when they end."""
 
+    waits = False
+    undone = 0
+
     def __init__(self) -> None:
         self.ops: list[Op] = []
 
     def start(self) -> None:
         """No thread."""
+
+    def heard(self) -> None:
+        self.undone += 1
 
     def submit(self, op: Op) -> None:
         self.ops.append(op)

@@ -304,8 +304,8 @@ def test_a_full_disk_stops_new_holds_loses_nothing_and_heals(path, monkeypatch):
         spent = 3 * len(charged)
         still_held = 10 * (len(taken) - len(charged))
         assert await store.accounts() == [("acme", 10**9 - spent, still_held)]
-        in_spool = len(store._journal._writer._spooled)
-        assert await store.audit() == 1 + len(charged) - in_spool
+        with pytest.raises(LedgerUnavailable):
+            await store.audit()  # what waits in the journal would not be seen
         with pytest.raises(LedgerUnavailable):
             await store.hold("next", ACME, 10, "v1", 2)
         with pytest.raises(LedgerUnavailable):
@@ -329,7 +329,7 @@ def test_a_full_disk_stops_new_holds_loses_nothing_and_heals(path, monkeypatch):
     with_store(path, scenario)
 
 
-def test_a_failing_disk_fails_everything_that_waits(path, monkeypatch):
+def test_a_failing_disk_fails_all_that_is_not_in_the_journal(path, monkeypatch):
     def broken(self, ops):
         raise sqlite3.OperationalError("disk I/O error")
 
@@ -341,15 +341,27 @@ def test_a_failing_disk_fails_everything_that_waits(path, monkeypatch):
             results = await asyncio.gather(
                 store.settle(record("e0", 30)),
                 *(store.hold(f"e{n}", ACME, 10, "v1", 2) for n in range(1, 6)),
-                store.credit("acme", 5, "r2", "", 1),
-                return_exceptions=True,
             )
-            charge, *others = results
-            assert charge == Settled(charged_pusd=30, remaining_pusd=970)  # in the spool
-            assert all(isinstance(result, LedgerUnavailable) for result in others)
+            assert results == [
+                Settled(charged_pusd=30, remaining_pusd=970),
+                *(960, 950, 940, 930, 920),
+            ]
+            with pytest.raises(LedgerUnavailable):
+                await store.credit("acme", 5, "r2", "", 1)
+            with pytest.raises(LedgerUnavailable):
+                await store.hold("late", ACME, 10, "v1", 2)
+            with pytest.raises(LedgerUnavailable):
+                await store.generation("acme", "e0")  # it is there, but not to be read yet
+        assert await store.accounts() == [("acme", 970, 50)]
+
+    async def again(store):
+        assert store.orphans == 5
+        assert (await store.generation("acme", "e0")).cost_pusd == 30
         assert await store.accounts() == [("acme", 970, 0)]
+        assert await store.audit() == 2
 
     with_store(path, scenario)
+    with_store(path, again)
 
 
 def test_after_a_failed_sync_only_a_restart_helps(path, monkeypatch):
@@ -376,7 +388,7 @@ def test_after_a_failed_sync_only_a_restart_helps(path, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(writer.Writer, "_commit", failing)
             with pytest.raises(LedgerUnavailable):
-                await store.hold("e1", ACME, 100, "v1", 2)
+                await store.credit("acme", 1, "r2", "", 1)
         assert [error.sqlite_errorcode for error in died] == [sqlite3.SQLITE_IOERR_FSYNC]
         for _ in range(3):
             probes.clear()
@@ -439,7 +451,7 @@ def test_a_failed_sync_of_the_try_to_go_on_ends_the_process_too(path, monkeypatc
     assert [error.sqlite_errorcode for error in died] == [sqlite3.SQLITE_IOERR_FSYNC]
 
 
-def spooled(path):
+def left(path):
     """A store whose disk failed when two charges were made, and which was closed so: one waits in each
     of two frames."""
 
@@ -450,7 +462,10 @@ def spooled(path):
         await store.credit("acme", 1000, "r1", "", 1)
         for number in range(4):
             await store.hold(f"e{number}", ACME, 100, "v1", 2)
+        await store._journal.applied()
         store._journal._writer._commit = broken.__get__(store._journal._writer)
+        with pytest.raises(LedgerUnavailable):
+            await store.credit("acme", 1, "r2", "", 1)
         for number in range(2):
             settled = await store.settle(record(f"e{number}", 30 + number))
             assert settled.charged_pusd == 30 + number
@@ -465,10 +480,65 @@ def spooled(path):
     with_store(path, scenario)
 
 
-def test_charges_in_the_spool_are_booked_once_by_the_next_start(path):
-    spooled(path)
-    spool = path.with_name(path.name + ".spool")
-    frames = spool.read_bytes()
+def test_a_journal_of_other_books_is_not_read(path):
+    left(path)
+    aside = path.with_name(path.name + ".journal").read_bytes()
+    other = path.parent.parent / "other" / path.name
+    with_store(other, funded)
+    journal_of_other = other.with_name(other.name + ".journal")
+    journal_of_other.write_bytes(aside)
+    with pytest.raises(StoreCorrupt, match="continue other books"):
+        with_store(other, funded)
+    journal_of_other.unlink()
+    assert with_store(other, lambda store: store.audit()) == 2
+
+
+def test_moves_wait_in_the_journal_until_somebody_reads(path, monkeypatch):
+    monkeypatch.setattr(journal, "APPLY_S", 3600.0)
+
+    def rows(table):
+        with closing(sqlite3.connect(path)) as connection:
+            return connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+
+    async def scenario(store):
+        await store.credit("acme", 10**6, "r1", "", 1)
+        for number in range(20):
+            await store.hold(f"e{number}", ACME, 10, "v1", 2)
+            await store.settle(record(f"e{number}", 3))
+        await store.hold("open", ACME, 10, "v1", 2)
+        assert (rows("exchanges"), rows("holds"), rows("entries")) == (0, 0, 1)
+        assert store._journal._writer.waits
+        with pytest.raises(ValueError, match="settled already"):
+            await store.hold("e3", ACME, 10, "v1", 2)  # that is known without the tables
+        found = await asyncio.gather(*(store.generation("acme", f"e{n}") for n in range(20)))
+        assert [each.cost_pusd for each in found] == [3] * 20
+        assert (rows("exchanges"), rows("holds"), rows("entries")) == (20, 1, 21)
+        assert rows("rollups") == 1
+        assert not store._journal._writer.waits
+
+    with_store(path, scenario)
+
+
+def test_moves_go_into_the_tables_by_themselves(path, monkeypatch):
+    monkeypatch.setattr(journal, "APPLY_S", 0.001)
+
+    async def scenario(store):
+        await store.credit("acme", 1000, "r1", "", 1)
+        await store.hold("e1", ACME, 10, "v1", 2)
+        for _ in range(30_000):
+            if not store._journal._writer.waits:
+                break
+            await asyncio.sleep(0.001)
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("SELECT count(*) FROM holds").fetchone() == (1,)
+
+    with_store(path, scenario)
+
+
+def test_charges_in_the_journal_are_booked_once_by_the_next_start(path):
+    left(path)
+    file = path.with_name(path.name + ".journal")
+    frames = file.read_bytes()
 
     async def scenario(store):
         assert await store.accounts() == [("acme", 1000 - 61, 0)]
@@ -477,23 +547,23 @@ def test_charges_in_the_spool_are_booked_once_by_the_next_start(path):
         assert await store.audit() == 3
 
     with_store(path, scenario)
-    spool.write_bytes(frames)  # a crash before it was emptied
+    file.write_bytes(frames)  # a crash before it was emptied
     with_store(path, scenario_again := (lambda store: store.audit()))
     assert with_store(path, scenario_again) == 3
     assert with_store(path, lambda store: store.accounts()) == [("acme", 939, 0)]
 
 
-def test_a_torn_frame_of_the_spool_is_none(path):
-    spooled(path)
-    spool = path.with_name(path.name + ".spool")
-    frames = bytearray(spool.read_bytes())
+def test_a_torn_frame_of_the_journal_is_none(path):
+    left(path)
+    file = path.with_name(path.name + ".journal")
+    frames = bytearray(file.read_bytes())
     second = 12 + int.from_bytes(frames[4:8], "big")
     frames[second + 20] ^= 1
-    spool.write_bytes(frames)
+    file.write_bytes(frames)
     assert with_store(path, lambda store: store.accounts()) == [("acme", 970, 0)]
 
 
-def test_charges_in_the_spool_are_booked_when_the_disk_writes_again(path, monkeypatch):
+def test_charges_in_the_journal_are_booked_when_the_disk_writes_again(path, monkeypatch):
     monkeypatch.setattr(journal, "PROBE_S", 0.005)
 
     def broken(self, ops):
@@ -505,21 +575,23 @@ def test_charges_in_the_spool_are_booked_when_the_disk_writes_again(path, monkey
         with monkeypatch.context() as patched:
             patched.setattr(writer.Writer, "_commit", broken)
             patched.setattr(writer.Writer, "_recovered", lambda self, ops: False)
+            with pytest.raises(LedgerUnavailable):
+                await store.credit("acme", 1, "r2", "", 1)
             assert (await store.settle(record("e1", 40))).remaining_pusd == 960
         for _ in range(5000):  # a probe of the time before may still say no
-            if store.trouble is None and await store.generation("acme", "e1") is not None:
+            if store.trouble is None:
                 break
             await asyncio.sleep(0.005)
         assert (await store.generation("acme", "e1")).cost_pusd == 40
         assert store.available("acme") == 960
         assert await store.audit() == 2
-        assert path.with_name(path.name + ".spool").read_bytes()[:4] == bytes(4)
+        assert not store._journal._writer.waits
 
     with_store(path, scenario)
 
 
-def test_a_full_spool_refuses_as_before(path, monkeypatch):
-    monkeypatch.setattr("llm_router.adapters.sqlite.spool.SPOOL_BYTES", 100)
+def test_a_full_journal_refuses_as_before(path, monkeypatch):
+    monkeypatch.setattr("llm_router.adapters.sqlite.journal_file.JOURNAL_BYTES", 100)
 
     def broken(self, ops):
         raise sqlite3.OperationalError("disk I/O error")
@@ -539,9 +611,12 @@ SYNC_FAILS = """
 import asyncio, sqlite3, sys
 from store_cases import ACME, FixedClock
 from llm_router.adapters.sqlite.store import SqliteStore
+from llm_router.adapters.sqlite import journal_file
 from llm_router.adapters.sqlite.writer import Writer
 
-def failing(self, ops):
+def failing(self, ops=None):
+    if ops is None:
+        raise OSError("Input/output error")
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
     raise error
@@ -549,17 +624,22 @@ def failing(self, ops):
 async def main():
     store = await SqliteStore.open(__import__("pathlib").Path(sys.argv[1]), clock=FixedClock())
     await store.credit("acme", 1000, "r1", "", 1)
-    Writer._commit = failing
-    await store.hold("e1", ACME, 100, "v1", 2)
+    if sys.argv[2] == "tables":
+        Writer._commit = failing
+        await store.credit("acme", 1, "r2", "", 1)
+    else:
+        journal_file._sync = failing
+        await store.hold("e1", ACME, 100, "v1", 2)
     print("went on")
 
 asyncio.run(main())
 """
 
 
-def test_a_failed_sync_ends_the_process_and_the_next_start_reads_what_is_there(path):
+@pytest.mark.parametrize("where", ["tables", "journal"])
+def test_a_failed_sync_ends_the_process_and_the_next_start_reads_what_is_there(path, where):
     done = subprocess.run(
-        [sys.executable, "-c", SYNC_FAILS, str(path)],
+        [sys.executable, "-c", SYNC_FAILS, str(path), where],
         cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (writer.EXIT_DISK, "")

@@ -10,13 +10,24 @@ import asyncio
 import contextlib
 from typing import Any, cast
 
-from llm_router.adapters.sqlite.rows import CreditOp, HoldOp, Op, ProbeOp, ReleaseOp, SettleOp
+from llm_router.adapters.sqlite.rows import (
+    CreditOp,
+    FlushOp,
+    HoldOp,
+    Op,
+    ProbeOp,
+    ReleaseOp,
+    SettleOp,
+)
 from llm_router.adapters.sqlite.writer import Writer
 from llm_router.billing.ledger import Ledger
 from llm_router.domain.errors import LedgerUnavailable
 
 PENDING_MAX = 16_384
 """Operations that may wait for the disk; beyond it new holds are refused, not queued."""
+
+APPLY_S = 0.2
+"""How long what is in the journal alone may stay out of the tables. Whoever reads does not wait for it."""
 
 PROBE_S = 1.0
 """Pause between attempts to write again after the disk refused."""
@@ -37,6 +48,7 @@ class Journal:
         self._failure: BaseException | None = None
         self._closing = False
         self._probe_timer: asyncio.TimerHandle | None = None
+        self._apply_timer: asyncio.TimerHandle | None = None
         self._probe_due = False
         self._probing = False
         self._behind: list[Op] = []  # the probe that is under way
@@ -50,8 +62,9 @@ class Journal:
         """Take no more operations; those under way still end."""
         self._closing = True
         self._follow()
-        if self._probe_timer is not None:
-            self._probe_timer.cancel()
+        for timer in (self._probe_timer, self._apply_timer):
+            if timer is not None:
+                timer.cancel()
 
     def stop(self) -> None:
         """Wait until everything submitted is written. Blocks; not in the event loop's thread."""
@@ -125,6 +138,16 @@ class Journal:
         else:
             self._writer.submit(op)
 
+    async def applied(self) -> None:
+        """Wait until all that was acknowledged is in the tables.
+
+        Raises:
+            LedgerUnavailable: the tables cannot be written.
+        """
+        assert self._writer is not None
+        if self._writer.waits:
+            await self.submit(FlushOp(future=self.future()))
+
     def deliver(self, ops: list[Op], failure: BaseException | None) -> None:
         """Wake the event loop, once for the whole batch. Called in the writer's thread."""
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -134,11 +157,16 @@ class Journal:
         self._pending -= len(ops)
         if self._probing:  # nothing else was under way
             self._follow()
+        refused = failure is not None
         for op in reversed(ops):
             if failure is not None:
                 op.error = _unavailable(failure)
             if op.error is not None:
+                refused = True
                 self._undo(op)
+        if refused:  # what was submitted until now did not know of it
+            assert self._writer is not None
+            self._writer.heard()
         if failure is not None:
             self._failure = failure
             self._probe_later()
@@ -151,6 +179,18 @@ class Journal:
                 self._failure = None
             _resolve(op)
         self._probe_if_due()
+        self._apply_later()
+
+    def _apply_later(self) -> None:
+        assert self._writer is not None
+        if self._writer.waits and self._apply_timer is None and self._failure is None and not self._closing:
+            self._apply_timer = self._loop.call_later(APPLY_S, self._apply)
+
+    def _apply(self) -> None:
+        self._apply_timer = None
+        assert self._writer is not None
+        if self._writer.waits and self._failure is None:
+            self.submit(FlushOp(future=self.future()))
 
     def _undo(self, op: Op) -> None:
         match op:

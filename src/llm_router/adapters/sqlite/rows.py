@@ -6,7 +6,7 @@ Statements name values by ``?`` only; no text of a caller ever becomes SQL.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Any
 
@@ -15,7 +15,7 @@ import msgspec
 from llm_router.adapters.sqlite.schema import entry_hash
 from llm_router.billing.budgets import Share
 from llm_router.billing.ledger import Credit, Hold, Settlement, credit_kind
-from llm_router.billing.rollups import RollupKey, bounded
+from llm_router.billing.rollups import COUNTS, SUM_MAX, RollupKey, bounded
 from llm_router.ports import Landing
 
 _SIZES = (64, 16, 4, 1)
@@ -40,6 +40,26 @@ class _Insert:
         return changed
 
 
+class _Lookup:
+    """One question for many ids, in pieces of a few sizes that stay prepared."""
+
+    def __init__(self, sql: str) -> None:
+        self._sql = {size: sql.format(", ".join(["?"] * size)) for size in _SIZES}
+
+    def read(self, connection: sqlite3.Connection, ids: list[str]) -> set[str]:
+        found: set[str] = set()
+        begin = 0
+        for size, sql in self._sql.items():
+            while len(ids) - begin >= size:
+                rows = connection.execute(sql, ids[begin : begin + size]).fetchall()
+                found.update(id_ for (id_,) in rows)
+                begin += size
+        return found
+
+
+_SETTLED = _Lookup("SELECT id FROM exchanges WHERE id IN ({})")
+_HOLDING = _Lookup("SELECT exchange_id FROM holds WHERE exchange_id IN ({})")
+
 _HOLD = _Insert(
     "INSERT INTO holds SELECT *, 'open', NULL FROM (VALUES ",
     "(?, ?, ?, ?, ?, ?)",
@@ -57,16 +77,11 @@ _SPEND = (
     "INSERT INTO spends VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
     "SET spent = spent + excluded.spent, seen_ms = max(seen_ms, excluded.seen_ms)"
 )
+# What others claim must not refuse a charge; what was charged is exact.
 _ROLLUP = (
-    "INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, errors = errors + excluded.errors, "
-    "input_tokens = input_tokens + excluded.input_tokens, "
-    "cached_tokens = cached_tokens + excluded.cached_tokens, "
-    "output_tokens = output_tokens + excluded.output_tokens, "
-    "cost = cost + excluded.cost, absorbed = min(9000000000000000000, absorbed + excluded.absorbed), "
-    "operator_cost = min(9000000000000000000, operator_cost + excluded.operator_cost), "
-    "first_token_ms = first_token_ms + excluded.first_token_ms, "
-    "first_tokens = first_tokens + excluded.first_tokens, duration_ms = duration_ms + excluded.duration_ms"
+    "INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608 - names of ours
+    "ON CONFLICT DO UPDATE SET cost = cost + excluded.cost, "
+    + ", ".join(f"{name} = min({SUM_MAX}, {name} + excluded.{name})" for name in COUNTS if name != "cost")
 )
 _MOVE = "UPDATE accounts SET posted = posted + ?, held = held + ? WHERE id = ?"
 
@@ -141,8 +156,34 @@ class ProbeOp(Op, kw_only=True):
     """Ask a writer that failed to try again."""
 
 
+class FlushOp(Op, kw_only=True):
+    """Have everything that was submitted before in the tables."""
+
+
 class RowRefused(Exception):
     """A statement changed fewer rows than it must: the store does not agree with the ledger."""
+
+
+OP_ERRORS = (sqlite3.IntegrityError, RowRefused, OverflowError, UnicodeEncodeError)
+"""One operation is at fault, not the disk: the others of its batch are saved without it."""
+
+
+def settled_of(connection: sqlite3.Connection, ids: list[str]) -> set[str]:
+    """Those of some exchanges that are settled."""
+    return _SETTLED.read(connection, ids)
+
+
+def newest_of(connection: sqlite3.Connection) -> str:
+    """The greatest id of an exchange that is settled or has a hold: a greater one is new. Ids rise, so that
+    hardly one has to be looked for."""
+    (exchange,) = connection.execute("SELECT coalesce(max(id), '') FROM exchanges").fetchone()
+    (hold,) = connection.execute("SELECT coalesce(max(exchange_id), '') FROM holds").fetchone()
+    return max(str(exchange), str(hold))
+
+
+def held_of(connection: sqlite3.Connection, ids: list[str]) -> set[str]:
+    """Those of some exchanges that have a hold, open or orphaned."""
+    return _HOLDING.read(connection, ids)
 
 
 class Chain(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,11 +197,11 @@ class Rows:
     """The rows of a batch, table by table. The order of the tables makes the order of ops immaterial:
     a hold is there before it is resolved, and balances move once, by the sum of all moves."""
 
-    def __init__(self, ops: list[Op], epoch: int, end: Chain) -> None:
+    def __init__(self, ops: Iterable[Op], epoch: int, end: Chain) -> None:
         self._epoch = epoch
         self._seq = end.seq
         self._head = end.head
-        self._holds: list[tuple[Any, ...]] = []
+        self._holds: dict[str, tuple[Any, ...]] = {}  # a hold that is resolved in the same batch has no row
         self._entries: list[tuple[Any, ...]] = []
         self._exchanges: list[tuple[Any, ...]] = []
         self._resolved: list[tuple[Any, ...]] = []
@@ -172,7 +213,7 @@ class Rows:
         self._rollups: dict[RollupKey, list[int]] = {}
         self._statements: list[StatementOp | BudgetOp | GuardedOp] = []
         for op in ops:
-            self._add(op)
+            self.add(op)
 
     @property
     def chain(self) -> Chain:
@@ -186,7 +227,8 @@ class Rows:
             RowRefused, sqlite3.Error: the caller must roll back.
         """
         many = connection.executemany
-        _all(_HOLD.execute(connection, self._holds), len(self._holds), "the exchange is settled already")
+        holds = list(self._holds.values())
+        _all(_HOLD.execute(connection, holds), len(holds), "the exchange is settled already")
         _ENTRY.execute(connection, self._entries)
         if self._exchanges:
             many(_EXCHANGE, self._exchanges)
@@ -207,7 +249,8 @@ class Rows:
         for op in self._statements:
             _state(connection, op)
 
-    def _add(self, op: Op) -> None:
+    def add(self, op: Op) -> None:
+        """Raises: RowRefused: a hold is there twice."""
         if type(op) is HoldOp:  # by far the most, and the next
             self._add_hold(op)
         elif type(op) is SettleOp:
@@ -221,10 +264,11 @@ class Rows:
 
     def _add_hold(self, op: HoldOp) -> None:
         hold = op.hold
-        self._holds.append(
-            (hold.exchange_id, hold.account, hold.amount_pusd, op.price_version, self._epoch, op.now_ms)
-        )
-        self._move(hold.account, 0, hold.amount_pusd)
+        account = hold.payer.account
+        row = (hold.exchange_id, account, hold.amount_pusd, op.price_version, self._epoch, op.now_ms)
+        if self._holds.setdefault(hold.exchange_id, row) is not row:
+            raise RowRefused("the exchange holds already")
+        self._move(account, 0, hold.amount_pusd)
 
     def _add_settlement(self, op: SettleOp) -> None:
         settlement, exchange_id = op.settlement, op.row[0]
@@ -232,7 +276,7 @@ class Rows:
         if settlement.hold is None:  # perhaps that of an earlier epoch, voided long ago
             self._strays.append((exchange_id,))
         else:
-            self._resolved.append((exchange_id,))
+            self._resolve(exchange_id)
         charged = settlement.charged_pusd
         if charged:
             self._entry(
@@ -255,10 +299,14 @@ class Rows:
         hold = op.settlement.hold
         assert hold is not None, "only open holds are released"
         if op.orphaned_ms is None:
-            self._resolved.append((hold.exchange_id,))
+            self._resolve(hold.exchange_id)
         else:
             self._orphans.append((op.orphaned_ms, hold.exchange_id))
         self._move(hold.account, 0, -hold.amount_pusd)
+
+    def _resolve(self, exchange_id: str) -> None:
+        if self._holds.pop(exchange_id, None) is None:
+            self._resolved.append((exchange_id,))
 
     def _add_credit(self, op: CreditOp) -> None:
         account, amount = op.credit.account, op.credit.amount_pusd

@@ -21,7 +21,7 @@ from llm_router.adapters.store_errors import StoreError as StoreError
 from llm_router.adapters.store_errors import StoreTooNew as StoreTooNew
 from llm_router.adapters.store_errors import StoreTooOld as StoreTooOld
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 APPLICATION_ID = 0x4C4C4D52  # "LLMR": marks the file as ours
 GENESIS = bytes(32)
 """What the first entry's hash is chained to."""
@@ -260,6 +260,10 @@ CREATE UNIQUE INDEX keys_old ON keys (old_digest) WHERE old_digest IS NOT NULL;
 CREATE INDEX keys_account ON keys (account, created_ms, id);
 """
 
+_JOURNAL = """
+INSERT INTO meta VALUES ('journal', 0); -- the last generation of the journal that the tables hold wholly
+"""
+
 MIGRATIONS = {
     2: _BUDGETS + _FILL_ROLLUPS,
     3: _PRICES,
@@ -270,6 +274,7 @@ MIGRATIONS = {
     8: _REPLIES,
     9: _KEYS,
     10: FOLDS_DDL,
+    11: _JOURNAL,
 }
 """What leads from the version before to this one, in one transaction each."""
 

@@ -29,7 +29,10 @@ from llm_router.adapters.sqlite import papers as paper_rows
 from llm_router.adapters.sqlite.boot import audit, boot
 from llm_router.adapters.sqlite.folding import FOLD
 from llm_router.adapters.sqlite.journal import Journal, OpRefused
+from llm_router.adapters.sqlite.journal_file import JOURNAL_SUFFIX, JournalFile
+from llm_router.adapters.sqlite.journaling import replay
 from llm_router.adapters.sqlite.lock import StoreLock
+from llm_router.adapters.sqlite.old_spool import book_spool
 from llm_router.adapters.sqlite.prices import ADD_RULE, PUBLISH, PUBLISHED, KnownPrices, read_rules
 from llm_router.adapters.sqlite.replies import find_reply
 from llm_router.adapters.sqlite.rows import (
@@ -43,8 +46,6 @@ from llm_router.adapters.sqlite.rows import (
     StatementOp,
 )
 from llm_router.adapters.sqlite.schema import StoreError, connect, create_file, prepare, proof_with
-from llm_router.adapters.sqlite.spool import SPOOL_SUFFIX, Spool
-from llm_router.adapters.sqlite.spooling import replay
 from llm_router.adapters.sqlite.writer import Writer
 from llm_router.billing.budgets import Spend
 from llm_router.billing.ledger import Entry, Ledger, Settlement, Wanted, booked, no_entry, same_credit
@@ -101,19 +102,20 @@ class SqliteStore:
         self.path = path
         self._lock = lock
         self._loop = loop
-        connection, spool = connect(path), None
+        connection, file = connect(path), None
         try:
             self.created = prepare(connection, path)
-            spool = Spool(path.with_name(path.name + SPOOL_SUFFIX))
-            replay(connection, spool)  # before the holds of what is in it would be voided
+            book_spool(connection, path)
+            file = JournalFile(path.with_name(path.name + JOURNAL_SUFFIX))
+            replay(connection, file, path)  # before the holds of what is in it would be voided
             begin = boot(connection, clock.now_ms())
             self._prices = KnownPrices(connection.execute(PUBLISHED))
         except BaseException:
             connection.close()
-            if spool is not None:
-                spool.close()
+            if file is not None:
+                file.close()
             raise
-        self._spool = spool
+        self._file = file
         self.orphans = begin.orphans
         self.sessions = MemorySessions()  # a restart forgets them
         self._limits = limit_rows.load(connection)
@@ -136,7 +138,7 @@ class SqliteStore:
                 epoch=begin.epoch,
                 chain=Chain(seq=begin.seq, head=begin.head),
                 deliver=self._journal.deliver,
-                spool=self._spool,
+                file=file,
             )
         )
 
@@ -178,7 +180,7 @@ class SqliteStore:
         self._reader.shutdown()
         for connection in self._connections:
             connection.close()
-        self._spool.close()
+        self._file.close()
         self._lock.release()
 
     @property
@@ -232,7 +234,7 @@ class SqliteStore:
 
     def settle_now(self, record: ExchangeRecord, landing: Landing) -> None:
         """As the port PromptBooks says."""
-        self._journal.check_open()  # a charge whose hold is safe may wait in the spool
+        self._journal.check_open()  # a charge whose hold is safe may wait in the journal
         op = self._settlement(record, landing)
         settlement = op.settlement
         op.result = Settled(charged_pusd=settlement.charged_pusd, remaining_pusd=settlement.remaining_pusd)
@@ -295,7 +297,7 @@ class SqliteStore:
     async def _settle(self, record: ExchangeRecord) -> Settled:
         if record.cost_pusd <= 0 or not self._ledger.is_open(record.id):
             self._journal.check_usable()
-        self._journal.check_open()  # a charge whose hold is safe may wait in the spool
+        self._journal.check_open()  # a charge whose hold is safe may wait in the journal
         op = self._settlement(record, self._journal.future())
         try:
             await self._journal.submit(op)
@@ -379,7 +381,7 @@ class SqliteStore:
             row: tuple[int] | None = reads.execute(_COST, (record.id,)).fetchone()
             return row
 
-        row = await self._read(read)
+        row = await self._read_books(read)
         if row is None:
             return None
         return Settled(charged_pusd=row[0], remaining_pusd=self._ledger.available(record.account))
@@ -430,7 +432,7 @@ class SqliteStore:
             text = find_reply(reads, id_, account) if row is None else row[0]
             return None if text is None else _records.decode(text)
 
-        return await self._read(read)
+        return await self._read_books(read)
 
     # Budgets
 
@@ -576,7 +578,9 @@ class SqliteStore:
             InvalidRequest: the account has no entry of that ref.
         """
         if before is None:
-            return await self._read(lambda reads: list(map(_entry, reads.execute(_LAST, (account, limit)))))
+            return await self._read_books(
+                lambda reads: list(map(_entry, reads.execute(_LAST, (account, limit))))
+            )
 
         def read(reads: sqlite3.Connection) -> list[Entry]:
             rows = reads.execute(_EARLIER, (account, limit, before)).fetchall()
@@ -584,7 +588,7 @@ class SqliteStore:
                 raise no_entry()
             return [_entry(row) for row in rows]
 
-        return await self._read(read)
+        return await self._read_books(read)
 
     # Treasury
 
@@ -595,7 +599,7 @@ class SqliteStore:
         return life != self._life
 
     async def standing(self, account: str) -> Standing:
-        return await self._read(lambda reads: documents.standing(reads, account))
+        return await self._read_books(lambda reads: documents.standing(reads, account))
 
     def owe(self, account: str, owed_pusd: int) -> None:
         self._ledger.owe(account, owed_pusd)
@@ -625,17 +629,17 @@ class SqliteStore:
     # Papers
 
     async def booked(self, account: str, after: str | None, limit: int) -> list[Booked]:
-        return await self._read(lambda reads: paper_rows.booked(reads, account, after, limit))
+        return await self._read_books(lambda reads: paper_rows.booked(reads, account, after, limit))
 
     async def exchanges(
         self, account: str, from_ms: int, to_ms: int, after: tuple[int, str] | None, limit: int
     ) -> list[ExchangeRecord]:
-        return await self._read(
+        return await self._read_books(
             lambda reads: paper_rows.exchanges(reads, account, from_ms, to_ms, after, limit)
         )
 
     async def unsettled(self, from_ms: int, to_ms: int, limit: int) -> list[Unsettled]:
-        return await self._read(lambda reads: paper_rows.unsettled(reads, from_ms, to_ms, limit))
+        return await self._read_books(lambda reads: paper_rows.unsettled(reads, from_ms, to_ms, limit))
 
     async def newest(
         self,
@@ -646,7 +650,7 @@ class SqliteStore:
         before: tuple[int, str] | None,
         limit: int,
     ) -> Found:
-        return await self._read(
+        return await self._read_books(
             lambda reads: paper_rows.newest(reads, account, wanted, from_ms, to_ms, before, limit)
         )
 
@@ -658,13 +662,17 @@ class SqliteStore:
         account: str | None,
         wanted: Filter = ANY,
     ) -> list[Sums]:
-        return await self._read(lambda reads: paper_rows.sums(reads, by, from_hour, to_hour, account, wanted))
+        return await self._read_books(
+            lambda reads: paper_rows.sums(reads, by, from_hour, to_hour, account, wanted)
+        )
 
     async def fold(self, before_hour: int) -> bool:
         return await self._change(FOLD, (before_hour,)) == 1
 
     async def month(self, account: str, from_ms: int, to_ms: int, earlier_ms: int) -> MonthBooks:
-        return await self._read(lambda reads: paper_rows.month(reads, account, from_ms, to_ms, earlier_ms))
+        return await self._read_books(
+            lambda reads: paper_rows.month(reads, account, from_ms, to_ms, earlier_ms)
+        )
 
     async def add_papers(self, papers: list[Paper]) -> bool:
         try:
@@ -695,7 +703,7 @@ class SqliteStore:
             finally:
                 reads.execute("ROLLBACK")
 
-        return await self._read(read)
+        return await self._read_books(read)
 
     # Keyring
 
@@ -767,7 +775,7 @@ class SqliteStore:
         return StatementOp(future=self._journal.future(), sql=sql, values=values)
 
     async def _read(self, read: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Query in the reader's thread, which never waits for the writer.
+        """Query in the reader's thread what no hold or settlement changes.
 
         Raises:
             LedgerUnavailable: the store is closed, or its disk cannot be read.
@@ -779,6 +787,16 @@ class SqliteStore:
             raise LedgerUnavailable(
                 "The ledger cannot read its disk. Try again shortly.", retry_after_s=5
             ) from error
+
+    async def _read_books(self, read: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Query, once all that was acknowledged is in the tables.
+
+        Raises:
+            LedgerUnavailable: the store is closed, or its disk cannot be read or written.
+        """
+        self._journal.check_open()
+        await self._journal.applied()
+        return await self._read(read)
 
     async def list(self) -> list[Key]:
         return await self._read(keys.read_keys)

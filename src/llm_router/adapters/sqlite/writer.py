@@ -1,6 +1,12 @@
-"""The one thread that writes: it takes whatever waits, commits it together, and says so once.
+"""The one thread that writes: it takes whatever waits, makes it durable together, and says so once.
 
-There is no timer: while a commit waits for the disk the next batch gathers by itself.
+Holds and settlements are durable by one frame of the journal, and go into the tables later, many at once:
+when JOURNALED_MAX of them wait, when somebody asks (to read, or because some time is over), or with a batch
+that has an operation of another kind in it, in the same transaction. So the tables always hold a beginning of
+what was acknowledged, in its order. What the tables could refuse never gets into the journal: what may come
+of an operation that was refused, while the event loop does not know that yet, goes into them at once.
+
+There is no timer: while a sync waits for the disk the next batch gathers by itself.
 """
 
 from __future__ import annotations
@@ -10,22 +16,26 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
+from typing import cast
 
+from llm_router.adapters.sqlite.journal_file import JOURNAL_BYTES, JournalFile
+from llm_router.adapters.sqlite.journaling import Waiting, fits, is_plain, move_of
+from llm_router.adapters.sqlite.known import Known
 from llm_router.adapters.sqlite.replies import BATCH, file_replies
 from llm_router.adapters.sqlite.rows import (
+    OP_ERRORS,
     BudgetOp,
     Chain,
+    FlushOp,
     GuardedOp,
     HoldOp,
     Op,
     ProbeOp,
-    RowRefused,
     Rows,
     SettleOp,
 )
-from llm_router.adapters.sqlite.spool import Spool
-from llm_router.adapters.sqlite.spooling import book, spooled_of
 
 BATCH_MAX = 1024
 """Operations in one transaction: bounds how long one commit takes."""
@@ -34,10 +44,11 @@ CHECKPOINT_PAGES = 4000
 """Pages in the write-ahead log between two checkpoints: some 16 MB."""
 
 COMMIT_PAGES = 6
-"""Pages that a commit writes beside one for each operation, as measured."""
+MOVES_A_PAGE = 2
+"""Pages that a commit writes, and how many moves go into one more, as measured."""
 
-_OP_ERRORS = (sqlite3.IntegrityError, RowRefused, OverflowError, UnicodeEncodeError)
-"""One operation is at fault, not the disk: the others of its batch are saved without it."""
+JOURNALED_MAX = 512
+"""Moves that wait in the journal before they go into the tables together: bounds how long others wait then."""
 
 _SYNC = {sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC}
 _FATAL = {*_SYNC, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -74,8 +85,8 @@ class Writer:
         epoch: int,
         chain: Chain,
         deliver: Deliver,
+        file: JournalFile,
         die: Callable[[Exception], object] = die,
-        spool: Spool | None = None,
     ) -> None:
         self._connection = connection
         self._checkpoints = checkpoints
@@ -83,8 +94,12 @@ class Writer:
         self._chain = chain
         self._deliver = deliver
         self._die = die
-        self._spool = spool
-        self._spooled: list[SettleOp] = []
+        self._file = file
+        self._waiting = Waiting()
+        self._known = Known(connection)
+        self._unheard = 0  # answers with a refusal in them that the event loop has not acted on yet
+        self._heard = 0  # how many of these it says that it has, in the batch under way
+        self._refused: set[str] = set()  # exchanges whose hold was refused in one of these
         self._queue: SimpleQueue[Op | None] = SimpleQueue()
         self._failure: BaseException | None = None
         self._log_pages = 0
@@ -104,6 +119,15 @@ class Writer:
     def submit(self, op: Op) -> None:
         self._queue.put(op)
 
+    def heard(self) -> None:
+        """Say that all is undone that one answer refused, and no operation comes any more that did not know."""
+        self._queue.put(_HEARD)
+
+    @property
+    def waits(self) -> bool:
+        """Whether something that was acknowledged is not in the tables yet."""
+        return bool(self._waiting)
+
     def stop(self) -> None:
         """Write what was submitted, then end. Blocks."""
         self._queue.put(None)
@@ -114,6 +138,7 @@ class Writer:
         try:
             while (ops := self._take()) is not None:
                 self._handle(ops)
+            self._finish()
         finally:  # whatever happened: nobody may wait for ever
             self._ending = True
             self._checkpoint_due.release()
@@ -123,20 +148,19 @@ class Writer:
 
     def _take(self) -> list[Op] | None:
         """Wait for work and take all there is (a budget ends a batch); None when it is time to end."""
-        first = self._queue.get()
-        if first is None:
+        op = self._queue.get()
+        if op is None:
             return None
-        ops = [first]
-        while len(ops) < BATCH_MAX and not isinstance(ops[-1], BudgetOp | GuardedOp):
-            try:
-                op = self._queue.get_nowait()
-            except Empty:
-                break
-            if op is None:
-                self._queue.put(None)
-                break
-            ops.append(op)
-        return ops
+        ops = [op]
+        get = self._queue.get_nowait
+        with suppress(Empty):
+            while len(ops) < BATCH_MAX and type(op) not in _ENDS:
+                op = get()
+                if op is None:
+                    self._queue.put(None)
+                    break
+                ops.append(op)
+        return self._without_heard(ops)
 
     def _drain(self) -> list[Op]:
         left: list[Op] = []
@@ -144,62 +168,158 @@ class Writer:
             try:
                 op = self._queue.get_nowait()
             except Empty:
-                return left
+                return self._without_heard(left)
             if op is not None:
                 left.append(op)
 
+    def _without_heard(self, ops: list[Op]) -> list[Op]:
+        if _HEARD in ops:
+            self._heard += ops.count(_HEARD)
+            ops = [op for op in ops if op is not _HEARD]
+        return ops
+
+    def _finish(self) -> None:
+        """Leave nothing in the journal, if the disk lets us: else the next start reads it."""
+        if self._waiting and self._failure is None:
+            self._save([])
+        if not self._waiting:
+            try:
+                self._file.clear()
+            except OSError as error:
+                print(f"the journal of the ledger cannot be cleared: {error}", file=sys.stderr)
+
     def _handle(self, ops: list[Op]) -> None:
         if self._failure is not None and not self._recovered(ops):
+            if ops:
+                self._refuse(ops, self._failure)
+        elif ops:
+            self._write(ops)
+        if self._heard:  # behind all that came before it
+            self._unheard -= self._heard
+            self._heard = 0
+            if not self._unheard:
+                self._refused.clear()
+
+    def _write(self, ops: list[Op]) -> None:
+        flushes: list[Op] = []
+        if not _MOVES.issuperset(map(type, ops)):  # whoever reads may see what came behind as well
+            flushes = [op for op in ops if type(op) is FlushOp]
+            ops = [op for op in ops if type(op) is not FlushOp]
+        if ops and not self._journaled(ops):
+            self._save(ops)
+        full = len(self._waiting) >= JOURNALED_MAX or self._file.size > JOURNAL_BYTES // 4
+        if flushes or (full and self._failure is None):
+            self._flush(flushes)
+
+    def _flush(self, flushes: list[Op]) -> None:
+        if self._failure is not None:
+            self._refuse(flushes, self._failure)
+        else:
+            self._save(flushes)
+
+    def _journaled(self, ops: list[Op]) -> bool:
+        """Make moves durable in the journal, or refuse them; False if the tables must take them at once."""
+        try:
+            if self._unheard or not _MOVES.issuperset(map(type, ops)):
+                self._known.note(ops)
+                return False
+            taken = self._known.allowed(cast(list[HoldOp | SettleOp], ops), self._waiting.settled)
+            done = not taken or (all(map(is_plain, taken)) and self._append(taken))
+        except (OverflowError, UnicodeEncodeError):  # of one of them: the others can be saved
+            done = False
+        except sqlite3.Error as error:
+            _forget_errors(ops)
+            self._fail(ops, error)
+            return True
+        if done:
+            self._tell(ops, None)
+            with suppress(*OP_ERRORS):  # what is wrong is found again when they are applied
+                self._waiting.gather(self._epoch, self._chain)
+            return True
+        _forget_errors(ops)
+        if self._failure is not None:
             self._refuse(ops, self._failure)
+        return self._failure is not None
+
+    def _append(self, moves: list[HoldOp | SettleOp]) -> bool:
+        """Add moves to the journal; False if there is no room for them."""
+        try:
+            if not self._file.append([move_of(op) for op in moves], self._chain.head):
+                return False
+        except OSError as error:
+            self._failure = error
+            self._die(error)
+            return False
+        self._waiting.add(moves)
+        return True
+
+    def _save(self, ops: list[Op]) -> None:
+        """Put what waits in the journal, and operations behind it, into the tables."""
+        if not self._waiting and all(isinstance(op, FlushOp) for op in ops):
+            self._tell(ops, None)
             return
+        count = len(self._waiting) + len(ops)
         try:
             self._commit(ops)
-        except _OP_ERRORS:
+        except OP_ERRORS:
             self._rollback()
-            self._handle_singly(ops)
+            self._save_singly(ops)
         except sqlite3.Error as error:
             self._fail(ops, error)
         else:
-            self._deliver(ops, None)
-            self._count(len(ops))
+            if ops:
+                self._tell(ops, None)
+            self._count(count)
 
-    def _handle_singly(self, ops: list[Op]) -> None:
+    def _save_singly(self, ops: list[Op]) -> None:
         try:
             self._commit_singly(ops)
         except sqlite3.Error as error:
-            for op in ops:
-                op.error = None
+            _forget_errors(ops)
             self._fail(ops, error)
         else:
-            self._deliver(ops, None)
+            self._tell(ops, None)
 
     def _commit(self, ops: list[Op]) -> None:
-        rows = Rows(ops, self._epoch, self._chain)
         self._connection.execute("BEGIN IMMEDIATE")
-        rows.write(self._connection)
+        chain = self._chain
+        if self._waiting:
+            chain = self._waiting.apply(self._connection, self._epoch, chain, self._file.generation)
+        if ops:
+            rows = Rows(ops, self._epoch, chain)
+            rows.write(self._connection)
+            chain = rows.chain
         self._connection.execute("COMMIT")
-        self._chain = rows.chain
+        self._committed(chain)
 
     def _commit_singly(self, ops: list[Op]) -> None:
         """Commit the operations that can be, each in a savepoint of its own; mark the others."""
-        chain = self._chain
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
+        chain = self._chain
+        if self._waiting:
+            chain = self._waiting.apply_singly(self._connection, self._epoch, chain, self._file.generation)
         for op in ops:
             execute("SAVEPOINT one")
             try:
                 rows = Rows([op], self._epoch, chain)
                 rows.write(self._connection)
                 chain = rows.chain
-            except _OP_ERRORS as error:
+            except OP_ERRORS as error:
                 op.error = error
                 execute("ROLLBACK TO one")
             execute("RELEASE one")
         execute("COMMIT")
+        self._committed(chain)
+
+    def _committed(self, chain: Chain) -> None:
         self._chain = chain
+        if self._waiting:
+            self._file.begin(self._file.generation + 1)
+            self._waiting.clear()
 
     def _fail(self, ops: list[Op], error: sqlite3.Error) -> None:
-        """The disk refused: nothing of the batch is saved, nor of what waits behind it."""
+        """The disk refused: nothing of the batch is saved, nor of what comes behind it."""
         self._failure = error
         if getattr(error, "sqlite_errorcode", None) in _SYNC:
             self._die(error)
@@ -207,23 +327,31 @@ class Writer:
         self._refuse(ops, error)
 
     def _refuse(self, ops: list[Op], error: BaseException) -> None:
-        """None of it is saved, but for charges whose hold is safe: they wait in the spool, as durable."""
-        new = {op.hold.exchange_id for op in ops if isinstance(op, HoldOp)}
+        """None of it is saved, but for charges whose hold is safe: they wait in the journal, as durable."""
+        new = {op.hold.exchange_id for op in ops if isinstance(op, HoldOp)} | self._refused
         kept: list[Op] = []
-        if self._spool is not None and not _is_fatal(error):
+        if not _is_fatal(error):
             charges = [op for op in ops if isinstance(op, SettleOp) and _can_wait(op, new)]
-            if charges and self._append(self._spool, charges):
-                self._spooled += charges
+            if charges and self._kept(charges):
                 kept = list(charges)
-                self._deliver(kept, None)
+                self._tell(kept, None)
         waiting = {id(op) for op in kept}
-        self._deliver([op for op in ops if id(op) not in waiting], error)
+        self._tell([op for op in ops if id(op) not in waiting], error)
 
-    def _append(self, spool: Spool, charges: list[SettleOp]) -> bool:
+    def _tell(self, ops: list[Op], failure: BaseException | None) -> None:
+        """Deliver, and know what the event loop has yet to undo: until it says that it has, operations come
+        that were made as if nothing had been refused."""
+        refused = ops if failure is not None else [op for op in ops if op.error is not None]
+        if refused or failure is not None:
+            self._unheard += 1
+            self._refused.update([op.hold.exchange_id for op in refused if isinstance(op, HoldOp)])
+        if ops or failure is not None:
+            self._deliver(ops, failure)
+
+    def _kept(self, charges: list[SettleOp]) -> bool:
         try:
-            return spool.append([spooled_of(op) for op in charges])
-        except OSError as error:
-            self._die(error)
+            return self._append(cast(list[HoldOp | SettleOp], charges))
+        except (OverflowError, UnicodeEncodeError):
             return False
 
     def _rollback(self) -> None:
@@ -239,23 +367,34 @@ class Writer:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute("UPDATE meta SET value = value WHERE name = 'epoch'")
             self._connection.execute("COMMIT")
-            if self._spool is not None and self._spooled:
-                self._chain = book(self._connection, self._spooled, self._epoch, self._chain)
-                self._spooled = []
-                self._spool.clear()
+            self._commit([])
+        except OP_ERRORS:
+            self._rollback()
+            return self._recovered_singly()
         except sqlite3.Error as error:
-            self._failure = error
-            if getattr(error, "sqlite_errorcode", None) in _SYNC:
-                self._die(error)
+            self._still_failing(error)
             return False
-        except OSError as error:
-            self._die(error)
         self._failure = None
         return True
 
+    def _recovered_singly(self) -> bool:
+        try:
+            self._commit_singly([])
+        except sqlite3.Error as error:
+            self._still_failing(error)
+            return False
+        self._failure = None
+        return True
+
+    def _still_failing(self, error: sqlite3.Error) -> None:
+        self._failure = error
+        if getattr(error, "sqlite_errorcode", None) in _SYNC:
+            self._die(error)
+        self._rollback()
+
     def _count(self, ops: int) -> None:
         self._file_replies(ops)
-        self._log_pages += COMMIT_PAGES + ops
+        self._log_pages += COMMIT_PAGES + ops // MOVES_A_PAGE
         if self._log_pages >= CHECKPOINT_PAGES:
             self._log_pages = 0
             self._checkpoint_due.release()
@@ -287,7 +426,17 @@ class Writer:
 
 def _can_wait(op: SettleOp, new: set[str]) -> bool:
     hold = op.settlement.hold
-    return hold is not None and op.settlement.charged_pusd > 0 and hold.exchange_id not in new
+    return hold is not None and op.settlement.charged_pusd > 0 and hold.exchange_id not in new and fits(op)
+
+
+def _forget_errors(ops: list[Op]) -> None:
+    for op in ops:
+        op.error = None
+
+
+_HEARD = cast(Op, object())
+_ENDS = frozenset((BudgetOp, GuardedOp))
+_MOVES = frozenset((HoldOp, SettleOp))
 
 
 def _checkpoint(connection: sqlite3.Connection) -> None:
@@ -299,4 +448,5 @@ def _checkpoint(connection: sqlite3.Connection) -> None:
 
 
 def _is_fatal(error: BaseException | None) -> bool:
-    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) in _FATAL
+    """``OSError``: a failed sync of the journal."""
+    return isinstance(error, OSError) or getattr(error, "sqlite_errorcode", None) in _FATAL

@@ -1,0 +1,268 @@
+"""Between the journal's file and the ledger's tables."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from llm_router.adapters.sqlite.journal_file import Charged, Held, JournalFile
+from llm_router.adapters.sqlite.rows import OP_ERRORS, Chain, HoldOp, Op, Rows, SettleOp
+from llm_router.adapters.sqlite.schema import GENESIS, StoreCorrupt
+from llm_router.billing.ledger import Hold, Settlement
+from llm_router.billing.rollups import RollupKey
+from llm_router.domain.budget import Payer
+
+PLAIN_PUSD = 10**15
+"""What a move may come to that is journaled: the sums of an hour cannot refuse it later."""
+
+_TOP = 1 << 60  # well within what a column holds, with what else is added to it
+_NOBODY = cast("asyncio.Future[Any]", None)
+"""Nobody waits for what is booked from the journal of an earlier process."""
+
+Apply = Callable[[sqlite3.Connection, Sequence[Op], int, Chain, int], Chain]
+
+_GENERATION = "SELECT value FROM meta WHERE name = 'journal'"
+_BOOKED = "UPDATE meta SET value = ? WHERE name = 'journal'"
+
+
+def fits(op: HoldOp | SettleOp) -> bool:
+    """Whether the tables can hold each value of a move."""
+    if type(op) is HoldOp:
+        return 0 <= op.now_ms < _TOP
+    assert type(op) is SettleOp
+    return 0 <= op.created_ms < _TOP and min(op.sums) >= 0 and max(op.sums) < _TOP
+
+
+def is_plain(op: HoldOp | SettleOp) -> bool:
+    """Whether the tables are sure to take a move later, if its exchange is new to them."""
+    return fits(op) and (type(op) is not SettleOp or op.row[8] <= PLAIN_PUSD)
+
+
+def move_of(op: HoldOp | SettleOp) -> Held | Charged:
+    if type(op) is HoldOp:
+        hold = op.hold
+        return Held(hold.exchange_id, hold.payer.account, hold.amount_pusd, op.price_version, op.now_ms)
+    assert type(op) is SettleOp
+    settlement = op.settlement
+    return Charged(
+        settlement.account,
+        None if settlement.hold is None else settlement.hold.amount_pusd,
+        settlement.charged_pusd,
+        settlement.shares,
+        op.row,
+        op.rollup,
+        op.sums,
+        op.created_ms,
+        op.note,
+        op.proof,
+    )
+
+
+class Waiting:
+    """The moves that are in the journal alone, in their order. To be used by the thread that writes.
+
+    Attributes:
+        settled: the exchanges that are settled by them.
+    """
+
+    def __init__(self) -> None:
+        self.settled: set[str] = set()
+        self._moves: list[HoldOp | SettleOp] = []
+        self._rows: Rows | None = None
+        self._begin: Chain | None = None  # of the rows
+        self._gathered = 0  # so many of them are in the rows
+
+    def __len__(self) -> int:
+        return len(self._moves)
+
+    def add(self, moves: list[HoldOp | SettleOp]) -> None:
+        self._moves += moves
+        self.settled.update([op.row[0] for op in moves if type(op) is SettleOp])
+
+    def gather(self, epoch: int, chain: Chain) -> Rows:
+        """Bring their rows together, in pieces while they come: the event loop needs the interpreter too.
+
+        Raises:
+            RowRefused: a hold is there twice.
+        """
+        if self._rows is None or self._begin != chain:
+            self._rows, self._begin, self._gathered = Rows((), epoch, chain), chain, 0
+        rows, self._rows = self._rows, None  # after an error they are made anew, and it is raised again
+        for op in self._moves[self._gathered :]:
+            rows.add(op)
+        self._rows, self._gathered = rows, len(self._moves)
+        return rows
+
+    def apply(self, connection: sqlite3.Connection, epoch: int, chain: Chain, generation: int) -> Chain:
+        """Write them inside the caller's transaction, and that the tables hold this generation of the journal.
+
+        Return the new end of the entries.
+
+        Raises:
+            RowRefused, sqlite3.Error: the caller must roll back.
+        """
+        rows = self.gather(epoch, chain)
+        rows.write(connection)
+        connection.execute(_BOOKED, (generation,))
+        return rows.chain
+
+    def apply_singly(
+        self, connection: sqlite3.Connection, epoch: int, chain: Chain, generation: int
+    ) -> Chain:
+        """The same, one by one, see :func:`apply_singly`."""
+        return apply_singly(connection, self._moves, epoch, chain, generation)
+
+    def clear(self) -> None:
+        """They are in the tables."""
+        self.settled.clear()
+        self._moves = []
+        self._rows = None
+
+
+def apply(
+    connection: sqlite3.Connection, ops: Sequence[Op], epoch: int, chain: Chain, generation: int
+) -> Chain:
+    """Write the moves of a generation, inside the caller's transaction, and that they are written.
+
+    Return the new end of the entries.
+
+    Raises:
+        RowRefused, sqlite3.Error: the caller must roll back.
+    """
+    chain = _write(connection, ops, epoch, chain)
+    connection.execute(_BOOKED, (generation,))
+    return chain
+
+
+def apply_singly(
+    connection: sqlite3.Connection, ops: Sequence[Op], epoch: int, chain: Chain, generation: int
+) -> Chain:
+    """The same, one by one: what the tables refuse, though they were asked before, is told of and left out,
+    since the others must not wait for it."""
+    execute = connection.execute
+    for op in ops:
+        execute("SAVEPOINT one")
+        try:
+            chain = _write(connection, [op], epoch, chain)
+        except OP_ERRORS as error:
+            execute("ROLLBACK TO one")
+            print(f"{_id(op)} in the journal cannot be booked: {error}", file=sys.stderr, flush=True)
+        execute("RELEASE one")
+    execute(_BOOKED, (generation,))
+    return chain
+
+
+def _write(connection: sqlite3.Connection, ops: Sequence[Op], epoch: int, chain: Chain) -> Chain:
+    rows = Rows(ops, epoch, chain)
+    rows.write(connection)
+    return rows.chain
+
+
+def _id(op: Op) -> str:
+    if isinstance(op, HoldOp):
+        return f"the hold of {op.hold.exchange_id}"
+    return f"the charge of {op.row[0]}" if isinstance(op, SettleOp) else "an operation"
+
+
+class Begin(msgspec.Struct, frozen=True, kw_only=True):
+    """What the tables say before anything is booked that waits beside them.
+
+    Attributes:
+        epoch: of the process that left it. chain: the end of the entries.
+        generation: the last one of the journal that they hold wholly.
+    """
+
+    epoch: int
+    chain: Chain
+    generation: int
+
+
+def begin_of(connection: sqlite3.Connection) -> Begin:
+    row = connection.execute("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
+    (epoch,) = connection.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
+    (generation,) = connection.execute(_GENERATION).fetchone()
+    chain = Chain(seq=0, head=GENESIS) if row is None else Chain(seq=row[0], head=row[1])
+    return Begin(epoch=epoch, chain=chain, generation=generation)
+
+
+def replay(connection: sqlite3.Connection, file: JournalFile, path: Path) -> int:
+    """Book what an earlier process left in the journal; return how many moves that were.
+
+    Raises:
+        StoreCorrupt: the journal continues other books than these.
+        sqlite3.Error, OSError: the disk refuses.
+    """
+    begin = begin_of(connection)
+    frames = file.read()
+    generation = begin.generation + 1
+    if not frames or frames[0].generation < generation:
+        file.begin(generation)
+        return 0
+    if frames[0].generation != generation or any(frame.head != begin.chain.head for frame in frames):
+        raise StoreCorrupt(
+            f"The journal beside {path} holds moves that continue other books than these. If {path.name} is a "
+            "backup that was put back, move the journal away; else put back the file that it belongs to."
+        )
+    ops = [op_of(move) for frame in frames for move in frame.moves]
+    try:
+        book(connection, apply, ops, begin, generation)
+    except OP_ERRORS:
+        book(connection, apply_singly, ops, begin, generation)
+    file.begin(generation + 1)
+    return len(ops)
+
+
+def book(connection: sqlite3.Connection, apply: Apply, ops: list[Op], begin: Begin, generation: int) -> None:
+    """Apply moves in a transaction of their own.
+
+    Raises:
+        RowRefused, sqlite3.Error: nothing was written.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        apply(connection, ops, begin.epoch, begin.chain, generation)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def op_of(move: Held | Charged) -> Op:
+    """The operation that a move was made of."""
+    if isinstance(move, Held):
+        hold = _hold(move.exchange_id, move.account, move.amount_pusd)
+        return HoldOp(future=_NOBODY, hold=hold, price_version=move.price_version, now_ms=move.now_ms)
+    return SettleOp(
+        future=_NOBODY,
+        settlement=Settlement(
+            hold=None if move.held_pusd is None else _hold(move.row[0], move.account, move.held_pusd),
+            account=move.account,
+            charged_pusd=move.charged_pusd,
+            absorbed_pusd=0,
+            remaining_pusd=0,
+            shares=move.shares,
+        ),
+        row=tuple(move.row),
+        rollup=RollupKey(*move.rollup),
+        sums=move.sums,
+        created_ms=move.created_ms,
+        note=move.note,
+        proof=move.proof,
+    )
+
+
+def _hold(exchange_id: str, account: str, amount_pusd: int) -> Hold:
+    return Hold(
+        exchange_id=exchange_id,
+        payer=Payer(account=account),
+        amount_pusd=amount_pusd,
+        available_pusd=0,
+        admitted_ms=0,
+    )
