@@ -130,6 +130,11 @@ class Journal:
     def enqueue(self, op: Op) -> None:
         """Queue an operation; its landing hears when it is durable."""
         assert self._writer is not None
+        if self._closing:  # the writer may have ended: nobody may wait for ever
+            op.error = LedgerUnavailable("The gateway is shutting down.", retry_after_s=5)
+            self._undo(op)
+            _resolve(op)
+            return
         self._pending += 1
         if isinstance(op, SettleOp):
             self._settling[op.row[0]] = []

@@ -125,6 +125,7 @@ class SqliteStore:
         self._keys = keys.KeyCache()
         self._unheld: dict[str, asyncio.Future[Any]] = {}  # settlements of exchanges that hold nothing
         self._crediting: dict[str, asyncio.Future[Any]] = {}
+        self._begun: set[asyncio.Task[bool]] = set()  # what is gone on with though who asked has left
         self._reads = connect(path, read_only=True)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="ledger-reader")
         self._connections = (self._reads, connect(path), connection, balances)
@@ -171,6 +172,8 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Write what is waiting, then let go of the file. Open holds stay; the next start voids them."""
+        if self._begun:
+            await asyncio.wait(self._begun)
         if not self._journal.closing:
             self._journal.close()
             await self._loop.run_in_executor(None, self._shut)
@@ -480,8 +483,10 @@ class SqliteStore:
     ) -> bool:
         """As :class:`llm_router.engine.operator.OperatorBooks` says. Who asks may leave: it is gone on with."""
         self._journal.check_usable()
-        work = self._write_key(key, digest, budget, removed, now_ms)
-        return await asyncio.shield(self._loop.create_task(work))
+        work = self._loop.create_task(self._write_key(key, digest, budget, removed, now_ms))
+        self._begun.add(work)
+        work.add_done_callback(self._begun.discard)
+        return await asyncio.shield(work)
 
     async def _write_key(
         self, key: Key, digest: bytes | None, budget: Budget | None, removed: str | None, now_ms: int
