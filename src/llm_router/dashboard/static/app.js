@@ -226,7 +226,7 @@ function drawShell() {
   const opener = () => h("button.icon-button", { type: "button", "aria-label": "Search and commands", onclick: palette }, icon("search"));
   const node = h("div.shell");
   const side = h("aside.side", { "aria-label": "Navigation" }, h("a.brand", { href: "/" }, mark(26), "LLM Router"), h("button.find", { type: "button", onclick: palette }, icon("search", { size: 15 }), h("span", "Search"), h("kbd", navigator.platform.startsWith("Mac") ? "⌘K" : "Ctrl K")), accountPick(), nav, person());
-  const bar = h("header.topbar", h("button.icon-button", { type: "button", "aria-label": "Menu", onclick: () => node.classList.toggle("open") }, icon("menu", { size: 20 })), h("a.brand", { href: "/" }, mark(22), "LLM Router"), opener());
+  const bar = h("header.topbar", h("button.icon-button", { type: "button", "aria-label": "Menu", onclick: () => (node.classList.toggle("open"), node.classList.contains("open") && side.querySelector("nav a")?.focus()) }, icon("menu", { size: 20 })), h("a.brand", { href: "/" }, mark(22), "LLM Router"), opener());
   replace(node, bar, side, main);
   node.addEventListener("click", (event) => event.target === node && node.classList.remove("open"));
   replace(app, h("a.skip", { href: "#main" }, "Skip to the content"), node);

@@ -295,7 +295,9 @@ async function mount(root, ctx) {
   };
   const drawSend = () => {
     replace(send, icon(running ? "stop" : "up", { size: 16 }), h("span", running ? "Stop" : "Send"));
-    send.disabled = !running && !area.value.trim() && !pictures.length;
+    const idle = !running && !area.value.trim() && !pictures.length;
+    if (idle && document.activeElement === send) area.focus(); // what is disabled loses the keyboard
+    send.disabled = idle;
     log.setAttribute("aria-busy", String(Boolean(running)));
   };
   const drawThumbs = () => (drawSend(), replace(thumbs, pictures.map((url, at) => h("span.thumb", h("img", { src: url, alt: `Picture ${at + 1}` }), h("button.icon-button", { type: "button", "aria-label": `Remove picture ${at + 1}`, onclick: () => { pictures = pictures.filter((_, index) => index !== at); drawThumbs(); area.focus(); } }, icon("close", { size: 12 }))))));

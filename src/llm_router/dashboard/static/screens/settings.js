@@ -2,7 +2,7 @@
 
 import { h, replace } from "../lib/dom.js";
 import { count, dollars } from "../lib/format.js";
-import { badge, button, card, codeBlock, confirm, copyButton, dialog, facts, field, form, load, messageOf, pageHead, reveal, saveFile, table, toast, when } from "../lib/ui.js";
+import { badge, button, card, codeBlock, confirm, copyButton, dialog, facts, field, form, load, menu, messageOf, pageHead, reveal, saveFile, table, toast, when } from "../lib/ui.js";
 import { meter } from "../lib/chart.js";
 import { qrCode } from "../lib/qr.js";
 
@@ -336,7 +336,7 @@ function people(ctx) {
       { key: "name", label: "Name", sort: true, wide: true, render: (each) => h("span", each.name, h("span.cell-sub", each.email)) },
       { key: "operator", label: "State", render: (each) => (each.operator ? badge("operator", "info") : each.disabled ? badge("may not sign in", "warn") : h("span")) },
       { key: "created", label: "Since", sort: true, hideOnPhone: true, render: (each) => when(each.created) },
-      { key: "more", align: "end", render: (each) => (each.id === ctx.me.id ? h("span") : h("span.row.tight", button(each.operator ? "No operator any more" : "Make operator", { tone: "quiet", small: true, onclick: () => turn(each, { operator: !each.operator }) }), button(each.disabled ? "Let in" : "Lock out", { tone: "quiet", small: true, onclick: () => turn(each, { disabled: !each.disabled }) }))) },
+      { key: "more", align: "end", render: (each) => (each.id === ctx.me.id ? h("span") : menu([{ label: each.operator ? "No operator any more" : "Make operator", icon: "shield", run: () => turn(each, { operator: !each.operator }) }, { label: each.disabled ? "Let in" : "Lock out", icon: each.disabled ? "door" : "close", tone: each.disabled ? null : "danger", run: () => turn(each, { disabled: !each.disabled }) }], { label: `Actions for ${each.name}` })) },
     ],
     load: (after, limit) => ctx.api.get("/api/v1/gateway/people", { after, limit }, { signal: ctx.signal }),
   });
@@ -365,6 +365,7 @@ async function mount(root, ctx) {
     pageHead("Settings"),
     h("div.sections", h("nav", { "aria-label": "Settings" }, seen.map((each) => h("a", { href: `/settings/${each.name}`, "aria-current": each === section ? "page" : null }, each.title))), place),
   );
+  root.querySelector(".sections > nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   const parts = section.parts.map((part) => {
     const holder = h("div");
     const made = part(ctx);

@@ -49,7 +49,7 @@ async function mount(root, ctx) {
     columns: [
       { key: "email", label: "E-mail", sort: true, wide: true },
       { key: "role", label: "Role", render: (each) => badge(each.role) },
-      { key: "expires", label: "Ends", sort: true, render: (each) => when(each.expires) },
+      { key: "expires", label: "Ends", sort: true, hideOnPhone: true, render: (each) => when(each.expires) },
       { key: "more", align: "end", render: (each) => (writes ? button("Withdraw", { tone: "quiet", small: true, onclick: () => attempt(() => ctx.api.del(`/api/v1/invitations/${each.id}`), "Withdrawn: its link leads nowhere now.", invitations) }) : h("span")) },
     ],
     load: (after, limit) => ctx.api.get("/api/v1/invitations", { after, limit }, { signal: ctx.signal }),
