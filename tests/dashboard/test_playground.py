@@ -104,7 +104,7 @@ def test_a_model_is_found_and_tried(chromium: Any, gateway: Gateway, ada: Browse
         page.locator("tbody tr").nth(1).wait_for(state="detached")
         page.locator("tbody .row-link").click()
         sheet = page.locator("dialog.drawer")
-        sheet.get_by_role("heading", name="Price").wait_for()
+        sheet.get_by_role("heading", name="Price", exact=True).wait_for()
         sheet.get_by_role("button", name="Try it").click()
         page.locator(".model-chip", has_text="Claude Haiku 4.5").wait_for()
 
