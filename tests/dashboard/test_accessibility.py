@@ -90,6 +90,8 @@ SCREENS: Tour = (
     ("/settings/you", ()),
     ("/settings/account", ()),
     ("/settings/limits", ()),
+    ("/settings/own-keys", ()),
+    ("/settings/retention", ()),
     ("/settings/providers", ()),
     ("/settings/gateway", ()),
     ("/audit", ()),
@@ -119,6 +121,8 @@ LAYERS: Tour = (
     ("/settings/you", (press("Set up"), menu_of("dialog summary"), shows("Type this secret"))),
     ("/settings/limits", (press("New budget"),)),
     ("/settings/limits", (press("New limit"),)),
+    ("/settings/own-keys", (press("Add a key"),)),
+    ("/settings/retention", (press("Keep them"),)),
     ("/settings/gateway", (press("New account"),)),
     ("/audit", (opened,)),
 )
@@ -204,7 +208,17 @@ def test_pages_for_anybody_have_no_violation(chromium: Any, used: Gateway) -> No
 @pytest.mark.parametrize("role", ["developer", "viewer"])
 def test_other_roles_have_no_violation(chromium: Any, used: Gateway, ada: Browser, role: str) -> None:
     person = invited(ada, "default", role, f"{role}@example.com")
-    paths = ("/", "/keys", "/usage", "/routing", "/team", "/settings/account", "/settings/limits", "/audit")
+    paths = (
+        "/",
+        "/keys",
+        "/usage",
+        "/routing",
+        "/team",
+        "/settings/account",
+        "/settings/limits",
+        "/settings/retention",
+        "/audit",
+    )
     with browsing(chromium, used, cookie=person.cookie) as watched:
         assert look(watched, tuple((path, ()) for path in paths)) == []
 

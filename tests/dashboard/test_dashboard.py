@@ -71,6 +71,8 @@ def test_every_screen_is_whole(chromium: Any, gateway: Gateway, ada: Browser, lo
             *links,
             "/settings/account",
             "/settings/limits",
+            "/settings/own-keys",
+            "/settings/retention",
             "/settings/providers",
             "/settings/gateway",
         ]:

@@ -37,6 +37,12 @@ class SetOwnKey(Body, frozen=True, kw_only=True):
         return f"SetOwnKey(fallback={self.fallback}, ***)"
 
 
+class OwnKeyRows(Rows, frozen=True, kw_only=True):
+    """``providers``: those at which an account can have a key of its own: ``id`` and ``name``."""
+
+    providers: list[dict[str, str]]
+
+
 class PublishPrices(Body, frozen=True, kw_only=True):
     """Either ``percent`` on the providers' prices ("20", "-7.5"), or dollars per million tokens. ``start``: ISO 8601;
     null is now. ``account`` may be a pattern; ``scope_id``: of a team or key."""
@@ -119,7 +125,10 @@ async def remove_provider_key(ask: Ask) -> dict[str, msgspec.Raw]:
 
 
 async def list_own_keys(ask: Ask) -> dict[str, object]:
-    return {"data": (await ask.desk.run("byok.list", ask.by, {"account": ask.account}))["byok"]}
+    found = await ask.desk.run("byok.list", ask.by, {"account": ask.account})
+    known = sorted(ask.desk.snapshot().providers.values(), key=lambda provider: provider.name.lower())
+    takers = [{"id": each.id, "name": each.name} for each in known if each.auth != "none"]
+    return {"data": found["byok"], "providers": takers}
 
 
 async def set_own_key(ask: Ask) -> dict[str, msgspec.Raw]:
@@ -227,7 +236,7 @@ _ROUTES: tuple[Mapping[str, Any], ...] = (
         "summary": "Refuse a voucher from now on.", "permission": "credit:write", "house": True,
     },
     {
-        "method": "GET", "path": "/api/v1/provider-keys", "handler": list_own_keys, "reply": Rows,
+        "method": "GET", "path": "/api/v1/provider-keys", "handler": list_own_keys, "reply": OwnKeyRows,
         "summary": "Where the account has keys of its own; never the keys.", "permission": "provider_key:read",
     },
     {

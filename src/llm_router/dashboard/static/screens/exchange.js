@@ -3,7 +3,8 @@
 import { h, replace } from "../lib/dom.js";
 import { compact, count, dollars, duration, fullTime, plural } from "../lib/format.js";
 import { icon } from "../lib/icons.js";
-import { badge, button, codeBlock, copyButton, drawer, empty, facts, messageOf, skeleton, stat, stats } from "../lib/ui.js";
+import { badge, button, codeBlock, copyButton, drawer, empty, facts, messageOf, skeleton, stat, stats, tabs } from "../lib/ui.js";
+import { saidPanels } from "./said.js";
 
 const APIS = { openai_chat: "OpenAI chat", openai_responses: "OpenAI responses", anthropic_messages: "Anthropic messages", gemini_generate: "Gemini" };
 
@@ -146,12 +147,13 @@ function content(ctx, found, { names, onFilter, close }) {
 export async function openExchange(ctx, id, { row, names = new Map(), onClose, onFilter = () => {} } = {}) {
   const path = `/api/v1/exchanges/${encodeURIComponent(id)}`;
   const early = row ? null : await ctx.api.get(path, {}, { signal: ctx.signal });
-  const place = h("div.exchange", { "aria-busy": "true" }, skeleton(10));
+  const place = h("div", { "aria-busy": "true" }, skeleton(10));
   const known = row ?? early;
   const node = drawer({ title: known.model ?? known.asked_model, text: [known.provider ?? "nobody was asked", fullTime(known.created_ms)].join(" · "), body: place, wide: true, onClose });
   try {
     const found = early ?? (await ctx.api.get(path, {}, { signal: ctx.signal }));
-    replace(place, content(ctx, found, { names, onFilter, close: () => node.close() }));
+    const story = h("div.exchange", content(ctx, found, { names, onFilter, close: () => node.close() }));
+    replace(place, ctx.can("content:read") ? tabs([["story", "Overview", () => story], ...saidPanels(ctx, found.id)], { label: "Of this request" }) : story);
   } catch (error) {
     if (error.name !== "AbortError") replace(place, empty({ icon: "warning", title: "This could not be loaded", text: messageOf(error) }));
   }

@@ -4,6 +4,8 @@ import { h, replace } from "../lib/dom.js";
 import { count, dollars } from "../lib/format.js";
 import { badge, button, card, codeBlock, confirm, copyButton, dialog, facts, field, form, load, menu, messageOf, pageHead, reveal, saveFile, table, toast, when } from "../lib/ui.js";
 import { meter } from "../lib/chart.js";
+import { ownKeys } from "./settings/own_keys.js";
+import { retention } from "./settings/retention.js";
 import { qrCode } from "../lib/qr.js";
 
 const attempt = async (work, told) => {
@@ -352,6 +354,8 @@ const SECTIONS = [
   { name: "you", title: "You", parts: [profile, password, secondFactor, sessions] },
   { name: "account", title: "Account", needs: "account:read", parts: [account] },
   { name: "limits", title: "Budgets and limits", needs: "budget:read", parts: [budgets, limits] },
+  { name: "own-keys", title: "Own keys", needs: "provider_key:read", parts: [ownKeys] },
+  { name: "retention", title: "Retention", needs: "settings:read", parts: [retention] },
   { name: "providers", title: "Providers", needs: "provider:read", parts: [providers] },
   { name: "gateway", title: "Gateway", needs: "house:read", parts: [house, accounts, people] },
 ];
