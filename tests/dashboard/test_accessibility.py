@@ -121,8 +121,8 @@ LAYERS: Tour = (
     ("/settings/you", (press("Set up"), menu_of("dialog summary"), shows("Type this secret"))),
     ("/settings/limits", (press("New budget"),)),
     ("/settings/limits", (press("New limit"),)),
-    ("/settings/own-keys", (press("Add a key"),)),
-    ("/settings/retention", (press("Keep them"),)),
+    ("/settings/own-keys", (press("Add a key"), shows("It is kept sealed"))),
+    ("/settings/retention", (press("Keep them"), shows("From the next request on, of all keys"))),
     ("/settings/gateway", (press("New account"),)),
     ("/audit", (opened,)),
 )
