@@ -882,16 +882,15 @@ class LiveReply(UpstreamReply, Protocol):
 class Prepared(Protocol):
     """A request without its body, made ready once for all that go to the same place."""
 
-    def launch(
-        self, body: bytes, deadlines: Deadlines, total_due_s: float, listener: Listener
-    ) -> LiveReply | None:
-        """Send it, if a connection is ready; None if none is. ``total_due_s``: in event-loop time."""
+    def launch(self, body: bytes, deadlines: Deadlines, total_due_s: float, listener: Listener) -> LiveReply:
+        """Send it at once if a connection is ready, else as soon as one is made; that it could not be made is the
+        reply's failure. ``total_due_s``: in event-loop time."""
         ...
 
 
 @runtime_checkable
 class PromptUpstream(Protocol):
-    """An upstream that sends at once where a connection is ready."""
+    """An upstream that sends without being waited for."""
 
     def prepare(self, request: UpstreamRequest) -> Prepared:
         """Make a request's address and headers ready; its body does not matter.

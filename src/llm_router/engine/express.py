@@ -1,7 +1,7 @@
 """The fast lane: plain exchanges without a task of their own.
 
     take ──── admitted, limited, held in memory, in one step; or not taken, and nothing was changed
-      held ── the hold is durable: the request goes out on a connection that is ready
+      held ── the hold is durable: the request goes out, or waits for a connection first
         heard ── the reply comes, piece by piece
           settled ── the settlement is durable: the last bytes go out
 
@@ -9,7 +9,7 @@ A ride is taken on if nothing about its request has to be waited for or looked a
 session, nothing kept of earlier turns. Each step is a call from whoever has news (the store's batch, the provider's
 connection), so there is nothing to schedule, wake or cancel in between.
 
-As soon as anything else happens than the usual (too little credit, no connection ready, a provider that fails, a
+As soon as anything else happens than the usual (too little credit, no place at the provider, one that fails, a
 stream that breaks, a client that leaves) the ride becomes an ordinary exchange: the same :class:`Track` goes on in a
 task, by the same code as all others. Whatever a ride does itself is done by that code's own parts.
 """
@@ -414,9 +414,6 @@ class Ride:
         deadlines = deadlines_for(track, candidate, now_us)
         due_s = asyncio.get_running_loop().time() + deadlines.total_s
         reply = prepared.launch(body, deadlines, due_s, self)
-        if reply is None:
-            self._ordinary(engine.resume(track))
-            return
         self._idle_s = deadlines.idle_s
         trying.begin(track.state)
         self._reply, self._attempt, self._launched_us = reply, attempt, now_us

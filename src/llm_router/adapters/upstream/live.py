@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from llm_router.adapters.upstream.faults import truncated
+from llm_router.adapters.upstream.faults import truncated, unavailable
 from llm_router.adapters.upstream.pool import Pool
 from llm_router.adapters.upstream.protocol import Connection
 from llm_router.adapters.upstream.reply import LeanReply
@@ -25,21 +25,43 @@ class PreparedRequest:
 
     def launch(
         self, body: bytes, deadlines: Deadlines, total_due_s: float, listener: Listener
-    ) -> ListenedReply | None:
+    ) -> ListenedReply:
         """As the port says."""
+        reply = ListenedReply(self._loop, self._method, deadlines, total_due_s, listener)
+        head = b"%bcontent-length: %d\r\n\r\n" % (self._start, len(body))
         connection = self._pool.take()
-        if connection is None:
-            return None
-        reply = ListenedReply(self._loop, self._method, deadlines, total_due_s, listener, connection)
-        connection.begin(reply, b"%bcontent-length: %d\r\n\r\n" % (self._start, len(body)), body)
+        if connection is not None:
+            reply.begin(connection, head, body)
+        else:
+            until = min(self._loop.time() + deadlines.connect_s, total_due_s)
+            reply.dialling = self._loop.create_task(self._dial(reply, head, body, until))
         return reply
+
+    async def _dial(self, reply: ListenedReply, head: bytes, body: bytes, until: float) -> None:
+        """Send as soon as there is a connection; the listener hears if there is none in time."""
+        try:
+            connection = await self._pool.acquire(until)
+        except UpstreamError as error:
+            reply.dialling = None
+            reply.fail(error)
+        except BaseException:  # nobody may wait for ever; of an abort nobody is told
+            reply.dialling = None
+            reply.fail(unavailable(self._pool.label, "the connection could not be made", sent=False))
+            raise
+        else:
+            reply.dialling = None
+            reply.begin(connection, head, body)
 
 
 class ListenedReply(LeanReply):
     """Implements :class:`~llm_router.ports.LiveReply`: the connection tells a listener where it would wake a
-    reader."""
+    reader.
 
-    __slots__ = ("_connection", "_listener")
+    Attributes:
+        dialling: what waits for a connection, while there is none.
+    """
+
+    __slots__ = ("_connection", "_listener", "dialling")
 
     def __init__(
         self,
@@ -48,11 +70,16 @@ class ListenedReply(LeanReply):
         deadlines: Deadlines,
         total_due: float,
         listener: Listener,
-        connection: Connection,
     ) -> None:
         super().__init__(loop, method, deadlines, total_due)
         self._listener: Listener | None = listener
+        self._connection: Connection | None = None
+        self.dialling: asyncio.Task[None] | None = None
+
+    def begin(self, connection: Connection, head: bytes, body: bytes) -> None:
+        """Send the request; the reply comes on that connection."""
         self._connection = connection
+        connection.begin(self, head, body)
 
     @property
     def awaited(self) -> bool:
@@ -67,7 +94,7 @@ class ListenedReply(LeanReply):
     @property
     def stale(self) -> bool:
         """Whether its connection had been closed before the request came."""
-        return self._connection.stale
+        return self._connection is not None and self._connection.stale
 
     def wake(self) -> None:
         listener = self._listener
@@ -92,6 +119,9 @@ class ListenedReply(LeanReply):
     def abort(self) -> None:
         """As the port says. Nobody is told any more."""
         self._listener = None
+        dialling, self.dialling = self.dialling, None  # no cycle: what is over must be freed at once
+        if dialling is not None:
+            dialling.cancel()
         if not self._complete and self._wire is not None:
             self._wire.drop(self, truncated(self._wire.label, "the reply was closed before its end"))
         self._pieces.clear()

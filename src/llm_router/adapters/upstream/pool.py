@@ -46,6 +46,11 @@ class Pool:
         self._closed = False
 
     @property
+    def label(self) -> str:
+        """Of the origin, for messages."""
+        return self._label
+
+    @property
     def empty(self) -> bool:
         """Whether nothing is open, opening or waited for."""
         return self._slots == 0 and not self._waiters

@@ -1,0 +1,127 @@
+"""Calls that are listened to: sent at once where a connection is ready, else as soon as one is made."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from scripted_server import Peer, always, sized
+from upstream_world import World, request
+
+from llm_router.domain.errors import UpstreamKind
+from llm_router.ports import Deadlines
+
+LEAN_ONLY = True
+
+
+class Ear:
+    """A listener that can be waited for."""
+
+    def __init__(self) -> None:
+        self.told = asyncio.Event()
+
+    def on_upstream(self) -> None:
+        self.told.set()
+
+
+def launch(client: Any, url: str, ear: Ear, deadlines: Deadlines | None = None) -> Any:
+    due_s = asyncio.get_running_loop().time() + 30
+    return client.prepare(request(url)).launch(b'{"model":"m"}', deadlines or Deadlines(), due_s, ear)
+
+
+async def whole(reply: Any, ear: Ear) -> bytes:
+    """The body, by what the listener is told."""
+    body = b""
+    while not reply.complete:
+        await ear.told.wait()
+        ear.told.clear()
+        assert reply.failure is None
+        body += reply.take()
+    return body + reply.take()
+
+
+async def test_without_a_connection_it_is_sent_when_there_is_one(world: World) -> None:
+    seen: list[tuple[bytes, bytes]] = []
+
+    async def script(peer: Peer) -> None:
+        while True:
+            try:
+                seen.append(await peer.request())
+            except EOFError:
+                return
+            await peer.send(sized(b"hello"))
+
+    server, client = await world.server(script), world.client()
+    for _ in range(2):  # the second finds one ready
+        ear = Ear()
+        assert await whole(launch(client, server.url(), ear), ear) == b"hello"
+    heads = [head for head, _ in seen]
+    assert heads[0] == heads[1]
+    assert [body for _, body in seen] == [b'{"model":"m"}'] * 2
+    assert server.accepted == 1
+
+
+async def test_many_at_once_get_a_connection_each(world: World) -> None:
+    server, client = await world.server(always(sized(b"hello"))), world.client()
+    ears = [Ear() for _ in range(5)]
+    replies = [launch(client, server.url(), ear) for ear in ears]
+    bodies = [await whole(reply, ear) for reply, ear in zip(replies, ears, strict=True)]
+    assert (bodies, server.accepted) == ([b"hello"] * 5, 5)
+
+
+async def test_a_connection_that_cannot_be_made_is_the_replys_failure(world: World) -> None:
+    server = await world.server(always(sized(b"hello")))
+    await server.close()
+    ear = Ear()
+    reply = launch(world.client(), server.url(), ear)
+    await ear.told.wait()
+    assert (reply.failure.kind, reply.failure.sent) == (UpstreamKind.UNAVAILABLE, False)
+    assert (reply.complete, reply.stale, reply.status, reply.headers) == (False, False, 0, {})
+    reply.abort()
+
+
+async def test_no_connection_in_time_is_a_failure_too(world: World) -> None:
+    asked = asyncio.Event()
+    server, client = await world.server(silent(asked)), world.client(connections_per_origin_max=1)
+    first = launch(client, server.url(), Ear())
+    await asked.wait()
+    ear = Ear()
+    second = launch(client, server.url(), ear, Deadlines(connect_s=0.01))
+    await ear.told.wait()
+    assert (second.failure.kind, second.failure.sent) == (UpstreamKind.UNAVAILABLE, False)
+    first.abort()
+
+
+async def test_who_gives_up_before_there_is_a_connection_hears_no_more(world: World) -> None:
+    answer, asked = asyncio.Event(), asyncio.Event()
+    server, client = await world.server(silent(asked, answer)), world.client(connections_per_origin_max=1)
+    first_ear, second_ear, third_ear = Ear(), Ear(), Ear()
+    first = launch(client, server.url(), first_ear)
+    await asked.wait()
+    second = launch(client, server.url(), second_ear)
+    third = launch(client, server.url(), third_ear)
+    second.abort()
+    answer.set()
+    assert await whole(first, first_ear) == b"hello"
+    assert await whole(third, third_ear) == b"hello"  # the turn went on to it
+    assert not second_ear.told.is_set()
+    assert server.accepted == 1
+
+
+def silent(asked: asyncio.Event, answer: asyncio.Event | None = None) -> Any:
+    """Answers when it may, else never."""
+
+    async def script(peer: Peer) -> None:
+        while True:
+            try:
+                await peer.request()
+            except EOFError:
+                return
+            asked.set()
+            if answer is None:
+                await peer.gone()
+                return
+            await answer.wait()
+            await peer.send(sized(b"hello"))
+
+    return script
