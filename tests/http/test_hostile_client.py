@@ -164,7 +164,8 @@ def test_a_slow_reader_slows_the_provider_and_loses_nothing(
         body = body_of("mo", stream=True)
         connection.sendall(hostile.head(len(body), "connection: close") + body)
         assert blocked.wait(WAIT_S), "the provider was never slowed down"
-        assert sent < 20_000_000, f"{sent} bytes were taken from the provider and stored"
+        # The kernel's buffers of two connections are in it; on a busy machine it lets one grow to 32 MB.
+        assert sent < 45_000_000, f"{sent} bytes were taken from the provider and stored"
         received = 0
         tail = b""
         while data := connection.recv(1 << 20):
