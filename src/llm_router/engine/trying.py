@@ -38,7 +38,6 @@ from llm_router.routing.health import Call as HealthCall
 from llm_router.routing.health import Fared, Health, HealthView, size_of, spread
 from llm_router.routing.plan import Candidate
 from llm_router.routing.retry import RetryBudget
-from llm_router.wire.dialect import Inspected
 
 Pause = Callable[[float], Awaitable[None]]
 """Wait for so many seconds."""
@@ -283,7 +282,7 @@ class Trying:
             and not track.inspected.stream
             and track.state.routing.hedging.never  # else its time is learned
         ):
-            self._answered(track, track.inspected, calling)
+            self._answered(track, calling)
             return
         how, why, cooldown_ms, went = Fared.NEITHER, "", None, Went.NEITHER
         if ended is True:
@@ -320,7 +319,7 @@ class Trying:
             tokens_per_s=speed,
         )
 
-    def _answered(self, track: Track, inspected: Inspected, calling: Calling) -> None:
+    def _answered(self, track: Track, calling: Calling) -> None:
         """A whole answer came: :meth:`called`, without what can only follow others."""
         track.other_key = False
         now_us, now_ms = self._clock.monotonic_us(), self._clock.now_ms()
