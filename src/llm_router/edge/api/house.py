@@ -43,6 +43,12 @@ class ActPage(Reply, frozen=True, kw_only=True):
     next: str | None
 
 
+class LogCheck(Reply, frozen=True, kw_only=True):
+    ok: bool
+    acts: int
+    hash: str | None
+
+
 class PersonEntry(Reply, frozen=True, kw_only=True):
     id: str
     email: str
@@ -96,6 +102,10 @@ async def _acts(ask: Ask, account: str | None) -> dict[str, object]:
     found = await ask.desk.directory.acts(account, int(after), ask.limit() + 1)
     page = page_of([described_act(entry) for entry in found], ask.limit(), "seq")
     return {**page, "next": None if page["next"] is None else str(page["next"])}
+
+
+async def check_log(ask: Ask) -> dict[str, msgspec.Raw]:
+    return await ask.desk.run("audit.check", ask.by, {})
 
 
 async def export_acts(ask: Ask) -> Stream:
@@ -181,6 +191,11 @@ HOUSE_ROUTES = (
     ApiRoute(
         method="GET", path="/api/v1/gateway/audit/export", handler=export_all_acts, permission="house:read",
         house=True, media=(LINES,), summary="The same of all accounts.",
+    ),
+    ApiRoute(
+        method="GET", path="/api/v1/gateway/audit/check", handler=check_log, permission="house:read", house=True,
+        summary="Calculate the chain of the log again: how many acts there are, and the last one's hash.",
+        reply=LogCheck,
     ),
     ApiRoute(
         method="GET", path="/api/v1/gateway/people", handler=list_people, summary="Everybody who can sign in.",

@@ -102,6 +102,15 @@ class GiveCredit(Body, frozen=True, kw_only=True):
     ref: str | None = None
 
 
+class AdjustCredit(Body, frozen=True, kw_only=True):
+    """``amount``: dollars, less than 0 to take some. ``ref``: books once, however often it is sent."""
+
+    account: str
+    amount: Decimal
+    reason: str
+    ref: str | None = None
+
+
 class MakeVouchers(Body, frozen=True, kw_only=True):
     """``amount``: dollars of each. ``expires``: a span ("90d") or a time."""
 
@@ -178,6 +187,11 @@ async def give_credit(ask: Ask) -> Answer:
     return Answer(value=await ask.desk.run("credits.add", ask.by, wanted), status=201)
 
 
+async def adjust_credit(ask: Ask) -> Answer:
+    wanted = {**said(ask.body), "amount": amount_text(ask.body.amount), "actor": ask.by.name}
+    return Answer(value=await ask.desk.run("credits.adjust", ask.by, wanted), status=201)
+
+
 async def list_vouchers(ask: Ask) -> dict[str, object]:
     return {"data": (await ask.desk.run("vouchers.list", ask.by, {}))["vouchers"]}
 
@@ -220,6 +234,11 @@ _ROUTES: tuple[Mapping[str, Any], ...] = (
     {
         "method": "POST", "path": "/api/v1/gateway/credits", "handler": give_credit, "body": GiveCredit, "status": 201,
         "summary": "Book credit to an account.", "permission": "credit:write", "house": True,
+    },
+    {
+        "method": "POST", "path": "/api/v1/gateway/credits/adjust", "handler": adjust_credit, "body": AdjustCredit,
+        "status": 201, "permission": "credit:write", "house": True,
+        "summary": "Add or take credit by hand, with a reason that stands in the books.",
     },
     {
         "method": "GET", "path": "/api/v1/gateway/vouchers", "handler": list_vouchers, "reply": Rows,
