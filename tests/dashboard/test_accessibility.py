@@ -94,6 +94,7 @@ SCREENS: Tour = (
     ("/settings/retention", ()),
     ("/settings/providers", ()),
     ("/settings/gateway", ()),
+    ("/settings/alerts", ()),
     ("/audit", ()),
 )
 """Where to go, and what to do there."""

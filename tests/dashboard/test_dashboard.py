@@ -75,6 +75,7 @@ def test_every_screen_is_whole(chromium: Any, gateway: Gateway, ada: Browser, lo
             "/settings/retention",
             "/settings/providers",
             "/settings/gateway",
+            "/settings/alerts",
         ]:
             watched.open(path)
             assert watched.page.get_by_text("This could not be loaded").count() == 0, path

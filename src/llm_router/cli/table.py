@@ -43,6 +43,7 @@ GROUPS: Mapping[str, str] = {
     "statements": "statements and invoices of an account's months",
     "receipts": "signed receipts of what was booked",
     "logs": "the newest requests of an account, and what was said in them",
+    "alerts": "how the operator hears of what goes wrong",
     "bodies": "what accounts have kept of requests and answers",
     "local": "the small model on this machine",
 }

@@ -73,6 +73,51 @@ class Notices:
         self._low: set[str] | None = None  # None: not read yet
         self._begun: set[str] = set()  # low, and told of by another process, if it lives
         self._watched_ms: int | None = None
+        self._last: dict[str, tuple[int, str | None]] = {}
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The ways in which notices leave."""
+        return tuple(self._channels)
+
+    def last(self, channel: str) -> tuple[int, str | None] | None:
+        """When this process last tried that way, and what was wrong with it; None: not yet."""
+        return self._last.get(channel)
+
+    async def waiting(self) -> dict[str, int]:
+        """How many notices wait for each way."""
+        found: dict[str, int] = {}
+        for document in await self._books.documents(KIND, open_only=True, limit=2 * OPEN_MAX):
+            channel = _decoder.decode(document.body).channel
+            found[channel] = found.get(channel, 0) + 1
+        return found
+
+    async def try_out(self, channel: str) -> str | None:
+        """Send a notice that is none, now; return what is wrong with that way, None if it was taken.
+
+        Raises:
+            KeyError: there is no such way.
+        """
+        way, now_ms = self._channels[channel], self._clock.now_ms()
+        notice = Notice(
+            id=self._new_id("ntc"),
+            type="test",
+            account="",
+            created=iso_time(now_ms),
+            subject="A test of the alerts of LLM Router",
+            text="Somebody tries whether alerts arrive. They do.",
+            data={},
+        )
+        return await self._tried(way, notice)
+
+    async def _tried(self, way: NoticeChannel, notice: Notice) -> str | None:
+        problem = None
+        try:
+            await way.send(notice)
+        except NoticeRefused as error:
+            problem = str(error)
+        self._last[way.name] = (self._clock.now_ms(), problem)
+        return problem
 
     async def tell(
         self, type_: str, account: str, subject: str, text: str, data: dict[str, str], id_: str | None = None
@@ -185,12 +230,11 @@ class Notices:
         )
         if not await self._books.put_document(document):
             return  # another process sends it
-        try:
-            if channel is not None:  # else it was taken out of the configuration
-                await channel.send(waiting.notice)
-        except NoticeRefused as error:
-            await self._later(document, waiting, str(error))
-            return
+        if channel is not None:  # else it was taken out of the configuration
+            problem = await self._tried(channel, waiting.notice)
+            if problem is not None:
+                await self._later(document, waiting, problem)
+                return
         await self._books.remove_document(KIND, document.id)
 
     async def _later(self, document: Document, waiting: _Waiting, why: str) -> None:

@@ -16,6 +16,7 @@ from llm_router.catalog.listing import models_page
 from llm_router.domain.account import COMMAND_LINE, Actor, Intent
 from llm_router.domain.errors import InvalidRequest, LedgerUnavailable, RouterError
 from llm_router.engine import (
+    alerting,
     bodying,
     budgeting,
     credits,
@@ -193,6 +194,8 @@ OPERATIONS: dict[str, tuple[type[Arguments], Callable[[Any, Context], Awaitable[
     "statements.issue": (stating.IssueStatements, stating.issue_statements),
     "statements.list": (stating.ListStatements, stating.list_statements),
     "reconcile.attempts": (reconciling.ListAttempts, reconciling.list_attempts),
+    "alerts.list": (Nothing, alerting.list_alerts),
+    "alerts.try": (alerting.TryAlert, alerting.try_alert),
     "bodies.show": (bodying.ShowBodies, bodying.show_bodies),
     "bodies.set": (bodying.SetBodies, bodying.set_bodies),
     "bodies.unset": (bodying.UnsetBodies, bodying.unset_bodies),

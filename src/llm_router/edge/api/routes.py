@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from llm_router.edge.api.alerts import ALERT_ROUTES
 from llm_router.edge.api.content import CONTENT_ROUTES
 from llm_router.edge.api.house import HOUSE_ROUTES
 from llm_router.edge.api.keys import KEY_ROUTES
@@ -39,6 +40,7 @@ API_TABLE = ApiTable(
         *MONEY_ROUTES,
         *LOG_ROUTES,
         *CONTENT_ROUTES,
+        *ALERT_ROUTES,
         *RUNNING_ROUTES,
         *HOUSE_ROUTES,
         *PRESET_ROUTES,

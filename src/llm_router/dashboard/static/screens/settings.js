@@ -4,6 +4,7 @@ import { h, replace } from "../lib/dom.js";
 import { count, dollars } from "../lib/format.js";
 import { badge, button, card, codeBlock, confirm, copyButton, dialog, facts, field, form, load, menu, messageOf, pageHead, reveal, saveFile, table, toast, when } from "../lib/ui.js";
 import { meter } from "../lib/chart.js";
+import { alerts } from "./settings/alerts.js";
 import { ownKeys } from "./settings/own_keys.js";
 import { retention } from "./settings/retention.js";
 import { qrCode } from "../lib/qr.js";
@@ -358,6 +359,7 @@ const SECTIONS = [
   { name: "retention", title: "Retention", needs: "settings:read", parts: [retention] },
   { name: "providers", title: "Providers", needs: "provider:read", parts: [providers] },
   { name: "gateway", title: "Gateway", needs: "house:read", parts: [house, accounts, people] },
+  { name: "alerts", title: "Alerts", needs: "house:read", parts: [alerts] },
 ];
 
 async function mount(root, ctx) {
