@@ -20,6 +20,22 @@ WAIT_MS = 60_000
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
+SCRIPTS = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(2)>",
+    "<svg/onload=alert(3)>",
+    "\"><iframe srcdoc='<script>alert(4)</script>'>",
+    "javascript:alert(5)",
+    "'-alert(6)-'",
+    "{{constructor.constructor('alert(7)')()}}",
+    "</title><style>*{display:none}</style>",
+    '<a href="javascript:alert(8)">x</a>',
+    "&lt;img src=x onerror=alert(9)&gt;",
+    "<b>bold</b>",
+    "${alert(10)}`",
+)
+"""Names that would do something if anything took them for more than text."""
+
 
 class Watched:
     """A page, with what it complained of."""

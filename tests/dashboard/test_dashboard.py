@@ -8,27 +8,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from browser_kit import browsing
+from browser_kit import SCRIPTS, browsing
 from gateway_kit import Gateway
 from people_kit import PASSWORD, Browser, invited
 
 from llm_router.access.totp import STEP_MS, code_at, secret_of
-
-SCRIPTS = (
-    "<script>alert(1)</script>",
-    "<img src=x onerror=alert(2)>",
-    "<svg/onload=alert(3)>",
-    "\"><iframe srcdoc='<script>alert(4)</script>'>",
-    "javascript:alert(5)",
-    "'-alert(6)-'",
-    "{{constructor.constructor('alert(7)')()}}",
-    "</title><style>*{display:none}</style>",
-    '<a href="javascript:alert(8)">x</a>',
-    "&lt;img src=x onerror=alert(9)&gt;",
-    "<b>bold</b>",
-    "${alert(10)}`",
-)
-"""Names that would do something if anything took them for more than text."""
 
 
 def test_the_first_way_through(chromium: Any, new_gateway: tuple[Gateway, str]) -> None:

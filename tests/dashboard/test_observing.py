@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from browser_kit import browsing
+from browser_kit import SCRIPTS, browsing
 from gateway_kit import Gateway
 from people_kit import Browser
 
@@ -49,3 +49,26 @@ def test_use_and_a_dry_run(chromium: Any, gateway: Gateway, ada: Browser) -> Non
         page.get_by_role("button", name="Ask what would happen").click()
         page.locator(".dry-run").get_by_text("Who can answer").wait_for()
         assert page.locator(".dry-run tbody tr").count() >= 1
+
+
+def test_descriptions_and_users_are_text(chromium: Any, gateway: Gateway, ada: Browser) -> None:
+    """They would do something if anything took them for more than text."""
+    description = {"name": "hostile", "models": [MODEL], "description": SCRIPTS[0], "system": SCRIPTS[1]}
+    assert ada.post("/presets", description).status in (200, 201)
+    budget = {"scope": "user", "scope_id": SCRIPTS[1], "amount": 5, "window": "day"}
+    assert ada.post("/budgets", budget).status == 201
+    with browsing(chromium, gateway, cookie=ada.cookie) as watched:
+        page = watched.page
+        for path in (
+            "/",
+            "/logs?range=all",
+            "/usage?by=user",
+            "/usage?by=model",
+            "/routing",
+            "/settings/limits",
+        ):
+            watched.open(path)
+            assert page.locator("#app :is(script, img, iframe, style)").count() == 0, path
+        page.get_by_text(SCRIPTS[1]).first.wait_for()
+        watched.open("/routing")
+        page.get_by_text(SCRIPTS[0]).first.wait_for()
