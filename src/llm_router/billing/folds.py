@@ -25,8 +25,8 @@ class Fold(NamedTuple):
 
 
 FOLDS = (
-    Fold("model", DAY_HOURS, ("account", "model", "provider")),
     Fold("total", 1, ("model", "provider")),
+    Fold("model", DAY_HOURS, ("account", "model", "provider")),
     Fold("model_hour", 1, ("account", "model", "provider")),
     Fold("tag", DAY_HOURS, ("account", "model", "provider", "tags")),
     Fold("key", DAY_HOURS, ("account", "key", "team", "model", "provider")),

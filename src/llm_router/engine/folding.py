@@ -15,7 +15,7 @@ LATE_MS = 300_000
 ROUND_S = 60.0
 """Pause when there is nothing to fold."""
 
-SHARE = 10
+SHARE = 4
 """Of the time, one part in so many goes to folding what was there before: the store has other things to do."""
 
 
