@@ -66,6 +66,9 @@ def fill(path: Path, *, keys: int, accounts: int, records: int, first_ms: int = 
     for sql in later:
         connection.execute(sql)
     file_replies(connection)
+    connection.execute(
+        "UPDATE meta SET value = (SELECT max(hour) + 1 FROM rollups) WHERE name = 'folded'"
+    )  # all of them, as a gateway does while it serves
     connection.execute("PRAGMA journal_mode = WAL")
     connection.close()
     return time.monotonic() - begin
