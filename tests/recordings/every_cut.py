@@ -27,6 +27,7 @@ from kit import FOLDER, Recording, load
 from llm_router.domain.errors import RouterError, UpstreamError
 from llm_router.wire import chat, events
 from llm_router.wire.chat import ChatRequest
+from llm_router.wire.continuing.anchor import PROOF_MIN
 from llm_router.wire.continuing.asking import why_not
 from llm_router.wire.dialects.registry import DIALECTS
 
@@ -119,7 +120,7 @@ def go_on(case: Case, recording: Recording, whole: events.Reply, pieces: list[by
         out = bench.go_on(BEHIND[case.cut % len(BEHIND)], answer, chars=1 + case.cut % 11)
     except UpstreamError as error:
         if "cannot be told" in error.message and (
-            script is SCRIPTS["begins anew"] or _repeats(answer, bench)
+            script is SCRIPTS["begins anew"] or _repeats(answer, bench) or _begins_twice(text)
         ):
             return "undecided"
         raise
@@ -135,6 +136,11 @@ def _repeats(answer: events.Reply, bench: Bench) -> bool:
     """Whether it makes a call that was made already: again, or the same twice in one answer."""
     made = [(part.opened.name, json.loads(part.text or "{}")) for part in bench.told.calls if part.whole]
     return any(call in made for call in visible(answer)[1])
+
+
+def _begins_twice(text: str) -> bool:
+    """Whether the answer itself says its first words again: who goes on so seems to begin anew."""
+    return text.find(text[: 2 * PROOF_MIN], 1) > 0
 
 
 def _apart(got: Any, expected: Any) -> str:
