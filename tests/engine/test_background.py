@@ -197,6 +197,17 @@ def test_a_cancelled_one_is_charged_for_what_was_delivered() -> None:
     )
 
 
+def test_a_cancelled_one_ends_though_the_ledger_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(self: object, account: str, id_: str) -> None:
+        raise LedgerUnavailable("The ledger cannot write to its disk.")
+
+    last = max(n for n, name in enumerate(awaits_of("delivered"), 1) if name == "reply.chunk")
+    monkeypatch.setattr(type(scene_of("delivered").books), "generation", refused)
+    scene = struck("delivered", {last - 1}, cancel, stream=True)
+    assert (scene.kept_body["status"], scene.kept_body["usage"]) == ("cancelled", None)
+    assert scene.client.finished
+
+
 def test_one_that_cannot_be_kept_is_refused_and_free() -> None:
     async def main() -> None:
         scene = scene_of("delivered")

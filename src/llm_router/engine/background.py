@@ -17,7 +17,7 @@ import contextlib
 
 import msgspec
 
-from llm_router.domain.errors import InvalidRequest, Overloaded, RouterError, ServerError
+from llm_router.domain.errors import InvalidRequest, LedgerUnavailable, Overloaded, RouterError, ServerError
 from llm_router.domain.stored import StoredResponse
 from llm_router.domain.usage import Provenance
 from llm_router.engine.admit import Call
@@ -279,8 +279,9 @@ class Background:
         if not run.cancelled:
             error = ServerError(UNFORESEEN)
             return state.response_of(state.failed(run.row.body, error, run.track.id))
-        record = await self._engine.books.generation(run.row.account, run.track.id)
-        bill = None
+        record, bill = None, None
+        with contextlib.suppress(LedgerUnavailable):  # it ends all the same; its bill stands in the record
+            record = await self._engine.books.generation(run.row.account, run.track.id)
         if record is not None and record.usage.provenance is not Provenance.NONE:
             remaining = await self._engine.books.balance(run.row.account)
             bill = Bill(usage=record.usage, cost_pusd=record.cost_pusd, credits_remaining_pusd=remaining)
