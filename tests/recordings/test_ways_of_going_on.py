@@ -14,3 +14,5 @@ def test_nothing_is_told_wrongly_and_what_was_asked_for_is_taken() -> None:
     assert {name: went["wrong"] for name, went in found.items()} == dict.fromkeys(WAYS, 0)
     for name in ("begins with the words that were asked for", "says something before them"):
         assert found[name]["taken"] >= 0.95 * found[name].total() > 0
+    quoted = found["begins with them, in other quotes"]
+    assert quoted["taken"] >= 0.9 * quoted.total() > 0

@@ -3,7 +3,7 @@
 Models that are asked to go on do one of these: they repeat the last words first (which is what they are asked for,
 since it tells where the joint is); they go on; they begin anew; they say something before ("Sure, here is the
 rest:") or open the fence of a block of code once more. The first words are held back until it is known which. If
-it cannot be known, nothing of it is told. White space counts as equal, whatever it is.
+it cannot be known, nothing of it is told. White space counts as equal, whatever it is; and so do the forms of quotes and dashes, but in JSON.
 
     it begins with                                    it is
     what stands at the end, and only can be it        taken off
@@ -18,6 +18,7 @@ it cannot be known, nothing of it is told. White space counts as equal, whatever
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from llm_router.wire.continuing.anchor import (
     PROOF_MIN,
@@ -93,7 +94,8 @@ class Overlap:
         words = before.rstrip()
         self._raw = before
         self._words = words
-        self._before = plain(words)
+        self._folds = json is None
+        self._before = self._plain(words)
         self._end = len(before) - len(words)  # white space that the client has already
         self._prompted = prompted
         self._trimmed = trimmed
@@ -131,6 +133,15 @@ class Overlap:
             Diverged: as :meth:`feed`.
         """
         return "" if self.decided else self._decide(last=True)
+
+    def _plain(self, text: str) -> str:
+        """The text as it is compared: white space is all one, and so are the forms of quotes and dashes, but in
+        JSON, whose syntax they are."""
+        return plain(text.translate(_FOLDED) if self._folds else text)
+
+    @property
+    def _likened(self) -> str:
+        return self._raw.translate(_FOLDED) if self._folds else self._raw
 
     def _held(self) -> str:
         self._pieces = ["".join(self._pieces)]
@@ -171,11 +182,13 @@ class Overlap:
         """Whether a fence stands before the joint that the text does not close: its end would be told."""
         if self._json is not None or not any(found.end() == lead for found in _FENCE.finditer(held[:lead])):
             return False
-        return _open_fence(self._raw) is None or len(plain(held[lead : lead + cut])) >= len(self._before)
+        return _open_fence(self._raw) is None or len(self._plain(held[lead : lead + cut])) >= len(
+            self._before
+        )
 
     def _says_again(self, held: str, start: int = 0) -> bool:
         """Whether the first words of the answer, or its last ones, stand somewhere in what was heard."""
-        heard = _folded(plain(held[start : start + WINDOW_CHARS]))
+        heard = _folded(self._plain(held[start : start + WINDOW_CHARS]))
         size = PROOF_MIN if self._prompted else 2 * PROOF_MIN
         first, last = _folded(self._before.lstrip()[:size]), _folded(self._before[-2 * PROOF_MIN :])
         if len(first) >= PROOF_MIN and first in heard:
@@ -184,7 +197,7 @@ class Overlap:
 
     def _begun(self, held: str, *, last: bool) -> str:
         """What goes on behind an answer that was begun for the model: at most all of that is repeated."""
-        body = plain(held.lstrip())
+        body = self._plain(held.lstrip())
         before = self._before
         if not last and len(body) <= len(before) and before.startswith(body):
             return ""
@@ -192,7 +205,7 @@ class Overlap:
             if self._says_again(held) or (self._raw[-1].isalnum() and _PREFACE.match(held)):
                 raise Diverged
             return self._listens() if not last and len(held) < WINDOW_CHARS else self._tell(0)
-        if may_be_said_twice(self._raw, len(before)):
+        if may_be_said_twice(self._likened, len(before)):
             raise Diverged
         return self._tell(raw_length(held, len(before) + held[:1].isspace()), matched=True)
 
@@ -203,7 +216,7 @@ class Overlap:
             Diverged: it begins otherwise.
         """
         for lead in _leads(held) if self._json is not None else (0, *_preambles(held)):
-            body, before = plain(held[lead:].lstrip()), self._before.lstrip()
+            body, before = self._plain(held[lead:].lstrip()), self._before.lstrip()
             if body.startswith(before) and (last or len(body) > len(before)):
                 blank = held[lead : lead + 1].isspace()
                 return self._tell(lead + raw_length(held[lead:], len(before) + blank), matched=True)
@@ -227,10 +240,10 @@ class Overlap:
         if len(held) < PREAMBLE_MAX and (_may_be_preamble(held) or _MAY_BE_FENCE.match(held)):
             return True
         for lead in _leads(held):
-            body = plain(held[lead:].lstrip())
+            body = self._plain(held[lead:].lstrip())
             at = self._before.find(body)
             if at >= 0:
-                self._fit = _Fit(self._before, at, body) if body else None
+                self._fit = _Fit(self._before, at, body, self._plain) if body else None
                 return True
         self._fit = None
         return False
@@ -244,19 +257,21 @@ class Overlap:
         Raises:
             Diverged: either it repeats the end, or the text says the same once more.
         """
-        body = plain(said.lstrip())
+        body = self._plain(said.lstrip())
         lengths = _borders(self._before, body)
         if lengths:
             length = self._asked if lengths[0] == self._asked or len(lengths) > 1 else lengths[0]
             gap = said[: len(said) - len(said.lstrip())]
             asked = length == self._asked
             if length == lengths[0] and (
-                self._opens_again(said) or not may_be_said_twice(self._raw, length, gap=gap, asked=asked)
+                self._opens_again(said) or not may_be_said_twice(self._likened, length, gap=gap, asked=asked)
             ):
                 return raw_length(said, length + said[:1].isspace())
         if sure or self._json is not None:
             return None
-        if lengths or (_short_border(plain(self._raw), plain(said)) and not self._opens_again(said)):
+        if lengths or (
+            _short_border(self._plain(self._raw), self._plain(said)) and not self._opens_again(said)
+        ):
             raise Diverged
         return None
 
@@ -288,7 +303,7 @@ class Overlap:
         found = _PREAMBLE.match(said)
         if _PREFACE.match(said) or (found is not None and _SAYS_SO.search(found.group())):
             return True
-        body = plain(said)
+        body = self._plain(said)
         if len(body) >= HEARD_MIN and _folded(body[:HEARD_MIN]) in _folded(self._before):
             return True
         if said[0].isupper() and self._raw[-1].islower():
@@ -308,13 +323,13 @@ class Overlap:
         assert self._json is not None
         if last:
             return self._whole_json(held, leads)
-        body = plain(held)
+        body = self._plain(held)
         doubt = (
             leads != [0]
             or _PREFACE.match(held) is not None
             or self._says_again(held)
             or bool(_borders(self._before, body.lstrip()))
-            or _short_border(plain(self._raw), body)
+            or _short_border(self._plain(self._raw), body)
             or body.lstrip()[:1] == self._before.lstrip()[:1]
             or _folded(body[:HEARD_MIN]) in _folded(self._before)
         )
@@ -349,7 +364,7 @@ class Overlap:
         if leads != [0] or _PREFACE.match(held):
             return True
         first = _folded(self._before.lstrip()[:PROOF_MIN])
-        return first in _folded(plain(held[1 : WINDOW_CHARS + 1]))
+        return first in _folded(self._plain(held[1 : WINDOW_CHARS + 1]))
 
     # -- what is told ------------------------------------------------------------------------------
 
@@ -374,14 +389,15 @@ class Overlap:
 class _Fit:
     """A place of the text before where the continuation so far stands; it is not read again for each piece."""
 
-    def __init__(self, before: str, at: int, body: str) -> None:
+    def __init__(self, before: str, at: int, body: str, plainly: Callable[[str], str]) -> None:
         self._before = before
+        self._plain = plainly
         self._end = at + len(body)
         self._blank = body.endswith(" ")
 
     def grows(self, text: str) -> bool:
         """Whether it stands there with a further piece too."""
-        more = plain(text)
+        more = self._plain(text)
         if self._blank and more.startswith(" "):
             more = more[1:]
         if not self._before.startswith(more, self._end):
