@@ -9,6 +9,8 @@ BY_API = {
     "accounts.change": "PATCH accounts/{account}",
     "accounts.create": "POST accounts",
     "accounts.list": "GET accounts",
+    "alerts.list": "GET gateway/alerts",
+    "alerts.try": "POST gateway/alerts/{name}/test",
     "audit.check": "GET gateway/audit/check",
     "audit.list": "GET gateway/audit",
     "bodies.delete": "POST content/delete",
