@@ -1,8 +1,9 @@
 """Measure the SQLite ledger: hold and settle pairs a second, their latency, and CPU a pair.
 
-    python bench/ledger.py [--dir FOLDER] [--seconds 3] [--concurrency 1,32,128] [--preload 0]
+    python bench/ledger.py [--dir FOLDER] [--seconds 3] [--concurrency 1,32,128] [--preload 0] [--awaited]
 
-Each simulated client holds, then settles with a whole exchange record, as fast as it can. The
+Each simulated client holds, then settles with a whole exchange record, as fast as it can: as the fast
+lane does, which is told what became durable, or with ``--awaited`` in tasks, as other requests do. The
 folder decides which disk is measured. ``--preload`` fills the tables with that many exchanges first.
 """
 
@@ -28,6 +29,7 @@ from llm_router.domain.price import CostLine
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.domain.usage import Usage
 
+HOLD_PUSD = 250_000_000_000
 USAGE = Usage(input_tokens=1200, cache_read_tokens=800, output_tokens=350)
 RECORD = ExchangeRecord(
     id="", account="acct", key="key_1", operation="chat", dialect="openai_chat",
@@ -50,17 +52,93 @@ RECORD = ExchangeRecord(
 )  # fmt: skip
 
 
-async def client(store: SqliteStore, until: float, latencies: list[float], dice: random.Random) -> None:
-    fields = {name: getattr(RECORD, name) for name in RECORD.__struct_fields__}
-    while (begin := time.perf_counter()) < until:
-        now_ms = time.time_ns() // 1_000_000
-        # Ids as the gateway's (rising) and a provider's (random), made cheaply: they are not measured.
-        fields["id"] = exchange_id = f"gen-{time.time_ns():026x}"
-        fields["reply_id"] = f"chatcmpl-{dice.getrandbits(96):024x}"
-        fields["created_ms"] = now_ms
-        await store.hold(exchange_id, Payer(account="acct"), 250_000_000_000, "v1", now_ms)
-        await store.settle(ExchangeRecord(**fields))
-        latencies.append(time.perf_counter() - begin)
+class Work:
+    """What clients do until it is time to end."""
+
+    def __init__(self, store: SqliteStore, until_s: float) -> None:
+        self.store = store
+        self.until_s = until_s
+        self.latencies: list[float] = []
+
+
+class Asking:
+    """One client's exchanges, one after another; ids are made cheaply, since they are not measured."""
+
+    def __init__(self, number: int) -> None:
+        self._dice = random.Random(number)
+        self._fields = {name: getattr(RECORD, name) for name in RECORD.__struct_fields__}
+        self.payer = Payer(account="acct")
+        self.id = ""
+        self.now_ms = 0
+
+    def next(self) -> None:
+        self.now_ms = time.time_ns() // 1_000_000
+        self.id = f"gen-{time.time_ns():026x}"  # rising, as the gateway's; the provider's are random
+        changed = {"id": self.id, "created_ms": self.now_ms}
+        self._fields |= changed | {"reply_id": f"chatcmpl-{self._dice.getrandbits(96):024x}"}
+
+    def record(self) -> ExchangeRecord:
+        return ExchangeRecord(**self._fields)
+
+
+async def client(work: Work, number: int) -> None:
+    """A client that awaits the store."""
+    asking = Asking(number)
+    while (begin_s := time.perf_counter()) < work.until_s:
+        asking.next()
+        await work.store.hold(asking.id, asking.payer, HOLD_PUSD, "v1", asking.now_ms)
+        await work.store.settle(asking.record())
+        work.latencies.append(time.perf_counter() - begin_s)
+
+
+class Told:
+    """A client that the store tells, as the port ``Landing`` says."""
+
+    def __init__(self, work: Work, number: int) -> None:
+        self._work = work
+        self._asking = Asking(number)
+        self._begin_s = 0.0
+        self._held = False
+        self.over = asyncio.get_running_loop().create_future()
+
+    def begin(self) -> None:
+        self._begin_s = time.perf_counter()
+        if self._begin_s >= self._work.until_s:
+            self.over.set_result(None)
+            return
+        asking, self._held = self._asking, False
+        asking.next()
+        self._work.store.hold_now(asking.id, asking.payer, HOLD_PUSD, "v1", asking.now_ms, self)
+
+    def done(self) -> bool:
+        return self.over.done()
+
+    def set_result(self, result: object, /) -> None:
+        if not self._held:
+            self._held = True
+            self._work.store.settle_now(self._asking.record(), self)
+            return
+        self._work.latencies.append(time.perf_counter() - self._begin_s)
+        self.begin()
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        self.over.set_exception(exception)
+
+    def exception(self) -> BaseException | None:
+        return None
+
+
+async def all_told(work: Work, concurrency: int) -> None:
+    clients = [Told(work, number) for number in range(concurrency)]
+    for each in clients:
+        each.begin()
+    await asyncio.gather(*(each.over for each in clients))
+
+
+async def all_awaiting(work: Work, concurrency: int) -> None:
+    async with asyncio.TaskGroup() as group:
+        for number in range(concurrency):
+            group.create_task(client(work, number))
 
 
 def cpu_s() -> float:
@@ -68,27 +146,26 @@ def cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-async def run(folder: Path, concurrency: int, seconds: float, preload: int) -> None:
+async def run(folder: Path, concurrency: int, options: argparse.Namespace) -> None:
     path = folder / "ledger.db"
     store = await SqliteStore.open(path, clock=SystemClock())
-    if preload:
+    if options.preload:
         await store.close()
-        fill(path, preload)
+        fill(path, options.preload)
         store = await SqliteStore.open(path, clock=SystemClock())
     await store.credit("acct", 4_000_000 * 10**12, "bench", "benchmark", 0)
-    latencies: list[float] = []
-    begin, cpu = time.perf_counter(), cpu_s()
-    async with asyncio.TaskGroup() as group:
-        for number in range(concurrency):
-            group.create_task(client(store, begin + seconds, latencies, random.Random(number)))
+    begin, cpu, loop = time.perf_counter(), cpu_s(), time.thread_time()
+    work = Work(store, begin + options.seconds)
+    await (all_awaiting if options.awaited else all_told)(work, concurrency)
+    loop = time.thread_time() - loop
     elapsed, cpu = time.perf_counter() - begin, cpu_s() - cpu
     log_mb = os.stat(f"{path}-wal").st_size / 1e6
     await store.close()
-    latencies.sort()
+    latencies = sorted(work.latencies)
     pairs = len(latencies)
-    per_pair = path.stat().st_size / max(1, pairs + preload)
+    per_pair = path.stat().st_size / max(1, pairs + options.preload)
     print(
-        f"{concurrency:>11} {pairs / elapsed:>9.0f} {1e6 * cpu / pairs:>12.0f} "
+        f"{concurrency:>11} {pairs / elapsed:>9.0f} {1e6 * cpu / pairs:>12.0f} {1e6 * loop / pairs:>8.0f} "
         f"{1e3 * latencies[pairs // 2]:>8.2f} {1e3 * latencies[int(pairs * 0.99)]:>8.2f} "
         f"{1e3 * latencies[-1]:>8.1f} {per_pair:>10.0f} {log_mb:>8.1f}",
         flush=True,
@@ -115,13 +192,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--concurrency", default="1,32,128")
     parser.add_argument("--preload", type=int, default=0)
+    parser.add_argument("--awaited", action="store_true", help="clients wait in tasks")
     options = parser.parse_args()
-    print(f"{'concurrency':>11} {'pairs/s':>9} {'CPU us/pair':>12} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8} "
+    print(f"{'concurrency':>11} {'pairs/s':>9} {'CPU us/pair':>12} {'of loop':>8} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8} "
           f"{'bytes/pair':>10} {'log MB':>8}")  # fmt: skip
     for concurrency in (int(part) for part in options.concurrency.split(",")):
         folder = Path(tempfile.mkdtemp(prefix="ledger-bench-", dir=options.dir))
         try:
-            uvloop.run(run(folder, concurrency, options.seconds, options.preload))
+            uvloop.run(run(folder, concurrency, options))
         finally:
             shutil.rmtree(folder)
 
