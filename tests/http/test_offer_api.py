@@ -3,6 +3,7 @@ experiments, credit; accounts and who is in them."""
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -31,6 +32,31 @@ def gateway(scripted: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="module")
 def operator(gateway: Gateway) -> Browser:
     return first_operator(gateway)
+
+
+def test_lists_and_the_description_are_packed_and_answers_of_models_are_not(
+    gateway: Gateway, operator: Browser, scripted: ScriptedUpstream
+) -> None:
+    packed = {"accept-encoding": "gzip"}
+    for path in ("/v1/models", "/v1beta/models", "/api/v1/openapi.json"):
+        plain, small = gateway.get(path), gateway.send("GET", path, headers=packed)
+        assert (plain.status, small.status, small.headers["content-encoding"]) == (200, 200, "gzip")
+        assert plain.headers["vary"] == small.headers["vary"] == "accept-encoding"
+        assert "content-encoding" not in plain.headers
+        assert gzip.decompress(small.body) == plain.body
+    scripted.reset()
+    scripted.play("o1", good(O, False))
+    answer = gateway.chat("mo", headers=packed)
+    assert answer.status == 200
+    assert "content-encoding" not in answer.headers
+
+
+def test_health_tells_only_of_what_is_not_well(operator: Browser) -> None:
+    whole, unwell = operator.get("/health").json, operator.get("/health?only=unwell").json
+    assert whole["deployments"] == unwell["deployments"] == len(whole["data"]) > 0
+    assert whole["providers"] == len({row["provider"] for row in whole["data"]})
+    assert unwell["data"] == [row for row in whole["data"] if not row["available"]]
+    assert operator.get("/health?only=ill").status == 400
 
 
 def sent(upstream: ScriptedUpstream) -> list[str]:

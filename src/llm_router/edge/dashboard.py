@@ -13,6 +13,7 @@ import msgspec
 
 from llm_router.domain.errors import NotFound
 from llm_router.edge.http import Request, Send
+from llm_router.edge.packing import takes_gzip
 
 if TYPE_CHECKING:
     from llm_router.edge.gateway import Gateway
@@ -114,7 +115,7 @@ async def _send(request: Request, send: Send, file: File, caching: bytes) -> Non
         await send({"type": "http.response.start", "status": 304, "headers": headers})
         await send({"type": "http.response.body"})
         return
-    packed = "gzip" in request.headers.get("accept-encoding", "")
+    packed = takes_gzip(request.headers.get("accept-encoding"))
     data = file.packed if packed else file.plain
     headers += [(b"content-type", file.kind), (b"content-length", b"%d" % len(data))]
     if packed:

@@ -27,6 +27,7 @@ from llm_router.edge.feedback import FEEDBACK_ROUTES
 from llm_router.edge.gateway import GEMINI_KEY, Gateway, credential
 from llm_router.edge.guard import MODELS, USAGE
 from llm_router.edge.http import Request, Send, answer_json
+from llm_router.edge.packing import answer_packed
 from llm_router.edge.papers import PAPER_ROUTES
 from llm_router.edge.responses import RESPONSES_ROUTES
 from llm_router.edge.routes import Handler, Route, RouteTable
@@ -71,7 +72,7 @@ async def models(gateway: Gateway, request: Request, send: Send, parameters: dic
     else:
         data = [model_entry(state.snapshot, m, state.active, state.routing.successors) for m in listed]
         page = {"object": "list", "data": data}
-    await answer_json(send, 200, page)
+    await answer_packed(request, send, page)
 
 
 def _is_gemini(request: Request) -> bool:
@@ -102,7 +103,7 @@ async def model(gateway: Gateway, request: Request, send: Send, parameters: dict
 async def gemini_models(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
     """GET /v1beta/models: the same in Gemini's shape, by pages."""
     listed = await _listed(gateway, request, query_key=True)
-    await answer_json(send, 200, gemini_page(listed, request.parameter("pageToken"), _limit(request)))
+    await answer_packed(request, send, gemini_page(listed, request.parameter("pageToken"), _limit(request)))
 
 
 async def gemini_model(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:

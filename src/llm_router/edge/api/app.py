@@ -28,6 +28,7 @@ from llm_router.edge.api.visitors import visitor_key
 from llm_router.edge.gateway import Gateway, credential
 from llm_router.edge.guard import address_of, check_key
 from llm_router.edge.http import AsgiClient, Request, Send, answer_json
+from llm_router.edge.packing import answer_packed
 from llm_router.engine.admit import authenticate
 from llm_router.engine.rolls import find
 
@@ -89,7 +90,10 @@ class Api:
         headers = [*HEADERS, *((b"set-cookie", cookie.encode("latin-1")) for cookie in cookies)]
         if location is not None:
             headers.append((b"location", location.encode("latin-1")))
-        await answer_json(send, status, data, headers)
+        if route.writes or status != 200:
+            await answer_json(send, status, data, headers)
+        else:
+            await answer_packed(request, send, data, headers, fixed=route.fixed)
         return True
 
     async def visitor(self, request: Request, permission: str) -> Key | None:

@@ -101,9 +101,12 @@ class ExchangeDetail(ExchangeEntry, frozen=True, kw_only=True):
 
 
 class Health(Reply, frozen=True, kw_only=True):
-    """``data``: what is known of each deployment that can be called, of all processes together."""
+    """``data``: what is known of each deployment that can be called, of all processes together; those that were asked
+    for. ``deployments``, ``providers``: how many there are in all."""
 
     processes: int
+    deployments: int
+    providers: int
     data: list[dict[str, Any]]
 
 
@@ -226,15 +229,33 @@ async def _once(data: bytes) -> AsyncGenerator[bytes, None]:
     yield data
 
 
+UNWELL_CALLS_MIN, UNWELL_ERROR_RATE = 5, 0.1
+"""What fails more often than that, of so many calls, is not well."""
+
+
+def _unwell(row: Standing) -> bool:
+    rate: float | None = row["error_rate"]
+    often = rate is not None and row["calls"] >= UNWELL_CALLS_MIN and rate > UNWELL_ERROR_RATE
+    return often or not row["available"]
+
+
 async def health(ask: Ask) -> dict[str, object]:
+    only = ask.request.parameter("only")
+    if only not in (None, "unwell"):
+        raise InvalidRequest("'only' must be unwell, or be left out for all.", param="only")
     found = await ask.desk.run("deployments", ask.by, {"every": True})
     processes = [
         each["deployments"] for each in msgspec.json.decode(found["processes"], type=list[dict[str, Any]])
     ]
     prices = {d.id: d.price for model in ask.desk.snapshot().models.values() for d in model.deployments}
     standings: list[Standing] = together(processes)
-    priced = [{**row, "price_per_mtok": per_mtok(prices.get(row["deployment"]))} for row in standings]
-    return {"processes": len(processes), "data": priced}
+    shown = [row for row in standings if only is None or _unwell(row)]
+    return {
+        "processes": len(processes),
+        "deployments": len(standings),
+        "providers": len({row["provider"] for row in standings}),
+        "data": [{**row, "price_per_mtok": per_mtok(prices.get(row["deployment"]))} for row in shown],
+    }
 
 
 _TIMES = (("from", "ISO 8601; UTC where no zone is named"), ("to", "the same, not included"))
@@ -302,6 +323,7 @@ _ROUTES: tuple[Mapping[str, Any], ...] = (
     },
     {
         "path": "/api/v1/health", "handler": health, "permission": "health:read", "house": True, "reply": Health,
+        "parameters": (("only", "unwell: not those that can be called and seldom fail"),),
         "summary": "How the deployments fare: availability, errors, speed, calls under way, price.",
     },
 )  # fmt: skip

@@ -53,6 +53,7 @@ API_TABLE = ApiTable(
             handler=openapi,
             summary="The description of this API in OpenAPI 3.1.",
             who="anybody",
+            fixed=True,
         ),
     )
 )

@@ -141,6 +141,7 @@ class ApiRoute(msgspec.Struct, frozen=True, kw_only=True):
         status: of an answer that is none of an error. media: what it can come as.
         parameters: of the query, with what they are.
         pending: a session that still lacks its second factor may ask, too.
+        fixed: the answer is the same for everybody, for as long as the process lives.
     """
 
     method: str
@@ -158,6 +159,7 @@ class ApiRoute(msgspec.Struct, frozen=True, kw_only=True):
     media: tuple[str, ...] = (JSON,)
     parameters: tuple[tuple[str, str], ...] = ()
     pending: bool = False
+    fixed: bool = False
 
     @property
     def writes(self) -> bool:
