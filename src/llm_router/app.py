@@ -444,6 +444,7 @@ class Server:
             ),
             origin=settings.public_url,
             trusted_proxies=settings.trusted_proxies,
+            sandbox=self._overlay.sandbox_url is not None,
             mail=build_mailer(self._settings.alerts, clock),
             offered=self._offered,
         )

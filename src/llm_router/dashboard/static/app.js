@@ -225,8 +225,8 @@ function drawShell() {
   }));
   const opener = () => h("button.icon-button", { type: "button", "aria-label": "Search and commands", onclick: palette }, icon("search"));
   const node = h("div.shell");
-  const side = h("aside.side", { "aria-label": "Navigation" }, h("a.brand", { href: "/" }, mark(26), "LLM Router"), h("button.find", { type: "button", onclick: palette }, icon("search", { size: 15 }), h("span", "Search"), h("kbd", navigator.platform.startsWith("Mac") ? "⌘K" : "Ctrl K")), accountPick(), nav, person());
-  const bar = h("header.topbar", h("button.icon-button", { type: "button", "aria-label": "Menu", onclick: () => (node.classList.toggle("open"), node.classList.contains("open") && side.querySelector("nav a")?.focus()) }, icon("menu", { size: 20 })), h("a.brand", { href: "/" }, mark(22), "LLM Router"), opener());
+  const side = h("aside.side", { "aria-label": "Navigation" }, h("a.brand", { href: "/" }, mark(26), "LLM Router"), h("button.find", { type: "button", onclick: palette }, icon("search", { size: 15 }), h("span", "Search"), h("kbd", navigator.platform.startsWith("Mac") ? "⌘K" : "Ctrl K")), accountPick(), nav, state.me.sandbox ? h("p.sandbox-mark", "Sandbox: answers are simulated") : null, person());
+  const bar = h("header.topbar", h("button.icon-button", { type: "button", "aria-label": "Menu", onclick: () => (node.classList.toggle("open"), node.classList.contains("open") && side.querySelector("nav a")?.focus()) }, icon("menu", { size: 20 })), h("a.brand", { href: "/" }, mark(22), "LLM Router"), state.me.sandbox ? h("span.sandbox-mark", { title: "Answers are simulated" }, "Sandbox") : null, opener());
   replace(node, bar, side, main);
   node.addEventListener("click", (event) => event.target === node && node.classList.remove("open"));
   replace(app, h("a.skip", { href: "#main" }, "Skip to the content"), node);
@@ -314,7 +314,9 @@ function palette() {
     else input.removeAttribute("aria-activedescendant");
   };
   const draw = () => {
-    shown = all.map((each) => [fit(`${each.label} ${each.note}`, input.value), each]).filter(([score]) => score >= 0);
+    const typed = input.value.trim().toLowerCase();
+    const named = ({ label }) => (label.toLowerCase() === typed ? 2000 : label.toLowerCase().startsWith(typed) ? 1000 : 0);
+    shown = all.map((each) => [fit(`${each.label} ${each.note}`, input.value), each]).filter(([score]) => score >= 0).map(([score, each]) => [score + named(each), each]);
     shown = (input.value ? shown.sort((a, b) => b[0] - a[0]) : shown).map(([, each]) => each);
     replace(list, shown.map((each, index) => h("li", { id: `${id}-${index}`, role: "option", "aria-selected": "false", onclick: () => run(each), onpointermove: () => at !== index && choose(index) }, icon(each.icon), h("span", each.label), h("small", each.note))));
     if (!shown.length) list.append(h("li.none", { role: "option", "aria-disabled": "true", "aria-selected": "false" }, "Nothing is called that."));

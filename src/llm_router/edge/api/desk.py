@@ -37,6 +37,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
         trusted_proxies: ranges of addresses whose X-Forwarded-For is believed.
         seal, unseal: of answers that are kept for who repeats a request.
         mail: None where no mail is configured. oidc: the issuer that people may sign in at.
+        sandbox: providers are simulated.
         tasks: what goes on in the background.
         offered: the models that can be asked, with whoever may serve them, at the prices of strangers.
         told: answers that are given again for a moment, with when they were made.
@@ -58,6 +59,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...] = ()
     mail: Mailer | None = None
     oidc: Oidc | None = None
+    sandbox: bool = False
     tasks: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
     offered: Callable[[], list[Model]] = list
     told: dict[str, tuple[int, dict[str, object]]] = msgspec.field(default_factory=dict)

@@ -79,7 +79,8 @@ class Begun(Reply, frozen=True, kw_only=True):
 
 
 class Me(Reply, frozen=True, kw_only=True):
-    """Who asks. ``permissions``: by account, what they may do there; the operator has those of the house, too."""
+    """Who asks. ``permissions``: by account, what they may do there; the operator has those of the house, too.
+    ``sandbox``: the gateway runs with simulated providers."""
 
     id: str
     name: str
@@ -91,6 +92,7 @@ class Me(Reply, frozen=True, kw_only=True):
     permissions: dict[str, list[str]]
     house: list[str]
     scopes: list[str] | None
+    sandbox: bool
 
 
 class SessionEntry(Reply, frozen=True, kw_only=True):
@@ -301,6 +303,7 @@ async def me(ask: Ask) -> dict[str, object]:
         "permissions": {account: sorted(subject.permissions(account)) for account in subject.accounts()},
         "house": sorted(subject.house()),
         "scopes": scopes,
+        "sandbox": ask.desk.sandbox,
     }
 
 

@@ -6,9 +6,9 @@ export class ApiError extends Error {
     this.name = "ApiError";
     Object.assign(this, { status, code: code ?? null, type: type ?? null, param: param ?? null, retryAfterS: retryAfterS ?? null });
   }
-  /** Nobody is signed in (any more). */
+  /** Nobody is signed in (any more). A wrong code or password given by somebody who is does not end the session. */
   get signedOut() {
-    return this.status === 401;
+    return this.status === 401 && this.code !== "sign_in_refused";
   }
 }
 

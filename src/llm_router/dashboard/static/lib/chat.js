@@ -5,7 +5,7 @@ import { ApiError, api, currentAccount } from "./api.js";
 /** An answer that comes. Its `model` is the string that was asked for. */
 export class Answer {
   constructor(model) {
-    Object.assign(this, { model, text: "", reasoning: "", details: [], calls: [], pictures: [], usage: null, cost: null, finish: null, error: null, stopped: false, over: false, provider: null, answeredBy: null, latencyMs: null, firstMs: null });
+    Object.assign(this, { model, text: "", reasoning: "", details: [], calls: [], pictures: [], usage: null, cost: null, finish: null, error: null, stopped: false, over: false, provider: null, answeredBy: null, id: null, latencyMs: null, firstMs: null });
     this.began = performance.now();
   }
 
@@ -65,6 +65,7 @@ export async function askOne(answer, body, { signal, changed }) {
     const onResponse = (response) => {
       answer.provider = response.headers.get("x-llm-router-provider");
       answer.answeredBy = response.headers.get("x-llm-router-model");
+      answer.id = response.headers.get("x-generation-id");
     };
     for await (const { data } of api.stream("POST", "/v1/chat/completions", { params: { account: currentAccount() }, body: { ...body, model: answer.model, stream: true }, signal, onResponse })) {
       if (data === "[DONE]") {
@@ -111,6 +112,7 @@ function laneEnd(answer, told) {
   answer.cost = told.cost ?? answer.cost;
   answer.provider = told.answered_by?.provider ?? null;
   answer.answeredBy = told.answered_by?.model ?? null;
+  answer.id = told.id ?? null;
   answer.finish ??= told.finish_reason ?? null;
   answer.end(told.success ? null : new ApiError({ status: told.status, ...told.error }));
 }

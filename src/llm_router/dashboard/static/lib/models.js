@@ -27,14 +27,18 @@ export function brief(model) {
   return [model.developer, model.context_length ? `${compact(model.context_length)} tokens` : null, price ? `${perMillion(price.input)} in, ${perMillion(price.output)} out` : "no price"].filter(Boolean).join(" · ");
 }
 
-/** The models that a text fits, the best first. */
+const names = (model) => [model.id, model.name, ...(model.aliases ?? [])].map((name) => name.toLowerCase());
+
+/** The models that a text fits: those called exactly that, then those that begin with it, then the rest, the best first. */
 export function search(all, typed) {
-  const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
+  const whole = typed.trim().toLowerCase();
+  const words = whole.split(/\s+/).filter(Boolean);
   if (!words.length) return all;
   const score = (model) => {
     const id = model.id.toLowerCase();
     const text = `${id} ${model.name} ${model.developer} ${model.family ?? ""} ${(model.aliases ?? []).join(" ")}`.toLowerCase();
-    let sum = 0;
+    const called = names(model);
+    let sum = called.includes(whole) ? 1000 : called.some((name) => name.startsWith(whole)) ? 100 : 0;
     for (const word of words) {
       if (!text.includes(word)) return -1;
       sum += id.startsWith(word) ? 4 : id.includes(word) ? 2 : 1;
@@ -56,6 +60,7 @@ export function pick(all, { title = "Choose a model", value = "", others = [] } 
     const list = h("ul.pick-list", { id, role: "listbox", "aria-label": "Models" });
     const input = h("input", { type: "search", role: "combobox", "aria-expanded": "true", "aria-controls": id, "aria-label": "Search models", placeholder: "Search, or type any model string", autocomplete: "off", spellcheck: "false" });
     const usable = all.filter((model) => isAlive(model) && model.operations.includes("chat"));
+    const known = new Set(all.map((model) => model.id));
     const take = (name) => {
       chosen = name;
       node.close();
@@ -73,6 +78,7 @@ export function pick(all, { title = "Choose a model", value = "", others = [] } 
       const found = search(usable, typed).slice(0, ROWS_MAX);
       shown = [...(typed ? [] : special.map(([name, text]) => ({ id: name, title: name, text }))), ...found.map((model) => ({ id: model.id, title: model.name, text: brief(model), model })), ...(typed ? special.map(([name, text]) => ({ id: name, title: name, text })) : [])];
       if (typed && !shown.some((row) => row.id === typed)) shown.push({ id: typed, title: typed, text: "as it is typed" });
+      if (known.has(typed) || special.some(([name]) => name === typed)) shown.sort((a, b) => Number(b.id === typed) - Number(a.id === typed));
       replace(list, shown.map((row, index) => h("li", { id: `${id}-${index}`, role: "option", "aria-selected": "false", onclick: () => take(row.id), onpointermove: () => at !== index && move(index) }, h("span", h("b", row.title), row.title === row.id ? null : h("code", row.id)), h("small", row.text), row.id === value ? icon("check", { size: 16 }) : null)));
       move(Math.max(0, typed ? 0 : shown.findIndex((row) => row.id === value)));
     };

@@ -293,6 +293,7 @@ export function field({ label, name, type = "text", options = [], value, hint, r
   });
   node.control = control;
   node.fieldName = name;
+  node.fieldLabel = label;
   node.error = (text) => {
     complaint.textContent = text ?? "";
     control.setAttribute("aria-invalid", String(Boolean(text)));
@@ -300,6 +301,9 @@ export function field({ label, name, type = "text", options = [], value, hint, r
   control.addEventListener("input", () => node.error(null));
   return node;
 }
+
+/** An error's text with the label of the field in the place of the API's name for it. */
+const told = (text, { fieldName, fieldLabel }) => (fieldName.includes("_") && fieldLabel ? text.replaceAll(`'${fieldName}'`, fieldLabel).replaceAll(fieldName, fieldLabel) : text);
 
 /**
  * A form. `fields` are nodes of `field` (or any others); `submit(values, {headers})` gets their values by name, and what it throws is shown at the
@@ -334,7 +338,7 @@ export function form({ fields, action = "Save", submit, cancel, tone = "primary"
       if (error.name === "AbortError") return;
       const at = named.find((each) => each.fieldName === error.param);
       if (at) {
-        at.error(error.message);
+        at.error(told(error.message, at));
         lead(at);
       } else complaint.textContent = messageOf(error);
       headers = once();

@@ -9,12 +9,15 @@ const shown = (value) => h("pre", h("code", value === null ? "nothing" : JSON.st
 /** What an entry's act is called, in words: "keys.create" as "keys: create". */
 const named = (action) => action.replace(".", ": ").replaceAll("_", " ");
 
+/** What it was done to. An act on no one thing was done to everything that it could be done to. */
+const objectOf = ({ object }) => (!object || object === "None" ? "everything" : object);
+
 function open(entry) {
   drawer({
     title: named(entry.action),
     text: fullTime(entry.at),
     body: [
-      facts([["Who", h("span", entry.actor_name || "the gateway", h("span.cell-sub.mono", entry.actor))], ["From", entry.ip || "the gateway's own machine"], ["Account", entry.account || "the gateway"], ["What", h("span.mono.break", entry.object)], ["Number", String(entry.seq)], ["Chained by", h("span.mono.break", entry.hash)]]),
+      facts([["Who", h("span", entry.actor_name || "the gateway", h("span.cell-sub.mono", entry.actor))], ["From", entry.ip || "the gateway's own machine"], ["Account", entry.account || "the gateway"], ["What", h("span.mono.break", objectOf(entry))], ["Number", String(entry.seq)], ["Chained by", h("span.mono.break", entry.hash)]]),
       h("div.diff", h("h3", "Before"), shown(entry.before), h("h3", "After"), shown(entry.after)),
     ],
   });
@@ -27,7 +30,7 @@ async function mount(root, ctx) {
   const rows = table({
     label: "Audit log",
     columns: [
-      { key: "action", label: "Act", wide: true, render: (entry) => h("span", named(entry.action), h("span.cell-sub.mono.clip", entry.object)) },
+      { key: "action", label: "Act", wide: true, render: (entry) => h("span", named(entry.action), h("span.cell-sub.mono.clip", objectOf(entry))) },
       { key: "actor_name", label: "Who", render: (entry) => entry.actor_name || "the gateway" },
       { key: "account", label: "Account", hideOnPhone: true, render: (entry) => entry.account || "–" },
       { key: "ip", label: "From", hideOnPhone: true, render: (entry) => h("span.mono", entry.ip || "–") },

@@ -45,9 +45,10 @@ function timeline(row, attempts) {
 
 /** A limit as it stood when the request came. */
 function limitOf({ kind, limit, remaining, window, scope, model }) {
-  const what = kind === "concurrency" ? "requests at a time" : words(kind);
+  const one = Number(limit) === 1;
+  const what = kind === "concurrency" ? `${one ? "request" : "requests"} at a time` : one ? words(kind).replace(/s$/, "") : words(kind);
   const of = [scope ? `of the ${words(scope)}` : null, model ? `for ${model}` : null].filter(Boolean).join(" ");
-  const most = `${count(limit)} ${what}${window && kind !== "concurrency" ? ` a ${words(window)}` : ""}${of ? ` ${of}` : ""}`;
+  const most = `${count(limit)} ${what}${window && kind !== "concurrency" ? ` ${window === "hour" ? "an" : "a"} ${words(window)}` : ""}${of ? ` ${of}` : ""}`;
   return remaining === null || remaining === undefined ? most : `${most}, ${count(remaining)} left`;
 }
 

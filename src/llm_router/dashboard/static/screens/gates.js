@@ -113,6 +113,8 @@ const broken = (place, ctx, text) => replace(place, head("This link is not whole
 
 async function setUp(place, ctx) {
   if (!token()) return broken(place, ctx, "Open the link that the gateway printed when it started, with all that stands behind the #.");
+  const ways = await ctx.api.get("/api/v1/sign-in", {}, { quiet: true }).catch(() => null);
+  if (ways && !ways.set_up) return replace(place, head("This gateway is set up", "Its link for that is used. Sign in, or ask an operator for an invitation. Who has lost the password gets a new link by:"), h("div.code", h("pre", h("code", "llm-router people reset E-MAIL"))), button("To signing in", { tone: "primary", onclick: () => ctx.navigate("/sign-in") }));
   present(
     place,
     head("Set up LLM Router", "You become the operator of this gateway and the owner of its first account."),

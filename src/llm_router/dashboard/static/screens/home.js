@@ -2,7 +2,7 @@
 
 import { chart, meter } from "../lib/chart.js";
 import { h, replace } from "../lib/dom.js";
-import { ago, compact, count, dollars, duration, percent, plural } from "../lib/format.js";
+import { ago, compact, count, day, dollars, duration, percent, plural } from "../lib/format.js";
 import { icon } from "../lib/icons.js";
 import { snippetTabs } from "../lib/snippets.js";
 import { badge, button, card, empty, linkButton, load, pageHead, segments, stat, stats, statsRoom } from "../lib/ui.js";
@@ -61,6 +61,8 @@ async function mount(root, ctx) {
   const health = h("div");
   const first = h("div", { hidden: true });
   const uses = ctx.can("usage:read");
+  const well = ctx.can("health:read") ? ctx.api.get("/api/v1/health", {}, { signal: ctx.signal }) : null;
+  well?.catch(() => null); // who waits for it tells
   let keyNames = new Map();
 
   const named = ctx.can("key:read") ? ctx.api.get("/api/v1/keys", { limit: 200 }, { signal: ctx.signal }).then((page) => (keyNames = new Map(page.data.map((key) => [key.id, key.name]))), () => keyNames) : Promise.resolve(keyNames);
@@ -107,8 +109,8 @@ async function mount(root, ctx) {
     h("div.grid-2", ctx.can("budget:read") ? card({ title: "Budgets", text: "What may still be spent." }, budgets) : null, ctx.can("health:read") ? card({ title: "Health", text: "Where requests can go now." }, health) : null),
   );
   if (ctx.can("budget:read")) load(budgets, async () => budgetList(ctx, await named), { height: 88 });
-  if (ctx.can("health:read")) load(health, () => healthList(ctx), { height: 88 });
-  await steps(first, ctx, () => loads.forEach((each) => void each({ quiet: true })));
+  if (ctx.can("health:read")) load(health, () => healthList(well), { height: 88 });
+  await steps(first, ctx, well, () => loads.forEach((each) => void each({ quiet: true })));
 }
 
 async function budgetList(ctx, names) {
@@ -119,12 +121,12 @@ async function budgetList(ctx, names) {
   return h("div.stack", rows.sort((a, b) => share(b) - share(a)).slice(0, 5).map((row) => {
     const { budget, spend } = row;
     const whose = budget.scope === "account" ? "Account" : budget.scope === "key" ? (names.get(budget.scope_id) ?? budget.scope_id) : `${budget.scope} ${budget.scope_id}`;
-    return h("div.stack.tight", h("div.row.between", h("span", whose, h("span.muted", ` · ${budget.window}`)), h("span.num", `${dollars(spend.spent)} of ${dollars(budget.amount)}`)), meter(share(row), { label: `${whose}: ${percent(share(row))} used` }), spend.resets ? h("span.faint", `begins anew ${ago(spend.resets)}`) : null);
+    return h("div.stack.tight", h("div.row.between", h("span", whose, h("span.muted", ` · ${budget.window}`)), h("span.num", `${dollars(spend.spent)} of ${dollars(budget.amount)}`)), meter(share(row), { label: `${whose}: ${percent(share(row))} used` }), spend.resets ? h("span.faint", `begins anew ${["hour", "day"].includes(budget.window) ? ago(spend.resets) : `on ${day(spend.resets)}`}`) : null);
   }));
 }
 
-async function healthList(ctx) {
-  const { data } = await ctx.api.get("/api/v1/health", {}, { signal: ctx.signal });
+async function healthList(asked) {
+  const { data } = await asked;
   if (!data.length) return h("p.muted", "No provider has a key, so no model can be asked.");
   const ill = data.filter((each) => !each.available || (each.calls >= 5 && each.error_rate > 0.1));
   const providers = new Set(data.map((each) => each.provider)).size;
@@ -134,7 +136,7 @@ async function healthList(ctx) {
 
 // --- The first steps -----------------------------------------------------------
 
-async function steps(place, ctx, changed) {
+async function steps(place, ctx, well, changed) {
   const hidden = `first-steps:${ctx.account}`;
   if (!ctx.can("key:write") || localStorage.getItem(hidden)) return;
   const known = { key: null, text: null, answer: null, asking: false, problem: null };
@@ -142,7 +144,7 @@ async function steps(place, ctx, changed) {
     const [usage, keys, health] = await Promise.all([
       ctx.api.get("/api/v1/usage", { by: "day", from: "2020-01-01" }, { signal: ctx.signal }).catch(() => null),
       ctx.api.get("/api/v1/keys", { limit: 200 }, { signal: ctx.signal }),
-      ctx.can("health:read") ? ctx.api.get("/api/v1/health", {}, { signal: ctx.signal }).catch(() => null) : null,
+      well?.catch(() => null),
     ]);
     known.requests = usage?.total.requests ?? 0;
     const active = keys.data.filter((key) => key.status === "active");

@@ -121,7 +121,7 @@ async function mount(root, ctx) {
 
   root.classList.add("wide");
   root.append(
-    pageHead("Models", { text: spent ? `Prices are dollars a million tokens, as you pay them. "On your traffic" is what the ${count(spent.total.requests)} requests of your last 30 days would have cost with each model.` : "Prices are dollars a million tokens, as you pay them." }),
+    pageHead("Models", { text: spent ? `Prices are dollars a million tokens, as you pay them. "On your traffic" is what the ${plural(spent.total.requests, "request")} of your last 30 days would have cost with each model.` : "Prices are dollars a million tokens, as you pay them." }),
     filters,
     card({ flush: true }, list),
   );

@@ -8,6 +8,7 @@ import { icon } from "../lib/icons.js";
 import { codeOf, growing } from "../lib/markdown.js";
 import { isAlive, models, pick } from "../lib/models.js";
 import { snippets } from "../lib/programs.js";
+import { openExchange } from "./exchange.js";
 import { badge, button, cleanups, codeBlock, copyButton, dialog, empty, field, form, messageOf, tabs, toast } from "../lib/ui.js";
 
 const LANES_MAX = 4;
@@ -94,7 +95,7 @@ const dataUrl = (file) =>
 
 // --- An answer on the page -----------------------------------------------------------
 
-function answerView(answer, { title, onResults, onRetry }) {
+function answerView(answer, { title, onResults, ...acts }) {
   const body = h("div.md");
   const draw = growing(body);
   const thought = h("pre.thought");
@@ -114,7 +115,7 @@ function answerView(answer, { title, onResults, onRetry }) {
     if (!answer.over) return;
     node.setAttribute("aria-busy", "false");
     replace(extra, picturesOf(answer), callsOf(answer, onResults), problemOf(answer));
-    replace(foot, footOf(answer, onRetry));
+    replace(foot, footOf(answer, acts));
   };
   return {
     node,
@@ -156,7 +157,7 @@ function problemOf(answer) {
   return answer.text || answer.calls.length || answer.pictures.length ? null : h("p.faint", "The model said nothing.");
 }
 
-function footOf(answer, onRetry) {
+function footOf(answer, { onRetry, onWhy }) {
   const { usage } = answer;
   const cached = usage?.prompt_tokens_details?.cached_tokens;
   const figures = [
@@ -167,7 +168,7 @@ function footOf(answer, onRetry) {
     answer.cost === null ? null : ["Cost", dollars(answer.cost)],
     answer.provider ? ["Served by", answer.answeredBy && answer.answeredBy !== answer.model ? `${answer.answeredBy} at ${answer.provider}` : answer.provider] : null,
   ].filter(Boolean);
-  return [h("dl.figures", figures.map(([name, value, note]) => h("div", { title: note }, h("dt", name), h("dd", value)))), h("span.answer-acts", answer.text ? copyButton(() => answer.text, { bare: true, label: "Copy the answer" }) : null, onRetry ? button(null, { icon: "refresh", small: true, tone: "quiet", title: "Ask again", onclick: () => { onRetry(); } }) : null)];
+  return [h("dl.figures", figures.map(([name, value, note]) => h("div", { title: note }, h("dt", name), h("dd", value)))), h("span.answer-acts", answer.text ? copyButton(() => answer.text, { bare: true, label: "Copy the answer" }) : null, onWhy && answer.id ? button("Why?", { small: true, tone: "quiet", title: "Why this answer: its entry in the log", "aria-label": "Why this answer", onclick: () => onWhy(answer.id) }) : null, onRetry ? button(null, { icon: "refresh", small: true, tone: "quiet", title: "Ask again", onclick: () => { onRetry(); } }) : null)];
 }
 
 /** Say which of several answers was the fastest and which the cheapest. */
@@ -230,6 +231,22 @@ async function mount(root, ctx) {
 
   const bodyOf = (lane) => ({ messages: withSystem(settings, lane.messages), ...parametersOf(settings) });
 
+  /** Show the entry of an answer in the log. */
+  async function why(id) {
+    try {
+      await openExchange(ctx, id, { onFilter: () => ctx.navigate(`/logs?range=all&id=${encodeURIComponent(id)}`) });
+    } catch (error) {
+      if (error.name !== "AbortError") toast(messageOf(error), { tone: "bad" });
+    }
+  }
+
+  /** Say what is left. What one of several answers knows of it counts what is held for the others. */
+  async function tellBalance(answers) {
+    let left = answers.length === 1 ? answers[0].usage?.credits_remaining : null;
+    if (answers.length > 1 && ctx.can("credit:read")) left = await ctx.api.get("/api/v1/credits", {}, { signal: ctx.signal }).then(({ data }) => data.credits_remaining, () => null);
+    payer.textContent = `Charged to ${ctx.account}${left === null || left === undefined ? "" : ` · ${dollars(Math.floor(left * 100) / 100)} left`}`;
+  }
+
   function place(lane, cell) {
     const answer = new Answer(lane.model);
     const view = answerView(answer, {
@@ -238,6 +255,7 @@ async function mount(root, ctx) {
         lane.messages.push(...results);
         void run([[lane, cell]]);
       },
+      onWhy: ctx.can("exchange:read") ? why : null,
       onRetry: () => {
         if (running) return;
         const last = lane.messages.findLastIndex((message) => message.role !== "assistant");
@@ -275,9 +293,8 @@ async function mount(root, ctx) {
     for (const { lane, view } of mine) if (view.answer.good) lane.messages.push(view.answer.message);
     if (mine.length > 1) markBest(mine.map(({ view }) => view));
     running = null;
-    const left = mine.map(({ view }) => view.answer.usage?.credits_remaining).filter((each) => each !== undefined && each !== null);
-    if (left.length) payer.textContent = `Charged to ${ctx.account} · ${dollars(Math.min(...left))} left`;
     drawSend();
+    await tellBalance(mine.map(({ view }) => view.answer));
   }
 
   // The composer.
@@ -371,6 +388,7 @@ async function mount(root, ctx) {
     void addFiles([...event.dataTransfer.files]);
   });
 
+  const typedNow = () => (area.value.trim() || pictures.length ? contentOf(area.value.trim(), pictures) : null);
   const clear = () => {
     running?.abort();
     lanes = lanes.map(({ model }) => ({ model, messages: [] }));
@@ -383,7 +401,7 @@ async function mount(root, ctx) {
     root.classList.add("side-off");
     toggle.setAttribute("aria-expanded", "false");
   }
-  const actions = [toggle, button("Code", { icon: "command", tone: "quiet", onclick: () => { showCode(lanes, settings, bodyOf); } }), ctx.can("model:write") ? button("Save as preset", { icon: "star", tone: "quiet", title: "Save as preset", data: { brief: "" }, onclick: () => { savePreset(ctx, lanes, settings); } }) : null, button("New chat", { icon: "plus", onclick: clear })];
+  const actions = [toggle, button("Code", { icon: "command", tone: "quiet", onclick: () => { showCode(lanes, typedNow(), bodyOf); } }), ctx.can("model:write") ? button("Save as preset", { icon: "star", tone: "quiet", title: "Save as preset", data: { brief: "" }, onclick: () => { savePreset(ctx, lanes, settings); } }) : null, button("New chat", { icon: "plus", onclick: clear })];
   root.append(h("header.page-head", h("div", h("h1", { tabindex: -1 }, "Playground")), h("div.actions", actions)), h("div.play", h("div.play-main", row, log, composer), side));
   drawRow();
   drawEmpty();
@@ -454,12 +472,12 @@ function settingsPanel(settings, save) {
   );
 }
 
-function showCode(lanes, settings, bodyOf) {
+function showCode(lanes, typed, bodyOf) {
   let path;
   let body;
   try {
     const { messages, ...rest } = bodyOf(lanes[0]);
-    const said = messages.some((message) => message.role === "user") ? messages : [...messages, { role: "user", content: "Hello!" }];
+    const said = typed ? [...messages, { role: "user", content: typed }] : messages.some((message) => message.role === "user") ? messages : [...messages, { role: "user", content: "Hello!" }];
     const shown = said.at(-1)?.role === "assistant" ? said.slice(0, -1) : said;
     const several = new Set(lanes.map((lane) => lane.model)).size > 1;
     path = several ? "/compare" : "/chat/completions";

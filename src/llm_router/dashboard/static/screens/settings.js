@@ -1,7 +1,7 @@
 // Settings: the account, its budgets and limits, oneself, and, for the operator, the gateway.
 
 import { h, replace } from "../lib/dom.js";
-import { count, dollars } from "../lib/format.js";
+import { count, dollars, plural } from "../lib/format.js";
 import { badge, button, card, codeBlock, confirm, copyButton, dialog, facts, field, form, load, menu, messageOf, pageHead, reveal, saveFile, table, toast, when } from "../lib/ui.js";
 import { meter } from "../lib/chart.js";
 import { alerts } from "./settings/alerts.js";
@@ -19,6 +19,16 @@ const attempt = async (work, told) => {
     return false;
   }
 };
+
+/** Do what takes a code or password: a wrong one is told at its field. */
+async function proved(name, work) {
+  try {
+    return await work;
+  } catch (error) {
+    if (error.code === "sign_in_refused") error.param ??= name;
+    throw error;
+  }
+}
 
 // --- Oneself --------------------------------------------------------------------
 
@@ -46,7 +56,7 @@ function password(ctx) {
       ],
       action: "Change the password",
       submit: async ({ current, password: wanted }) => {
-        await ctx.api.post("/api/v1/me/password", { current, password: wanted });
+        await proved("current", ctx.api.post("/api/v1/me/password", { current, password: wanted }));
         toast("Changed. Your other sessions have ended.");
         replace(place, draw());
       },
@@ -73,7 +83,7 @@ function secondFactor(ctx) {
           action: "Put it in use",
           cancel: () => node.close(),
           submit: async ({ code }) => {
-            const { codes } = await ctx.api.post("/api/v1/me/second-factor/confirm", { code: code.trim() });
+            const { codes } = await proved("code", ctx.api.post("/api/v1/me/second-factor/confirm", { code: code.trim() }));
             node.close();
             draw(true);
             dialog({
@@ -97,7 +107,7 @@ function secondFactor(ctx) {
         tone: "danger",
         cancel: () => node.close(),
         submit: async ({ code }) => {
-          await ctx.api.post("/api/v1/me/second-factor/end", { code: code.trim() });
+          await proved("code", ctx.api.post("/api/v1/me/second-factor/end", { code: code.trim() }));
           node.close();
           draw(false);
         },
@@ -152,6 +162,7 @@ function account(ctx) {
 const SCOPES = [["account", "The whole account"], ["team", "A team"], ["user", "A user"], ["key", "A key"]];
 const WINDOWS = [["month", "month"], ["week", "week"], ["day", "day"], ["hour", "hour"], ["lifetime", "in all"]];
 const KINDS = [["requests", "Requests"], ["tokens", "Tokens"], ["concurrency", "At the same time"]];
+const most = ({ kind, amount }) => (kind === "concurrency" ? `${count(amount)} at the same time` : plural(amount, kind.replace(/s$/, "")));
 const SPANS = [["minute", "a minute"], ["hour", "an hour"], ["day", "a day"]];
 
 async function named(ctx) {
@@ -218,7 +229,7 @@ async function limits(ctx) {
     label: "Limits",
     columns: [
       { key: "scope", label: "Of", wide: true, render: whose(known) },
-      { key: "amount", label: "At most", render: (row) => h("span.num", `${count(row.amount)} ${wordOf(KINDS, row.kind).toLowerCase()}`, row.kind === "concurrency" ? null : h("span.muted", ` ${wordOf(SPANS, row.window ?? "minute")}`)) },
+      { key: "amount", label: "At most", render: (row) => h("span.num", most(row), row.kind === "concurrency" ? null : h("span.muted", ` ${wordOf(SPANS, row.window ?? "minute")}`)) },
       { key: "model", label: "Of models", hideOnPhone: true, render: (row) => row.model ?? "all" },
       { key: "more", align: "end", render: (row) => (writes ? button("Remove", { tone: "quiet", small: true, onclick: async () => { if (await attempt(() => ctx.api.del(`/api/v1/limits/${row.id}`), "Removed.")) await rows.reload(); } }) : h("span")) },
     ],
@@ -252,7 +263,7 @@ function providers(ctx) {
     columns: [
       { key: "name", label: "Provider", sort: true, wide: true, render: (row) => h("span", row.name, h("span.cell-sub", row.env[0] ?? row.id)) },
       { key: "models", label: "Models", sort: true, align: "end", hideOnPhone: true, render: (row) => count(row.models) },
-      { key: "active", label: "State", sort: (row) => (row.active ? 0 : 1), render: (row) => (row.active ? badge("can be asked", "good", { dot: true }) : badge("no key", "plain", { dot: true })) },
+      { key: "active", label: "State", sort: (row) => (row.active ? 0 : 1), render: (row) => (row.active && row.models === 0 ? badge("no models", "plain", { dot: true }) : row.active ? badge("can be asked", "good", { dot: true }) : badge("no key", "plain", { dot: true })) },
       { key: "key", label: "Key", hideOnPhone: true, render: (row) => (row.key === "stored" ? h("span", "given here", row.key_mark ? h("span.cell-sub.mono", row.key_mark) : null) : row.key === "configured" ? (row.key_required ? "configured" : "none needed") : "–") },
       { key: "more", align: "end", render: (row) => (!row.takes_key || !ctx.can("provider:write") ? h("span") : h("span.row.tight", row.key === "stored" ? button("Remove", { tone: "quiet", small: true, onclick: () => remove(row) }) : null, button(row.key === "stored" ? "Replace" : "Set key", { tone: "quiet", small: true, onclick: () => give(row) }))) },
     ],
