@@ -339,6 +339,39 @@ def test_the_maximum_of_a_request_bounds_all_its_lanes_together() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("tenths", [1, 5, 12, 29])
+def test_a_maximum_below_single_lanes_tells_what_all_of_them_need(tenths: int) -> None:
+    """Also where a lane alone is above it: before, that lane's cost was told as if it were the sum."""
+
+    async def main() -> None:
+        asked = Decimal(1000 * OUT * tenths) / 10**13
+        needed = {}
+        for dollars in (Decimal("0.000000000001"), asked):
+            world = world_of()
+            headers = {"x-max-cost": format(dollars, "f")}
+            got = await compare(world, "a", "b", "c", max_tokens=1000, headers=headers)
+            assert got["error"]["code"] == "max_cost_exceeded"
+            needed[dollars] = Decimal(str(got["error"]["needed"]))
+        assert len(set(needed.values())) == 1
+        assert needed[asked] > 3 * 1000 * OUT / Decimal(10**12)
+
+        fit = got["error"]["affordable_max_tokens"]
+        followed = world_of()
+        headers = {"x-max-cost": format(asked, "f")}
+        again = await compare(followed, "a", "b", "c", max_tokens=max(1, fit), headers=headers)
+        assert (again.get("succeeded") == 3) == (fit > 0)
+
+        clamped = world_of()
+        headers["x-max-cost-action"] = "clamp"
+        again = await compare(clamped, "a", "b", "c", max_tokens=1000, headers=headers)
+        assert (again.get("succeeded") == 3) == (fit >= 16)
+        if fit >= 16:
+            sent = [json.loads(request.body)["max_tokens"] for request in clamped.upstream.requests]
+            assert sent == [fit] * 3
+
+    run(main())
+
+
 def test_limits_count_each_lane_and_refuse_all_of_them() -> None:
     async def main() -> None:
         world = world_of()

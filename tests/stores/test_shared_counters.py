@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -445,3 +447,103 @@ def test_a_gateway_begins_without_the_server(tmp_path: Path) -> None:
 
     run(main())
     assert len(said) == 1
+
+
+# Something else answers in the server's place.
+
+
+ODD = {
+    "echo": None,
+    "ok": b"+OK\r\n",
+    "list": b"*2\r\n:1\r\n$1\r\nx\r\n",
+    "no number": b":one\r\n",
+    "nested": b"*1\r\n" * 5000 + b":1\r\n",
+    "web": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+}
+ODD_LATER = {"echo": None, "nothing": b"$-1\r\n", "empty": b"*0\r\n", "beyond": b"*2\r\n:9\r\n:0\r\n"}
+
+
+class Impostor:
+    """Answers at the server's socket: everything with ``odd`` (None: what it was sent); ``loads``: but scripts are
+    kept as they should be, and the first question has a good answer."""
+
+    def __init__(self, odd: bytes | None, *, loads: bool = False) -> None:
+        self.odd = odd
+        self.loads = loads
+        self.came = 0
+        self.open: set[asyncio.StreamWriter] = set()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.came += 1
+        self.open.add(writer)
+        asked = 0
+        try:
+            while words := await self._command(reader):
+                asked += words[0] == b"EVALSHA"
+                writer.write(self._answer(words, asked))
+                await writer.drain()
+        except (OSError, EOFError, ValueError):
+            pass
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        self.open.discard(writer)
+
+    async def _command(self, reader: asyncio.StreamReader) -> list[bytes]:
+        words = []
+        for _ in range(int((await reader.readline())[1:] or b"0")):
+            size = int((await reader.readline())[1:])
+            words.append((await reader.readexactly(size + 2))[:-2])
+        return words
+
+    def _answer(self, words: list[bytes], asked: int) -> bytes:
+        if self.loads and words[0] == b"SCRIPT":
+            return b"$40\r\n" + hashlib.sha1(words[2], usedforsecurity=False).hexdigest().encode() + b"\r\n"
+        if self.loads and words[0] != b"EVALSHA":
+            return b"+OK\r\n"
+        if self.loads and asked == 1:
+            return b":0\r\n"
+        if self.odd is not None:
+            return self.odd
+        return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
+def test_an_odd_reply_is_a_failed_try_and_not_the_last(server: Server, odd: bytes | None) -> None:
+    async def main() -> None:
+        counters = await connect(server, timeout_s=0.2, lease_s=0.9)
+        server.kill()
+        impostor = Impostor(odd)
+        door = await asyncio.start_unix_server(impostor, server.path)
+        await until(lambda: impostor.came >= 2)  # it tries on
+        assert counters.problem() is not None
+        assert (await counters.admit("1", [limit("requests", 5)], 0, 0)).refused is None
+        door.close()
+        server.path.unlink(missing_ok=True)
+        server.start()
+        await until(lambda: counters.problem() is None)
+        assert (await counters.admit("2", [limit("requests", 5)], 0, 0)).refused is None
+        await counters.close()
+        await until(lambda: not impostor.open)
+
+    run(main())
+
+
+@pytest.mark.parametrize("odd", ODD_LATER.values(), ids=ODD_LATER.keys())
+def test_who_waits_for_an_odd_reply_is_answered_here(tmp_path: Path, odd: bytes | None) -> None:
+    async def main() -> None:
+        own, impostor = Server(tmp_path), Impostor(odd, loads=True)
+        door = await asyncio.start_unix_server(impostor, own.path)
+        counters = await connect(own, timeout_s=0.2)
+        async with asyncio.timeout(30):
+            asked = [counters.admit(str(n), [limit("requests", 2)], 0, 0) for n in range(3)]
+            admissions = await asyncio.gather(*asked)
+        assert [admission.refused is None for admission in admissions] == [True, True, False]
+        came = impostor.came
+        await until(lambda: impostor.came > came)
+        door.close()
+        async with asyncio.timeout(30):
+            await counters.close()
+        await until(lambda: not impostor.open)
+
+    run(main())

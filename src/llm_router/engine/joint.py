@@ -190,22 +190,30 @@ def _part(asking: Asking) -> _Part:
     return _Part(asking=asking, inspected=inspected, cap=cap, lowered=lower)
 
 
+def _asked(asking: Asking) -> _Part:
+    """What the lane would hold without the comparison's maximum: that is for all lanes together, and what is
+    needed, and what would fit, is told of all of them."""
+    if asking.ceiling is not None and asking.ceiling.session:
+        return _part(asking)
+    return _Part(asking=asking, inspected=asking.inspected, cap=None, lowered=None)
+
+
 def _bounded(askings: Sequence[Asking], most: Ceiling | None) -> list[_Part]:
     """The lanes, each within its own bounds and together within the comparison's.
 
     Raises:
         MaxCostExceeded: they do not fit, and may not be lowered or not so far.
     """
-    parts = [_part(asking) for asking in askings]
     if most is None:
-        return parts
-    needed_pusd = _sum(parts)
+        return [_part(asking) for asking in askings]
+    asked = [_asked(asking) for asking in askings]
+    needed_pusd = _sum(asked)
     if needed_pusd <= most.amount_pusd:
-        return parts
-    fit = _fit(parts, most.amount_pusd)
+        return [_part(asking) for asking in askings]
+    fit = _fit(asked, most.amount_pusd)
     if fit < OUTPUT_TOKENS_MIN or not most.lowers:
         raise exceeded(needed_pusd, most, fit)
-    return [_part(_within(part, fit)) for part in parts]
+    return [_part(_within(part, fit)) for part in asked]
 
 
 def _within(part: _Part, tokens: int) -> Asking:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import InvalidResponse, RedisError
 
 from llm_router.adapters.redis.scripts import ADMIT, BEAT, LEAVE, RELEASE
 
@@ -28,6 +29,20 @@ PAUSE_S = 0.25
 """Between two tries to connect again."""
 
 _SCRIPTS = (ADMIT, RELEASE, BEAT, LEAVE)
+
+_FAILED = (
+    RedisError,
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+)
+"""How a try ends without an answer. Who answers at the port may be no such server at all, and the client
+library reads whatever comes: it fails in its own ways over what it does not expect."""
 
 Answered = Callable[[Any], None]
 
@@ -112,10 +127,12 @@ class Link:
             try:
                 await self._connect()
                 await self._serve()
-            except (RedisError, OSError, TimeoutError) as error:
+            except TimeoutError as error:
                 self._fail(str(error) or "it did not answer in time")
+            except _FAILED as error:
+                self._fail(str(error) or type(error).__name__)
             self._tried.set()
-            with contextlib.suppress(RedisError, OSError):
+            with contextlib.suppress(*_FAILED):
                 await self._connection.disconnect(nowait=True)
             await asyncio.sleep(PAUSE_S)
 
@@ -124,7 +141,7 @@ class Link:
             await self._connection.connect()  # type: ignore[no-untyped-call]
             for script in _SCRIPTS:
                 await self._connection.send_command("SCRIPT", "LOAD", script)
-                self._hashes[script] = (await self._connection.read_response()).decode()
+                self._hashes[script] = _hash_of(script, await self._connection.read_response())
         self._queue.append(
             self._beat()
         )  # while it counts as down; from here on everything that happens is asked after it
@@ -152,7 +169,11 @@ class Link:
                 await self._exchange()
 
     async def _exchange(self) -> None:
-        """Send a batch, and hand out its answers as they come."""
+        """Send a batch, and hand out its answers as they come.
+
+        Raises:
+            InvalidResponse: what came is no answer; whoever asked still waits, as everybody after.
+        """
         connection, queue = self._connection, self._queue
         batch = [queue[n] for n in range(min(BATCH_MAX, len(queue)))]
         commands = [
@@ -161,6 +182,8 @@ class Link:
         await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
         for ask in batch:
             reply = await connection.read_response(disconnect_on_error=False)
+            if not _answers(ask, reply):
+                raise InvalidResponse("its reply is no answer to what it was asked")
             queue.popleft()
             if ask.answered is not None:
                 ask.answered(reply)
@@ -173,3 +196,28 @@ class Link:
         for ask in lost:
             if ask.answered is not None:
                 ask.answered(None)
+
+
+def _hash_of(script: str, reply: Any) -> str:
+    """The name under which the server keeps a script.
+
+    Raises:
+        InvalidResponse: the reply is another: nobody who keeps scripts answers there.
+    """
+    name = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+    if reply != name.encode():
+        raise InvalidResponse("what answers there is no Redis or Valkey server")
+    return name
+
+
+def _answers(ask: Ask, reply: Any) -> bool:
+    """Whether a reply has the form that the script's have."""
+    if ask.script != ADMIT:
+        return isinstance(reply, int)
+    limits = len(ask.keys) - 1
+    return (
+        isinstance(reply, list)
+        and len(reply) == 2 + 4 * limits
+        and all(isinstance(number, int) for number in reply)
+        and 0 <= reply[0] <= limits
+    )
