@@ -32,9 +32,11 @@ from llm_router.domain.record import ExchangeRecord
 from llm_router.engine.admit import Call
 from llm_router.engine.exchange import Engine
 from llm_router.engine.experiments import Experiments
+from llm_router.engine.operator import Context
 from llm_router.engine.state import State
 from llm_router.ports import Deadlines, Settled, UpstreamRequest
 from llm_router.routing.retry import RetryRules
+from llm_router.routing.rules import RoutingRules
 from llm_router.wire.dialect import Fetched
 from llm_router.wire.dialects.registry import DIALECTS
 from llm_router.wire.operations import SPOKEN
@@ -585,3 +587,20 @@ def anthropic_whole(text: str = "Hello there") -> bytes:
             "content": [{"type": "text", "text": text}], "usage": {"input_tokens": 10, "output_tokens": 5},
         }
     )  # fmt: skip
+
+
+def commands_of(world: World, treasury: Any, configured: RoutingRules | None = None) -> Context:
+    """What commands work on that need no keys, no books and no audit log."""
+    nothing: Any = None
+    return Context(
+        keyring=nothing,
+        books=nothing,
+        clock=FakeClock(),
+        snapshot=lambda: world.engine.state.snapshot,
+        active=tuple,
+        new_key_text=str,
+        new_id=str,
+        starting_pusd=0,
+        treasury=treasury,
+        configured=lambda: RoutingRules() if configured is None else configured,
+    )

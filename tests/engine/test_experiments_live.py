@@ -8,7 +8,19 @@ from typing import Any
 
 import msgspec
 import pytest
-from engine_kit import KEY, FakeClient, FakeClock, World, answer, ask, events, refusal, run, whole
+from engine_kit import (
+    KEY,
+    FakeClient,
+    FakeClock,
+    World,
+    answer,
+    ask,
+    commands_of,
+    events,
+    refusal,
+    run,
+    whole,
+)
 
 from llm_router.adapters.memory.books import MemoryBooks
 from llm_router.domain.errors import InvalidRequest, LedgerUnavailable, NotFound, UpstreamError, UpstreamKind
@@ -512,20 +524,7 @@ def _context(world: World) -> Any:
     class Treasury:
         books = world.documents
 
-    class Context:
-        treasury = Treasury
-        clock = FakeClock()
-        directory = None
-
-        @staticmethod
-        def snapshot() -> Any:
-            return world.engine.state.snapshot
-
-        @staticmethod
-        def configured() -> RoutingRules:
-            return RoutingRules(experiments=world.configured)
-
-    return Context
+    return commands_of(world, Treasury, RoutingRules(experiments=world.configured))
 
 
 # -- feedback --------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from engine_kit import FakeClient, FakeClock, World, answer, ask, run, whole
+from engine_kit import FakeClient, World, answer, ask, commands_of, run, whole
 
 from llm_router.domain.errors import InvalidRequest, RouterError
 from llm_router.domain.experiment import Arm, Experiment
@@ -49,22 +49,13 @@ class _Treasury:
         self.books = books
 
 
-class _Context:
-    def __init__(self, books: _Books, world: World) -> None:
-        self.treasury = _Treasury(books)
-        self.clock = FakeClock()
-        self.directory = None
-        self.configured = RoutingRules
-        self.snapshot = lambda: world.engine.state.snapshot
-
-
 class Kit:
     """The commands over documents in memory, and a world that finds what they saved."""
 
     def __init__(self) -> None:
         self.books = _Books()
         self.world = World()
-        self.context: Any = _Context(self.books, self.world)
+        self.context = commands_of(self.world, _Treasury(self.books))
         self.world.engine.presets = StoredPresets(self.books, self.world.engine.clock)  # type: ignore[arg-type]
         self.world.upstream.scripts["p1"] = [answer(whole())]
 
