@@ -206,3 +206,20 @@ def test_headers_of_a_table_stand_on_one_line(chromium: Any, gateway: Gateway, a
         tops = watched.page.locator("thead th:not(:has(.offscreen))").evaluate_all(TOPS)
         assert len(tops) > 3
         assert len(set(tops)) == 1, tops
+
+
+def test_a_file_that_cannot_be_made_here_is_not_offered_again(
+    chromium: Any, gateway: Gateway, ada: Browser
+) -> None:
+    assert gateway.chat(MODEL, "hi").status == 200
+    told = {"error": {"code": "extra_missing", "message": "PDF files need the extra"}}
+    with browsing(chromium, gateway, cookie=ada.cookie) as watched:
+        page = watched.page
+        page.route("**/file?*", lambda route: route.fulfill(status=400, json=told))
+        watched.open("/usage")
+        page.get_by_role("region", name="Statements").locator(".row-link").first.click()
+        page.locator("dialog.drawer").get_by_role("button", name="PDF").click()
+        page.locator("dialog.drawer").get_by_text("PDF files need the extra").wait_for()
+        page.locator("dialog.drawer").get_by_role("button", name="PDF").wait_for(state="hidden")
+        assert page.locator("dialog.drawer").get_by_role("button", name="HTML").is_visible()
+        refused(watched, 400)

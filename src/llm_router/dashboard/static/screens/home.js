@@ -61,7 +61,7 @@ async function mount(root, ctx) {
   const health = h("div");
   const first = h("div", { hidden: true });
   const uses = ctx.can("usage:read");
-  const well = ctx.can("health:read") ? ctx.api.get("/api/v1/health", {}, { signal: ctx.signal }) : null;
+  const well = ctx.can("health:read") ? ctx.api.get("/api/v1/health", { only: "unwell" }, { signal: ctx.signal }) : null;
   well?.catch(() => null); // who waits for it tells
   let keyNames = new Map();
 
@@ -126,12 +126,10 @@ async function budgetList(ctx, names) {
 }
 
 async function healthList(asked) {
-  const { data } = await asked;
-  if (!data.length) return h("p.muted", "No provider has a key, so no model can be asked.");
-  const ill = data.filter((each) => !each.available || (each.calls >= 5 && each.error_rate > 0.1));
-  const providers = new Set(data.map((each) => each.provider)).size;
-  if (!ill.length) return h("div.row", badge("All well", "good", { dot: true }), h("span.muted", `${plural(data.length, "deployment")} of ${plural(providers, "provider")} can be called.`));
-  return h("div.stack.tight", h("div.row", badge(`${count(ill.length)} not well`, "warn", { dot: true }), h("span.muted", `of ${plural(data.length, "deployment")}`)), ill.slice(0, 6).map((each) => h("div.row.between", h("span.break", each.model, h("span.cell-sub", each.provider)), h("span.end", each.available ? badge(`${percent(each.error_rate)} errors`, "warn") : badge(each.reason ?? each.state, "bad"), each.back ? h("span.cell-sub", `tried again ${ago(each.back)}`) : null))));
+  const { data: ill, deployments, providers } = await asked;
+  if (!deployments) return h("p.muted", "No provider has a key, so no model can be asked.");
+  if (!ill.length) return h("div.row", badge("All well", "good", { dot: true }), h("span.muted", `${plural(deployments, "deployment")} of ${plural(providers, "provider")} can be called.`));
+  return h("div.stack.tight", h("div.row", badge(`${count(ill.length)} not well`, "warn", { dot: true }), h("span.muted", `of ${plural(deployments, "deployment")}`)), ill.slice(0, 6).map((each) => h("div.row.between", h("span.break", each.model, h("span.cell-sub", each.provider)), h("span.end", each.available ? badge(`${percent(each.error_rate)} errors`, "warn") : badge(each.reason ?? each.state, "bad"), each.back ? h("span.cell-sub", `tried again ${ago(each.back)}`) : null))));
 }
 
 // --- The first steps -----------------------------------------------------------
@@ -149,8 +147,8 @@ async function steps(place, ctx, well, changed) {
     known.requests = usage?.total.requests ?? 0;
     const active = keys.data.filter((key) => key.status === "active");
     known.key = active.find((key) => key.by === ctx.me.id) ?? active[0] ?? null;
-    known.deployments = health?.data.length ?? null;
-    known.providers = new Set((health?.data ?? []).map((each) => each.provider)).size;
+    known.deployments = health?.deployments ?? null;
+    known.providers = health?.providers ?? 0;
   };
   try {
     await look();

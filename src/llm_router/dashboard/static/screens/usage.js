@@ -232,8 +232,22 @@ async function download(ctx, path, name) {
 async function openStatement(ctx, month) {
   const place = h("div");
   const fileOf = (format) => `/api/v1/statements/${month}/file?${new URLSearchParams({ format, account: ctx.account })}`;
-  const files = [["pdf", "PDF"], ["html", "HTML"], ["csv", "CSV"]].map(([format, title]) => button(title, { icon: "download", title: `Statement as ${title}`, onclick: () => download(ctx, fileOf(format), `${ctx.account}-${month}.${format}`) }));
-  drawer({ title: monthName(month), text: "Statement", body: place, wide: true, actions: files });
+  const hint = h("p.muted", { role: "status" });
+  /** What this gateway cannot make is not offered again. */
+  const keep = async (node, format) => {
+    try {
+      await download(ctx, fileOf(format), `${ctx.account}-${month}.${format}`);
+    } catch (error) {
+      if (!["extra_missing", "font_missing"].includes(error.code)) throw error;
+      hint.textContent = error.message;
+      node.hidden = true;
+    }
+  };
+  const files = [["pdf", "PDF"], ["html", "HTML"], ["csv", "CSV"]].map(([format, title]) => {
+    const node = button(title, { icon: "download", title: `Statement as ${title}`, onclick: () => keep(node, format) });
+    return node;
+  });
+  drawer({ title: monthName(month), text: "Statement", body: [hint, place], wide: true, actions: files });
   load(place, async () => {
     const found = await ctx.api.get(`/api/v1/statements/${month}`, {}, { signal: ctx.signal });
     const { invoice } = found;
