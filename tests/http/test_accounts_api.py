@@ -435,3 +435,56 @@ def test_keys_of_a_closed_account_are_refused_until_it_is_opened(gateway, ada):
     acts = [a for a in ada.get("/audit?account=shut").json["data"] if a["action"] == "accounts.change"]
     assert len(acts) == 3
     assert {a["actor_name"] for a in acts} == {"ada@example.com"}
+
+
+def test_teams_are_known_by_title_or_id_and_kept_by_title(gateway, ada):
+    ada.post("/accounts", {"id": "groups", "title": "Groups"})
+    gateway.command("credits.add", account="groups", amount="1", ref="groups")
+    free = ada.post("/keys?account=groups", {"name": "free", "team": "as one likes"}).json["data"]
+    assert free["team"] == "as one likes"  # there is no team yet
+    id_ = ada.post("/teams?account=groups", {"title": "red"}).json["id"]
+    elsewhere = ada.post("/teams?account=default", {"title": "elsewhere"}).json["id"]
+    for named in ("red", id_):
+        key = ada.post("/keys?account=groups", {"name": "k", "team": named}).json["data"]
+        assert key["team"] == "red"
+        assert ada.patch(f"/keys/{free['hash']}", {"team": named}).json["data"]["team"] == "red"
+        for path, more in (("budgets", {}), ("limits", {"kind": "requests"})):
+            body = {"scope": "team", "scope_id": named, "amount": 3, **more}
+            assert ada.post(f"/{path}?account=groups", body).json["scope_id"] == "red"
+        who = {"email": f"{named}@example.com", "role": "viewer", "teams": [named]}
+        assert ada.post("/invitations?account=groups", who).json["teams"] == ["red"]
+        me = ada.get("/me").json["id"]
+        assert ada.patch(f"/members/{me}?account=groups", {"teams": [named]}).json["teams"] == ["red"]
+        assert gateway.command("keys.create", name="c", account="groups", team=named)["team"] == "red"
+    assert len(ada.get("/budgets?account=groups").json["data"]) == 1
+    for named in ("rde", elsewhere, "elsewhere"):
+        for path, param, body in (
+            ("/keys?account=groups", "team", {"name": "k", "team": named}),
+            ("/budgets?account=groups", "scope_id", {"scope": "team", "scope_id": named, "amount": 3}),
+            (
+                "/limits?account=groups",
+                "scope_id",
+                {"scope": "team", "scope_id": named, "amount": 3, "kind": "requests"},
+            ),
+        ):
+            refused = ada.post(path, body)
+            assert (refused.status, refused.error["param"]) == (400, param), path
+            assert f"no team '{named}'" in refused.error["message"]
+        assert ada.patch(f"/keys/{free['hash']}", {"team": named}).status == 400
+
+
+def test_an_account_that_is_not_there_is_not_made_by_a_write(gateway, ada):
+    for method, path, body in (
+        ("POST", "/keys?account=nosuch", {"name": "k"}),
+        ("POST", "/budgets?account=nosuch", {"amount": 1}),
+        ("POST", "/limits?account=nosuch", {"amount": 1, "kind": "requests"}),
+        ("POST", "/teams?account=nosuch", {"title": "red"}),
+        ("POST", "/invitations?account=nosuch", {"email": "x@example.com", "role": "viewer"}),
+        ("PATCH", "/accounts/nosuch", {"title": "x"}),
+    ):
+        answer = ada.ask(method, path, body)
+        assert answer.status == 404, path
+        assert "There is no account 'nosuch'" in answer.error["message"]
+    assert "nosuch" not in [each["id"] for each in ada.get("/accounts?limit=200").json["data"]]
+    assert ada.post("/accounts", {"id": "nosuch", "title": "Now"}).json["role"] == "owner"
+    assert ada.post("/keys?account=nosuch", {"name": "k"}).status == 201

@@ -17,6 +17,7 @@ from llm_router.engine.operator import (
     has_key,
     label,
 )
+from llm_router.engine.teams import team_title
 
 
 class SetBudget(Arguments, frozen=True, kw_only=True):
@@ -132,6 +133,8 @@ async def _scope_id(arguments: SetBudget, context: Context) -> str:
                 param="scope_id",
             )
         return id_
+    if scope is Scope.TEAM:
+        return await team_title(context.directory, account, id_, "scope_id")
     return label(id_, "scope_id")
 
 

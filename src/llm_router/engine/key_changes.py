@@ -15,6 +15,7 @@ from llm_router.engine.keys import (
     allowed_providers,
     describe_key,
     describe_whole,
+    in_its_team,
     ranges_of,
     scopes_of,
     stored_key,
@@ -76,6 +77,8 @@ async def change_key(arguments: ChangeKey, context: Context) -> Result:
             f"the account '{before.account}' is closed: open it first", code="account_closed"
         )
     key = changed_key(before, arguments, context)
+    if key.team != before.team:
+        key = await in_its_team(key, context)
     now_ms = context.clock.now_ms()
     bound = await bound_of(key, arguments.limit, arguments.limit_reset, context)
     if not await context.books.write_key(key, None, bound.budget, bound.removed, now_ms):

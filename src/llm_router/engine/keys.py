@@ -26,6 +26,7 @@ from llm_router.engine.operator import (
     limit_of,
     remaining,
 )
+from llm_router.engine.teams import team_title
 
 FIRST_KEY_NAME = "first key"
 STARTING_REF = "starting-credit"
@@ -172,6 +173,7 @@ async def revoke_key(arguments: RevokeKey, context: Context) -> Result:
 async def _make_key(arguments: CreateKey, context: Context) -> tuple[str, Key]:
     """Check everything, then write; the very first key brings its account the starting credit."""
     text, key = _new_key(arguments, context)
+    key = await in_its_team(key, context)
     await check_open(key.account, context)
     if arguments.limit is not None:
         limit_amount(arguments.limit)
@@ -183,6 +185,18 @@ async def _make_key(arguments: CreateKey, context: Context) -> tuple[str, Key]:
     bound = await bound_of(key, limit, arguments.limit_reset, context)
     await context.books.write_key(key, key_digest(text.encode()), bound.budget, None, key.created_ms)
     return text, key
+
+
+async def in_its_team(key: Key, context: Context) -> Key:
+    """The key with the title of its team, which may have been named by its id.
+
+    Raises:
+        InvalidRequest: its account has teams, and this is none of them.
+    """
+    if key.team is None:
+        return key
+    title = await team_title(context.directory, key.account, key.team, "team")
+    return msgspec.structs.replace(key, team=title)
 
 
 def _new_key(arguments: CreateKey, context: Context) -> tuple[str, Key]:

@@ -19,6 +19,7 @@ from llm_router.engine.operator import (
     has_key,
     label,
 )
+from llm_router.engine.teams import team_title
 
 
 class SetLimit(Arguments, frozen=True, kw_only=True):
@@ -121,6 +122,8 @@ async def _scope_id(arguments: SetLimit, context: Context) -> str:
         return account
     if id_ is None:
         raise InvalidRequest(f"name the {scope.value} that the limit is for", param="scope_id")
+    if scope is Scope.TEAM:
+        return await team_title(context.directory, account, id_, "scope_id")
     if scope is not Scope.KEY:
         return label(id_, "scope_id")
     if not await has_key(account, id_, context):

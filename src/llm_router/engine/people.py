@@ -28,7 +28,8 @@ from llm_router.domain.account import (
 )
 from llm_router.domain.errors import Forbidden, InvalidRequest, NotFound
 from llm_router.engine.operator import account_name, label
-from llm_router.engine.rolls import act, digest, every, find, named, overtaken
+from llm_router.engine.rolls import act, digest, every, find, named, overtaken, some
+from llm_router.engine.teams import team_of
 from llm_router.ports import Clock, Directory
 
 EMAIL_CHARS_MAX = 254
@@ -84,6 +85,14 @@ class People:
         return subject_of_person(person, members, closed, sign_in)
 
     # Accounts
+
+    async def is_there(self, id_: str) -> bool:
+        """Whether an account was described, or is known by its members, keys or credit."""
+        return (
+            await find(self.directory, Account, id_) is not None
+            or bool(await some(self.directory, Member, account=id_, limit=1))
+            or await self._taken(id_)
+        )
 
     async def account(self, id_: str) -> Account:
         """An account, as it was described or as keys and credit alone know it."""
@@ -218,10 +227,14 @@ class People:
 
     # Teams
 
-    async def _teams(self, account: str, titles: tuple[str, ...]) -> tuple[str, ...]:
-        for title in titles:
-            if await named(self.directory, Team, f"{account}/{title}") is None:
-                raise InvalidRequest(f"there is no team '{title[:100]}'", param="teams")
+    async def _teams(self, account: str, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Titles of teams that are named by title or id."""
+        titles = []
+        for name in names:
+            team = await team_of(self.directory, account, name)
+            if team is None:
+                raise InvalidRequest(f"there is no team '{name[:100]}'", param="teams")
+            titles.append(team.title)
         return tuple(dict.fromkeys(titles))
 
     async def create_team(self, account: str, title: str, by: Actor) -> Team:

@@ -78,7 +78,7 @@ async function enter() {
   }
   const wanted = memory.get("account");
   const ids = state.accounts.map((each) => each.id);
-  state.account = ids.includes(wanted) ? wanted : (own.find((id) => ids.includes(id)) ?? ids[0] ?? null);
+  state.account = [wanted, ...(own.includes("default") || state.me.operator ? ["default"] : []), ...own, ids[0]].find((id) => ids.includes(id)) ?? null;
   configure({ account: state.account, onSignedOut: signedOut });
 }
 
@@ -100,12 +100,26 @@ async function signOut() {
   navigate("/sign-in");
 }
 
-function chooseAccount(id) {
+function takeAccount(id) {
   state.account = id;
   memory.set("account", id);
   configure({ account: id });
   state.shell = null;
+}
+
+function chooseAccount(id) {
+  takeAccount(id);
   show();
+}
+
+/** An account that the address names is chosen, if it is one of ours; then the address names it no more. */
+function heedAddress() {
+  const named = new URLSearchParams(location.search).get("account");
+  if (named === null) return;
+  setQuery({ account: null });
+  if (named === state.account) memory.set("account", named);
+  else if (state.accounts.some((each) => each.id === named)) takeAccount(named);
+  else toast(`There is no account '${named}' that you may see.`, { tone: "bad" });
 }
 
 // --- Where we are ------------------------------------------------------------
@@ -165,6 +179,7 @@ async function show() {
     await gate.mount(place, { api, navigate, signedIn, me: state.me });
     return;
   }
+  heedAddress();
   const shell = (state.shell ??= drawShell());
   const found = find(location.pathname);
   const root = h("div.screen");

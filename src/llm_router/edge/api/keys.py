@@ -33,6 +33,7 @@ from llm_router.engine.keys import (
 )
 from llm_router.engine.moments import iso_time, parse_expiry
 from llm_router.engine.operator import dollars
+from llm_router.engine.teams import team_title
 
 HOUR_MS = 3_600_000
 _COST = COUNTS.index("cost")
@@ -220,7 +221,7 @@ async def make_key(ask: Ask) -> Answer:
     if {body.account, body.workspace_id} - {None, ask.account}:
         raise InvalidRequest("Name the account once: ?account=NAME.", param="account")
     expires = body.expires if body.expires is not None else body.expires_at
-    team, user = body.team, body.user
+    team, user = await _team(ask, body.team), body.user
     if (teams := await _own_teams(ask)) is not None:
         team, user = own_place(_person(ask), teams, team, user)
     body = msgspec.structs.replace(body, team=team, user=user)
@@ -256,6 +257,8 @@ async def patch_key(ask: Ask) -> dict[str, object]:
         for name in (*_OWN, "disabled", "expires", "limit_reset")
         if (value := getattr(body, name)) is not UNSET
     }
+    if (team := changes.get("team")) not in (None, key.team):
+        changes["team"] = await _team(ask, team)
     await _check_place(ask, changes)
     after = _changed(ask, key, changes)
     check_key_grant(ask.subject, after)
@@ -294,6 +297,11 @@ def _check_own(ask: Ask, key: Key) -> None:
         return
     if key.by != ask.subject.id:
         raise Forbidden("Your role may change the keys that you made, and this one is somebody else's.")
+
+
+async def _team(ask: Ask, named: str | None) -> str | None:
+    """The title of the team that a body names."""
+    return None if named is None else await team_title(ask.desk.directory, ask.account, named, "team")
 
 
 async def _own_teams(ask: Ask) -> tuple[str, ...] | None:

@@ -111,6 +111,8 @@ class Done(Reply, frozen=True, kw_only=True):
 
 async def load_account(desk: Desk, parameters: Mapping[str, str]) -> Loaded | None:
     id_ = parameters["account"]
+    if not await desk.people.is_there(id_):
+        return None
     return Loaded(account=id_, value=await desk.people.account(id_))
 
 
@@ -137,7 +139,7 @@ async def make_account(ask: Ask) -> Answer:
     """Only the operator makes accounts; who signs up gets their own. The maker becomes its owner."""
     body: MakeAccount = ask.body
     account = await ask.desk.people.create_account(body.id, body.title, ask.subject.person, ask.by)
-    return Answer(value=_account(ask, account), status=201)
+    return Answer(value={**_account(ask, account), "role": Role.OWNER}, status=201)
 
 
 async def show_account(ask: Ask) -> dict[str, object]:

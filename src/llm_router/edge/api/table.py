@@ -213,6 +213,8 @@ async def admit(route: ApiRoute, ask: Ask) -> None:
     if route.loads is None:
         ask.account = ask.parameters.get("account") or account_of(ask)
         check(ask.subject, route.permission, ask.account)
+        if route.writes and ask.subject.operator and not await ask.desk.people.is_there(ask.account):
+            raise NotFound(missing(f"account '{ask.account[:100]}'"))
         return
     loaded = await route.loads(ask.desk, ask.parameters)
     if loaded is None:

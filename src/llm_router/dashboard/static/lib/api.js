@@ -22,7 +22,7 @@ export function configure({ account, onSignedOut }) {
 
 export const currentAccount = () => state.account;
 
-const UNBOUND = /^\/api\/v1\/(sign-|set-up|join|password|me|accounts|gateway|openapi)/;
+const UNBOUND = /^\/api\/v1\/(sign-\w+|set-up|join|password|me|accounts|gateway|openapi\.json)(\/|$)/;
 
 /** The value of a parameter that is there and empty; an empty text is left out. */
 export const EMPTY = Symbol("empty");

@@ -168,7 +168,7 @@ const SPANS = [["minute", "a minute"], ["hour", "an hour"], ["day", "a day"]];
 async function named(ctx) {
   const [keys, teams] = await Promise.all([ctx.api.get("/api/v1/keys", { limit: 200 }, { signal: ctx.signal }).catch(() => ({ data: [] })), ctx.api.get("/api/v1/teams", { limit: 200 }, { signal: ctx.signal }).catch(() => ({ data: [] }))]);
   const live = keys.data.filter((key) => key.status !== "revoked");
-  return { key: live.map((key) => [key.id, key.name]), team: teams.data.map((team) => [team.id, team.title]) };
+  return { key: live.map((key) => [key.id, key.name]), team: teams.data.map((team) => [team.title, team.title]) };
 }
 
 /** What a budget or limit is of, as two fields of which the second depends on the first. */

@@ -17,9 +17,8 @@ async function mount(root, ctx) {
   const mine = ctx.me.accounts[ctx.account];
   const grantable = ROLES.filter(([name]) => ctx.me.operator || mine === "owner" || name !== "owner");
   const teams = await ctx.api.get("/api/v1/teams", { limit: 200 }, { signal: ctx.signal }).then((page) => page.data);
-  const titleOf = (id) => teams.find((each) => each.id === id)?.title ?? id;
   const options = grantable.map(([name, title, text]) => [name, `${title}: ${text}`]);
-  const teamField = (value) => (teams.length ? field({ label: "Teams", name: "teams", type: "checks", value, options: teams.map((each) => [each.id, each.title]) }) : []);
+  const teamField = (value) => (teams.length ? field({ label: "Teams", name: "teams", type: "checks", value, options: teams.map((each) => [each.title, each.title]) }) : []);
 
   const attempt = async (work, told, ...reloads) => {
     try {
@@ -36,7 +35,7 @@ async function mount(root, ctx) {
     columns: [
       { key: "name", label: "Name", sort: true, wide: true, render: (each) => h("span", each.name, each.person === ctx.me.id ? h("span.muted", " (you)") : null, h("span.cell-sub", each.email)) },
       { key: "role", label: "Role", sort: (each) => ORDER.indexOf(each.role), render: (each) => badge(each.role) },
-      { key: "teams", label: "Teams", hideOnPhone: true, render: (each) => each.teams.map(titleOf).join(", ") || "–" },
+      { key: "teams", label: "Teams", hideOnPhone: true, render: (each) => each.teams.join(", ") || "–" },
       { key: "created", label: "Since", sort: true, hideOnPhone: true, render: (each) => when(each.created) },
       { key: "more", align: "end", render: (each) => (each.person === ctx.me.id ? menu([{ label: "Leave the account", icon: "door", tone: "danger", run: () => leave() }], { label: "Your membership" }) : writes && (mine === "owner" || ctx.me.operator || each.role !== "owner") ? menu([{ label: "Change role and teams", icon: "edit", run: () => change(each) }, { label: "Remove", icon: "trash", tone: "danger", run: () => remove(each) }], { label: `Actions for ${each.name}` }) : h("span")) },
     ],
