@@ -37,6 +37,7 @@ from llm_router.adapters.memory.counters import MemoryCounters
 from llm_router.adapters.notices import MailChannel, MailSettings, WebhookChannel
 from llm_router.adapters.receipt_keys import receipt_keys
 from llm_router.adapters.sealing import BODIES, GATEWAY_KEYS, OWN_KEYS, Sealer
+from llm_router.adapters.signals import heed
 from llm_router.adapters.sqlite.responses import SqliteResponses
 from llm_router.adapters.sqlite.side_car import SqliteSideCar
 from llm_router.adapters.sqlite.store import SqliteStore
@@ -362,6 +363,7 @@ class Server:
             stack.callback(asyncio.create_task(self._purge_bodies(bodies)).cancel)
             announce(await self._announcement(self._listeners[0], store, first, context))
             end_start()
+            self._heed_operator()
             await self._run(server, gateway, self._listeners)
         return 0
 
@@ -955,7 +957,7 @@ class Server:
 
     def _handle_signals(self, server: HttpServer, gateway: Gateway, drain_s: float) -> None:
         """Stop at the first SIGTERM or SIGINT: open requests may end for ``drain_s``, then they are ended.
-        A second signal ends them at once. SIGUSR2: the same, but then the program begins anew."""
+        A second signal ends them at once."""
         loop = asyncio.get_running_loop()
 
         def end() -> None:
@@ -975,15 +977,20 @@ class Server:
             self._stack.callback(loop.call_later(drain_s, end).cancel)
 
         self._stop = stop
+        loop.add_signal_handler(signal.SIGTERM, stop)
+        loop.add_signal_handler(signal.SIGINT, stop)
+
+    def _heed_operator(self) -> None:
+        """Reload at SIGHUP, begin anew at SIGUSR2. Not before all has begun and was announced."""
+        loop = asyncio.get_running_loop()
 
         def hang_up() -> None:
+            if self._stopping:
+                return
             task = loop.create_task(self._reload_and_say())
             self._stack.callback(task.cancel)
 
-        loop.add_signal_handler(signal.SIGTERM, stop)
-        loop.add_signal_handler(signal.SIGINT, stop)
-        loop.add_signal_handler(signal.SIGHUP, hang_up)
-        loop.add_signal_handler(signal.SIGUSR2, lambda: self._begin_anew(stop))
+        heed(loop, {signal.SIGHUP: hang_up, signal.SIGUSR2: lambda: self._begin_anew(self._stop)})
 
     async def _reload_and_say(self) -> None:
         with contextlib.suppress(InvalidRequest):  # said already

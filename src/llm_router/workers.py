@@ -224,6 +224,7 @@ class Parent(Server):
             end_start()
             if not self._stopping:
                 announce(await self._announcement(listeners[0], store, first, context))
+            self._heed_operator()
             await fleet.ended()
         return 0
 
@@ -316,7 +317,7 @@ class Parent(Server):
             await asyncio.sleep(TROUBLE_CHECK_S)
 
     def _follow_signals(self, fleet: Fleet, drain_s: float) -> None:
-        """Stop at the first SIGTERM or SIGINT, at once at the second; reload at SIGHUP."""
+        """Stop at the first SIGTERM or SIGINT, at once at the second."""
         loop = asyncio.get_running_loop()
 
         def stop() -> None:
@@ -327,14 +328,9 @@ class Parent(Server):
                 self._stopping = True
                 self._stack.callback(loop.call_later(drain_s + 3 * STOP_S, fleet.kill).cancel)
 
-        def hang_up() -> None:
-            task = loop.create_task(self._reload_and_say())
-            self._stack.callback(task.cancel)
-
+        self._stop = stop
         loop.add_signal_handler(signal.SIGTERM, stop)
         loop.add_signal_handler(signal.SIGINT, stop)
-        loop.add_signal_handler(signal.SIGHUP, hang_up)
-        loop.add_signal_handler(signal.SIGUSR2, lambda: self._begin_anew(stop))
 
     def _listen(self) -> list[socket.socket]:
         settings = self._settings.server

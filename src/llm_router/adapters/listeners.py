@@ -13,6 +13,8 @@ import socket
 import sys
 from collections.abc import MutableMapping, Sequence
 
+from llm_router.adapters.signals import hold_back
+
 FIRST_FD = 3
 
 
@@ -39,6 +41,7 @@ def succeed(listeners: Sequence[socket.socket], environ: MutableMapping[str, str
         os.dup2(descriptor, number, inheritable=True)
         os.set_inheritable(descriptor, False)
     environ["LISTEN_PID"], environ["LISTEN_FDS"] = str(os.getpid()), str(len(listeners))
+    hold_back()
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], dict(environ))  # noqa: S606

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 
 from llm_router import __version__
-from llm_router.cli.parser import build_parser
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -32,8 +31,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ["serve"]:  # before anything that takes time: a signal would end it
+        from llm_router.adapters.signals import note
+
+        note()
+    from llm_router.cli.parser import build_parser
+
     parser = build_parser()
-    arguments = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
+    arguments = parser.parse_args(words)
     if arguments.version or arguments.command == "version":
         return _version(as_json=getattr(arguments, "json", False))
     if arguments.command is None:

@@ -20,10 +20,12 @@ def serve(arguments: argparse.Namespace) -> int:
     from llm_router.adapters.data_dir import prepare_data_dir
     from llm_router.adapters.descriptors import allow_descriptors
     from llm_router.adapters.heap import begin_start
+    from llm_router.adapters.signals import note as note_signals
     from llm_router.adapters.store_errors import StoreError
     from llm_router.cli.announce import announce
     from llm_router.cli.world import find_place, options_of
 
+    note_signals()
     if arguments.faults is not None and not arguments.sandbox:
         raise InvalidRequest("--faults is for simulated providers: add --sandbox", code="usage")
     begin_start()
