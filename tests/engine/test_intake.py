@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_router.domain.errors import UpstreamError, UpstreamKind
-from llm_router.engine.intake import TURN_BYTES, Intake, redact_body
+from llm_router.engine.intake import TURN_BYTES, Intake, redact_body, redact_error
 
 SECRET = "aab-aab-aac-0123456789"
 PIECES = st.sampled_from([SECRET.encode(), b"aab-", b"aa", b"a", b"data: x\n\n", SECRET[:-1].encode(), b"9"])
@@ -47,6 +47,17 @@ def test_anything_else_passes_as_it_came(parts: list[bytes]) -> None:
 def test_a_placeholder_is_no_credential() -> None:
     assert asyncio.run(_all([b"run ollama locally"], "ollama")) == b"run ollama locally"
     assert redact_body(b"run ollama locally", "ollama") == b"run ollama locally"
+
+
+@pytest.mark.parametrize(
+    ("secret", "left"), [("own-key-xyz", "[redacted]"), ("own-key8", "[redacted]"), ("ollama", "ollama")]
+)
+def test_errors_are_rid_of_short_credentials_too(secret: str, left: str) -> None:
+    said = f"bad key {secret} given"
+    error = UpstreamError(said, kind=UpstreamKind.AUTHENTICATION, details={"upstream": [said]})
+    redact_error(error, secret)
+    assert error.message == f"bad key {left} given"
+    assert error.details == {"upstream": [f"bad key {left} given"]}
 
 
 def test_a_stream_has_an_end() -> None:

@@ -147,6 +147,19 @@ def test_what_can_be_no_key_is_refused_without_being_repeated(gateway: Gateway, 
         gateway.command("byok.set", provider="nowhere", secret="k")
 
 
+def test_of_a_short_key_it_is_said_where_it_may_come_back(
+    gateway: Gateway, upstream: ScriptedUpstream, key: str, request: pytest.FixtureRequest
+) -> None:
+    short = "own-key-xyz"
+    set_ = gateway.command("byok.set", account=account_of(request), provider="o1", secret=short)
+    assert [warning for warning in set_["warnings"] if "short" in warning] == set_["warnings"]
+    assert short not in json.dumps(set_)
+    upstream.play("o1", answers(http(401, error_body(O, 401, f"bad key {short} given"))))
+    refused = gateway.chat("mo", key=key)
+    assert "bad key [redacted] given" in refused.error["message"]
+    assert short.encode() not in refused.body
+
+
 def test_machine_credentials_and_foreign_token_servers_are_no_key(gateway: Gateway) -> None:
     foreign: dict[str, Any] = {"type": "service_account", "token_uri": "http://169.254.169.254/token"}
     for secret in ("metadata", json.dumps(foreign), json.dumps({"type": "external_account"})):

@@ -17,6 +17,10 @@ SECRET_CHARS_MIN = 16
 """Shorter credentials are placeholders for servers that want any ("ollama", "none"): words that an
 answer may well contain."""
 
+ERROR_SECRET_CHARS_MIN = 8
+"""Of errors: they are the provider's words about the request, where a word too many that is taken out is no
+harm to an answer."""
+
 TURN_BYTES = 256 * 1024
 """After so many bytes at one go, others get their turn: compressed data comes without any wait."""
 
@@ -28,8 +32,7 @@ def telling(secret: str | None) -> str | None:
 
 def redact_error(error: UpstreamError, secret: str | None) -> None:
     """Take the credential out of everything that an error says."""
-    secret = telling(secret)
-    if secret is None:
+    if secret is None or len(secret) < ERROR_SECRET_CHARS_MIN:
         return
     error.message = error.message.replace(secret, REDACTED)
     error.param = _without(error.param, secret)

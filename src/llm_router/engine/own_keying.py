@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llm_router.domain.errors import InvalidRequest, NotFound
+from llm_router.engine.intake import ERROR_SECRET_CHARS_MIN, SECRET_CHARS_MIN
 from llm_router.engine.operator import DEFAULT_ACCOUNT, Arguments, Context, Result, account_name
 from llm_router.engine.own_keys import OwnKeyVault
 
@@ -50,10 +51,16 @@ async def set_own_key(arguments: SetOwnKey, context: Context) -> Result:
         "fallback": arguments.fallback,
         "set": True,
     }
+    warnings = []
     if not await context.keyring.of_account(account, "", 1):
-        result["warnings"] = [
-            f"the account '{account}' has no API key yet; llm-router keys list shows who has"
-        ]
+        warnings.append(f"the account '{account}' has no API key yet; llm-router keys list shows who has")
+    if 0 < len(arguments.secret.strip()) < SECRET_CHARS_MIN:
+        warnings.append(
+            f"the key is short: if the provider repeats it, it is taken out of answers from {SECRET_CHARS_MIN} "
+            f"characters on, of errors from {ERROR_SECRET_CHARS_MIN}"
+        )
+    if warnings:
+        result["warnings"] = warnings
     return result
 
 
