@@ -13,6 +13,8 @@ from upstream_world import World, failure, request
 
 from llm_router.adapters.upstream.deadline import GRAIN_S, Deadline
 from llm_router.adapters.upstream.pool import Pool
+from llm_router.adapters.upstream.protocol import Connection
+from llm_router.adapters.upstream.reply import LeanReply
 from llm_router.domain.errors import UpstreamKind
 from llm_router.ports import Deadlines
 
@@ -310,15 +312,19 @@ async def test_a_name_that_hangs_is_bounded(world: World) -> None:
 
 async def test_nothing_is_left_over(world: World) -> None:
     """No task, no timer's owner, no reply once calls have ended."""
+
+    def alive() -> list[object]:
+        gc.collect()
+        return [o for o in gc.get_objects() if type(o) in (LeanReply, Connection)]
+
+    earlier = alive()  # of other tests
     server = await world.server(always(sized(b"hello", b"connection: close")))
     client = world.client()
     before = asyncio.all_tasks()
     for _ in range(5):
         await first_call(world, server, client)
     await client.close()
-    gc.collect()
-    leftover = [o for o in gc.get_objects() if type(o).__name__ in ("LeanReply", "Connection")]
-    assert leftover == []
+    assert [o for o in alive() if not any(o is old for old in earlier)] == []
     assert {task for task in asyncio.all_tasks() - before if "Server" not in repr(task)} == set()
 
 

@@ -87,7 +87,7 @@ class Door:
         self._shut_out(self.port)
 
     def _bound(self) -> socket.socket:
-        made = socket.socket(self._family, socket.SOCK_STREAM)
+        made = socket.socket(self._family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(self._address)
         made.setblocking(False)
