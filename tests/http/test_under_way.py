@@ -17,6 +17,7 @@ from gateway_kit import Gateway, Streamed, until
 from people_kit import Browser, first_operator, invited
 from scripted_upstream import ScriptedUpstream, config_for, frames, good, head, stalls
 
+from llm_router.cli.output import text_of
 from llm_router.cli.top import figures_of, look
 from llm_router.domain.errors import RouterError
 
@@ -47,7 +48,7 @@ def test_a_request_that_runs_is_told_and_can_be_ended(
     gateway: Gateway, upstream: ScriptedUpstream, text: Any
 ) -> None:
     before = gateway.credits()
-    upstream.play("o1", stalls(head(200), frames(O, "Hello there")[0]))
+    upstream.play("o1", stalls(head(200), b"".join(frames(O, "Hello there")[:2])))
     answers: list[Streamed] = []
     thread = threading.Thread(target=lambda: answers.append(gateway.stream("mo", text)))
     thread.start()
@@ -61,6 +62,11 @@ def test_a_request_that_runs_is_told_and_can_be_ended(
     assert (row["account"], row["asked_model"], row["provider"], row["stream"]) == (
         "default", "mo", "o1", True,
     )  # fmt: skip
+    until(lambda: rows()[0]["output_tokens"] == 3)  # "Hello there" is eleven characters
+    (figure,) = figures_of([], [text_of(each) for each in rows()])
+    assert figure.estimated
+    assert figure.tokens_per_s > 0
+    assert 0 < figure.dollars_per_min <= Decimal(text_of(rows()[0])["cost"])
     assert gateway.command("requests.list", account="another")["requests"] == []
     assert gateway.command("requests.end", id=row["id"]) == {"id": row["id"], "ended": True}
     thread.join(60)

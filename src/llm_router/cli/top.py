@@ -20,11 +20,13 @@ WINDOW_S = 60
 
 
 class Figure(NamedTuple):
-    """Of the requests of a key and model that ended in the last minute.
+    """Of the requests of a key and model that ended in the last minute, or run.
 
     Attributes:
+        requests, errors: of those that ended.
         tokens_per_s: of output, over the whole window.
         dollars_per_min: what they cost.
+        estimated: there are requests among them that run, of which both are estimates by what was delivered.
     """
 
     key: str
@@ -35,6 +37,7 @@ class Figure(NamedTuple):
     dollars_per_min: Decimal
     first_token_ms: int | None
     running: int
+    estimated: bool = False
 
 
 def top(arguments: argparse.Namespace) -> int:
@@ -75,33 +78,53 @@ def _listed(value: object) -> list[dict[str, Any]]:
 
 def figures_of(ended: list[dict[str, Any]], running: list[dict[str, Any]]) -> list[Figure]:
     """Sums by key and model. ``ended``: rows of the log of the last minute."""
-    groups: dict[tuple[str, str], tuple[list[dict[str, Any]], int]] = {}
-    for row in ended:
-        place = (row["key"] or "-", row["model"] or row["asked_model"] or "-")
-        groups.setdefault(place, ([], 0))[0].append(row)
-    for row in running:
-        place = (row["key"] or "-", row["model"] or row["asked_model"] or "-")
-        rows, count = groups.get(place, ([], 0))
-        groups[place] = (rows, count + 1)
-    made = [_figure(place, rows, count) for place, (rows, count) in groups.items()]
+    groups: dict[tuple[str, str], tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {}
+    for at, rows in enumerate((ended, running)):
+        for row in rows:
+            place = (row["key"] or "-", row["model"] or row["asked_model"] or "-")
+            groups.setdefault(place, ([], []))[at].append(row)
+    made = [_figure(place, *found) for place, found in groups.items()]
     return sorted(made, key=lambda figure: (-figure.tokens_per_s, -figure.running, figure.key, figure.model))
 
 
-def _figure(place: tuple[str, str], rows: list[dict[str, Any]], running: int) -> Figure:
+def _figure(place: tuple[str, str], rows: list[dict[str, Any]], running: list[dict[str, Any]]) -> Figure:
     firsts = [row["first_token_ms"] for row in rows if row["first_token_ms"] is not None]
+    shares = [(row, _share(row)) for row in running if row["output_tokens"]]
+    tokens = sum(row["output_tokens"] for row in rows) + sum(
+        row["output_tokens"] * part for row, part in shares
+    )
+    costs = [Decimal(str(row["cost"])) for row in rows]
+    costs += [Decimal(str(row["cost"])) * part for row, part in shares]
     return Figure(
         key=place[0],
         model=place[1],
         requests=len(rows),
         errors=sum(row["error"] is not None for row in rows),
-        tokens_per_s=sum(row["output_tokens"] for row in rows) / WINDOW_S,
-        dollars_per_min=sum((Decimal(str(row["cost"])) for row in rows), Decimal(0)) * 60 / WINDOW_S,
+        tokens_per_s=float(tokens / WINDOW_S),
+        dollars_per_min=sum(costs, Decimal(0)) * 60 / WINDOW_S,
         first_token_ms=round(median(firsts)) if firsts else None,
-        running=running,
+        running=len(running),
+        estimated=bool(shares),
     )
 
 
+def _share(row: dict[str, Any]) -> Decimal:
+    """The part of what a running request has delivered that fell into the window, were it delivered evenly."""
+    answering_ms: int = row["running_ms"] - (row["first_token_ms"] or 0)
+    return Decimal(WINDOW_S * 1000) / max(answering_ms, WINDOW_S * 1000)
+
+
 HEADS = ("KEY", "MODEL", "REQUESTS", "ERRORS", "TOKENS/S", "$/MIN", "FIRST TOKEN", "RUNNING")
+
+
+def about(figure: Figure) -> str:
+    """What stands before a figure that is an estimate."""
+    return "~" if figure.estimated else ""
+
+
+def _brief(amount: Decimal) -> str:
+    """To the picodollar; parts of one are estimates' alone."""
+    return f"{round(amount, 12).normalize():f}"
 
 
 def _cells(figure: Figure) -> tuple[str, ...]:
@@ -110,8 +133,8 @@ def _cells(figure: Figure) -> tuple[str, ...]:
         printable(figure.model),
         f"{figure.requests:,}",
         f"{figure.errors:,}",
-        f"{figure.tokens_per_s:,.1f}",
-        f"${figure.dollars_per_min.normalize():f}",
+        f"{about(figure)}{figure.tokens_per_s:,.1f}",
+        f"{about(figure)}${_brief(figure.dollars_per_min)}",
         took(figure.first_token_ms),
         f"{figure.running:,}",
     )
@@ -120,7 +143,7 @@ def _cells(figure: Figure) -> tuple[str, ...]:
 def _plain(figure: Figure) -> Mapping[str, object]:
     import msgspec
 
-    amount = msgspec.Raw(f"{figure.dollars_per_min.normalize():f}".encode())
+    amount = msgspec.Raw(_brief(figure.dollars_per_min).encode())
     return {**figure._asdict(), "dollars_per_min": amount}
 
 
@@ -131,4 +154,5 @@ def _print(figures: list[Figure], running: list[dict[str, Any]]) -> None:
         note("No request ended in the last minute, and none runs.")
         return
     print_table(HEADS, [_cells(figure) for figure in figures], frozenset(HEADS[2:]))
-    note(f"{len(running)} running; the figures are of the last minute.")
+    estimates = ", with ~ estimates by what was delivered so far" if any(f.estimated for f in figures) else ""
+    note(f"{len(running)} running; the figures are of the last minute{estimates}.")

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from llm_router.cli.logs import took
 from llm_router.cli.output import printable
-from llm_router.cli.top import Figure, look
+from llm_router.cli.top import Figure, about, look
 from llm_router.domain.errors import RouterError
 
 PERIOD_S = 1.0
@@ -194,8 +194,8 @@ def _sums(figure: Figure, names: dict[str, str]) -> tuple[str, ...]:
         printable(figure.model),
         f"{figure.requests:,}",
         f"{figure.errors:,}",
-        f"{figure.tokens_per_s:,.1f}",
-        brief(figure.dollars_per_min),
+        f"{about(figure)}{figure.tokens_per_s:,.1f}",
+        about(figure) + brief(figure.dollars_per_min),
         took(figure.first_token_ms),
         f"{figure.running:,}",
     )

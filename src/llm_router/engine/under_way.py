@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from llm_router.billing.tokens import tokens_of_chars
 from llm_router.domain.errors import InvalidRequest, NotFound
+from llm_router.domain.price import cost_lines
+from llm_router.domain.usage import Provenance, Usage
 from llm_router.engine.moments import iso_time
-from llm_router.engine.operator import Arguments, Context, Result, account_name
+from llm_router.engine.operator import Arguments, Context, Result, account_name, dollars
 from llm_router.engine.tracks import Track
 
 
@@ -37,7 +40,25 @@ def shown(track: Track, now_ms: int) -> dict[str, object]:
         "running_ms": max(0, now_ms - track.created_ms),
         "first_token_ms": track.first_token_ms,
         "answering": track.content_sent,
+        **_so_far(track),
     }
+
+
+def _so_far(track: Track) -> dict[str, object]:
+    """Estimates of what was delivered by now, from its characters, and of what that costs with its input."""
+    admitted, candidate = track.admitted, track.candidate
+    if track.delivery is None or admitted is None or candidate is None:
+        return {"output_tokens": 0, "cost_pusd": 0}
+    seen = track.delivery.observed
+    counted = Usage(
+        input_tokens=admitted.input_tokens_expected,
+        output_tokens=tokens_of_chars(seen.output_chars),
+        reasoning_tokens=tokens_of_chars(seen.reasoning_chars),
+        provenance=Provenance.ESTIMATED,
+    )
+    tokens, price = counted.completion_tokens, candidate.deployment.price
+    lines = () if price is None or tokens == 0 else cost_lines(price, counted)
+    return {"output_tokens": tokens, "cost_pusd": sum(line.amount_pusd for line in lines)}
 
 
 async def list_under_way(arguments: ListUnderWay, context: Context) -> Result:
@@ -50,8 +71,15 @@ async def list_under_way(arguments: ListUnderWay, context: Context) -> Result:
         raise _nobody()
     account = None if arguments.account is None else account_name(arguments.account)
     rows = [row for process in await context.under_way() for row in process]
-    wanted = [row for row in rows if account is None or row["account"] == account]
+    wanted = [_told(row) for row in rows if account is None or row["account"] == account]
     return {"requests": sorted(wanted, key=lambda row: str(row["begun"]))}
+
+
+def _told(row: dict[str, object]) -> dict[str, object]:
+    """The row with dollars, as all commands tell them."""
+    cost_pusd = row["cost_pusd"]
+    assert isinstance(cost_pusd, int)
+    return {name: value for name, value in row.items() if name != "cost_pusd"} | {"cost": dollars(cost_pusd)}
 
 
 async def end_one(arguments: EndOne, context: Context) -> Result:

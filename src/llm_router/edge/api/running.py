@@ -8,7 +8,8 @@ from llm_router.edge.api.table import ApiRoute, Ask, Reply
 
 
 class RunningRequest(Reply, frozen=True, kw_only=True):
-    """A request under way. ``answering``: content has reached its client; ``model``, ``provider``: who is asked now."""
+    """A request under way. ``answering``: content has reached its client; ``model``, ``provider``: who is asked now.
+    ``output_tokens``, ``cost``: estimates of what was delivered by now, and of what it costs in dollars."""
 
     id: str
     account: str | None
@@ -22,6 +23,8 @@ class RunningRequest(Reply, frozen=True, kw_only=True):
     running_ms: int
     first_token_ms: int | None
     answering: bool
+    output_tokens: int
+    cost: float
 
 
 class RunningRequests(Reply, frozen=True, kw_only=True):
