@@ -120,6 +120,25 @@ def test_nobody_gives_a_role_that_holds_more(giver, given):
         check_role_grant(person(giver, account="bolt"), "acme", given)
 
 
+@pytest.mark.parametrize("given", Role)
+def test_a_key_of_an_admin_gives_the_roles_that_an_admin_gives(given):
+    maker = subject_of_key(key(KeyScope.ADMIN))
+    if ROLES[given] <= ROLES[Role.ADMIN]:
+        check_role_grant(maker, "acme", given)  # as it makes keys that ask models, and asks none itself
+    else:
+        with pytest.raises(Forbidden, match=r"holds more than you have \(account:write\)"):
+            check_role_grant(maker, "acme", given)
+    for other in (KeyScope.KEYS, KeyScope.INFERENCE):
+        with pytest.raises(Forbidden, match="holds more"):
+            check_role_grant(subject_of_key(key(other)), "acme", given)
+
+
+def test_what_holds_for_all_accounts_no_role_changes():
+    for role in Role:
+        assert not {"preset:write", "experiment:read", "experiment:write"} & ROLES[role]
+    assert {"preset:write", "experiment:read", "experiment:write"} <= OPERATOR
+
+
 @pytest.mark.parametrize("giver", [*Role, None])
 def test_members_give_scopes_as_far_as_they_reach(giver):
     subject = person(giver)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from api_kit import ACCOUNTS, World, ask, path_of, rows, run, stubbed
 
 from llm_router.access.permissions import OBJECTS, OPERATOR, ROLES, SCOPES
-from llm_router.domain.account import KeyScope, Role
+from llm_router.domain.account import KeyScope, Member, Role, member_id
+from llm_router.edge.api.openapi import describe
 from llm_router.edge.api.routes import API_TABLE
 
 ROWS = [pytest.param(row, id=f"{row.method} {row.path}") for row in rows()]
@@ -115,6 +117,40 @@ def test_nobody_outside_learns_whether_an_object_is_there(tmp_path):
     run(main())
 
 
+def test_what_is_named_by_its_id_is_found_in_all_accounts_of_who_asks(tmp_path):
+    async def in_bolt(asked, account):
+        return account == "bolt"
+
+    async def main():
+        world = await World.open(tmp_path)
+        try:
+            await world.fill()
+            both = [
+                Member(
+                    id=member_id(a, "usr_stranger"), account=a, person="usr_stranger", role=role, created_ms=1
+                )
+                for a, role in (("acme", Role.OWNER), ("bolt", Role.BILLING))
+            ]
+            assert await world.directory.write(both, [], [])
+            for path, status in (
+                ("/api/v1/budgets/{id}", 200),
+                ("/api/v1/limits/{id}", 403),  # seen, but not allowed
+                ("/api/v1/requests/{id}", 404),  # who pays sees no requests
+                ("/api/v1/exchanges/{id}/content", 404),
+            ):
+                (row,) = (r for r in API_TABLE.routes if (r.path, r.method) == (path, "DELETE"))
+                assert row.holds is not None
+                api = world.api((msgspec.structs.replace(stubbed(row), holds=in_bolt),))
+                place = path.replace("{id}", "id")
+                assert (await ask(api, "DELETE", place, session="stranger")).status == status, path
+                said = await ask(api, "DELETE", f"{place}?account=acme", session="stranger")
+                assert said.status == 200
+        finally:
+            await world.close()
+
+    run(main())
+
+
 def test_every_row_asks_for_a_known_permission():
     known = set(OPERATOR)
     for row in API_TABLE.routes:
@@ -127,6 +163,13 @@ def test_every_row_asks_for_a_known_permission():
             assert row.who != "subject" or row.path in ("/api/v1/me", "/api/v1/key", "/api/v1/accounts"), (
                 row.path
             )
+
+
+def test_amounts_are_described_as_they_are_taken():
+    schemas = describe(API_TABLE.routes)["components"]["schemas"]
+    assert schemas["GiveCredit"]["properties"]["amount"]["type"] == ["number", "string"]
+    limit = schemas["MakeKey"]["properties"]["limit"]["anyOf"]
+    assert {"type": ["number", "string"], "format": "decimal"} in limit
 
 
 def test_rows_are_found_by_one_path_each():

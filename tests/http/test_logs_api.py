@@ -75,6 +75,20 @@ def test_one_exchange_with_all_that_is_known(ada, used):
     assert ada.get("/exchanges/gen-none?account=acme").status == 404
 
 
+def test_an_exchange_is_found_by_its_id_in_all_accounts_of_who_asks(gateway, ada, used):
+    id_, _ = used[0]
+    developer = invited(ada, "acme", "developer", "both@example.com")
+    answer = ada.post("/invitations?account=default", {"email": "both@example.com", "role": "developer"})
+    token = answer.json["url"].partition("#")[2]
+    assert developer.post("/me/invitations", {"token": token}).status in (200, 201)
+    assert developer.get("/exchanges").status == 400
+    assert developer.get(f"/exchanges/{id_}").json["id"] == id_
+    assert developer.get(f"/exchanges/{id_}/receipt").json["id"] == f"use:{id_}"
+    assert developer.get(f"/exchanges/{id_}/content").status == 404  # nothing is kept
+    assert developer.get("/exchanges/gen-none").status == 404
+    assert developer.get(f"/exchanges/{id_}?account=default").status == 404
+
+
 def test_sums_and_statements_come_to_what_was_charged(ada, used):
     costs = [Decimal(str(row["cost"])) for row in ada.get("/exchanges?account=acme").json["data"]]
     report = ada.get("/usage?account=acme&by=model,day").json

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from llm_router.access.addresses import within
-from llm_router.access.permissions import GRANTS, PLAIN_SCOPES, ROLE_GRANTS, ROLES
+from llm_router.access.permissions import GRANTS, PLAIN_SCOPES, ROLE_GRANTS, ROLES, of_scopes
 from llm_router.access.subject import Subject
 from llm_router.domain.account import KeyScope, Person, Role
 from llm_router.domain.errors import Forbidden, InvalidRequest
@@ -29,12 +29,15 @@ def grantable_scopes(subject: Subject, account: str) -> frozenset[KeyScope]:
 
 
 def check_role_grant(subject: Subject, account: str, role: Role) -> None:
-    """Refuse to give, change or take a role that holds more than the subject has.
+    """Refuse to give, change or take a role that holds more than the subject has, or may give to keys: a key with the
+    scope ``admin`` asks no models, and still provides others with what does.
 
     Raises:
         Forbidden
     """
-    lacking = ROLES[role] - subject.permissions(account)
+    lacking = (
+        ROLES[role] - subject.permissions(account) - of_scopes(tuple(grantable_scopes(subject, account)))
+    )
     if lacking:
         raise Forbidden(
             f"You may not give or take the role {role.value}: it holds more than you have "

@@ -24,15 +24,14 @@ OBJECTS = (
     "usage",
     "exchange",  # the log of requests
     "content",  # what was said in them, where it is kept
-    "preset",
-    "experiment",
+    "preset",  # those that requests may name; the operator makes them
     "provider_key",  # the account's own keys at providers
     "audit",
     "settings",
 )
 """Kinds of objects that belong to an account."""
 
-HOUSE = ("house", "people", "provider", "model", "health", "accounts")
+HOUSE = ("house", "people", "provider", "model", "health", "accounts", "experiment")
 """Kinds of objects that belong to the gateway."""
 
 _OWN_ACTIONS = ("inference:use", "model:read")
@@ -48,7 +47,9 @@ def _writes(*kinds: str) -> Permissions:
 
 _USE = frozenset(_OWN_ACTIONS)
 
-OWNER = _writes(*OBJECTS) | _USE
+_ALL = _writes(*OBJECTS) | _USE
+
+OWNER = _ALL - {"preset:write"}
 ADMIN = OWNER - {"account:write"}
 
 ROLES: Mapping[Role, Permissions] = MappingProxyType(
@@ -67,14 +68,13 @@ ROLES: Mapping[Role, Permissions] = MappingProxyType(
             "exchange",
             "content",
             "settings",
+            "preset",
         )
-        | _writes("key", "preset", "experiment"),
+        | _writes("key"),
         Role.BILLING: _reads("account", "member", "team", "key", "limit", "usage", "settings")
         | _writes("credit", "budget")
         | {"model:read"},
-        Role.VIEWER: _reads(
-            "account", "member", "team", "key", "budget", "limit", "usage", "preset", "experiment"
-        )
+        Role.VIEWER: _reads("account", "member", "team", "key", "budget", "limit", "usage", "preset")
         | {"model:read"},
     }
 )
@@ -94,7 +94,7 @@ SCOPES: Mapping[KeyScope, Permissions] = MappingProxyType(
 PLAIN_SCOPES = (KeyScope.INFERENCE, KeyScope.MODELS, KeyScope.USAGE)
 """Of a key that names none."""
 
-OPERATOR: Permissions = OWNER | _writes(*HOUSE)
+OPERATOR: Permissions = _ALL | _writes(*HOUSE)
 """What the operator may do, in every account."""
 
 GRANTS: Mapping[KeyScope, frozenset[KeyScope]] = MappingProxyType(

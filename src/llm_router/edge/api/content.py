@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from llm_router.domain.bodies import BYTES_DEFAULT, DAYS_DEFAULT, Redactable
+from llm_router.edge.api.logs import has_exchange
 from llm_router.edge.api.table import ApiRoute, Ask, Body, Reply
 
 
@@ -157,11 +158,11 @@ CONTENT_ROUTES = (
         reply=Deleted, summary="Delete what is kept: of an exchange, a key, a user, before a time, or everything.",
     ),
     ApiRoute(
-        method="GET", path="/api/v1/exchanges/{id}/content", handler=read, permission="content:read", reply=Content,
+        method="GET", path="/api/v1/exchanges/{id}/content", handler=read, holds=has_exchange, permission="content:read", reply=Content,
         summary="What was said in an exchange, as it is kept. It is noted who read it.",
     ),
     ApiRoute(
-        method="DELETE", path="/api/v1/exchanges/{id}/content", handler=delete_one, permission="content:write",
+        method="DELETE", path="/api/v1/exchanges/{id}/content", handler=delete_one, holds=has_exchange, permission="content:write",
         reply=Deleted, summary="Delete what is kept of an exchange.",
     ),
 )  # fmt: skip

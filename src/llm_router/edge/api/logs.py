@@ -182,6 +182,15 @@ async def live(ask: Ask) -> Stream:
     )
 
 
+async def has_exchange(ask: Ask, account: str) -> bool:
+    """Whether an account has the exchange that the path names."""
+    try:
+        await logs_of(ask.desk).record(account, ask.parameters["id"])
+    except NotFound:
+        return False
+    return True
+
+
 async def show_exchange(ask: Ask) -> dict[str, object]:
     return await logs_of(ask.desk).show(ask.account, ask.parameters["id"])
 
@@ -295,11 +304,11 @@ _ROUTES: tuple[Mapping[str, Any], ...] = (
         "media": ("text/event-stream",), "summary": "Exchanges as they end, as server-sent events, for ten minutes.",
     },
     {
-        "path": "/api/v1/exchanges/{id}", "handler": show_exchange, "permission": "exchange:read",
+        "path": "/api/v1/exchanges/{id}", "handler": show_exchange, "holds": has_exchange, "permission": "exchange:read",
         "reply": ExchangeDetail, "summary": "An exchange with its attempts, its costs and why it went as it did.",
     },
     {
-        "path": "/api/v1/exchanges/{id}/receipt", "handler": show_receipt, "permission": "exchange:read",
+        "path": "/api/v1/exchanges/{id}/receipt", "handler": show_receipt, "holds": has_exchange, "permission": "exchange:read",
         "summary": "The signed receipt of an exchange.",
     },
     {

@@ -178,6 +178,20 @@ async def _check_there(ask: Ask, rows: str, what: str) -> None:
     raise NotFound(f"There is no {what} '{id_[:100]}'.")
 
 
+async def _has_budget(ask: Ask, account: str) -> bool:
+    return await _has(ask, "budgets", account)
+
+
+async def _has_limit(ask: Ask, account: str) -> bool:
+    return await _has(ask, "limits", account)
+
+
+async def _has(ask: Ask, name: str, account: str) -> bool:
+    """Whether an account has the budget or limit that the path names."""
+    rows = await ask.desk.rows(f"{name}.list", ask.by, {"account": account}, name)
+    return any(msgspec.json.decode(row["id"]) == ask.parameters["id"] for row in rows)
+
+
 async def show_credits(ask: Ask) -> dict[str, object]:
     return await _treasury(ask.desk).credits(ask.account)
 
@@ -254,7 +268,7 @@ _ROUTES: tuple[Mapping[str, Any], ...] = (
         "permission": "budget:write",
     },
     {
-        "method": "DELETE", "path": "/api/v1/budgets/{id}", "handler": remove_budget,
+        "method": "DELETE", "path": "/api/v1/budgets/{id}", "handler": remove_budget, "holds": _has_budget,
         "summary": "Bound nothing by it any more.", "permission": "budget:write",
     },
     {
@@ -266,7 +280,7 @@ _ROUTES: tuple[Mapping[str, Any], ...] = (
         "summary": "Make a limit, or give the one of that kind another amount.", "permission": "limit:write",
     },
     {
-        "method": "DELETE", "path": "/api/v1/limits/{id}", "handler": remove_limit,
+        "method": "DELETE", "path": "/api/v1/limits/{id}", "handler": remove_limit, "holds": _has_limit,
         "summary": "Bound nothing by it any more.", "permission": "limit:write",
     },
     {

@@ -49,6 +49,7 @@ def describe(routes: tuple[ApiRoute, ...]) -> dict[str, Any]:
     """The whole document."""
     kinds = list(dict.fromkeys([k for r in routes for k in (r.reply, r.body) if k is not None]))
     shapes, components = msgspec.json.schema_components(kinds, ref_template=_REF)
+    components = _with_amounts(components)
     shape_of = dict(zip(kinds, shapes, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -58,7 +59,8 @@ def describe(routes: tuple[ApiRoute, ...]) -> dict[str, Any]:
         "info": {
             "title": "LLM Router: accounts and administration",
             "version": __version__,
-            "description": "Everything under /api/v1. Amounts are exact JSON numbers of US dollars.",
+            "description": "Everything under /api/v1. Amounts are exact JSON numbers of US dollars; "
+            "requests may have them as text, too.",
         },
         "paths": paths,
         "components": {
@@ -69,6 +71,17 @@ def describe(routes: tuple[ApiRoute, ...]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _with_amounts(schema: Any) -> Any:
+    """The schema with amounts as they are taken: as numbers, or as text with the same digits."""
+    if isinstance(schema, list):
+        return [_with_amounts(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("format") == "decimal":
+        return {**schema, "type": ["number", "string"]}
+    return {name: _with_amounts(each) for name, each in schema.items()}
 
 
 def _operation(route: ApiRoute, shape_of: dict[Any, Any]) -> dict[str, Any]:

@@ -42,6 +42,12 @@ async def list_running(ask: Ask) -> dict[str, object]:
     return {"data": await ask.desk.rows("requests.list", ask.by, {"account": ask.account}, "requests")}
 
 
+async def has_running(ask: Ask, account: str) -> bool:
+    """Whether the request that the path names runs, and is of that account."""
+    rows = await ask.desk.rows("requests.list", ask.by, {"account": account}, "requests")
+    return any(msgspec.json.decode(row["id"]) == ask.parameters["id"] for row in rows)
+
+
 async def end_running(ask: Ask) -> dict[str, msgspec.Raw]:
     """End one of the account's own; those of others are told like none."""
     return await ask.desk.run("requests.end", ask.by, {"id": ask.parameters["id"], "account": ask.account})
@@ -60,6 +66,7 @@ RUNNING_ROUTES = (
         method="DELETE",
         path="/api/v1/requests/{id}",
         handler=end_running,
+        holds=has_running,
         permission="exchange:write",
         reply=EndedRequest,
         summary="End a request that runs: its client gets an error, and is charged nothing.",

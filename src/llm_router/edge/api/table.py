@@ -126,6 +126,7 @@ class Ask:
 
 
 Handler = Callable[[Ask], Awaitable[object]]
+Holds = Callable[[Ask, str], Awaitable[bool]]
 Loader = Callable[["Desk", Mapping[str, str]], Awaitable[Loaded | None]]
 
 
@@ -137,6 +138,7 @@ class ApiRoute(msgspec.Struct, frozen=True, kw_only=True):
         permission: what it takes; None for what is the asker's own.
         house: the permission is one of the gateway and not of an account.
         loads: finds the object that the path names; what: the word for it.
+        holds: whether an account has the object that the path names, where only its account finds it.
         body: the type of the request's body; None if it has none. reply: that of the answer.
         status: of an answer that is none of an error. media: what it can come as.
         parameters: of the query, with what they are.
@@ -152,6 +154,7 @@ class ApiRoute(msgspec.Struct, frozen=True, kw_only=True):
     permission: str | None = None
     house: bool = False
     loads: Loader | None = None
+    holds: Holds | None = None
     what: str = ""
     body: type[Body] | None = None
     reply: Any = dict[str, Any]
@@ -211,7 +214,7 @@ async def admit(route: ApiRoute, ask: Ask) -> None:
         if route.loads is None:
             return
     if route.loads is None:
-        ask.account = ask.parameters.get("account") or account_of(ask)
+        ask.account = ask.parameters.get("account") or await _account_of_object(route, ask) or account_of(ask)
         check(ask.subject, route.permission, ask.account)
         if route.writes and ask.subject.operator and not await ask.desk.people.is_there(ask.account):
             raise NotFound(missing(f"account '{ask.account[:100]}'"))
@@ -222,6 +225,23 @@ async def admit(route: ApiRoute, ask: Ask) -> None:
     ask.account, ask.loaded = loaded.account, loaded.value
     if not route.house:
         check(ask.subject, route.permission, loaded.account, what)
+
+
+async def _account_of_object(route: ApiRoute, ask: Ask) -> str | None:
+    """The account of who is in several that has what the path names; None where an account is said, or need not be.
+
+    Raises:
+        NotFound: none has it in which the subject may see it.
+    """
+    own = ask.subject.accounts()
+    if route.holds is None or len(own) < 2 or ask.request.parameter("account") is not None:
+        return None
+    assert route.permission is not None, "of an account"
+    sees = route.permission.partition(":")[0] + ":read"
+    for account in own:
+        if sees in ask.subject.permissions(account) and await route.holds(ask, account):
+            return account
+    raise NotFound(f"Your accounts have no such thing as '{next(iter(ask.parameters.values()))[:100]}'.")
 
 
 def account_of(ask: Ask) -> str:
