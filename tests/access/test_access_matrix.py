@@ -165,6 +165,34 @@ def test_every_row_asks_for_a_known_permission():
             )
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [
+        ("teams", {"titel": "red"}, "Did you mean 'title'? Its members are: title."),
+        ("teams", {"name": "red"}, "`name`. Its members are: title."),
+        ("accounts", {"identifier": "x", "title": "X"}, "Its members are: id, title."),
+        (
+            "gateway/credits",
+            {"acount": "x", "amount": 1},
+            "Did you mean 'account'? Its members are: account, amount,",
+        ),
+    ],
+)
+def test_a_member_that_nobody_knows_is_answered_with_those_that_there_are(tmp_path, path, body, told):
+    async def main():
+        world = await World.open(tmp_path)
+        try:
+            await world.fill()
+            place = f"/api/v1/{path}?account=acme"
+            answer = await ask(world.api(), "POST", place, session="operator", body=body)
+            assert answer.status == 400
+            assert told in answer.json["message"]
+        finally:
+            await world.close()
+
+    run(main())
+
+
 def test_amounts_are_described_as_they_are_taken():
     schemas = describe(API_TABLE.routes)["components"]["schemas"]
     assert schemas["GiveCredit"]["properties"]["amount"]["type"] == ["number", "string"]

@@ -96,7 +96,9 @@ def test_the_data_folder_is_its_owners_alone(cli: Cli) -> None:
 
 
 def test_errors_are_one_line_or_one_object(cli: Cli) -> None:
-    assert cli.refused("keys", "list").endswith("yet; llm-router serve makes it")
+    assert cli.refused("keys", "list").endswith(
+        "yet; llm-router serve makes it; where it runs with --data-dir or --sandbox, give the same here"
+    )
     assert not cli.data_dir.exists()
     assert "no gateway runs on the data folder" in cli.refused("config", "reload")
     done = cli.run("keys", "list", "--json")

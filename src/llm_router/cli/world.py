@@ -196,7 +196,8 @@ async def _opened(arguments: argparse.Namespace, place: Place, command: str) -> 
     data_dir, shared = place.server.data_dir, place.store
     if shared is None and command not in _MAKES_STORE and not (data_dir / STORE_NAME).exists():
         apart = data_dir / SANDBOX_FOLDER / STORE_NAME
-        hint = "; add --sandbox for the keys and credits of the sandbox" if apart.exists() else ""
+        elsewhere = "; where it runs with --data-dir or --sandbox, give the same here"
+        hint = "; add --sandbox for the keys and credits of the sandbox" if apart.exists() else elsewhere
         raise NotFound(
             f"there is no gateway data in {data_dir} yet; llm-router serve makes it{hint}",
             code="no_data",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from difflib import get_close_matches
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,7 +25,7 @@ from llm_router.domain.errors import (
 from llm_router.domain.key import Key
 from llm_router.edge.api.cookies import check_origin, cookie_of
 from llm_router.edge.api.desk import Desk
-from llm_router.edge.api.table import Answer, ApiRoute, ApiTable, Ask, Stream, admit
+from llm_router.edge.api.table import Answer, ApiRoute, ApiTable, Ask, Body, Stream, admit
 from llm_router.edge.api.visitors import visitor_key
 from llm_router.edge.gateway import Gateway, credential
 from llm_router.edge.guard import address_of, check_key
@@ -236,9 +238,25 @@ def _read(raw: bytes, route: ApiRoute) -> Any:
     try:
         return msgspec.json.decode(raw or b"{}", type=route.body)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"The request body is wrong: {error}.") from None
+        text = f"The request body is wrong: {error}."
+        raise InvalidRequest(text + _members_for(str(error), route.body)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidRequest("The request body is not valid JSON.") from None
+
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+"""What is said of a member of the body itself; of one further inside, where it stands is said behind it."""
+
+
+def _members_for(problem: str, body: type[Body]) -> str:
+    """What to send in place of a member that nobody knows; nothing for other problems."""
+    found = _UNKNOWN.fullmatch(problem)
+    if found is None:
+        return ""
+    known = [field.encode_name for field in msgspec.structs.fields(body)]
+    near = get_close_matches(found[1][:100], known, n=1)
+    meant = f" Did you mean '{near[0]}'?" if near else ""
+    return f"{meant} Its members are: {', '.join(known)}." if known else " It takes no members."
 
 
 def _digest(*parts: str) -> str:
