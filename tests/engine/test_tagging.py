@@ -67,3 +67,14 @@ def test_sums_count_what_has_no_room_together():
         **fields, asked_model="m", created_ms=1, status=200, tags=("a", "b"), tags_over=True
     )
     assert rollup_key(over).tags == OTHER_TAGS
+
+
+@pytest.mark.parametrize(
+    "text", ["sk-lr-" + "a1" * 20, "shop,gsk_" + "B2" * 10, "a b sk-ant-api03-" + "Q1" * 9]
+)
+@pytest.mark.parametrize("name", tagging.HEADERS)
+def test_keys_are_no_tags_and_are_not_echoed(text, name):
+    with pytest.raises(InvalidRequest, match="looks like a key") as refused:
+        tags_of({name: text})
+    assert refused.value.param == name
+    assert not set(text.split(",")) & set(str(refused.value).split())

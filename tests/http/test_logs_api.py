@@ -265,3 +265,19 @@ def test_a_statement_is_a_file_to_keep(ada, used):
     assert ada.get("/statements/never/file?account=acme&format=csv").status == 400
     pytest.importorskip("fpdf", reason="fpdf2 is not installed")
     assert ada.get(f"/statements/{month}/file?account=acme").body.startswith(b"%PDF-")
+
+
+@pytest.mark.parametrize("field", ["model", "x-llm-router-tags", "x-session-id", "session_id"])
+def test_a_key_in_the_wrong_field_is_refused_and_not_kept(ada, gateway, field):
+    key = gateway.new_key(f"misplaced {field}", account="misplaced")
+    headers = {} if field == "model" else {field: key}
+    answer = gateway.chat(key if field == "model" else MODELS[0], key=key, headers=headers)
+    assert (answer.status, answer.json["error"]["param"]) == (400, field)
+    assert "looks like a key; it was not kept" in answer.json["error"]["message"]
+    shown = ada.get("/exchanges?account=misplaced")
+    assert answer.id in [row["id"] for row in shown.json["data"]]
+    for told in (answer.body, shown.body, ada.get(f"/exchanges/{answer.id}").body):
+        assert key.encode() not in told
+    assert not [
+        each for each in gateway.data_dir.iterdir() if each.is_file() and key.encode() in each.read_bytes()
+    ]

@@ -13,11 +13,13 @@ from llm_router.domain.budget import Payer
 from llm_router.domain.errors import (
     ClientError,
     InvalidApiKey,
+    InvalidRequest,
     MissingApiKey,
 )
 from llm_router.domain.key import Key, key_digest
 from llm_router.domain.limit import Admission
 from llm_router.ports import Keyring
+from llm_router.privacy.redact import holds_credential
 from llm_router.routing.plan import Candidate, Plan
 from llm_router.wire.dialect import Inspected, Spoken
 
@@ -119,6 +121,8 @@ def payer_of(key: Key, call: Call) -> Payer:
     The session is named by a header: our own, or those that agents and other gateways' clients send.
     """
     session = next((call.headers[name] for name in SESSION_HEADERS if call.headers.get(name)), None)
+    if session is not None and holds_credential(session):
+        session = None  # refused by check_session; what is refused is recorded too
     return Payer(
         account=key.account,
         key=key.id,
@@ -126,6 +130,17 @@ def payer_of(key: Key, call: Call) -> Payer:
         user=key.user,
         session=None if session is None else session[:SESSION_CHARS_MAX],
     )
+
+
+def check_session(headers: Mapping[str, str]) -> None:
+    """See to it that no key is kept as the name of a session.
+
+    Raises:
+        InvalidRequest: a header that names sessions holds what looks like a key.
+    """
+    for name in SESSION_HEADERS:
+        if (session := headers.get(name)) and holds_credential(session):
+            raise InvalidRequest(f"{name} holds what looks like a key; it was not kept.", param=name)
 
 
 def is_strict(call: Call, key: Key) -> bool:

@@ -25,8 +25,10 @@ from llm_router.billing.meter import Metered
 from llm_router.billing.pricing import PriceList
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import (
+    InvalidRequest,
     LedgerUnavailable,
     MaxCostExceeded,
+    ModelNotFound,
     Overloaded,
     RateLimitExceeded,
     RouterError,
@@ -84,6 +86,7 @@ from llm_router.ports import (
     Tokens,
     Upstream,
 )
+from llm_router.privacy.redact import holds_credential
 from llm_router.routing.plan import Plan
 from llm_router.wire.dialect import Behind, Bill, Dialect, Front, Inspected
 
@@ -368,13 +371,22 @@ class Engine:
         key = track.key = await admit.key_of(self.keyring, call, now_ms)
         if self.bodies is not None and not self.bodies.policy.quiet:
             await self.bodies.begin(track)
+        admit.check_session(call.headers)
         if tags := tags_of(call.headers):
             track.tags, track.tags_over = tags, not self._tag_room.take(key.account, tags, now_ms)
         inspected = call.dialect.inspect(call.body, call.path_model, call.path_stream)
         inspected.json_array = call.json_array
         inspected.keeps_state = call.state is not None
         track.asked_model = inspected.model
-        occasion, plan = await self._planned(track, key, inspected)
+        try:
+            occasion, plan = await self._planned(track, key, inspected)
+        except ModelNotFound:
+            if not holds_credential(inspected.model):
+                raise
+            track.asked_model, track.inspected = "", None
+            raise InvalidRequest(
+                "'model' holds what looks like a key; it was not kept.", param="model"
+            ) from None
         track.plan = plan
         call, inspected, payer = occasion.call, occasion.inspected, occasion.payer
         fallbacks = fallbacks_of(self.planner, occasion, plan)

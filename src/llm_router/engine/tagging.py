@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 
 from llm_router.domain.errors import InvalidRequest
+from llm_router.privacy.redact import holds_credential
 
 HEADERS = ("x-llm-router-tags", "x-litellm-tags")
 """Ours, and the one that LiteLLM's clients send (https://docs.litellm.ai/docs/proxy/request_tags)."""
@@ -38,6 +39,8 @@ def tags_of(headers: Mapping[str, str]) -> tuple[str, ...]:
         text, name = headers.get(HEADERS[1]), HEADERS[1]
         if text is None:
             return ()
+    if holds_credential(text):
+        raise InvalidRequest(f"{name} holds what looks like a key; it was not kept.", param=name)
     tags = sorted({part for each in text.split(",") if (part := each.strip())})
     for tag in tags:
         if _TAG.fullmatch(tag) is None:

@@ -151,6 +151,11 @@ def _compiled(patterns: tuple[str, ...]) -> Patterns:
     return Patterns(patterns)
 
 
+def holds_credential(text: str) -> bool:
+    """Whether something in it has the form of a key."""
+    return bool(_credentials(text))
+
+
 def _credentials(text: str) -> list[Span]:
     found = [m.span() for m in _CREDENTIALS.finditer(text) if _is_random(m.group())]
     if "://" in text:
