@@ -267,11 +267,25 @@ def test_a_statement_is_a_file_to_keep(ada, used):
     assert ada.get(f"/statements/{month}/file?account=acme").body.startswith(b"%PDF-")
 
 
-@pytest.mark.parametrize("field", ["model", "x-llm-router-tags", "x-session-id", "session_id"])
-def test_a_key_in_the_wrong_field_is_refused_and_not_kept(ada, gateway, field):
-    key = gateway.new_key(f"misplaced {field}", account="misplaced")
-    headers = {} if field == "model" else {field: key}
-    answer = gateway.chat(key if field == "model" else MODELS[0], key=key, headers=headers)
+@pytest.mark.parametrize(
+    ("field", "where"),
+    [
+        ("model", "body"),
+        ("models", "body"),
+        ("preset", "body"),
+        ("session_id", "body"),
+        ("x-llm-router-tags", "head"),
+        ("x-session-id", "head"),
+        ("session_id", "head"),
+    ],
+)
+def test_a_key_in_the_wrong_field_is_refused_and_not_kept(ada, gateway, field, where):
+    key = gateway.new_key(f"misplaced {field} {where}", account="misplaced")
+    body: dict[str, object] = {}
+    if where == "body" and field != "model":
+        body = {field: ["not-there", key] if field == "models" else key}
+    model = key if field == "model" else MODELS[0]
+    answer = gateway.chat(model, key=key, headers={field: key} if where == "head" else {}, **body)
     assert (answer.status, answer.json["error"]["param"]) == (400, field)
     assert "looks like a key; it was not kept" in answer.json["error"]["message"]
     shown = ada.get("/exchanges?account=misplaced")

@@ -28,6 +28,8 @@ KEY_BYTES_MAX = 512
 
 SESSION_HEADERS = ("x-session-id", "x-claude-code-session-id", "x-litellm-session-id", "session_id")
 SESSION_CHARS_MAX = 200
+_NAMING = ("models", "preset", "session_id")
+"""Members of a body whose texts are names that records keep."""
 
 _TRUE = re.compile(r"(?i)1|true|yes|on")
 
@@ -141,6 +143,19 @@ def check_session(headers: Mapping[str, str]) -> None:
     for name in SESSION_HEADERS:
         if (session := headers.get(name)) and holds_credential(session):
             raise InvalidRequest(f"{name} holds what looks like a key; it was not kept.", param=name)
+
+
+def check_routing(routing: Mapping[str, object]) -> None:
+    """See to it that no key is kept as a name that a request's body says to the gateway.
+
+    Raises:
+        InvalidRequest: ``models``, ``preset`` or ``session_id`` holds what looks like a key.
+    """
+    for name in _NAMING:
+        said = routing.get(name)
+        for text in said if isinstance(said, list) else (said,):
+            if isinstance(text, str) and holds_credential(text):
+                raise InvalidRequest(f"'{name}' holds what looks like a key; it was not kept.", param=name)
 
 
 def is_strict(call: Call, key: Key) -> bool:

@@ -377,6 +377,8 @@ class Engine:
         inspected = call.dialect.inspect(call.body, call.path_model, call.path_stream)
         inspected.json_array = call.json_array
         inspected.keeps_state = call.state is not None
+        if inspected.routing:
+            admit.check_routing(inspected.routing)
         track.asked_model = inspected.model
         try:
             occasion, plan = await self._planned(track, key, inspected)
