@@ -36,7 +36,7 @@ from llm_router.adapters.listeners import inherited, succeed
 from llm_router.adapters.memory.counters import MemoryCounters
 from llm_router.adapters.notices import MailChannel, MailSettings, WebhookChannel
 from llm_router.adapters.receipt_keys import receipt_keys
-from llm_router.adapters.sealing import BODIES, GATEWAY_KEYS, OWN_KEYS, Sealer
+from llm_router.adapters.sealing import ALERT_TARGETS, BODIES, GATEWAY_KEYS, OWN_KEYS, Sealer
 from llm_router.adapters.signals import heed
 from llm_router.adapters.sqlite.responses import SqliteResponses
 from llm_router.adapters.sqlite.side_car import SqliteSideCar
@@ -47,6 +47,7 @@ from llm_router.adapters.telemetry import AccessLog, NoTelemetry
 from llm_router.adapters.upstream.client import LeanUpstream
 from llm_router.adapters.upstream.fetch import GuardedFetcher
 from llm_router.adapters.upstream.post import GuardedPost
+from llm_router.adapters.upstream.url import parse_url
 from llm_router.billing.own_keys import OwnKeyFee
 from llm_router.billing.pricing import PriceList
 from llm_router.catalog.schema import CatalogData
@@ -61,6 +62,7 @@ from llm_router.edge.bounds import Bounds, Guards
 from llm_router.edge.gateway import Gateway
 from llm_router.edge.handlers import ROUTES
 from llm_router.edge.serving import HttpServer, http_server
+from llm_router.engine.alert_targets import AlertTargets, Target
 from llm_router.engine.auditing import UNTOLD_MS, recover_intents
 from llm_router.engine.auto import AutoKeeper
 from llm_router.engine.background import Background
@@ -74,6 +76,7 @@ from llm_router.engine.gateway_keys import KIND as GATEWAY_KEYS_KIND
 from llm_router.engine.gateway_keys import GatewayKeys
 from llm_router.engine.keys import FirstKey, first_run
 from llm_router.engine.logs import Logs
+from llm_router.engine.notices import Told
 from llm_router.engine.operations import Operate, dispatch, operated
 from llm_router.engine.operator import Context
 from llm_router.engine.own_keys import KIND as OWN_KEYS_KIND
@@ -726,6 +729,8 @@ class Server:
             succeed(self._heirs, os.environ)
 
     def _build_treasury(self, store: TreasuryBooks, upstream: LeanUpstream) -> Treasury:
+        alerts, folder = self._settings.alerts, self._settings.server.data_dir
+        channels = notice_channels(alerts, self._clock)
         return Treasury(
             books=store,
             clock=self._clock,
@@ -733,8 +738,16 @@ class Server:
             new_id=new_id,
             payments=self._build_payments(store, upstream),
             own_keys=self._own_keys,
-            channels=notice_channels(self._settings.alerts, self._clock),
+            channels=channels,
             low_pusd=self._settings.alerts.low_pusd,
+            targets=AlertTargets(
+                books=store,
+                clock=self._clock,
+                seals=lambda: Sealer(installation_secret(folder), ALERT_TARGETS),
+                configured=tuple(channel.name for channel in channels),
+                channel=lambda target: target_channel(target, alerts, self._clock),
+            ),
+            told={"webhook": Told(url=alerts.webhook_url), "mail": Told(to=alerts.mail_to)},
         )
 
     def _build_papers(self, store: PaperBooks) -> Papers:
@@ -1048,19 +1061,56 @@ def notice_channels(alerts: AlertSettings, clock: Clock) -> list[NoticeChannel]:
         post = GuardedPost(allow_hosts=alerts.allow_hosts)
         secret = alerts.webhook_secret.reveal()
         channels.append(WebhookChannel(post=post, url=alerts.webhook_url, secret=secret, clock=clock))
-    if alerts.smtp_host is not None and alerts.mail_from is not None:
-        password = alerts.smtp_password
-        mail = MailSettings(
-            host=alerts.smtp_host,
-            port=alerts.smtp_port,
-            security=alerts.smtp_security,
-            sender=alerts.mail_from,
-            to=alerts.mail_to,
-            user=alerts.smtp_user,
-            password=None if password is None else password.reveal(),
-        )
+    if alerts.mail_to and (mail := _mail_settings(alerts, alerts.mail_to)) is not None:
         channels.append(MailChannel(mail))
     return channels
+
+
+def target_channel(target: Target, alerts: AlertSettings, clock: Clock) -> NoticeChannel:
+    """How notices leave by a way that the operator made.
+
+    Raises:
+        InvalidRequest: nothing can be sent so; the message says why.
+    """
+    if target.kind == "mail":
+        mail = _mail_settings(alerts, target.to)
+        if mail is None:
+            raise InvalidRequest(
+                "mail needs a server: name smtp_host and mail_from under [alerts] of the configuration",
+                param="kind",
+                code="no_mail_server",
+            )
+        return MailChannel(mail, name=target.name)
+    assert target.url is not None, "checked before it is kept"
+    assert target.secret is not None, "checked before it is kept"
+    try:
+        origin = parse_url(target.url).origin
+    except ValueError as error:
+        raise InvalidRequest(f"url cannot be used: {error}", param="url") from None
+    allowed = {origin.label, origin.host} & set(alerts.allow_hosts)
+    if not origin.secure and not allowed:
+        raise InvalidRequest(
+            "url must be https://, unless [alerts] allow_hosts of the configuration names its host",
+            param="url",
+        )
+    post = GuardedPost(allow_hosts=alerts.allow_hosts)
+    return WebhookChannel(post=post, url=target.url, secret=target.secret, clock=clock, name=target.name)
+
+
+def _mail_settings(alerts: AlertSettings, to: tuple[str, ...]) -> MailSettings | None:
+    """Mail to these by the configured server; None where there is none."""
+    if alerts.smtp_host is None or alerts.mail_from is None:
+        return None
+    password = alerts.smtp_password
+    return MailSettings(
+        host=alerts.smtp_host,
+        port=alerts.smtp_port,
+        security=alerts.smtp_security,
+        sender=alerts.mail_from,
+        to=to,
+        user=alerts.smtp_user,
+        password=None if password is None else password.reveal(),
+    )
 
 
 EXAMPLES = ("gpt-6-luna", "claude-haiku-4-5", "gemini-3.5-flash-lite")

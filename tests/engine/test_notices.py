@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+import msgspec
 import pytest
 
 from llm_router.adapters.keymaker import new_code, new_id
@@ -23,6 +24,7 @@ from llm_router.billing.stripe import verify
 from llm_router.domain.errors import InvalidRequest, PaymentDeclined, PaymentUnavailable
 from llm_router.domain.money import PUSD_PER_USD
 from llm_router.engine import notices as rules
+from llm_router.engine.alert_targets import AlertTargets, Target
 from llm_router.engine.auto_topup import FAILURES_MAX, AutoTopup
 from llm_router.engine.payments import CARD, Card, PaymentRules, Payments
 from llm_router.engine.treasury import Treasury
@@ -463,3 +465,49 @@ def test_a_card_of_the_store_is_read_as_it_was_saved() -> None:
         assert await world.treasury.payments.card("acme") == Card(customer="cus_1", method="pm_1")
 
     play(scenario)
+
+
+class Glass:
+    """Seals nothing."""
+
+    def key(self, account: str, name: bytes) -> bytes:
+        return name
+
+    def seal(self, account: str, key: bytes, value: bytes) -> bytes:
+        return key + b"|" + value
+
+    def open(self, account: str, key: bytes, sealed: bytes) -> bytes | None:
+        return sealed.removeprefix(key + b"|") if sealed.startswith(key + b"|") else None
+
+
+def test_ways_that_are_added_while_it_runs_are_told_of_what_they_want_by_any_process() -> None:
+    async def scenario() -> None:
+        world, made = Nodes(1), {}
+
+        def channel(target: Target) -> Channel:
+            made.setdefault(target.name, Channel())
+            made[target.name].name = target.name
+            return made[target.name]
+
+        def node() -> rules.Notices:
+            targets = AlertTargets(
+                books=world.books, clock=world.clock, seals=Glass, configured=(), channel=channel
+            )
+            return rules.Notices(
+                books=world.books, clock=world.clock, new_id=new_id, low_pusd=5 * USD, targets=targets
+            )
+
+        first, second = node(), node()
+        for name, types in (("ops", ("credits.low",)), ("all", ()), ("cards", ("auto_topup.disabled",))):
+            await first.targets.add(
+                Target(name=name, kind="webhook", created_ms=1, url="https://x", secret="s" * 16, types=types)
+            )
+        await world.books.credit("acme", 4 * USD, "r", "", 1)
+        await second.watch()
+        assert await first.waiting() == {"ops": 1, "all": 1}
+        await first.targets.change("all", lambda target: msgspec.structs.replace(target, enabled=False))
+        await first.deliver()
+        assert {name: len(each.got) for name, each in made.items()} == {"ops": 1, "all": 0, "cards": 0}
+        assert await first.waiting() == {}
+
+    asyncio.run(scenario())

@@ -23,9 +23,10 @@ SMTP_S = 15.0
 class WebhookChannel:
     """Posts notices as JSON, signed as Stripe signs its events, with the name ``llm-router-signature``."""
 
-    name = "webhook"
-
-    def __init__(self, *, post: GuardedPost, url: str, secret: str, clock: Clock) -> None:
+    def __init__(
+        self, *, post: GuardedPost, url: str, secret: str, clock: Clock, name: str = "webhook"
+    ) -> None:
+        self.name = name
         self._post = post
         self._url = url
         self._secret = secret
@@ -62,9 +63,10 @@ class MailSettings(msgspec.Struct, frozen=True, kw_only=True):
 class MailChannel:
     """Sends notices by SMTP, in a thread. Where TLS is asked for, nothing is said without it."""
 
-    name = "mail"
-
-    def __init__(self, settings: MailSettings, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, settings: MailSettings, context: ssl.SSLContext | None = None, *, name: str = "mail"
+    ) -> None:
+        self.name = name
         self._settings = settings
         self._context = context
 

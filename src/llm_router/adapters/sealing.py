@@ -31,6 +31,10 @@ GATEWAY_KEYS = "gateway keys"
 """The purpose of sealing the gateway's own."""
 
 
+ALERT_TARGETS = "alert targets"
+"""The purpose of sealing where alerts go, and what they are signed with."""
+
+
 BODIES = "bodies"
 """The purpose of sealing the keys of kept bodies."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llm_router.cli.grammar import Command
+from llm_router.cli.rows.alerts import ALERTS
 from llm_router.cli.rows.bodies import BODIES
 from llm_router.cli.rows.house import HOUSE
 from llm_router.cli.rows.money import MONEY
@@ -13,7 +14,7 @@ from llm_router.cli.rows.people import PEOPLE
 from llm_router.cli.rows.routing import ROUTING
 from llm_router.cli.rows.running import RUNNING
 
-COMMANDS: tuple[Command, ...] = (*RUNNING, *PEOPLE, *HOUSE, *MONEY, *ROUTING, *PAPERS, *BODIES)
+COMMANDS: tuple[Command, ...] = (*RUNNING, *PEOPLE, *HOUSE, *MONEY, *ROUTING, *PAPERS, *BODIES, *ALERTS)
 
 BY_NAME: Mapping[str, Command] = {command.name: command for command in COMMANDS}
 

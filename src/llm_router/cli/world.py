@@ -136,8 +136,10 @@ class _Nobody(Exception):
 _OF_A_RUNNING_ONE = {
     "config.reload": "it reads its configuration when it starts",
     "deployments": "only a running one knows how its deployments fare",
-    "alerts.list": "only a running one sends alerts",
-    "alerts.try": "only a running one sends alerts",
+    **dict.fromkeys(
+        ("alerts.list", "alerts.show", "alerts.add", "alerts.change", "alerts.remove", "alerts.try"),
+        "only a running one sends alerts",
+    ),
     "requests.list": "only a running one has requests",
     "requests.end": "only a running one has requests",
 }

@@ -20,12 +20,14 @@ _READS = frozenset({"models", "audit.check", "deployments", "explain", "receipts
 _SELF_LOGGED = ("accounts.", "members.", "teams.", "invitations.", "settings.", "people.")
 """How commands begin whose change and act are one write (:mod:`llm_router.engine.people`)."""
 
-_SECRET = frozenset({"key", "secret", "code", "password", "token", "text"})
-"""Members that are no word for the log. A key's text stands under ``key``, once."""
+_SECRET = frozenset({"key", "secret", "code", "password", "token", "text", "address"})
+"""Members that are no word for the log. A key's text stands under ``key``, once; an address may open a webhook."""
 
 _LISTS = {
     "budgets.set": ("budgets.list", "budgets"),
     "limits.set": ("limits.list", "limits"),
+    "alerts.change": ("alerts.list", "alerts"),
+    "alerts.remove": ("alerts.list", "alerts"),
 }
 """Commands that may change what is there already, and where it is listed."""
 
@@ -72,7 +74,8 @@ def act_of(
     if command in _BARE:
         result = {name: value for name, value in result.items() if name in ("id", "key")}
     removed = command.endswith((".remove", ".delete")) and not command.startswith("bodies.")
-    was = next((each for each in before if str(each.get("id")) == id_), result if removed else None)
+    named = id_ or str(arguments.get("name", ""))
+    was = next((each for each in before if _called(each) == named), result if removed else None)
     account = result.get("account", arguments.get("account", ""))
     return Act(
         at_ms=now_ms,
@@ -87,11 +90,17 @@ def act_of(
     )
 
 
+def _called(row: Mapping[str, object]) -> str:
+    """The id of a row, or its name where it has no other."""
+    return str(row.get("id", row.get("name")))
+
+
 def act_begun(
     command: str, arguments: Mapping[str, object], before: list[Any], by: Actor, now_ms: int
 ) -> Act:
     """The act that a command is about to be: ``after`` is what was asked for."""
-    was = next((each for each in before if str(each.get("id")) == str(arguments.get("id"))), None)
+    named = str(arguments.get("id", arguments.get("name", "")))
+    was = next((each for each in before if _called(each) == named), None)
     act = act_of(command, arguments, [], {}, by, now_ms)
     return msgspec.structs.replace(
         act, before=None if was is None else json_of(was), after=json_of(arguments)

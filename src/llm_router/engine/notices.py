@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from llm_router.domain.errors import InvalidRequest
 from llm_router.domain.money import format_usd
+from llm_router.engine.alert_targets import AlertTargets
 from llm_router.engine.moments import iso_time
 from llm_router.ports import Clock, Document, Notice, NoticeChannel, NoticeRefused, TreasuryBooks
 
@@ -36,6 +38,13 @@ WATCH_MS = 30_000
 """How often all accounts are looked at."""
 
 
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What is shown of a way of the configuration: where it leads."""
+
+    url: str | None = None
+    to: tuple[str, ...] = ()
+
+
 class _Waiting(msgspec.Struct, frozen=True, kw_only=True):
     notice: Notice
     channel: str
@@ -54,7 +63,9 @@ _low_decoder = msgspec.json.Decoder(_Low)
 
 
 class Notices:
-    """``low_pusd``: a balance below it is told of, once until it has been above again; None is never."""
+    """Options: low_pusd: a balance below it is told of, once until it has been above again; None is never.
+    channels: the ways of the configuration; told: what is shown of them, by name. targets: further ways, which the
+    store holds."""
 
     def __init__(
         self,
@@ -64,7 +75,11 @@ class Notices:
         new_id: Callable[[str], str],
         channels: Sequence[NoticeChannel] = (),
         low_pusd: int | None = None,
+        targets: AlertTargets | None = None,
+        told: Mapping[str, Told] | None = None,
     ) -> None:
+        self.targets = targets
+        self.told = {name: Told() for name in (channel.name for channel in channels)} | dict(told or {})
         self._books = books
         self._clock = clock
         self._new_id = new_id
@@ -77,7 +92,7 @@ class Notices:
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The ways in which notices leave."""
+        """The ways in which notices leave that the configuration names."""
         return tuple(self._channels)
 
     def last(self, channel: str) -> tuple[int, str | None] | None:
@@ -92,13 +107,22 @@ class Notices:
             found[channel] = found.get(channel, 0) + 1
         return found
 
-    async def try_out(self, channel: str) -> str | None:
-        """Send a notice that is none, now; return what is wrong with that way, None if it was taken.
+    async def way(self, name: str) -> NoticeChannel | str | None:
+        """How notices leave by that name, or why they cannot; None: by none such."""
+        channel = self._channels.get(name)
+        if channel is not None or self.targets is None:
+            return channel
+        target = await self.targets.get(name)
+        if target is None:
+            return "it cannot be opened here: add it anew" if name in await self.targets.all() else None
+        try:
+            return self.targets.channel(target)
+        except InvalidRequest as error:  # what it needs of the configuration is not there any more
+            return error.message
 
-        Raises:
-            KeyError: there is no such way.
-        """
-        way, now_ms = self._channels[channel], self._clock.now_ms()
+    async def try_out(self, way: NoticeChannel) -> str | None:
+        """Send a notice that is none, now; return what is wrong with that way, None if it was taken."""
+        now_ms = self._clock.now_ms()
         notice = Notice(
             id=self._new_id("ntc"),
             type="test",
@@ -125,7 +149,8 @@ class Notices:
         """Write a notice down for every channel, once under one id; without a channel say it on standard error."""
         now_ms = self._clock.now_ms()
         waiting = await self._books.documents(KIND, open_only=True, limit=OPEN_MAX)
-        if not self._channels or len(waiting) >= OPEN_MAX:
+        names = [*self._channels, *await self._wanting(type_)]
+        if not names or len(waiting) >= OPEN_MAX:
             print(f"notice {type_}: {subject}", file=sys.stderr)
             return
         notice = Notice(
@@ -137,7 +162,7 @@ class Notices:
             text=text,
             data=data,
         )
-        for name in self._channels:
+        for name in names:
             document = Document(
                 kind=KIND,
                 id=f"{notice.id}.{name}",
@@ -148,6 +173,13 @@ class Notices:
                 body=msgspec.json.encode(_Waiting(notice=notice, channel=name)),
             )
             await self._books.put_document(document)
+
+    async def _wanting(self, type_: str) -> list[str]:
+        """The ways of the store that are told of that."""
+        if self.targets is None:
+            return []
+        found = await self.targets.all()
+        return [name for name, target in found.items() if target is not None and target.wants(type_)]
 
     async def deliver(self) -> None:
         """Send what is due, some at once."""
@@ -223,19 +255,27 @@ class Notices:
         return self._low
 
     async def _send(self, document: Document, waiting: _Waiting) -> None:
-        channel = self._channels.get(waiting.channel)
+        way = await self._open_way(waiting.channel)
         held = msgspec.structs.replace(waiting, next_ms=self._clock.now_ms() + CLAIM_MS)
         document = msgspec.structs.replace(
             document, version=document.version + 1, body=msgspec.json.encode(held)
         )
         if not await self._books.put_document(document):
             return  # another process sends it
-        if channel is not None:  # else it was taken out of the configuration
-            problem = await self._tried(channel, waiting.notice)
+        if way is not None:  # else it was taken away meanwhile
+            problem = way if isinstance(way, str) else await self._tried(way, waiting.notice)
             if problem is not None:
                 await self._later(document, waiting, problem)
                 return
         await self._books.remove_document(KIND, document.id)
+
+    async def _open_way(self, name: str) -> NoticeChannel | str | None:
+        """The same as :meth:`way`, but for one that is switched off."""
+        if name not in self._channels and self.targets is not None:
+            target = await self.targets.get(name)
+            if target is not None and not target.enabled:
+                return None
+        return await self.way(name)
 
     async def _later(self, document: Document, waiting: _Waiting, why: str) -> None:
         tries = waiting.tries + 1

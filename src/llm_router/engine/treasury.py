@@ -6,16 +6,17 @@ from __future__ import annotations
 import asyncio
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
 from llm_router.billing.ledger import Entry
 from llm_router.domain.errors import RouterError
 from llm_router.domain.money import format_usd
+from llm_router.engine.alert_targets import AlertTargets
 from llm_router.engine.auto_topup import AutoTopups
 from llm_router.engine.moments import iso_time
-from llm_router.engine.notices import Notices
+from llm_router.engine.notices import Notices, Told
 from llm_router.engine.orders import block_debtors, owed_pusd
 from llm_router.engine.own_keys import OwnKeyVault
 from llm_router.engine.payments import Payments
@@ -31,7 +32,7 @@ Chore = Callable[[], Awaitable[None]]
 
 class Treasury:
     """``payments`` is None where no provider of payments is configured, ``own_keys`` where
-    accounts may have no provider keys of their own. ``channels`` and ``low_pusd`` as
+    accounts may have no provider keys of their own. ``channels``, ``low_pusd``, ``targets`` and ``told`` as
     :class:`~llm_router.engine.notices.Notices` takes them."""
 
     def __init__(
@@ -45,13 +46,23 @@ class Treasury:
         own_keys: OwnKeyVault | None = None,
         channels: Sequence[NoticeChannel] = (),
         low_pusd: int | None = None,
+        targets: AlertTargets | None = None,
+        told: Mapping[str, Told] | None = None,
     ) -> None:
         self.books = books
         self.clock = clock
         self.vouchers = Vouchers(books=books, clock=clock, new_code=new_code, new_id=new_id)
         self.payments = payments
         self.own_keys = own_keys
-        self.notices = Notices(books=books, clock=clock, new_id=new_id, channels=channels, low_pusd=low_pusd)
+        self.notices = Notices(
+            books=books,
+            clock=clock,
+            new_id=new_id,
+            channels=channels,
+            low_pusd=low_pusd,
+            targets=targets,
+            told=told,
+        )
         self.replays = Shelf(books, clock)
         self.auto: AutoTopups | None = None
         if payments is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_router.cli.grammar import Command, Option, View
+from llm_router.cli.grammar import Command, Option
 from llm_router.cli.kinds import count, names, share
 
 _ACCOUNT = Option("--account", "whose (default)", default="default")
@@ -77,29 +77,6 @@ BODIES = (
         "seal with a new key from now on",
         operation="bodies.rotate",
         done="What is kept from now on is sealed with the key {sealed_with}.",
-    ),
-    Command(
-        "alerts list",
-        "the ways in which alerts leave, and how the last try ended",
-        operation="alerts.list",
-        view=View(
-            rows="alerts",
-            columns=(
-                ("WAY", "name"),
-                ("WAITING", "waiting"),
-                ("LAST TRIED", "last_tried"),
-                ("PROBLEM", "problem"),
-            ),
-            empty="Alerts leave in no way: [alerts] of the configuration names a webhook or a mail server.",
-            right=frozenset({"WAITING"}),
-        ),
-    ),
-    Command(
-        "alerts try",
-        "send a test of alerts, now",
-        operation="alerts.try",
-        done="Delivered: {delivered}. Problem: {problem}.",
-        options=(Option("name", "webhook or mail", metavar="WAY"),),
     ),
     Command(
         "logs show",
