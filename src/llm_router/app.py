@@ -24,7 +24,7 @@ import uvloop
 from llm_router import __version__
 from llm_router.adapters.body_seals import BodySeals
 from llm_router.adapters.clock import SystemClock
-from llm_router.adapters.control import serve_control
+from llm_router.adapters.control import answers, serve_control
 from llm_router.adapters.data_dir import RESPONSES_NAME, prepare_data_dir
 from llm_router.adapters.dice import throw
 from llm_router.adapters.google_tokens import GoogleTokens
@@ -38,7 +38,9 @@ from llm_router.adapters.notices import MailChannel, MailSettings, WebhookChanne
 from llm_router.adapters.receipt_keys import receipt_keys
 from llm_router.adapters.sealing import ALERT_TARGETS, BODIES, GATEWAY_KEYS, OWN_KEYS, Sealer
 from llm_router.adapters.signals import heed
+from llm_router.adapters.sqlite.lock import owner_of
 from llm_router.adapters.sqlite.responses import SqliteResponses
+from llm_router.adapters.sqlite.schema import StoreLocked
 from llm_router.adapters.sqlite.side_car import SqliteSideCar
 from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.adapters.stores import open_bodies, open_directory, open_store
@@ -502,6 +504,8 @@ class Server:
     async def _open_store(self, stack: contextlib.AsyncExitStack) -> Store:
         path = prepare_data_dir(self._settings.server.data_dir)
         shared = self._settings.store
+        if shared is None and await answers(path.parent):  # before anything of it is touched
+            raise StoreLocked(path, owner_of(path))
         password = None if shared is None or shared.password is None else shared.password.reveal()
         store = await open_store(
             path, clock=self._clock, url=None if shared is None else shared.url, password=password

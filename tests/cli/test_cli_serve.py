@@ -186,6 +186,11 @@ def test_a_second_gateway_is_refused_in_one_line(gateway: Gateway, tmp_path: Pat
     same_data = gateway.run("serve", "--port", "0")
     assert same_data.returncode == 1
     assert re.fullmatch(r"llm-router: .* is in use by process \d+\. .*\n", same_data.stderr)
+    for lock in gateway.folder.rglob("llm-router.db.lock"):
+        lock.unlink()
+    same_data = gateway.run("serve", "--port", "0")
+    assert same_data.returncode == 1
+    assert re.fullmatch(r"llm-router: .* is in use by another process\. .*\n", same_data.stderr)
     same_port = gateway.run_plain("serve", "--port", gateway.port, "--data-dir", str(tmp_path / "other"))
     assert same_port.returncode == 1
     assert same_port.stderr == (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import sqlite3
 import stat
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from store_cases import ACME, FixedClock, make_key, record, run
@@ -133,6 +135,31 @@ def test_a_second_store_in_this_process_or_another_is_refused(path):
     done = with_store(path, scenario)
     assert done.stdout.strip() == str(os.getpid()), done.stderr
     with_store(path, funded)  # free again
+
+
+@pytest.mark.parametrize("tidied", [(".lock",), (".lock", ".journal")], ids=len)
+def test_a_store_is_locked_though_its_lock_file_was_tidied_away(path, tidied):
+    async def scenario(store):
+        await store.credit("acme", 1000, "r1", "", 1)
+        await store.hold("e1", ACME, 300, "v1", 2)
+        for suffix in tidied:
+            path.with_name(path.name + suffix).unlink()
+        with pytest.raises(StoreLocked):
+            await SqliteStore.open(path, clock=FixedClock())
+        assert await store.accounts() == [("acme", 1000, 300)]
+        await store.settle(record("e1", 100))
+        assert await store.audit() == 2
+
+    with_store(path, scenario)
+    with_store(path, lambda store: store.audit())  # free again
+
+
+def test_who_reads_the_journal_for_a_moment_keeps_nobody_out(path):
+    with_store(path, funded)
+    reader = os.open(path.with_name(path.name + ".journal"), os.O_RDONLY)
+    fcntl.flock(reader, fcntl.LOCK_SH)
+    with mock.patch("llm_router.adapters.sqlite.lock.time.sleep", side_effect=lambda _: os.close(reader)):
+        with_store(path, lambda store: store.audit())
 
 
 def test_files_that_are_not_ours_or_too_new_are_refused(path):

@@ -68,7 +68,7 @@ class ControlServer:
             ServerError: a live gateway answers there.
             OSError: the data folder cannot be written.
         """
-        if await _answers(self._data_dir):
+        if await answers(self._data_dir):
             raise ServerError(
                 f"another gateway runs on the data folder {self._data_dir}", code="already_running"
             )
@@ -236,7 +236,12 @@ async def _connect(data_dir: Path) -> tuple[asyncio.StreamReader, asyncio.Stream
         ) from None
 
 
-async def _answers(data_dir: Path) -> bool:
+async def answers(data_dir: Path) -> bool:
+    """Whether a gateway runs on the data folder.
+
+    Raises:
+        ServerError: something is there that cannot be talked to.
+    """
     opened = await _connect(data_dir)
     if opened is None:
         return False
