@@ -49,7 +49,7 @@ def exact_words(prompt: Prompt) -> str | None:
 
 def text_answer(prompt: Prompt, choice: int) -> str:
     """The text of one choice. It begins with the simulated model's name, whatever was asked."""
-    label = f"[simulated {prompt.request.model}]"
+    label = f"[simulated {prompt.name}]"
     body = _body(prompt)
     if choice:
         body += f" (Choice {choice + 1}.)"
@@ -74,7 +74,7 @@ def json_answer(prompt: Prompt) -> str:
     elif (schema := _told_schema(prompt.system[:READ_CHARS])) is not None:
         made = instance(schema, prompt.words)
     else:
-        made = {"simulated": True, "model": prompt.request.model, "answer": _body(prompt, quoting=False)}
+        made = {"simulated": True, "model": prompt.name, "answer": _body(prompt, quoting=False)}
     return msgspec.json.encode(made).decode()
 
 

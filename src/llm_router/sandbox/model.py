@@ -98,7 +98,7 @@ class _Draft:
 
     def _announce(self, call: Call) -> None:
         """The word before calls, of those who say one; or the rest of it."""
-        text, resumed = f"[simulated {self._request.model}] I will call {call.name}.", self._prompt.resumption
+        text, resumed = f"[simulated {self._prompt.name}] I will call {call.name}.", self._prompt.resumption
         if is_forced(self._prompt):
             return
         if resumed is not None and resumed.begun and resumed.repeated:
@@ -182,7 +182,7 @@ class _Draft:
         """Decline, the way the dialect's provider does."""
         dialect = self._request.dialect
         if dialect not in ("anthropic_messages", "gemini_generate", "bedrock_converse"):
-            text = f"[simulated {self._request.model}] I can't help with that, because the prompt ordered a refusal."
+            text = f"[simulated {self._prompt.name}] I can't help with that, because the prompt ordered a refusal."
             self.output_tokens += tokens.count(text)
             worded = chat.Refusal(text=text) if dialect.startswith("openai") else chat.Text(text=text)
             return Choice(index=self._index, parts=(worded,))

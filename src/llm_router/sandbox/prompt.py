@@ -81,6 +81,12 @@ class Prompt:
         self.words = Words(self.text)
 
     @cached_property
+    def name(self) -> str:
+        """What the model calls itself in its answer."""
+        model = self.request.model
+        return model if self.resumption is None else self.resumption.name(model)
+
+    @cached_property
     def digest(self) -> bytes:
         """Names the request: the same for the same content, streamed or not."""
         same = msgspec.structs.replace(self.request, stream=False, extras={}, metadata=None, user=None)

@@ -18,6 +18,9 @@ from llm_router.wire.continuing.asking import (
 )
 
 _ALIGN_CHARS = 60
+_MARK = re.compile(
+    r"\[simulated (?P<shown>[^\]\s]+)|\"simulated\":true,\"model\":\"(?P<json>[^\"]+)", re.IGNORECASE
+)
 _ASKS = (ASKS_TO_GO_ON, ASKS_ANEW, CALLS_ARRIVED)
 _WORDS = re.compile(r"<(last_words|first_words|arguments)>(.*)</\1>", re.DOTALL)
 
@@ -38,6 +41,17 @@ class Resumption(msgspec.Struct, frozen=True, kw_only=True):
     repeated: str = ""
     calls: int = 0
     prefilled: bool = False
+
+    def name(self, own: str) -> str:
+        """The model's name in the answer: another deployment has another one for it, and an answer that is gone
+        on with keeps the one that it began with. Of a name that broke off as much as arrived, unless the own
+        begins so."""
+        found = _MARK.search(self.begun)
+        if found is None:
+            return own
+        told = found["shown"] or found["json"]
+        broke_off = found.end() == len(self.begun)
+        return own if broke_off and own.startswith(told) else told
 
     def said(self, own: str) -> str:
         """What is said now of an answer that would be told so from its beginning."""
@@ -105,12 +119,12 @@ def _as_at_first(request: ChatRequest, asked: str) -> ChatRequest:
 
 
 def _rest(own: str, begun: str) -> str | None:
-    """What follows the beginning in an answer. Another deployment begins it with another name of the model, so
-    the last words decide; None if they are not in it."""
+    """What follows the beginning in an answer. One that was begun in other words has the place in its last ones;
+    None if they are not in it, or stand there twice, so that they do not say where."""
     if own.startswith(begun):
         return own[len(begun) :]
     for size in range(min(_ALIGN_CHARS, len(begun)), 3, -1):
-        at = own.rfind(begun[-size:])
+        at = own.find(begun[-size:])
         if at >= 0:
-            return own[at + size :]
+            return own[at + size :] if own.find(begun[-size:], at + 1) < 0 else None
     return None
