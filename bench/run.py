@@ -55,7 +55,7 @@ def main() -> int:
 def run(stage: Stage, options: argparse.Namespace) -> dict[str, Table]:
     effort = Effort(
         rounds=options.rounds, seconds=options.seconds, connections=options.connections,
-        keys=options.keys, accounts=options.accounts, records=options.records,
+        keys=options.keys, accounts=options.accounts, records=options.records, store=options.store,
     )  # fmt: skip
     gateway = stage.gateway()
     print(report.heading(command()), flush=True)
@@ -92,7 +92,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--keys", type=int, default=Effort.keys, help="of the row scale")
     parser.add_argument("--accounts", type=int, default=Effort.accounts, help="of the row scale")
     parser.add_argument(
-        "--records", type=int, default=Effort.records, help="of the row scale, some 1.6 kB each"
+        "--records", type=int, default=Effort.records, help="of the row scale, some 2.6 kB each"
+    )
+    parser.add_argument(
+        "--store", type=Path, help="the data folder of the row scale: filled if it is not there, and kept"
     )
     parser.add_argument(
         "--peers", type=_peers, default=[], help=f"beside us: of {', '.join(peers.PEERS)}, or all"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from suite import bodies, machine
-from suite.scale import fill
+from suite.scale import Census, census, fill
 from suite.stage import PACED, SLOW, Gateway, Stage, Target, first_answer
 
 CHAT = "/v1/chat/completions"
@@ -28,7 +28,7 @@ class Busy(Exception):
 
 @dataclass(frozen=True)
 class Effort:
-    """How long and how often each thing is measured."""
+    """How long and how often each thing is measured. ``store``: the data folder of the row scale, which stays."""
 
     rounds: int = 5
     seconds: int = 3
@@ -36,6 +36,7 @@ class Effort:
     keys: int = 1_000_000
     accounts: int = 100_000
     records: int = 10_000_000
+    store: Path | None = None
 
 
 @dataclass
@@ -255,12 +256,12 @@ def workers(stage: Stage, gateway: Gateway, effort: Effort, peers: list[Target])
 
 def scale(stage: Stage, gateway: Gateway, effort: Effort, peers: list[Target]) -> Table:
     """A large store beside an empty one: start, rest, chat, streams and latency."""
-    data = stage.folder / "data-scale"
+    data = effort.store or stage.folder / "data-scale"
     first = stage.gateway(data)
     stage.close(first)
-    seconds = fill(data / "llm-router.db", keys=effort.keys, accounts=effort.accounts, records=effort.records)
+    there, filled = _filled(data / "llm-router.db", effort)
     size = sum(path.stat().st_size for path in data.iterdir() if path.is_file()) / 1e9
-    table = Table(f"{effort.keys:,} keys and {effort.records:,} exchange records beside an empty store", "")
+    table = Table(f"{there.keys:,} keys and {there.records:,} exchange records beside an empty store", "")
     small = stage.folder / "data-small"
     empty = stage.gateway(small)
     stage.close(empty)
@@ -291,9 +292,32 @@ def scale(stage: Stage, gateway: Gateway, effort: Effort, peers: list[Target]) -
             continue
         for name, figures in found.items():
             table.figures.setdefault(name, dict(starts[name])).update(figures)
-    table.notes.append(f"{size:.1f} GB, {effort.accounts:,} accounts; filled in {seconds:.0f} s.")
+    table.notes.append(f"{size:.1f} GB, {there.accounts:,} accounts; {filled}.")
     stage.close(pair["filled"])
     return table
+
+
+def _filled(path: Path, effort: Effort) -> tuple[Census, str]:
+    """What is in the store after it was filled, unless it was before; and which it is.
+
+    Raises:
+        RuntimeError: it holds something else.
+    """
+    there = census(path)
+    if there.records >= effort.records:
+        return there, "it was there"
+    if there.keys >= effort.keys:
+        raise RuntimeError(
+            f"{path} holds {there.records:,} records: remove it, or ask for no more than these"
+        )
+    seconds = fill(
+        path,
+        keys=effort.keys,
+        accounts=effort.accounts,
+        records=effort.records,
+        now_ms=time.time_ns() // 1_000_000,
+    )
+    return census(path), f"filled in {seconds:.0f} s"
 
 
 ROWS: dict[str, Callable[[Stage, Gateway, Effort, list[Target]], Table]] = {

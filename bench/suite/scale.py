@@ -7,15 +7,18 @@ KEYS_A_BLOCK keys, each of them of all MODELS and all TAGS.
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from ledger import RECORD
 
+from llm_router.adapters.sqlite.folding import FOLD
 from llm_router.adapters.sqlite.keys import CREATE, key_values
 from llm_router.adapters.sqlite.prices import PUBLISH
 from llm_router.adapters.sqlite.replies import file_replies
@@ -34,18 +37,23 @@ MODELS = tuple(
 TAGS: tuple[tuple[str, ...], ...] = ((), ("app",), ("app", "batch"))
 TEAMS, USERS = 7, 500
 GRANT = 10**13
-FIRST_MS = 1_700_000_000_000
+HOLD = 250_000_000_000
 HOUR_MS = 3_600_000
+YEAR_MS = 365 * 24 * HOUR_MS
+SCATTER = 0x9E3779B97F4A7C15F39CC061
+"""Odd: times it, modulo 2**96, numbers become ids that are all different and in no order."""
 PRICE = Price(version="bench@1", rates=Rates(input=3_000_000, cache_read=300_000, output=15_000_000))
 """What the lines of a record's cost come to."""
 PRICE_TEXT = msgspec.json.encode(PRICE).decode()
 
 
-def fill(path: Path, *, keys: int, accounts: int, records: int, first_ms: int = FIRST_MS) -> float:
-    """Add them to a store that nobody has open; the seconds that it took. ``first_ms``: the first hour of them.
+def fill(path: Path, *, keys: int, accounts: int, records: int, now_ms: int) -> float:
+    """Add them to a store that nobody has open; the seconds that it took.
 
-    The chain of hashes, the sums by the hour, the balances and the price of the records are right, so that
-    the store opens as any, and ``ledger verify`` proves it. Syncing is off meanwhile.
+    The last hour of them is the one before ``now_ms``. The chain of hashes, the sums by the hour, their folds,
+    the balances and the price of the records are right, so that the store opens as any, and ``ledger verify``
+    proves it. Syncing is off meanwhile. What comes with every record is cheap: its text is put together of
+    pieces that the other records of its hour share, and nothing is sorted or read again at the end.
     """
     begin = time.monotonic()
     connection = sqlite3.connect(path, isolation_level=None)
@@ -58,27 +66,45 @@ def fill(path: Path, *, keys: int, accounts: int, records: int, first_ms: int = 
         connection.execute(f"PRAGMA {pragma}")
     later = _take_away(connection)
     connection.execute("BEGIN")
-    connection.execute(PUBLISH, (PRICE.version, PRICE_TEXT, FIRST_MS))
+    connection.execute(PUBLISH, (PRICE.version, PRICE_TEXT, now_ms))
     _fill_accounts(connection, accounts)
-    _fill_keys(connection, keys, accounts)
-    _fill_exchanges(connection, keys, accounts, records, first_ms)
+    _fill_keys(connection, keys, accounts, now_ms - YEAR_MS)
     connection.execute("COMMIT")
+    _fill_exchanges(connection, keys, accounts, records, now_ms // HOUR_MS)
     for sql in later:
         connection.execute(sql)
-    file_replies(connection)
-    connection.execute(
-        "UPDATE meta SET value = (SELECT max(hour) + 1 FROM rollups) WHERE name = 'folded'"
-    )  # all of them, as a gateway does while it serves
     connection.execute("PRAGMA journal_mode = WAL")
     connection.close()
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
     return time.monotonic() - begin
 
 
+class Census(NamedTuple):
+    """How much is in a store."""
+
+    keys: int
+    accounts: int
+    records: int
+
+
+def census(path: Path) -> Census:
+    """Of a store that nobody has open."""
+    connection = sqlite3.connect(path)
+    found = connection.execute(
+        "SELECT (SELECT count(*) FROM keys), (SELECT count(*) FROM accounts), "
+        "(SELECT coalesce(max(number), 0) FROM exchanges)"
+    ).fetchone()
+    connection.close()
+    return Census(*found)
+
+
 def _take_away(connection: sqlite3.Connection) -> list[str]:
-    """Triggers and secondary indexes of what is filled; they are made again from the whole."""
+    """What slows the filling most: the indexes of keys, and the trigger that looks for the last entry at each
+    new one. The statements that make them again."""
     rows = connection.execute(
-        "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('index', 'trigger') AND sql IS NOT NULL "
-        "AND tbl_name IN ('entries', 'exchanges', 'keys', 'rollups')"
+        "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL "
+        "AND (type = 'index' AND tbl_name = 'keys' OR name = 'entries_gapless')"
     ).fetchall()
     for kind, name, _ in rows:
         connection.execute(f"DROP {kind} {name}")
@@ -100,12 +126,12 @@ def _fill_accounts(connection: sqlite3.Connection, accounts: int) -> None:
     )
 
 
-def _fill_keys(connection: sqlite3.Connection, keys: int, accounts: int) -> None:
+def _fill_keys(connection: sqlite3.Connection, keys: int, accounts: int, created_ms: int) -> None:
     def rows() -> Iterator[tuple[object, ...]]:
         for number in range(keys):
             key = Key(
                 id=_key_id(number), account=_account(number % accounts), name="bench", prefix="sk-lr-ben",
-                created_ms=FIRST_MS,
+                created_ms=created_ms,
             )  # fmt: skip
             yield key_values(key, hashlib.sha256(b"bench %d" % number).digest())
 
@@ -113,76 +139,96 @@ def _fill_keys(connection: sqlite3.Connection, keys: int, accounts: int) -> None
 
 
 def _fill_exchanges(
-    connection: sqlite3.Connection, keys: int, accounts: int, records: int, first_ms: int
+    connection: sqlite3.Connection, keys: int, accounts: int, records: int, to_hour: int
 ) -> None:
-    seq, head = connection.execute("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1").fetchone() or (
-        0,
-        GENESIS,
-    )
-    posted: dict[str, int] = {}
-    entries: list[tuple[object, ...]] = []
-    price = digest_of(PRICE_TEXT)
-
-    def enter(
-        ref: str, account: str, amount: int, kind: str, now_ms: int, note: str, proof: bytes | None
-    ) -> None:
-        nonlocal seq, head
-        seq += 1
-        head = entry_hash(head, seq, ref, account, amount, kind, now_ms, note, proof)
-        entries.append((seq, ref, account, amount, kind, now_ms, note, head, proof))
-        posted[account] = posted.get(account, 0) + amount
-
+    """Hour by hour, each filed and folded as a gateway does while it serves."""
+    end = Chain(connection)
+    first_hour = to_hour - -(-records // BLOCK)
     for first in range(0, records, BLOCK):
-        block, hour_ms = first // BLOCK, first_ms + first // BLOCK * HOUR_MS
-        key_numbers = _keys_of(block, keys, accounts)
-        kinds = list(product(key_numbers, MODELS, TAGS))
-        texts = [_record_text(*kind, accounts, hour_ms) for kind in kinds]
-        for number in key_numbers:
-            enter(
-                f"credit:fill-{block}-{number}",
-                _account(number % accounts),
-                GRANT,
-                "grant",
-                hour_ms,
-                "",
-                None,
-            )
-        exchanges = []
-        counts = [0] * len(kinds)
-        for at in range(first, min(first + BLOCK, records)):
-            kind = at % len(kinds)
-            number, (model, _), _ = kinds[kind]
-            exchange_id, account = f"gen-{at:026d}", _account(number % accounts)
-            reply = f"chatcmpl-{hashlib.blake2b(exchange_id.encode(), digest_size=12).hexdigest()}"
-            text = texts[kind].replace("EXCHANGE", exchange_id).replace("REPLY", reply)
-            enter(
-                f"use:{exchange_id}",
-                account,
-                -RECORD.cost_pusd,
-                "use",
-                hour_ms,
-                PRICE.version,
-                proof_with(text, [price]),
-            )
-            exchanges.append(
-                (exchange_id, account, _key_id(number), reply, hour_ms, model, 200,
-                 250_000_000_000, RECORD.cost_pusd, text)
-            )  # fmt: skip
-            counts[kind] += 1
-        connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", entries)
-        entries.clear()
-        connection.executemany(
-            "INSERT INTO exchanges (id, account, key, reply_id, created_ms, model, status, hold, cost, record) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            exchanges,
+        block = first // BLOCK
+        hour = first_hour + block
+        connection.execute("BEGIN")
+        _fill_hour(
+            connection,
+            end,
+            _keys_of(block, keys, accounts),
+            accounts,
+            range(first, min(first + BLOCK, records)),
+            hour,
         )
-        _fill_rollups(connection, hour_ms // HOUR_MS, kinds, counts, accounts)
+        connection.execute("COMMIT")
+        file_replies(connection)
+        connection.execute(FOLD, (hour + 1,))
+
+
+class Chain:
+    """The end of the entries, and those that are to be added."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        last = connection.execute("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
+        self.seq, self.head = last or (0, GENESIS)
+        self.entries: list[tuple[object, ...]] = []
+
+    def add(
+        self, ref: str, account: str, amount: int, kind: str, now_ms: int, note: str, proof: bytes | None
+    ) -> None:
+        self.seq = seq = self.seq + 1
+        self.head = head = entry_hash(self.head, seq, ref, account, amount, kind, now_ms, note, proof)
+        self.entries.append((seq, ref, account, amount, kind, now_ms, note, head, proof))
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """The entries, and what they make of the balances."""
+        posted: dict[str, int] = {}
+        for _, _, account, amount, *_ in self.entries:
+            posted[account] = posted.get(account, 0) + amount
+        connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self.entries)
+        connection.executemany(
+            "UPDATE accounts SET posted = posted + ? WHERE id = ?",
+            [(amount, account) for account, amount in posted.items()],
+        )
+        self.entries.clear()
+
+
+def _fill_hour(
+    connection: sqlite3.Connection,
+    end: Chain,
+    key_numbers: list[int],
+    accounts: int,
+    numbers: range,
+    hour: int,
+) -> None:
+    hour_ms, price, cost = hour * HOUR_MS, [digest_of(PRICE_TEXT)], RECORD.cost_pusd
+    kinds = list(product(key_numbers, MODELS, TAGS))
+    made = [
+        (
+            _account(number % accounts),
+            _key_id(number),
+            model[0],
+            *_pieces(number, model, tags, accounts, hour_ms),
+        )
+        for number, model, tags in kinds
+    ]
+    for number in key_numbers:
+        end.add(
+            f"credit:fill-{hour}-{number}", _account(number % accounts), GRANT, "grant", hour_ms, "", None
+        )
+    exchanges = []
+    for at in numbers:
+        account, key, model, before, between, after = made[at % len(made)]
+        exchange_id, reply = f"gen-{at:026d}", f"chatcmpl-{at * SCATTER & 2**96 - 1:024x}"
+        text = f"{before}{exchange_id}{between}{reply}{after}"
+        end.add(f"use:{exchange_id}", account, -cost, "use", hour_ms, PRICE.version, proof_with(text, price))
+        exchanges.append((exchange_id, account, key, reply, hour_ms, model, 200, HOLD, cost, text))
+    end.write(connection)
     connection.executemany(
-        "UPDATE accounts SET posted = posted + ? WHERE id = ?",
-        ((amount, account) for account, amount in posted.items()),
+        "INSERT INTO exchanges (id, account, key, reply_id, created_ms, model, status, hold, cost, record) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        exchanges,
     )
-    connection.execute("UPDATE accounts SET proved = posted")
-    connection.execute("UPDATE meta SET value = ? WHERE name = 'proved_seq'", (seq,))
+    counts = [0] * len(kinds)
+    for at in numbers:
+        counts[at % len(kinds)] += 1
+    _fill_rollups(connection, hour, kinds, counts, accounts)
 
 
 def _keys_of(block: int, keys: int, accounts: int) -> list[int]:
@@ -193,9 +239,10 @@ def _keys_of(block: int, keys: int, accounts: int) -> list[int]:
     return list(dict.fromkeys(large + others))
 
 
-def _record_text(
+def _pieces(
     number: int, model: tuple[str, str], tags: tuple[str, ...], accounts: int, now_ms: int
-) -> str:
+) -> tuple[str, str, str]:
+    """A record's text before its id, between that and the id of its reply, and after it."""
     record = msgspec.structs.replace(
         RECORD,
         price_version=PRICE.version,
@@ -210,7 +257,9 @@ def _record_text(
         provider=model[1],
         created_ms=now_ms,
     )
-    return msgspec.json.encode(record).decode()
+    before, rest = msgspec.json.encode(record).decode().split("EXCHANGE")
+    between, after = rest.split("REPLY")
+    return before, between, after
 
 
 def _fill_rollups(

@@ -80,8 +80,10 @@ class Stage:
     def spawn(self, command: list[str], *, core: int | str, quiet: bool = False) -> subprocess.Popen[str]:
         """Start a process on its core; ``quiet`` hides what it prints, but not its errors."""
         out = subprocess.DEVNULL if quiet else None
+        # Modules are compiled once, as an installation's are: else every start would compile them.
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         process = subprocess.Popen(
-            ["taskset", "-c", str(core), *command], stdin=subprocess.DEVNULL, stdout=out, text=True
+            ["taskset", "-c", str(core), *command], stdin=subprocess.DEVNULL, stdout=out, text=True, env=env
         )
         self.processes.append(process)
         return process
