@@ -25,6 +25,11 @@ FIND = """async ([rules, within]) => {
   return found.violations.flatMap((each) => each.nodes.map((node) => `${each.id}: ${node.html.slice(0, 160)}`));
 }"""
 
+SPILLED = """() => [...document.querySelectorAll('td, th, .stat, .card-head')]
+  .filter((each) => each.scrollWidth > each.clientWidth + 1)
+  .map((each) => `spills: ${each.innerText.slice(0, 80)}`)"""
+"""Cells and heads whose text runs over what stands beside them."""
+
 GO = "path => { history.pushState({}, '', path); dispatchEvent(new PopStateEvent('popstate')); }"
 """To another screen as a link goes there, without loading the document again."""
 
@@ -172,6 +177,7 @@ def look(watched: Watched, tour: Tour, *, layer: bool = False) -> list[str]:
         page.emulate_media(color_scheme="dark")
         page.set_viewport_size(PHONE)
         found += [f"{path}, dark: {each}" for each in problems(page, layer=layer)]
+        found += [f"{path}, on a phone: {each}" for each in page.evaluate(SPILLED)]
     return found
 
 

@@ -223,3 +223,59 @@ def test_a_file_that_cannot_be_made_here_is_not_offered_again(
         page.locator("dialog.drawer").get_by_role("button", name="PDF").wait_for(state="hidden")
         assert page.locator("dialog.drawer").get_by_role("button", name="HTML").is_visible()
         refused(watched, 400)
+
+
+SPILLED = """() => [...document.querySelectorAll('td, th')]
+  .filter((each) => each.scrollWidth > each.clientWidth + 1).map((each) => each.innerText)"""
+"""Cells whose text runs over what stands beside them."""
+
+
+def test_no_cell_spills_on_a_phone(chromium: Any, gateway: Gateway, ada: Browser) -> None:
+    budget = {"scope": "account", "amount": 1234, "window": "day"}
+    assert ada.post("/budgets?account=default", budget).status == 201
+    assert gateway.chat("gpt-5-nano", "hi").status == 200
+    with browsing(chromium, gateway, cookie=ada.cookie, phone=True) as watched:
+        for path in ("/logs?range=all", "/settings/limits"):
+            watched.open(path)
+            assert watched.page.locator("tbody tr").count() > 0
+            assert watched.page.evaluate(SPILLED) == [], path
+
+
+COVERED = """button => {
+  const [mine, text] = [button, button.parentElement.querySelector('pre')].map((each) => each.getBoundingClientRect());
+  return text.right - mine.left;
+}"""
+
+
+def test_a_button_that_copies_covers_no_text(chromium: Any, gateway: Gateway, ada: Browser) -> None:
+    with browsing(chromium, gateway, cookie=ada.cookie) as watched:
+        watched.open("/team")
+        page = watched.page
+        page.get_by_role("button", name="Invite", exact=True).click()
+        page.get_by_role("dialog").get_by_label("E-mail").fill("covered@example.com")
+        page.get_by_role("dialog").get_by_role("button", name="Invite", exact=True).click()
+        copies = page.get_by_role("dialog").locator(".code button")
+        copies.wait_for()
+        assert copies.evaluate(COVERED) <= 0
+
+
+def test_the_palette_finds_parts_of_the_settings(chromium: Any, gateway: Gateway, ada: Browser) -> None:
+    with browsing(chromium, gateway, cookie=ada.cookie) as watched:
+        watched.open("/keys")
+        page = watched.page
+        page.keyboard.press("Control+k")
+        page.keyboard.type("budgets and")
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="New budget").wait_for()
+
+
+def test_what_is_not_public_says_where_to_switch_it_on(chromium: Any, gateway: Gateway, ada: Browser) -> None:
+    with browsing(chromium, gateway, cookie=ada.cookie) as watched:
+        watched.page.goto(f"{watched.url}/status")
+        watched.page.get_by_role("link", name="To the gateway's settings").click()
+        watched.page.get_by_label("Prices and status are public").wait_for()
+        refused(watched, 404)
+    with browsing(chromium, gateway) as watched:
+        watched.open("/pricing")
+        watched.page.get_by_role("link", name="Sign in").wait_for()
+        refused(watched, 404)

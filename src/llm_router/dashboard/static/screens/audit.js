@@ -31,7 +31,7 @@ async function mount(root, ctx) {
     label: "Audit log",
     columns: [
       { key: "action", label: "Act", wide: true, render: (entry) => h("span", named(entry.action), h("span.cell-sub.mono.clip", objectOf(entry))) },
-      { key: "actor_name", label: "Who", render: (entry) => entry.actor_name || "the gateway" },
+      { key: "actor_name", label: "Who", render: (entry) => h("span.break", entry.actor_name || "the gateway") },
       { key: "account", label: "Account", hideOnPhone: true, render: (entry) => entry.account || "–" },
       { key: "ip", label: "From", hideOnPhone: true, render: (entry) => h("span.mono", entry.ip || "–") },
       { key: "at", label: "When", render: (entry) => when(entry.at) },

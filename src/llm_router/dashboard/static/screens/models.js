@@ -93,7 +93,7 @@ async function mount(root, ctx) {
     { key: "output", label: "Output / M", sort: (model) => rate(model, "output"), align: "end", render: (model) => perMillion(rate(model, "output")) },
     spent ? { key: "own", label: "On your traffic", sort: (model) => costOf(model, spent.total), align: "end", hideOnPhone: true, render: (model) => onTraffic(model, spent) } : null,
     { key: "released", label: "Released", sort: (model) => model.released ?? "", align: "end", hideOnPhone: true, render: (model) => (model.released ? day(model.released) : "–") },
-    { key: "status", label: "Status", sort: (model) => `${isAlive(model) ? 0 : 1}${model.status}`, render: (model) => (isAlive(model) ? standing(model) : model.status === "shutdown" ? standing(model) : badge("no provider", "plain", { dot: true })) },
+    { key: "status", label: "Status", hideOnPhone: true, sort: (model) => `${isAlive(model) ? 0 : 1}${model.status}`, render: (model) => (isAlive(model) ? standing(model) : model.status === "shutdown" ? standing(model) : badge("no provider", "plain", { dot: true })) },
   ].filter(Boolean);
   const list = table({ columns, rows: [], label: "Models", sort: wanted.q ? null : { key: "released", down: true }, onRow: (model) => open(model), empty: { icon: "search", title: "No model is like that", text: "Take a filter away, or search for something else.", action: button("Show all", { onclick: () => { ctx.navigate("/models"); } }) } });
 

@@ -4,23 +4,34 @@ import { h, replace } from "../lib/dom.js";
 import { compact, count, fullTime, perMillion, plural } from "../lib/format.js";
 import { icon, mark } from "../lib/icons.js";
 import { search } from "../lib/models.js";
-import { badge, card, empty, failure, skeleton, table } from "../lib/ui.js";
+import { badge, card, empty, failure, linkButton, skeleton, table } from "../lib/ui.js";
 
 const head = (ctx, title, text, other) =>
   h("header.page-head", h("div.gate-head", mark(36), h("div", h("h1", { tabindex: -1 }, title), h("p", text))), h("div.actions", h("a.button.quiet", { href: other[0] }, other[1]), ctx.me ? h("a.button", { href: "/" }, "Dashboard") : h("a.button", { href: "/sign-in" }, "Sign in")));
 
+/** Why there is nothing to see, and what who is signed in can do about it. */
+const hidden = (ctx, title) => [
+  h("header.gate-head", mark(36), h("h1", { tabindex: -1 }, title)),
+  empty({
+    icon: "shield",
+    title: "This is not public here",
+    text: ctx.me?.operator ? "You can switch it on: anybody sees the prices and the status then, without signing in." : "The operator of this gateway shows its prices and status to nobody but those who sign in.",
+    action: ctx.me?.operator ? linkButton("To the gateway's settings", "/settings/gateway") : ctx.me ? linkButton("To the models", "/models") : linkButton("Sign in", "/sign-in"),
+  }),
+];
+
 /** Show what an address of the API says, or why it says nothing. */
-async function shown(place, ctx, path, draw, again) {
+async function shown(place, ctx, title, path, draw, again) {
   replace(place, skeleton(8, { height: 420 }));
   try {
     replace(place, draw(await ctx.api.get(path, {}, { quiet: true })));
   } catch (error) {
-    replace(place, error.status === 404 ? empty({ icon: "shield", title: "This is not public here", text: "The operator of this gateway shows its prices and status to nobody but those who sign in.", action: h("a.button", { href: "/sign-in" }, "Sign in") }) : failure(error, again));
+    replace(place, error.status === 404 ? hidden(ctx, title) : failure(error, again));
   }
 }
 
 async function pricing(place, ctx) {
-  await shown(place, ctx, "/api/v1/public/prices", ({ data }) => {
+  await shown(place, ctx, "Prices", "/api/v1/public/prices", ({ data }) => {
     const box = h("input", { type: "search", placeholder: "Search models", "aria-label": "Search models", autocomplete: "off", spellcheck: "false" });
     const rate = (name) => (model) => model.price_per_mtok[name] ?? null;
     const list = table({
@@ -44,7 +55,7 @@ async function pricing(place, ctx) {
 const WORDS = { up: ["All models can be asked", "good"], degraded: ["Some models do not answer now", "warn"], down: ["No model answers now", "bad"] };
 
 async function status(place, ctx) {
-  await shown(place, ctx, "/api/v1/public/status", (found) => {
+  await shown(place, ctx, "Status", "/api/v1/public/status", (found) => {
     const [word, tone] = WORDS[found.status];
     return [
       head(ctx, "Status", `As of ${fullTime(found.checked)}.`, ["/pricing", "Prices"]),

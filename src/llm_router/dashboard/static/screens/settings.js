@@ -161,6 +161,7 @@ function account(ctx) {
 
 const SCOPES = [["account", "The whole account"], ["team", "A team"], ["user", "A user"], ["key", "A key"]];
 const WINDOWS = [["month", "month"], ["week", "week"], ["day", "day"], ["hour", "hour"], ["lifetime", "in all"]];
+const EACH = [["month", "a month"], ["week", "a week"], ["day", "a day"], ["hour", "an hour"], ["lifetime", "in all"]];
 const KINDS = [["requests", "Requests"], ["tokens", "Tokens"], ["concurrency", "At the same time"]];
 const most = ({ kind, amount }) => (kind === "concurrency" ? `${count(amount)} at the same time` : plural(amount, kind.replace(/s$/, "")));
 const SPANS = [["minute", "a minute"], ["hour", "an hour"], ["day", "a day"]];
@@ -194,8 +195,7 @@ async function budgets(ctx) {
     label: "Budgets",
     columns: [
       { key: "scope", label: "Of", wide: true, render: whose(known) },
-      { key: "amount", label: "Spent", render: (row) => { const spend = row.spends[0] ?? { spent: 0, held: 0 }; return h("div.stack.tight", h("span.num", `${dollars(spend.spent)} of ${dollars(row.amount)}`), meter(row.amount > 0 ? (spend.spent + spend.held) / row.amount : 1, { label: "Part that is spent" })); } },
-      { key: "window", label: "For each", render: (row) => wordOf(WINDOWS, row.window) },
+      { key: "amount", label: "Spent", render: (row) => { const spend = row.spends[0] ?? { spent: 0, held: 0 }; return h("div.stack.tight", h("span.num.one-line", `${dollars(spend.spent)} of ${dollars(row.amount)}`, h("span.muted", ` ${wordOf(EACH, row.window)}`)), meter(row.amount > 0 ? (spend.spent + spend.held) / row.amount : 1, { label: "Part that is spent" })); } },
       { key: "resets", label: "Begins anew", hideOnPhone: true, render: (row) => when(row.spends[0]?.resets) },
       { key: "more", align: "end", render: (row) => (writes ? button("Remove", { tone: "quiet", small: true, onclick: async () => { if ((await confirm({ title: "Remove this budget?", text: "Nothing is bounded by it any more.", action: "Remove" })) && (await attempt(() => ctx.api.del(`/api/v1/budgets/${row.id}`), "Removed."))) await rows.reload(); } }) : h("span")) },
     ],
@@ -393,4 +393,6 @@ async function mount(root, ctx) {
   await reveal(place, parts, ctx.signal);
 }
 
-export const screen = { path: "/settings/:section?", title: "Settings", icon: "gear", group: "manage", mount };
+const commands = SECTIONS.map(({ name, title, needs }) => ({ label: title, note: "Settings", icon: "gear", needs, run: ({ navigate }) => navigate(`/settings/${name}`) }));
+
+export const screen = { path: "/settings/:section?", title: "Settings", icon: "gear", group: "manage", commands, mount };

@@ -46,8 +46,9 @@ async function mount(root, ctx) {
   const invitations = table({
     label: "Invitations",
     columns: [
-      { key: "email", label: "E-mail", sort: true, wide: true },
+      { key: "email", label: "E-mail", sort: true, wide: true, render: (each) => h("span.break", each.email) },
       { key: "role", label: "Role", render: (each) => badge(each.role) },
+      { key: "teams", label: "Teams", hideOnPhone: true, render: (each) => each.teams.join(", ") || "–" },
       { key: "expires", label: "Ends", sort: true, hideOnPhone: true, render: (each) => when(each.expires) },
       { key: "more", align: "end", render: (each) => (writes ? button("Withdraw", { tone: "quiet", small: true, onclick: () => attempt(() => ctx.api.del(`/api/v1/invitations/${each.id}`), "Withdrawn: its link leads nowhere now.", invitations) }) : h("span")) },
     ],
@@ -81,7 +82,7 @@ async function mount(root, ctx) {
   }
 
   async function removeTeam(each) {
-    if (!(await confirm({ title: `Remove the team ${each.title}?`, text: "Its members stay in the account." }))) return;
+    if (!(await confirm({ title: `Remove the team ${each.title}?`, text: "Its members stay in the account. Keys, budgets and limits that name it go on doing so: look at those, too.", action: "Remove" }))) return;
     await attempt(() => ctx.api.del(`/api/v1/teams/${each.id}`), "Removed.");
     await ctx.navigate("/team", { replace: true });
   }
