@@ -86,7 +86,7 @@ EXPECTED: dict[str, tuple[Row, Row]] = {
     "no-such-model": (NOT_FOUND, NOT_FOUND),
     "no-such-model-400": ("400 not_found",) * 2,
     "not-found": (NOT_FOUND, NOT_FOUND),
-    "method-refused": ("405 not_found",) * 2,
+    "method-refused": ("502 address_refused",) * 2,
     "request-timeout": ("408 timeout",) * 2,
     "conflict": ("409 server",) * 2,
     "gone": ("410 not_found",) * 2,

@@ -90,6 +90,9 @@ def faults(dialect: str) -> dict[str, Fault]:
         "404 of the address": Fault(
             answers(http(404, error_body(dialect, 404, "Not Found"))), "not_found", 404, 404
         ),
+        "405": Fault(
+            answers(http(405, error_body(dialect, 405, "Method Not Allowed"))), "address_refused", 502, 405
+        ),
         "408": _status(dialect, 408, "timeout"),
         "429": _status(dialect, 429, "rate_limit_exceeded", headers=("retry-after: 3",)),
         "500": _status(dialect, 500, "server"),
@@ -110,6 +113,16 @@ def faults(dialect: str) -> dict[str, Fault]:
         ),
     }  # fmt: skip
     return found
+
+
+def test_an_address_that_takes_no_such_request_is_told_as_the_operators_to_mend(
+    hostile: Gateway, upstream: ScriptedUpstream
+) -> None:
+    upstream.play("o1", answers(http(405, b'{"detail":"Method Not Allowed"}')))
+    error = hostile.ask(False, "mo").error
+    assert error["code"] == "upstream_address"
+    assert "your own request is fine" in error["message"]
+    assert "mend base_url or dialect of providers." in error["message"]
 
 
 BOMB = gzip.compress(b" " * (80 * 1024 * 1024), 6)

@@ -201,6 +201,8 @@ OWN = [
     ("openai_chat", 404, {}, K.NOT_FOUND),
     ("bedrock_converse", 404, {"__type": "ResourceNotFoundException", "message": "This model version has reached the end of its life."}, K.NOT_FOUND),
     # statuses that say enough
+    ("openai_chat", 405, {"detail": "Method Not Allowed"}, K.ADDRESS),
+    ("anthropic_messages", 405, {"error": {"type": "invalid_request_error", "message": "Only GET is allowed."}}, K.ADDRESS),
     ("openai_chat", 429, {"error": {"message": "You exceeded your quota", "type": "insufficient_quota", "code": "insufficient_quota"}}, K.PAYMENT),
     ("openai_chat", 429, {"error": {"message": "The engine is overloaded", "type": "requests"}}, K.OVERLOADED),
     ("openai_chat", 403, {"error": {"message": "Insufficient balance."}}, K.PAYMENT),

@@ -293,6 +293,7 @@ class UpstreamKind(StrEnum):
     PERMISSION = "permission_denied"
     PAYMENT = "payment_required"
     NOT_FOUND = "not_found"  # the model, or the provider's address
+    ADDRESS = "address_refused"  # what is there takes no such request: the address or the dialect is wrong
     OBJECT = "object_not_found"  # a file, a cache, ... that the request names
     CONTEXT_LENGTH = "context_length_exceeded"
     CONTENT_POLICY = "content_policy_violation"
@@ -318,7 +319,8 @@ class UpstreamError(RouterError):
     """A provider failed or refused.
 
     Attributes:
-        status: the provider's own status where it sent one (400..599), else 502, or 504 for timeouts.
+        status: the provider's own status where it sent one (400..599), else 502, or 504 for timeouts; 502
+            for what an address refuses.
         kind: the classification that fallback decisions use.
         provider: its id, set by the engine.
         native_code, native_type: as the provider spelled them.
@@ -357,12 +359,15 @@ class UpstreamError(RouterError):
     def become(self, kind: UpstreamKind) -> None:
         """Be of that kind, and told as such."""
         self.kind = kind
-        self.status = self._own_status if self._own_status is not None else _STATUS.get(kind, 502)
+        own = None if kind in _NOT_THE_CLIENTS else self._own_status
+        self.status = own if own is not None else _STATUS.get(kind, 502)
         self.code = _CODE.get(kind, "upstream_error")
         self.type = _TYPE.get(kind, "upstream_error")
         self.retryable = kind in _RETRYABLE
 
 
+_NOT_THE_CLIENTS = {UpstreamKind.ADDRESS}
+"""Kinds whose status would speak of the client's own request: it used a method that this gateway takes."""
 _RETRYABLE = {
     UpstreamKind.RATE_LIMIT,
     UpstreamKind.OVERLOADED,
@@ -390,6 +395,7 @@ _CODE = {
     UpstreamKind.PAYMENT: "upstream_payment_required",
     UpstreamKind.NOT_FOUND: "model_not_found",
     UpstreamKind.OBJECT: "not_found",
+    UpstreamKind.ADDRESS: "upstream_address",
     UpstreamKind.CONTEXT_LENGTH: "context_length_exceeded",
     UpstreamKind.CONTENT_POLICY: "content_policy_violation",
     UpstreamKind.PAYLOAD: "payload_too_large",

@@ -410,7 +410,12 @@ def _redact(error: UpstreamError, candidate: Candidate, track: Track) -> None:
     netloc = urlsplit(provider.base_url).netloc
     if netloc:  # where an operator's own provider lives is not the client's business
         error.message = error.message.replace(netloc, provider.name)
-    if candidate.own_key and error.kind in _OURS_TO_MEND:
+    if error.kind is UpstreamKind.ADDRESS:
+        error.message = (
+            f"The provider {provider.name} takes no such request at its address (your own request is fine; the operator "
+            f"of this gateway has to mend base_url or dialect of providers.{provider.id}): {error.message}"
+        )
+    elif candidate.own_key and error.kind in _OURS_TO_MEND:
         error.message = f"The provider {provider.name} refused your account's own key for it: {error.message}"
     elif error.kind in _OURS_TO_MEND:
         error.message = (

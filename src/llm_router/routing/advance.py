@@ -67,6 +67,7 @@ VERDICTS: dict[UpstreamKind, Verdict] = {
     _K.PERMISSION: _REFUSED,
     _K.PAYMENT: _REFUSED,
     _K.NOT_FOUND: _REFUSED,
+    _K.ADDRESS: _REFUSED,
     _K.OBJECT: Verdict(again=False, reach=Reach.ANY, fared=Fared.NEITHER),
     _K.RATE_LIMIT: Verdict(again=True, reach=Reach.ANY, fared=Fared.LIMITED),
     _K.OVERLOADED: _BROKEN,

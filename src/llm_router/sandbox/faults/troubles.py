@@ -169,7 +169,11 @@ STATUS_KINDS: tuple[Kind, ...] = (
         usual=trouble(400, "The model 'x' does not exist.", "model_not_found"),
     ),
     _status("not-found", "404 for the path", usual=trouble(404, "Invalid URL (POST /v1/chat/completion).")),
-    _status("method-refused", "405", usual=trouble(405, "Method Not Allowed")),
+    _status(
+        "method-refused",
+        "405: what is at the address takes no such request",
+        usual=trouble(405, "Method Not Allowed"),
+    ),
     _status("request-timeout", "408: the provider waited too long", usual=trouble(408, "Request timed out.")),
     _status("conflict", "409", usual=trouble(409, "The resource is being changed by another request.")),
     _status(
