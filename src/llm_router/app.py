@@ -90,10 +90,11 @@ from llm_router.engine.price_history import keep_prices_noted
 from llm_router.engine.replays import Replays
 from llm_router.engine.responses import Keeping, Responses
 from llm_router.engine.saved import doubtful
+from llm_router.engine.sso import SsoKeeper
 from llm_router.engine.state import State
 from llm_router.engine.tailing import Tail
 from llm_router.engine.treasury import Treasury
-from llm_router.entrance import REPEATS, Seals, build_mailer, build_oidc, build_people, build_sign_ins
+from llm_router.entrance import REPEATS, Issuers, Seals, build_mailer, build_people, build_sign_ins, build_sso
 from llm_router.ports import (
     BodyStore,
     Clock,
@@ -433,7 +434,7 @@ class Server:
             directory=stores.directory,
             people=people,
             sign_ins=sign_ins,
-            oidc=build_oidc(self._settings.oidc, sign_ins),
+            oidc=Issuers(self._build_sso(stores.books), sign_ins, self._settings.oidc_hosts).now,
             keyring=stores.keyring,
             clock=clock,
             snapshot=lambda: self._live().snapshot,
@@ -845,7 +846,12 @@ class Server:
             gateway_keys=self._gateway_keys,
             rekey=self._rekey,
             bodies=bodies,
+            sso=self._build_sso(store),
         )
+
+    def _build_sso(self, books: TreasuryBooks) -> SsoKeeper:
+        settings = self._settings
+        return build_sso(settings.oidc, settings.oidc_hosts, books, self._clock, settings.server.data_dir)
 
     def _reprice(self, price_list: PriceList) -> None:
         """Requests that are admitted from now on pay by it."""

@@ -6,17 +6,23 @@ import base64
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llm_router.adapters.installation import installation_secret
 from llm_router.adapters.keymaker import new_code, new_id, new_secret, new_token
 from llm_router.adapters.notices import MailChannel, MailSettings
 from llm_router.adapters.passwords import Argon2Passwords
-from llm_router.adapters.sealing import Sealer
-from llm_router.engine.oidc import Oidc
+from llm_router.adapters.sealing import SSO, Sealer
+from llm_router.adapters.upstream.url import parse_url
+from llm_router.engine.oidc import Oidc, OidcRules
 from llm_router.engine.people import People
 from llm_router.engine.sign_in import SignIns
-from llm_router.ports import Books, Clock, Directory, Keyring, Notice
+from llm_router.engine.sso import SsoKeeper
+from llm_router.ports import Books, Clock, Directory, IssuerCheck, Keyring, Notice, TreasuryBooks
 from llm_router.settings.result import AlertSettings, OidcSettings
+
+if TYPE_CHECKING:
+    from llm_router.adapters.oidc import HttpIssuer
 
 SECOND_FACTORS = "second factors"
 REPEATS = "repeated requests"
@@ -67,17 +73,78 @@ def build_sign_ins(people: People, data_dir: Path) -> SignIns:
     )
 
 
-def build_oidc(settings: OidcSettings | None, sign_ins: SignIns) -> Oidc | None:
-    """Signing in at an issuer; None where none is configured."""
-    if settings is None:
-        return None
+def build_sso(
+    settings: OidcSettings | None, hosts: tuple[str, ...], books: TreasuryBooks, clock: Clock, data_dir: Path
+) -> SsoKeeper:
+    """Where people sign in at an issuer. ``hosts``: of issuers set while it runs that need not be public."""
+
+    async def examine(rules: OidcRules, secret: str | None, told: bool) -> list[IssuerCheck]:
+        return await _issuer(rules, secret, clock, hosts if told else None).examine(rules.scopes)
+
+    return SsoKeeper(
+        books=books,
+        clock=clock,
+        seals=lambda: Sealer(installation_secret(data_dir), SSO),
+        examine=examine,
+        check_address=lambda address: issuer_problem(address, hosts),
+        configured=None if settings is None else settings.rules,
+        secret=None
+        if settings is None or settings.client_secret is None
+        else settings.client_secret.reveal(),
+    )
+
+
+class Issuers:
+    """Signing in at the issuer that holds now, by what the keeper knows of it."""
+
+    def __init__(self, keeper: SsoKeeper, sign_ins: SignIns, hosts: tuple[str, ...]) -> None:
+        self._keeper = keeper
+        self._sign_ins = sign_ins
+        self._hosts = hosts
+        self._known: tuple[int, int, Oidc] | None = None
+
+    async def now(self) -> Oidc | None:
+        """None where there is none. An issuer that stays the same keeps what it was found to be.
+
+        Raises:
+            InvalidRequest: the one that was set cannot be opened.
+        """
+        if self._keeper.configured is not None:
+            if self._known is None:
+                made = self._made(self._keeper.configured, self._keeper.configured_secret, None)
+                self._known = (0, 0, made)
+            return self._known[2]
+        stored = await self._keeper.stored()
+        if stored is None:
+            self._known = None
+            return None
+        if self._known is None or self._known[:2] != (stored.version, stored.changed_ms):
+            made = self._made(stored.rules, stored.secret, self._hosts)
+            self._known = (stored.version, stored.changed_ms, made)
+        return self._known[2]
+
+    def _made(self, rules: OidcRules, secret: str | None, hosts: tuple[str, ...] | None) -> Oidc:
+        issuer = _issuer(rules, secret, self._sign_ins.people.clock, hosts)
+        return Oidc(self._sign_ins, issuer, rules, new_token=new_token)
+
+
+def _issuer(rules: OidcRules, secret: str | None, clock: Clock, hosts: tuple[str, ...] | None) -> HttpIssuer:
     from llm_router.adapters.oidc import HttpIssuer  # what it takes is loaded by who has an issuer
 
-    rules, secret = settings.rules, settings.client_secret
-    issuer = HttpIssuer(
-        rules.issuer, rules.client_id, None if secret is None else secret.reveal(), sign_ins.people.clock
-    )
-    return Oidc(sign_ins, issuer, rules, new_token=new_token)
+    return HttpIssuer(rules.issuer, rules.client_id, secret, clock, hosts=hosts)
+
+
+def issuer_problem(address: str, hosts: tuple[str, ...]) -> str | None:
+    """What is wrong with the address of an issuer that is set while the gateway runs; None: nothing."""
+    try:
+        url = parse_url(address)
+    except ValueError as error:
+        return f"cannot be used: {error}"
+    if "?" in url.target:
+        return "must have no query: it is the address as the issuer's tokens name it"
+    if not url.origin.secure and not {url.origin.label, url.origin.host} & set(hosts):
+        return "must be https://, unless [oidc] allow_hosts of the configuration names its host"
+    return None
 
 
 def build_mailer(alerts: AlertSettings, clock: Clock) -> Callable[[str, str, str], Awaitable[None]] | None:

@@ -147,6 +147,20 @@ class Issuer(Protocol):
         ...
 
 
+class IssuerCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that signing in at an issuer needs.
+
+    Attributes:
+        check: ``description``, ``issuer``, ``endpoints``, ``keys``, ``signing``, ``pkce``, ``scopes``, ``client``.
+        found: what there was. problem: what is wrong, and what to do; None: nothing.
+    """
+
+    check: str
+    ok: bool
+    found: str | None = None
+    problem: str | None = None
+
+
 class Passwords(Protocol):
     """Hashes of passwords."""
 

@@ -176,3 +176,112 @@ def test_a_sign_in_is_finished_once_in_the_browser_that_began_it(gateway):
 def test_nobody_is_led_elsewhere(gateway, back):
     (status, location, _, _), _, _ = sign_in(gateway, "dev", back)
     assert (status, location) == (302, "/")
+
+
+def operator_of(gateway):
+    browser = Browser(gateway)
+    assert browser.sign_in("ada@example.com").status == 200
+    return browser
+
+
+def test_what_the_configuration_says_is_shown_and_can_be_tested(gateway, issuer):
+    ada = operator_of(gateway)
+    shown = ada.get("/gateway/sso").json
+    assert (shown["source"], shown["kept"], shown["issuer"], shown["client_secret_set"]) == (
+        "config", False, issuer, True,
+    )  # fmt: skip
+    assert shown["redirect_uri"] == f"http://127.0.0.1:{gateway.port}/api/v1/sign-in/oidc/callback"
+    assert "a-secret-of-theirs" not in str(shown)
+    refused = ada.ask("PUT", "/gateway/sso", {"issuer": issuer, "client_id": "x"})
+    assert (refused.status, refused.error["code"]) == (409, "configured")
+    tested = ada.post("/gateway/sso/test").json
+    assert [(each["check"], each["problem"]) for each in tested["checks"] if not each["ok"]] == []
+    assert {each["check"] for each in tested["checks"]} >= {
+        "description",
+        "issuer",
+        "endpoints",
+        "keys",
+        "client",
+    }
+    assert (
+        "not a public address"
+        in ada.post("/gateway/sso/test", {"issuer": f"{issuer}/other"}).json["checks"][0]["problem"]
+    )
+
+
+def test_an_issuer_is_set_while_the_gateway_runs(issuer, tmp_path):
+    pytest.importorskip("argon2")
+    place = urlsplit(issuer).netloc
+    config = f'[server]\nworkers = 2\n[oidc]\nallow_hosts = ["{place}"]\n'
+    running = Gateway(tmp_path, "--sandbox", config=config)
+    try:
+        ada = first_operator(running)
+        assert ada.get("/gateway/sso").json["source"] is None
+        assert Browser(running).get("/sign-in").json["oidc"] is None
+        assert cookies_of(running, "/api/v1/sign-in/oidc")[0] == 404
+        assert ada.post("/gateway/sso/test").status == 404
+        _what_cannot_be_set(ada, issuer)
+
+        wanted = {
+            "issuer": issuer, "client_id": "gateway", "client_secret": "their-secret", "name": "Mock",
+            "roles": {"eng": "developer"}, "domains": ["Example.com"],
+        }  # fmt: skip
+        shown = ada.ask("PUT", "/gateway/sso", wanted).json
+        assert (shown["source"], shown["client_secret_set"], shown["domains"]) == (
+            "stored",
+            True,
+            ["example.com"],
+        )
+        for _ in range(4):  # whichever worker answers
+            assert Browser(running).get("/sign-in").json["oidc"] == "Mock"
+        tested = ada.post("/gateway/sso/test").json
+        assert tested["ok"], tested
+        (status, location, cookies, body), _, _ = sign_in(running, "dev")
+        assert (status, location) == (302, "/keys"), body
+        assert me(running, cookies)["accounts"] == {"default": "developer"}
+
+        del wanted["client_secret"]
+        kept = ada.ask("PUT", "/gateway/sso", {**wanted, "domains": ["elsewhere.org"]}).json
+        assert kept["client_secret_set"] is True  # of the same client
+        (status, _, _, body), _, _ = sign_in(running, "dev")
+        assert status == 403
+        assert b"domain" in body
+        assert (
+            ada.ask("PUT", "/gateway/sso", {**wanted, "client_id": "another"}).json["client_secret_set"]
+            is False
+        )
+
+        acts = ada.get("/gateway/audit?limit=100").json["data"]
+        changed = [act for act in acts if act["action"] == "sso.set"]
+        assert (changed[0]["before"]["client_id"], changed[0]["after"]["client_id"]) == ("gateway", "another")
+        assert "their-secret" not in str(acts)
+        assert running.command("sso.remove") == {"id": "sso", "removed": True}
+        assert Browser(running).get("/sign-in").json["oidc"] is None
+        assert ada.delete("/gateway/sso").status == 404
+    finally:
+        running.stop()
+
+
+def _what_cannot_be_set(ada, issuer):
+    for change, param in (
+        ({"issuer": "http://example.com"}, "issuer"),
+        ({"issuer": "https://a:b@example.com"}, "issuer"),
+        ({"issuer": "https://example.com/?a=b"}, "issuer"),
+        ({"client_id": ""}, "client_id"),
+        ({"client_secret": "two words"}, "client_secret"),
+        ({"scopes": "email"}, "scopes"),
+        ({"account": "no account"}, "account"),
+        ({"domains": ["nowhere"]}, "domains"),
+        ({"operators": [""]}, "operators"),
+    ):
+        answer = ada.ask("PUT", "/gateway/sso", {"issuer": issuer, "client_id": "x", **change})
+        assert (answer.status, answer.error["param"]) == (400, param), (change, answer.json)
+    assert (
+        ada.ask("PUT", "/gateway/sso", {"issuer": issuer, "client_id": "x", "roles": {"g": "king"}}).status
+        == 400
+    )
+    tried = ada.post("/gateway/sso/test", {"issuer": "https://127.0.0.1:9"}).json
+    assert (tried["ok"], [each["check"] for each in tried["checks"]]) == (False, ["description"])
+    assert "not a public address" in tried["checks"][0]["problem"]
+    tried = ada.post("/gateway/sso/test", {"issuer": issuer.replace("127.0.0.1", "localhost")}).json
+    assert "not a public address" in tried["checks"][0]["problem"]

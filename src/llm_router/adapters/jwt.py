@@ -81,6 +81,14 @@ def _verify(signed: bytes, signature: bytes, head: dict[str, Any], keys: list[di
     raise ValueError("its signature is wrong")
 
 
+def signs(algorithm: object) -> bool:
+    """Whether signatures by that algorithm are taken."""
+    try:
+        return bool(_kind(str(algorithm)))
+    except ValueError:
+        return False
+
+
 def _kind(algorithm: str) -> str:
     """
     Raises:

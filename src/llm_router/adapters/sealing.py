@@ -35,6 +35,10 @@ ALERT_TARGETS = "alert targets"
 """The purpose of sealing where alerts go, and what they are signed with."""
 
 
+SSO = "single sign-on"
+"""The purpose of sealing the secret that an issuer gave the gateway."""
+
+
 BODIES = "bodies"
 """The purpose of sealing the keys of kept bodies."""
 

@@ -13,8 +13,9 @@ from llm_router.cli.rows.papers import PAPERS
 from llm_router.cli.rows.people import PEOPLE
 from llm_router.cli.rows.routing import ROUTING
 from llm_router.cli.rows.running import RUNNING
+from llm_router.cli.rows.sso import SSO
 
-COMMANDS: tuple[Command, ...] = (*RUNNING, *PEOPLE, *HOUSE, *MONEY, *ROUTING, *PAPERS, *BODIES, *ALERTS)
+COMMANDS: tuple[Command, ...] = (*RUNNING, *PEOPLE, *HOUSE, *MONEY, *ROUTING, *PAPERS, *BODIES, *ALERTS, *SSO)
 
 BY_NAME: Mapping[str, Command] = {command.name: command for command in COMMANDS}
 
@@ -45,6 +46,7 @@ GROUPS: Mapping[str, str] = {
     "receipts": "signed receipts of what was booked",
     "logs": "the newest requests of an account, and what was said in them",
     "alerts": "how the operator hears of what goes wrong",
+    "sso": "signing in at an issuer of OpenID Connect",
     "bodies": "what accounts have kept of requests and answers",
     "local": "the small model on this machine",
 }

@@ -31,6 +31,9 @@ _LISTS = {
 }
 """Commands that may change what is there already, and where it is listed."""
 
+_SHOWN = {"sso.set": "sso.show", "sso.remove": "sso.show"}
+"""Commands that may change the one thing of its kind, and what shows it."""
+
 UNTOLD = "not known: it was begun, and the gateway ended or lost its disk before it could tell"
 
 UNTOLD_MS = 15 * 60_000
@@ -57,6 +60,9 @@ async def state_before(
             return [await show(read(kind, {"id": arguments["id"]}), context)]
         except NotFound:  # the command itself will say so
             return []
+    if command in _SHOWN:
+        kind, show = commands[_SHOWN[command]]
+        return [await show(read(kind, {}), context)]
     if command in _LISTS:
         listing, member = _LISTS[command]
         kind, run = commands[listing]

@@ -39,6 +39,7 @@ class OidcRules(msgspec.Struct, frozen=True, kw_only=True):
         roles: of a group, in ``account``; default_role: of who is in none of them; None lets nobody new in.
         operators: groups whose people run the gateway.
         groups_claim: where the token names groups.
+        domains: of the e-mail addresses that may sign in; () is any.
         emails_verified: the issuer has verified all addresses, though its tokens do not say so.
     """
 
@@ -51,6 +52,7 @@ class OidcRules(msgspec.Struct, frozen=True, kw_only=True):
     roles: Mapping[str, Role] = msgspec.field(default_factory=dict)
     default_role: Role | None = None
     operators: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
     emails_verified: bool = False
 
 
@@ -110,6 +112,7 @@ class Oidc:
 
     async def _person(self, claims: Mapping[str, Any], by: Actor) -> Person:
         """Who that is here, made anew if need be, in the roles that their groups give."""
+        self._check_domain(claims)
         subject, now_ms = str(claims["sub"]), self._clock.now_ms()
         id_ = digest(f"{self.rules.issuer} {subject}")
         identity = await find(self._directory, Identity, id_)
@@ -129,6 +132,16 @@ class Oidc:
         if person.disabled_ms is not None:
             raise Forbidden("You may not sign in here any more.")
         return await self._in_roles(person, claims, puts, by)
+
+    def _check_domain(self, claims: Mapping[str, Any]) -> None:
+        """
+        Raises:
+            Forbidden: only addresses of some domains may sign in, and this is none of them.
+        """
+        if self.rules.domains and self._email(claims).rpartition("@")[2] not in self.rules.domains:
+            raise Forbidden(
+                "Addresses of that domain may not sign in here: ask the operator of this gateway."
+            )
 
     async def _known_by_email(self, claims: Mapping[str, Any]) -> Person | None:
         return await named(self._directory, Person, self._email(claims))

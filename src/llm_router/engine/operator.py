@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # which works on accounts by what is read here
     from llm_router.engine.bodying import BodyDesk
     from llm_router.engine.gateway_keys import GatewayKeys
     from llm_router.engine.sign_in import SignIns
+    from llm_router.engine.sso import SsoKeeper
 
 DEFAULT_ACCOUNT = "default"
 NAME_CHARS_MAX = 100
@@ -122,6 +123,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         gateway_keys: the gateway's own keys at providers that the store holds; rekey: has the running gateway
             call with them.
         bodies: what is kept of what was said; None where no gateway has it open.
+        sso: where people sign in at an issuer; None where no gateway runs.
         by: who asks for the command.
         reload: reads the configuration again and says what came of it; None where no gateway runs.
     """
@@ -149,6 +151,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     gateway_keys: GatewayKeys | None = None
     rekey: Callable[[], Awaitable[None]] | None = None
     bodies: BodyDesk | None = None
+    sso: SsoKeeper | None = None
     by: Actor = COMMAND_LINE
 
 

@@ -185,6 +185,7 @@ def load(
         own_keys=own_keys,
         alerts=alerts,
         oidc=oidc,
+        oidc_hosts=tuple(host.lower() for host in table.oidc.allow_hosts),
         papers=papers,
         providers=tuple(signer.providers.values()),
         provider_keys=signer.keys,

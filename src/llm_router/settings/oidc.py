@@ -35,6 +35,7 @@ def oidc_settings(table: OidcTable, secrets: SecretReader, problems: Problems) -
         roles={group: Role(name) for group, name in table.roles.items()},
         default_role=None if table.default_role is None else Role(table.default_role),
         operators=table.operators,
+        domains=tuple(each.strip().lower().removeprefix("@") for each in table.domains),
         emails_verified=table.emails_verified,
     )
     secret = table.client_secret

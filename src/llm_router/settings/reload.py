@@ -49,7 +49,7 @@ def _changed(old: Settings, new: Settings) -> Iterator[str]:
                 yield f"{section}.{key}"
     if (old.own_keys is None) != (new.own_keys is None):
         yield "byok.enabled"
-    if old.oidc != new.oidc:
+    if (old.oidc, old.oidc_hosts) != (new.oidc, new.oidc_hosts):
         yield "oidc"
     if old.alerts != new.alerts:
         yield "alerts"

@@ -267,6 +267,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     own_keys: OwnKeyFee | None
     alerts: AlertSettings
     oidc: OidcSettings | None = None
+    oidc_hosts: tuple[str, ...] = ()
     providers: tuple[Provider, ...]
     provider_keys: Mapping[str, Secret]
     key_pools: Mapping[str, tuple[Secret, ...]]

@@ -323,7 +323,9 @@ class OidcTable(Table, frozen=True, kw_only=True):
     roles: dict[str, RoleName] = {}
     default_role: RoleName | None = None
     operators: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
     emails_verified: bool = False
+    allow_hosts: tuple[str, ...] = ()
 
 
 class AlertsTable(Table, frozen=True, kw_only=True):

@@ -28,6 +28,10 @@ Mailer = Callable[[str, str, str], Awaitable[None]]
 """Sends a text: to whom, subject, text."""
 
 
+async def _no_issuer() -> Oidc | None:
+    return None
+
+
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
     """One per process.
 
@@ -36,7 +40,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
         origin: under which browsers reach the gateway; None: where it happens to listen.
         trusted_proxies: ranges of addresses whose X-Forwarded-For is believed.
         seal, unseal: of answers that are kept for who repeats a request.
-        mail: None where no mail is configured. oidc: the issuer that people may sign in at.
+        mail: None where no mail is configured. oidc: finds the issuer that people may sign in at now.
         sandbox: providers are simulated.
         tasks: what goes on in the background.
         offered: the models that can be asked, with whoever may serve them, at the prices of strangers.
@@ -58,7 +62,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     origin: str | None = None
     trusted_proxies: tuple[str, ...] = ()
     mail: Mailer | None = None
-    oidc: Oidc | None = None
+    oidc: Callable[[], Awaitable[Oidc | None]] = _no_issuer
     sandbox: bool = False
     tasks: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
     offered: Callable[[], list[Model]] = list

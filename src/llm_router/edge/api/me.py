@@ -23,6 +23,7 @@ from llm_router.engine.moments import iso_time
 from llm_router.engine.oidc import Oidc
 from llm_router.engine.rolls import find
 from llm_router.engine.sign_in import Opened
+from llm_router.engine.sso import CALLBACK
 
 ISSUER = "LLM Router"
 
@@ -152,7 +153,7 @@ async def ways(ask: Ask) -> dict[str, object]:
         "password": True,
         "sign_up": (await ask.desk.people.house()).sign_up,
         "set_up": await ask.desk.sign_ins.is_new(),
-        "oidc": None if ask.desk.oidc is None else ask.desk.oidc.rules.name,
+        "oidc": await _issuer_name(ask.desk),
     }
 
 
@@ -163,14 +164,11 @@ async def sign_in(ask: Ask) -> Answer:
     return _begun(ask, opened)
 
 
-CALLBACK = "/api/v1/sign-in/oidc/callback"
-
-
 async def oidc_begin(ask: Ask) -> Answer:
     """Send the browser to the issuer. The state goes into a cookie: only this browser can bring it back."""
     back = own_path(ask.request.parameter("back"))
     try:
-        url, state = await _oidc(ask).begin(f"{ask.desk.link_origin(ask.request)}{CALLBACK}", back)
+        url, state = await (await _oidc(ask)).begin(f"{ask.desk.link_origin(ask.request)}{CALLBACK}", back)
     except RouterError as error:
         return _told(ask, error)
     return Answer(status=302, location=url, cookies=(state_cookie(state, ask.desk.origin),))
@@ -203,7 +201,7 @@ async def _from_issuer(ask: Ask) -> Answer:
     Raises:
         RouterError: nobody is let in.
     """
-    oidc, request = _oidc(ask), ask.request
+    oidc, request = await _oidc(ask), ask.request
     state, code = request.parameter("state"), request.parameter("code")
     if state is None or state != state_of(request, ask.desk.origin):
         raise SignInRefused("This sign-in was not begun in this browser: begin again.", code="sign_in_stale")
@@ -216,10 +214,20 @@ async def _from_issuer(ask: Ask) -> Answer:
     return Answer(status=302, location=back, cookies=cookies)
 
 
-def _oidc(ask: Ask) -> Oidc:
-    if ask.desk.oidc is None:
+async def _issuer_name(desk: Desk) -> str | None:
+    """What people read on the button; None where nobody can sign in so now."""
+    try:
+        found = await desk.oidc()
+    except RouterError:  # whoever signs in by password has to get in all the same
+        return None
+    return None if found is None else found.rules.name
+
+
+async def _oidc(ask: Ask) -> Oidc:
+    found = await ask.desk.oidc()
+    if found is None:
         raise NotFound("No issuer to sign in at is configured here.")
-    return ask.desk.oidc
+    return found
 
 
 async def second_factor(ask: Ask) -> Answer:

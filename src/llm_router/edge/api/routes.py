@@ -19,6 +19,7 @@ from llm_router.edge.api.presets import PRESET_ROUTES
 from llm_router.edge.api.prices import PRICE_ROUTES
 from llm_router.edge.api.public import PUBLIC_ROUTES
 from llm_router.edge.api.running import RUNNING_ROUTES
+from llm_router.edge.api.sso import SSO_ROUTES
 from llm_router.edge.api.table import ApiRoute, ApiTable, Ask
 
 
@@ -41,6 +42,7 @@ API_TABLE = ApiTable(
         *LOG_ROUTES,
         *CONTENT_ROUTES,
         *ALERT_ROUTES,
+        *SSO_ROUTES,
         *RUNNING_ROUTES,
         *HOUSE_ROUTES,
         *PRESET_ROUTES,
