@@ -1,4 +1,5 @@
-"""Between the event loop and the writer thread: operations go out one by one, answers come by batch.
+"""Between the event loop and the writer thread: what an iteration of the loop submits goes out together, answers
+come by batch. A thread that is woken for each operation costs more than what it is woken for.
 
 An operation whose rows could not be saved is undone in the ledger before its await fails, so memory
 never claims what the disk does not have.
@@ -52,6 +53,7 @@ class Journal:
         self._probe_due = False
         self._probing = False
         self._behind: list[Op] = []  # the probe that is under way
+        self._gathered: list[Op] = []  # in this iteration of the loop; handed over at its end
         self._settling: dict[str, list[asyncio.Future[None]]] = {}  # who else waits, by exchange
 
     def start(self, writer: Writer) -> None:
@@ -61,6 +63,7 @@ class Journal:
     def close(self) -> None:
         """Take no more operations; those under way still end."""
         self._closing = True
+        self._hand_over()
         self._follow()
         for timer in (self._probe_timer, self._apply_timer):
             if timer is not None:
@@ -140,8 +143,17 @@ class Journal:
             self._settling[op.row[0]] = []
         if self._probing:
             self._behind.append(op)
-        else:
-            self._writer.submit(op)
+            return
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append(op)
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            assert self._writer is not None
+            gathered, self._gathered = self._gathered, []
+            for op in gathered:  # the first one wakes the thread, which has to wait until the loop rests
+                self._writer.submit(op)
 
     async def applied(self) -> None:
         """Wait until all that was acknowledged is in the tables.
@@ -171,6 +183,7 @@ class Journal:
                 self._undo(op)
         if refused:  # what was submitted until now did not know of it
             assert self._writer is not None
+            self._hand_over()
             self._writer.heard()
         if failure is not None:
             self._failure = failure
