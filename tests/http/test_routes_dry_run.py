@@ -199,3 +199,29 @@ def test_exported_rows_are_planned_as_they_were(sandbox: Gateway, place: Place) 
     status, out, err = place.run(config="old.toml")
     assert (status, "3 cannot be said" in err) == (0, True)
     assert "its preset was not kept" in err
+
+
+def test_rows_of_auto_are_told_where_no_prompt_decides_and_within_what_their_key_may_use(
+    sandbox: Gateway, place: Place
+) -> None:
+    bound = sandbox.new_key("dry", providers=["openrouter"])
+    several = sandbox.new_key("dry models", models=["gpt-*"])
+    asked = [
+        ("auto:fast", None), ("auto:floor", several), ("auto:code:floor", bound), ("gpt-6-luna", bound),
+        ("auto", None), ("auto:nothing", None),
+    ]  # fmt: skip
+    ids = []
+    for model, key in asked:
+        body = json.dumps({"model": model, "messages": CHAT}).encode()
+        ids.append(sandbox.send("POST", "/v1/chat/completions", body, {}, key=key).id)
+    rows = [json.loads(line) for line in _cli(sandbox, "usage", "export", "--format", "jsonl").splitlines()]
+    place.write([json.dumps(row) for id_ in ids for row in rows if row["id"] == id_])
+    found = json.loads(place.run("--json", config="old.toml")[1])
+    assert (found["all"], found["moved"], found["failing"]) == (6, 0, 0)
+    *told, unknown, nothing = found["requests"]
+    assert all(each["after"]["plan"] == each["before"]["plan"] for each in told)
+    assert (unknown["after"], "reads the prompt" in unknown["unknown"]) == (None, True)
+    assert nothing["after"]["error"]["code"] == "model_not_found"
+    place.write([_cli(sandbox, "explain", ids[0], "--json").replace("\n", " ")])
+    (explained,) = json.loads(place.run("--json", config="old.toml")[1])["requests"]
+    assert "take the exported row" in explained["unknown"]

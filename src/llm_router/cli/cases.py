@@ -17,13 +17,16 @@ import msgspec
 
 from llm_router.billing.usage_rows import BUCKETS
 from llm_router.cli.output import UNREADABLE
-from llm_router.domain.decision import OWN, Asks, Decision
+from llm_router.domain.decision import OWN, Asks, Decision, KeyBounds
 from llm_router.domain.errors import InvalidRequest, NotFound
 from llm_router.domain.usage import Usage
 from llm_router.engine.dry_run import Case, Route
 from llm_router.engine.remembering import Remembered, remembered, view_of
 from llm_router.engine.shadows import FLAG as SHADOW
+from llm_router.routing.query import is_auto, read_query
 from llm_router.wire.apis import APIS, named_api, recognised_api
+
+NEEDS_KEY = "an explanation does not tell which models auto might choose for its key: take the exported row"
 
 _PUSD = 10**12
 
@@ -192,6 +195,7 @@ def _explained(members: Mapping[str, Any]) -> Case:
         routing=routing,
         stream=shown.stream,
         key=shown.key or "",
+        untold=NEEDS_KEY if _has_auto(shown.planned_as, routing) else None,
         known=Remembered(
             views={
                 c.deployment: view_of(
@@ -208,6 +212,13 @@ def _explained(members: Mapping[str, Any]) -> Case:
         usage=msgspec.convert(_lines(shown), Usage),
         was=_was(shown),
     )
+
+
+def _has_auto(model: str, routing: dict[str, Any] | None) -> bool:
+    try:
+        return any(is_auto(asked.name) for asked in read_query(model, routing or {}).names)
+    except InvalidRequest:
+        return False
 
 
 def _asks(request: Mapping[str, Any]) -> Asks:
@@ -271,6 +282,7 @@ def _exported(members: Mapping[str, Any]) -> Case:
         usage=usage,
         stream=row.stream in (True, "true"),
         key=row.key or "",
+        may=row.decision.key or KeyBounds(),
         was=_went(row, usage),
     )
 
@@ -297,6 +309,8 @@ def _untold(row: _Row) -> str | None:
     """Why it cannot be said where an exported row would go; None if it can."""
     if not row.asked_model:
         return "it was refused before it was read"
+    if row.decision.key is not None and not row.decision.key.whole:
+        return "what its key may use was too much to keep"
     if row.decision.asks is None and "@" in row.asked_model:
         return "its preset was not kept: export it again, as JSON lines"
     if not row.deployment and not row.decision.plan and str(row.status) in _NOT_OF_ROUTES:

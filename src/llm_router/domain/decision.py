@@ -151,6 +151,15 @@ class Stood(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     back_ms: int | None = None
 
 
+class KeyBounds(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What a key might use: globs of models, ids of providers; None means all. ``whole``: it is all here; longer
+    lists are not kept."""
+
+    models: tuple[str, ...] | None = None
+    providers: tuple[str, ...] | None = None
+    whole: bool = True
+
+
 class Followed(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Why an attempt was made after others: ``next``, ``fallback``, ``key``, ``repeat``, ``continue``, ``hedge``; and after what wait."""
 
@@ -175,6 +184,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         stood: of the candidates, before the first attempt, those that were not as usual; dice: thrown for them.
         followed: of each attempt but the first; stopped: why no other was made.
         limits: where the payer stood with its limits at admission.
+        key: what the key might use; None: all.
         hold_pusd: what was reserved; None if nothing was. output_cap: the output limit that the credit covers.
     """
 
@@ -198,6 +208,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     followed: tuple[Followed, ...] = ()
     stopped: str | None = None
     limits: tuple[LimitState, ...] = ()
+    key: KeyBounds | None = None
     hold_pusd: int | None = None
     output_cap: int | None = None
 

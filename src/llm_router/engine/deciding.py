@@ -16,6 +16,7 @@ from llm_router.domain.decision import (
     AutoChoice,
     Decision,
     Followed,
+    KeyBounds,
     LeftOut,
     Stood,
     Weighed,
@@ -24,6 +25,7 @@ from llm_router.domain.decision import (
     key_of,
 )
 from llm_router.domain.errors import RouterError
+from llm_router.domain.key import Key
 from llm_router.engine.tracks import Track
 from llm_router.routing.arrange import Arrangement
 from llm_router.routing.auto.choose import Choice
@@ -33,6 +35,9 @@ from llm_router.wire.dialect import Inspected
 
 ROUTING_BYTES_MAX = 2_000
 """Of the members that speak to the gateway; longer ones are neither kept nor told."""
+
+KEY_CHARS_MAX = 1_000
+"""Of the models and providers that a key may use; longer lists are not kept."""
 
 TIER_CHARS_MAX = 64
 """Of the service tier that a request names, which may be anything."""
@@ -69,6 +74,7 @@ def decision_of(track: Track) -> Decision | None:
         hold_pusd=None if admitted is None else admitted.estimate.amount_pusd,
         output_cap=None if admitted is None else admitted.output_tokens_cap,
         limits=() if track.admission is None else track.admission.limits,
+        key=None if track.key is None else bounds_of(track.key),
     )
     if plan is None:
         return msgspec.structs.replace(decision, left_out=_refused(track.error))
@@ -177,6 +183,15 @@ def routing_of(inspected: Inspected) -> dict[str, Any] | None:
     except (TypeError, ValueError, msgspec.MsgspecError):
         return None
     return dict(inspected.routing) if size <= ROUTING_BYTES_MAX else None
+
+
+def bounds_of(key: Key) -> KeyBounds | None:
+    """What a key may use; None if that is all."""
+    if key.models is None and key.providers is None:
+        return None
+    if sum(len(name) for name in (*(key.models or ()), *(key.providers or ()))) > KEY_CHARS_MAX:
+        return KeyBounds(whole=False)
+    return KeyBounds(models=key.models, providers=key.providers)
 
 
 def _refused(error: RouterError | None) -> tuple[LeftOut, ...]:

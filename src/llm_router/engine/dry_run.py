@@ -15,13 +15,14 @@ import msgspec
 from llm_router.billing.estimate import estimate
 from llm_router.billing.interval import interval
 from llm_router.billing.pricing import PriceList
-from llm_router.domain.decision import Asks, Named
+from llm_router.domain.decision import Asks, KeyBounds, Named
 from llm_router.domain.errors import InvalidRequest, RouterError
 from llm_router.domain.key import Key
 from llm_router.domain.model import Deployment
 from llm_router.domain.price import cost_lines
 from llm_router.domain.usage import Usage
 from llm_router.engine.admit import SESSION_HEADERS, Call, payer_of
+from llm_router.engine.autos import Autos
 from llm_router.engine.deciding import inspected_of
 from llm_router.engine.estimating import preview_inspected
 from llm_router.engine.planning import Occasion, Planner
@@ -34,11 +35,22 @@ from llm_router.engine.remembering import (
     thrown,
 )
 from llm_router.engine.state import State
+from llm_router.routing.auto.choose import Choice
 from llm_router.routing.plan import Plan, Rejection
-from llm_router.routing.query import is_auto, read_query
 from llm_router.wire.dialect import Inspected, Spoken
 
 NEEDS_TEXT = "auto reads the prompt, which is not kept"
+
+
+class _NeedsText(Exception):
+    """What decides is the prompt."""
+
+
+class _Unread(Autos):
+    """Offers models, and cannot choose by a prompt."""
+
+    def choose(self, *_: object) -> Choice:
+        raise _NeedsText
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +90,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         untold: why nothing can be said of it.
         known: what was known when it was served.
         usage: what it came to when it was served.
-        key: id of the key, for rules by key; "" of nobody in particular.
+        key: id of the key, for rules by key; "" of nobody in particular. may: what it may use.
         was: where it went when it was served; None of a body.
     """
 
@@ -95,6 +107,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     known: Remembered = NOTHING
     usage: Usage | None = None
     key: str = ""
+    may: KeyBounds = KeyBounds()
     was: Route | None = None
 
 
@@ -105,11 +118,14 @@ class DryRun:
         self._state = state
         self._dialects = dialects
         self._now_ms = now_ms
+        self._reading, self._unread = Autos(), _Unread()
 
     async def route(self, case: Case) -> Route | None:
         """Where a case would go; None if that cannot be said without its text."""
         try:
             return await self._planned(case)
+        except _NeedsText:
+            return None
         except RouterError as error:
             found = error.details.get("rejected")
             rejected = [Rejection(**each) for each in found] if isinstance(found, list) else []
@@ -140,9 +156,10 @@ class DryRun:
                 stream=case.stream,
                 routing=_without_preset(case.routing),
             )
-            if any(is_auto(asked.name) for asked in read_query(inspected.model, inspected.routing).names):
-                return None
-        key = Key(id=case.key, account="", name="", prefix="", created_ms=0)
+        key = Key(
+            id=case.key, account="", name="", prefix="", created_ms=0,
+            models=case.may.models, providers=case.may.providers,
+        )  # fmt: skip
         occasion = Occasion(
             state=self._state,
             call=call,
@@ -172,12 +189,13 @@ class DryRun:
         state, known = self._state, case.known
         health = RememberedHealth(state.health, known.views)
         outputs = RememberedOutputs(known.lengths, occasion.inspected.n)
-        first = Planner(health, outputs, thrown(known.dice))
+        autos = self._unread if case.body is None else self._reading
+        first = Planner(health, outputs, thrown(known.dice), autos)
         plan = first.plan(occasion)
         before = next((c for c in plan.weighed if c.deployment.id == known.stuck), None)
         if before is None:
             return plan
-        again = Planner(health, outputs, thrown(known.dice))
+        again = Planner(health, outputs, thrown(known.dice), autos)
         again.served(plan, before, 0, state, self._now_ms)
         return again.plan(occasion)
 

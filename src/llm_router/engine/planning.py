@@ -112,12 +112,12 @@ class Planner:
         autos: what chooses models where the request leaves that open.
     """
 
-    def __init__(self, health: Health, outputs: Outputs, dice: Dice) -> None:
+    def __init__(self, health: Health, outputs: Outputs, dice: Dice, autos: Autos | None = None) -> None:
         self._state: State | None = None
         self._kept: dict[tuple[str, str, str, frozenset[str]], _Kept] = {}
         self._pools: dict[_PoolPlace, _Pool] = {}
         self.sticky = Sticky()
-        self.autos = Autos()
+        self.autos = Autos() if autos is None else autos
         self._ordering = Ordering(health, outputs, self.sticky, dice)
 
     def plan(self, occasion: Occasion) -> Plan:
