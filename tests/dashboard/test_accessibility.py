@@ -130,6 +130,8 @@ LAYERS: Tour = (
     ("/settings/own-keys", (press("Add a key"), shows("It is kept sealed"))),
     ("/settings/retention", (press("Keep them"), shows("From the next request on, of all keys"))),
     ("/settings/gateway", (press("New account"),)),
+    ("/settings/alerts", (press("Add a way"),)),
+    ("/settings/alerts", (menu_of("td .menu-anchor button"),)),
     ("/audit", (opened,)),
 )
 
@@ -193,6 +195,8 @@ def used(gateway: Gateway, ada: Browser) -> Gateway:
     assert ada.post("/limits", limit).status == 201
     assert ada.post("/teams", {"title": "Product"}).status == 201
     assert ada.post("/invitations", {"email": "new@example.com", "role": "viewer"}).status == 201
+    way = {"name": "ops", "kind": "webhook", "url": "https://ops.example.com/llm-router"}
+    assert ada.post("/gateway/alerts", way).status == 201
     assert ada.patch("/gateway/settings", {"public_pages": True}).status == 200
     return gateway
 
