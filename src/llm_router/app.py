@@ -87,6 +87,7 @@ from llm_router.engine.papers import Papers
 from llm_router.engine.payments import PaymentRules, Payments
 from llm_router.engine.presets import StoredPresets
 from llm_router.engine.price_history import keep_prices_noted
+from llm_router.engine.rehearsing import Rehearsal
 from llm_router.engine.replays import Replays
 from llm_router.engine.responses import Keeping, Responses
 from llm_router.engine.saved import doubtful
@@ -118,8 +119,10 @@ from llm_router.settings import (
     ServeOptions,
     Settings,
     find_config,
+    laid_over,
     load,
     needs_restart,
+    parse_text,
     refused_reload,
     refused_restart,
     reload_lines,
@@ -144,6 +147,9 @@ BODIES_PURGE_S = 600.0
 
 NODES_CHECK_S = 1.0
 """How often a gateway looks at what others on its database changed."""
+
+HOMES = ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")
+"""What a configuration that is tried may know of the environment: keys are no part of it."""
 
 KEYS_COUNTED = 100
 """Keys that are looked at to say how many there are: a start takes no longer with a million of them."""
@@ -847,7 +853,48 @@ class Server:
             rekey=self._rekey,
             bodies=bodies,
             sso=self._build_sso(store),
+            rehearse=self._rehearse,
         )
+
+    async def _rehearse(self, text: str, whole: bool) -> Rehearsal:
+        """What exchanges would work with under a changed configuration. Keys are not looked at: who can be called now
+        can be then, and so can whom the change gives a key.
+
+        Raises:
+            InvalidRequest: with every problem of it.
+        """
+        before = self._live()
+        try:
+            after, settings = await asyncio.to_thread(self._changed_state, text, whole, before.active)
+        except ConfigError as error:
+            raise InvalidRequest(
+                error.message, param="config" if whole else "change", code=error.code
+            ) from None
+        except ValueError as error:
+            raise InvalidRequest(
+                str(error), param="config" if whole else "change", code=ConfigError.code
+            ) from None
+        warnings = (*settings.warnings, *doubtful(settings.routing, after.snapshot))
+        return Rehearsal(before=before, after=after, warnings=warnings)
+
+    def _changed_state(self, text: str, whole: bool, active: frozenset[str]) -> tuple[State, Settings]:
+        document = parse_text(text, "the configuration") if whole else laid_over(self._path, text)
+        homes = {name: self._environ[name] for name in HOMES if name in self._environ}
+        settings = load(
+            self._path, homes, self._builtin, options=self._options, secrets=False, document=document
+        )
+        state = build_state(settings, self._data, self._overlay, self._today())
+        if self._overlay.sandbox_url is not None:
+            return state, settings
+        called = {
+            provider.id
+            for provider in settings.providers
+            if provider.id in settings.active or (provider.key_required and provider.id in active)
+        }
+        tables = document.get("providers", {})
+        called |= {id_ for id_, table in tables.items() if "key" in table or "keys" in table}
+        local = {provider for provider in state.active if provider not in settings.active}
+        return msgspec.structs.replace(state, active=frozenset(called - settings.disabled | local)), settings
 
     def _build_sso(self, books: TreasuryBooks) -> SsoKeeper:
         settings = self._settings

@@ -72,6 +72,7 @@ BY_API = {
     "receipts.export": "GET exchanges/{id}/receipt",
     "requests.end": "DELETE requests/{id}",
     "requests.list": "GET requests",
+    "routes.rehearse": "POST gateway/routes/test",
     "settings.change": "PATCH gateway/settings",
     "settings.show": "GET gateway/settings",
     "sso.remove": "DELETE gateway/sso",

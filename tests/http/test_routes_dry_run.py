@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from gateway_kit import Gateway
+from people_kit import first_operator
 
 from llm_router.cli import main
 
@@ -225,3 +226,67 @@ def test_rows_of_auto_are_told_where_no_prompt_decides_and_within_what_their_key
     place.write([_cli(sandbox, "explain", ids[0], "--json").replace("\n", " ")])
     (explained,) = json.loads(place.run("--json", config="old.toml")[1])["requests"]
     assert "take the exported row" in explained["unknown"]
+
+
+def test_a_change_is_rehearsed_on_what_was_asked_last(tmp_path: Path) -> None:
+    pytest.importorskip("argon2")
+    gateway = Gateway(tmp_path, "--sandbox", config="[routing]\n")
+    try:
+        ada = first_operator(gateway)
+        ids = [
+            gateway.send("POST", "/v1/chat/completions", json.dumps(body).encode(), {}).id
+            for body in BODIES[:3]
+        ]
+        same = ada.post("/gateway/routes/test", {"change": "", "all": True})
+        assert same.status == 200, same.json
+        assert (same.json["all"], same.json["moved"], same.json["failing"], same.json["unknown"]) == (
+            3,
+            0,
+            0,
+            1,
+        )
+        assert [each["id"] for each in same.json["requests"]] == ids[::-1]
+        assert {each["change"] for each in same.json["requests"]} == {0, None}
+        assert ada.post("/gateway/routes/test", {"change": ""}).json["requests"][0]["unknown"]
+
+        found = ada.post("/gateway/routes/test", {"change": WITHOUT_ANTHROPIC}).json
+        assert (found["all"], found["failing"], found["mended"]) == (3, 1, 0)
+        failing = next(each for each in found["requests"] if each["fails"])
+        assert failing["before"]["plan"] == ["anthropic/claude-haiku-4-5"]
+        assert failing["after"]["error"]["code"] == "no_eligible_deployment"
+        assert (
+            found
+            == ada.post("/gateway/routes/test", {"config": WITHOUT_ANTHROPIC, "account": "default"}).json
+        )
+        assert (
+            ada.post("/gateway/routes/test", {"change": "", "model": "gpt-6-luna", "all": True}).json["all"]
+            == 1
+        )
+        assert ada.post("/gateway/routes/test", {"change": "", "last": 1, "all": True}).json["all"] == 1
+        assert gateway.send("POST", "/v1/chat/completions", json.dumps(BODIES[1]).encode(), {}).status == 200
+
+        for body, param, told in (
+            ({}, "change", "either"),
+            ({"change": "", "config": ""}, "change", "either"),
+            ({"change": "a = "}, "change", "not valid TOML"),
+            ({"change": "[routing]\nstratgy = 1"}, "change", "strategy"),
+            ({"config": "[server]\nport = 'x'"}, "config", "server.port"),
+            ({"change": "", "last": 0}, "last", "from 1 to"),
+        ):
+            refused = ada.post("/gateway/routes/test", body)
+            assert (refused.status, refused.error["param"]) == (400, param), (body, refused.json)
+            assert told in refused.error["message"]
+        (tmp_path / "change.toml").write_text(WITHOUT_ANTHROPIC)
+        where = ("--data-dir", str(gateway.data_dir), "--config", str(gateway.config), "--sandbox")
+        command = [
+            sys.executable,
+            "-m",
+            "llm_router.cli",
+            "routes",
+            "rehearse",
+            str(tmp_path / "change.toml"),
+        ]
+        done = subprocess.run([*command, *where], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, "FAILS" in done.stdout) == (1, True), done.stderr
+    finally:
+        gateway.stop()

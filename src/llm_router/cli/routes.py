@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from llm_router.cli.output import note, print_json, print_table, printable
-from llm_router.domain.errors import ModelNotFound
+from llm_router.cli.output import note, print_json, print_table, printable, text_of
+from llm_router.domain.errors import ModelNotFound, NotFound
 from llm_router.domain.money import format_usd
-from llm_router.engine.dry_run import NEEDS_TEXT, Case, Difference, DryRun, Route
+from llm_router.engine.dry_run import Case, Difference, DryRun, Route, counts_of, entry_of
 from llm_router.engine.state import State
 
 _RIGHT = frozenset({"COST", "CHANGE"})
@@ -33,15 +33,69 @@ def try_routes(arguments: argparse.Namespace) -> int:
         _, old = _state(argparse.Namespace(**{**vars(arguments), "config": arguments.against}))
     cases = list(read_cases(arguments.file, lambda model: _embeds(new, model)))
     found = asyncio.run(_compared(cases, new, old, now_ms))
-    counts = _counts(found)
+    counts = counts_of(found)
     if arguments.json:
-        print_json({"requests": [_entry(each) for each in found], **counts})
+        print_json({"requests": [entry_of(each) for each in found], **counts})
     else:
         _print(found, counts, every=arguments.all)
     fatal = counts["failing"] if arguments.fail_on == "failures" else 0
     if arguments.fail_on == "moves":
         fatal = counts["failing"] + counts["moved"]
     return 1 if fatal else 0
+
+
+def rehearse(arguments: argparse.Namespace) -> int:
+    """Have the running gateway plan its last requests under a change; 1 if one fails that did not.
+
+    Raises:
+        NotFound: the file cannot be read.
+        InvalidRequest: the change has problems.
+    """
+    import sys
+    from pathlib import Path
+
+    from llm_router.cli.world import run_command
+
+    try:
+        text = sys.stdin.read() if arguments.file == "-" else Path(arguments.file).read_text()
+    except (OSError, UnicodeError) as error:
+        raise NotFound(f"{arguments.file}: cannot be read: {error}", code="no_file") from None
+    values = {"last": arguments.last, "every": arguments.all, "config" if arguments.whole else "change": text}
+    for name in ("account", "model"):
+        if getattr(arguments, name) is not None:
+            values[name] = getattr(arguments, name)
+    result = run_command(arguments, "routes.rehearse", values)
+    if arguments.json:
+        print_json(result)
+        return 1 if result["failing"] else 0
+    told = text_of(result)
+    rows = [
+        (
+            each["at"][:16].replace("T", " "),
+            printable(each["asked_model"][:60]),
+            _first(each["before"]),
+            _first(each["after"]),
+            "-" if each["change"] is None else f"${each['change']}",
+            printable(each["unknown"] or ("FAILS" if each["fails"] else "moves" if each["moved"] else "-")),
+        )
+        for each in told["requests"]
+    ]
+    if rows:
+        print_table(("AT", "ASKED", "BEFORE", "AFTER", "CHANGE", "WHAT"), rows, _RIGHT)
+    for warning in told["warnings"]:
+        note(f"Warning: {printable(warning)}")
+    note(
+        f"{told['all']} requests; {told['failing']} fail that did not; {told['moved']} go elsewhere; "
+        f"{told['mended']} fail no more; {told['unknown']} cannot be said; expected cost ${told['change']}."
+    )
+    return 1 if told["failing"] else 0
+
+
+def _first(route: dict[str, Any] | None) -> str:
+    """Who is asked first, or the error."""
+    if route is None:
+        return "-"
+    return printable(route["plan"][0] if route["plan"] else f"error {route['error']['code']}")
 
 
 async def _compared(cases: Sequence[Case], new: State, old: State | None, now_ms: int) -> list[Difference]:
@@ -85,62 +139,9 @@ def _embeds(state: State, model: str) -> bool:
         return False
 
 
-def _counts(found: Sequence[Difference]) -> dict[str, int]:
-    return {
-        "all": len(found),
-        "moved": sum(each.moved and not each.fails for each in found),
-        "failing": sum(each.fails for each in found),
-        "mended": sum(
-            each.after is not None
-            and each.after.error is None
-            and each.before is not None
-            and each.before.error is not None
-            for each in found
-        ),
-        "unknown": sum(each.after is None for each in found),
-    }
-
-
-def _entry(each: Difference) -> dict[str, object]:
-    dearer = each.dearer_pusd
-    return {
-        "asked_model": each.case.asked,
-        "api": each.case.dialect,
-        "moved": each.moved,
-        "fails": each.fails,
-        "change": None if dearer is None else _dollars(dearer),
-        "before": _route(each.before),
-        "after": _route(each.after),
-        "unknown": _untold(each) if each.after is None else None,
-    }
-
-
-def _route(route: Route | None) -> dict[str, object] | None:
-    if route is None:
-        return None
-    return {
-        "model": route.model,
-        "plan": list(route.plan),
-        "strategy": route.strategy,
-        "expected_cost": None if route.expected_pusd is None else _dollars(route.expected_pusd),
-        "max_cost": None if route.max_pusd is None else _dollars(route.max_pusd),
-        "error": None if route.error is None else {"code": route.error, "message": route.message},
-        "names": [msgspec.structs.asdict(each) for each in route.named],
-        "rejected": [{"deployment": r.deployment, "reason": r.reason} for r in route.rejected],
-    }
-
-
-def _dollars(pusd: int) -> msgspec.Raw:
-    return msgspec.Raw(_usd(pusd).encode())
-
-
-def _usd(pusd: int) -> str:
-    return f"-{format_usd(-pusd)}" if pusd < 0 else format_usd(pusd)
-
-
 def _print(found: Sequence[Difference], counts: dict[str, int], *, every: bool) -> None:
     compared = any(each.before is not None for each in found)
-    shown = [(number, each) for number, each in enumerate(found, start=1) if every or _tells(each)]
+    shown = [(number, each) for number, each in enumerate(found, start=1) if every or each.tells]
     columns = ("#", "ASKED", "BEFORE", "AFTER", "COST", "CHANGE", "WHAT") if compared else (
         "#", "ASKED", "ROUTE", "COST", "WHAT",
     )  # fmt: skip
@@ -155,14 +156,9 @@ def _print(found: Sequence[Difference], counts: dict[str, int], *, every: bool) 
         said += [f"{counts['moved']} go elsewhere", f"{counts['mended']} fail no more"]
         said.append(f"expected cost {'+' if sum(costs) >= 0 else '-'}${format_usd(abs(sum(costs)))}")
     if counts["unknown"]:
-        reasons = dict.fromkeys(_untold(each) for each in found if each.after is None)
+        reasons = dict.fromkeys(each.untold for each in found if each.after is None)
         said.append(f"{counts['unknown']} cannot be said ({'; '.join(reasons)})")
     note("; ".join(said) + ".")
-
-
-def _tells(each: Difference) -> bool:
-    """Whether there is something to tell: without a comparison always."""
-    return each.before is None or each.moved or each.fails or each.after is None
 
 
 def _row(number: int, each: Difference, compared: bool) -> tuple[str, ...]:
@@ -176,10 +172,6 @@ def _row(number: int, each: Difference, compared: bool) -> tuple[str, ...]:
     return (*head, _where(each.before), _where(after), cost, change, _what(each))
 
 
-def _untold(each: Difference) -> str:
-    return each.case.untold or NEEDS_TEXT
-
-
 def _where(route: Route | None) -> str:
     if route is None:
         return "-"
@@ -188,7 +180,7 @@ def _where(route: Route | None) -> str:
 
 def _what(each: Difference) -> str:
     if each.after is None:
-        return _untold(each)
+        return each.untold
     if each.after.error is not None:
         return printable(("FAILS: " if each.fails else "fails as before: ") + (each.after.message or "")[:90])
     if each.before is not None and each.before.error is not None:

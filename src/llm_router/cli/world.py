@@ -140,6 +140,7 @@ _OF_A_RUNNING_ONE = {
         ("alerts.list", "alerts.show", "alerts.add", "alerts.change", "alerts.remove", "alerts.try"),
         "only a running one sends alerts",
     ),
+    "routes.rehearse": "routes test plans the requests of a file without one",
     **dict.fromkeys(("sso.show", "sso.set", "sso.test", "sso.remove"), "people sign in at a running one"),
     "requests.list": "only a running one has requests",
     "requests.end": "only a running one has requests",

@@ -15,7 +15,7 @@ from llm_router.ports import Directory
 
 _READING = frozenset({"list", "show", "export", "versions", "report", "attempts", "history"})
 # What links are made is logged where they are made.
-_READS = frozenset({"models", "audit.check", "deployments", "explain", "receipts.keys"})
+_READS = frozenset({"models", "audit.check", "deployments", "explain", "receipts.keys", "routes.rehearse"})
 
 _SELF_LOGGED = ("accounts.", "members.", "teams.", "invitations.", "settings.", "people.")
 """How commands begin whose change and act are one write (:mod:`llm_router.engine.people`)."""

@@ -7,7 +7,7 @@ The latter has no text: it is planned by its size, and by what was known of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from llm_router.domain.decision import Asks, KeyBounds, Named
 from llm_router.domain.errors import InvalidRequest, RouterError
 from llm_router.domain.key import Key
 from llm_router.domain.model import Deployment
+from llm_router.domain.money import format_usd
 from llm_router.domain.price import cost_lines
 from llm_router.domain.usage import Usage
 from llm_router.engine.admit import SESSION_HEADERS, Call, payer_of
@@ -248,3 +249,68 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
         if self.before.expected_pusd is None or self.after.expected_pusd is None:
             return None
         return self.after.expected_pusd - self.before.expected_pusd
+
+    @property
+    def tells(self) -> bool:
+        """Whether there is something to tell: without a comparison always."""
+        return self.before is None or self.moved or self.fails or self.after is None
+
+    @property
+    def untold(self) -> str:
+        """Why it cannot be said."""
+        return self.case.untold or NEEDS_TEXT
+
+
+def counts_of(found: Sequence[Difference]) -> dict[str, int]:
+    """How many there are of each kind."""
+    return {
+        "all": len(found),
+        "moved": sum(each.moved and not each.fails for each in found),
+        "failing": sum(each.fails for each in found),
+        "mended": sum(
+            each.after is not None
+            and each.after.error is None
+            and each.before is not None
+            and each.before.error is not None
+            for each in found
+        ),
+        "unknown": sum(each.after is None for each in found),
+    }
+
+
+def entry_of(each: Difference) -> dict[str, object]:
+    """A difference as JSON tells it."""
+    dearer = each.dearer_pusd
+    return {
+        "asked_model": each.case.asked,
+        "api": each.case.dialect,
+        "moved": each.moved,
+        "fails": each.fails,
+        "change": None if dearer is None else _dollars(dearer),
+        "before": _route(each.before),
+        "after": _route(each.after),
+        "unknown": each.untold if each.after is None else None,
+    }
+
+
+def _route(route: Route | None) -> dict[str, object] | None:
+    if route is None:
+        return None
+    return {
+        "model": route.model,
+        "plan": list(route.plan),
+        "strategy": route.strategy,
+        "expected_cost": None if route.expected_pusd is None else _dollars(route.expected_pusd),
+        "max_cost": None if route.max_pusd is None else _dollars(route.max_pusd),
+        "error": None if route.error is None else {"code": route.error, "message": route.message},
+        "names": [msgspec.structs.asdict(each) for each in route.named],
+        "rejected": [{"deployment": r.deployment, "reason": r.reason} for r in route.rejected],
+    }
+
+
+def _dollars(pusd: int) -> msgspec.Raw:
+    return msgspec.Raw(_usd(pusd).encode())
+
+
+def _usd(pusd: int) -> str:
+    return f"-{format_usd(-pusd)}" if pusd < 0 else format_usd(pusd)

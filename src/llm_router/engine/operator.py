@@ -28,6 +28,7 @@ from llm_router.routing.rules import RoutingRules
 if TYPE_CHECKING:  # which works on accounts by what is read here
     from llm_router.engine.bodying import BodyDesk
     from llm_router.engine.gateway_keys import GatewayKeys
+    from llm_router.engine.rehearsing import Rehearsal
     from llm_router.engine.sign_in import SignIns
     from llm_router.engine.sso import SsoKeeper
 
@@ -124,6 +125,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             call with them.
         bodies: what is kept of what was said; None where no gateway has it open.
         sso: where people sign in at an issuer; None where no gateway runs.
+        rehearse: what a changed configuration would come to: TOML, and whether it is all of it. Raises InvalidRequest
+            with its problems. None where no gateway runs.
         by: who asks for the command.
         reload: reads the configuration again and says what came of it; None where no gateway runs.
     """
@@ -152,6 +155,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     rekey: Callable[[], Awaitable[None]] | None = None
     bodies: BodyDesk | None = None
     sso: SsoKeeper | None = None
+    rehearse: Callable[[str, bool], Awaitable[Rehearsal]] | None = None
     by: Actor = COMMAND_LINE
 
 

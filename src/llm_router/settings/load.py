@@ -113,6 +113,7 @@ def load(
     options: ServeOptions = _NO_OPTIONS,
     dialects: Collection[str] = DIALECTS,
     secrets: bool = True,
+    document: Mapping[str, Any] | None = None,
 ) -> Settings:
     """Read the file (None: there is none) over the catalogue.
 
@@ -122,13 +123,15 @@ def load(
         options: the command line, which goes over everything else.
         secrets: False leaves credentials aside: for commands that call no provider, and may be run
             where the server's variables are not set.
+        document: what takes the place of the file's content.
 
     Raises:
         ConfigError: with every problem of the file and of the variables that concern the server.
     """
     file = str(path) if path is not None else "environment"
+    file = file if document is None else "the change"
     problems = Problems()
-    table = _read_file(path, problems)
+    table = _read_file(path, problems) if document is None else _read_document(document, problems)
     folder = path.absolute().parent if path is not None else Path.cwd()
     server = _server(table.server, environ, options, folder, problems)
     credits = _credits(table.credits, problems)
@@ -254,9 +257,46 @@ def find_config(flag: Path | None, environ: Mapping[str, str]) -> Path | None:
 def _read_file(path: Path | None, problems: Problems) -> FileTable:
     if path is None:
         return FileTable()
-    table = read_table(FileTable, _parse(path), (), problems)
+    return _read_document(_parse(path), problems)
+
+
+def _read_document(document: Mapping[str, Any], problems: Problems) -> FileTable:
+    table = read_table(FileTable, document, (), problems)
     assert table is not None, "every key of the top level has a default"
     return table
+
+
+def laid_over(path: Path | None, text: str) -> dict[str, Any]:
+    """The document of a file (None: there is none) with another laid over it: tables are joined, all else is replaced.
+
+    Raises:
+        ConfigError: one of them is no TOML.
+    """
+    change = parse_text(text, "the change")
+    return change if path is None else _joined(_parse(path), change)
+
+
+def _joined(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    joined = dict(below)
+    for name, value in above.items():
+        known = joined.get(name)
+        both = isinstance(known, dict) and isinstance(value, dict)
+        joined[name] = _joined(known, value) if both and isinstance(known, dict) else value
+    return joined
+
+
+def parse_text(text: str, name: str) -> dict[str, Any]:
+    """The document of a text.
+
+    Raises:
+        ConfigError: it is no TOML.
+    """
+    try:
+        return tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError((f"{name}: is not valid TOML: {_lower(str(error))}",)) from None
+    except RecursionError:
+        raise ConfigError((f"{name}: is nested too deeply",)) from None
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -268,13 +308,9 @@ def _parse(path: Path) -> dict[str, Any]:
     if len(content) > FILE_BYTES_MAX:
         raise ConfigError((f"{path}: is larger than {FILE_BYTES_MAX // 2**20} MiB",))
     try:
-        return tomllib.loads(content.decode(), parse_float=Decimal)
+        return parse_text(content.decode(), str(path))
     except UnicodeDecodeError as error:
         raise ConfigError((f"{path}: is not UTF-8 text (byte {error.start})",)) from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError((f"{path}: is not valid TOML: {_lower(str(error))}",)) from None
-    except RecursionError:
-        raise ConfigError((f"{path}: is nested too deeply",)) from None
 
 
 def _lower(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from llm_router.cli.grammar import Command, Option
-from llm_router.cli.kinds import resamples
+from llm_router.cli.kinds import count, resamples
 
 ROUTING = (
     Command(
@@ -174,6 +174,26 @@ ROUTING = (
                 default="failures",
                 choices=("failures", "moves", "never"),
             ),
+        ),
+    ),
+    Command(
+        "routes rehearse",
+        "say what a change would have done to the last requests",
+        run="routes:rehearse",
+        operation="routes.rehearse",
+        prints="prints the requests with both plans, costs, reasons and errors",
+        options=(
+            Option(
+                "file",
+                "TOML to lay over the configuration; - reads standard input",
+                more="TOML that is laid over the configuration; `-` reads standard input",
+                metavar="FILE",
+            ),
+            Option("--whole", "the file is a whole configuration", action="store_true"),
+            Option("--last", "how many requests, the newest (100)", metavar="N", read=count, default=100),
+            Option("--account", "of this account (all)"),
+            Option("--model", "that this model answered"),
+            Option("--all", "print what stays the same too", action="store_true"),
         ),
     ),
     Command(

@@ -18,6 +18,7 @@ from llm_router.edge.api.openapi import describe
 from llm_router.edge.api.presets import PRESET_ROUTES
 from llm_router.edge.api.prices import PRICE_ROUTES
 from llm_router.edge.api.public import PUBLIC_ROUTES
+from llm_router.edge.api.rehearsals import REHEARSAL_ROUTES
 from llm_router.edge.api.running import RUNNING_ROUTES
 from llm_router.edge.api.sso import SSO_ROUTES
 from llm_router.edge.api.table import ApiRoute, ApiTable, Ask
@@ -43,6 +44,7 @@ API_TABLE = ApiTable(
         *CONTENT_ROUTES,
         *ALERT_ROUTES,
         *SSO_ROUTES,
+        *REHEARSAL_ROUTES,
         *RUNNING_ROUTES,
         *HOUSE_ROUTES,
         *PRESET_ROUTES,
