@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_router.billing.folds import DAY_HOURS, FOLDS, folded_key, parts_of, range_of
@@ -14,6 +14,7 @@ NAMES = ("account", "key", "team", "user", "model", "provider", "tags")
 HOURS = st.integers(0, 120)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     by=st.sets(st.sampled_from((*NAMES, "hour", "day"))),
     filtered=st.sets(st.sampled_from(NAMES)),
@@ -50,6 +51,10 @@ def test_long_spans_are_read_by_the_day_and_by_the_smallest_fold_that_will_do():
         ("day", 24, 90),
         (None, 90, 100),
     ]
+    parts = parts_of(["hour", "model"], ["account", "tags"], **span)
+    assert [part.fold and part.fold.name for part in parts] == ["tag_hour", None]
+    parts = parts_of(["account"], [], **span)
+    assert [part.fold and part.fold.name for part in parts] == ["model_hour", "account", None]
     assert [part.fold and part.fold.name for part in parts_of(["key", "hour"], [], **span)] == [None]
     assert [part.fold and part.fold.name for part in parts_of(["hour"], [], **span)] == ["total", None]
 

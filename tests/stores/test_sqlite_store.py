@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 from unittest import mock
@@ -16,11 +17,12 @@ from unittest import mock
 import pytest
 from store_cases import ACME, FixedClock, make_key, record, run
 
-from llm_router.adapters.sqlite import journal, keys, schema, writer
+from llm_router.adapters.sqlite import journal, keys, papers, schema, writer
 from llm_router.adapters.sqlite.boot import audit
 from llm_router.adapters.sqlite.orphans import read_orphans
 from llm_router.adapters.sqlite.schema import StoreCorrupt, StoreError, StoreLocked, StoreTooNew
 from llm_router.adapters.sqlite.store import SqliteStore
+from llm_router.billing.rollups import SUM_MAX
 from llm_router.domain.errors import LedgerUnavailable
 from llm_router.domain.key import key_digest
 from llm_router.domain.money import MAX_PUSD
@@ -776,6 +778,50 @@ def test_a_disk_that_cannot_be_read_is_said_to_be(path):
             await store.generation("acme", "e1")
         store._reads.set_authorizer(None)
         assert await store.generation("acme", "e1") is None
+
+    with_store(path, scenario)
+
+
+def test_a_report_does_not_hold_up_requests_that_need_a_key(path, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def long_report(*_):
+        begun.set()
+        go_on.wait(60)
+        return []
+
+    monkeypatch.setattr(papers, "sums", long_report)
+
+    async def scenario(store):
+        key, digest = make_key(1)
+        await store.create(key, digest)
+        report = asyncio.ensure_future(store.sums((), 0, 1, None))
+        try:
+            assert await asyncio.to_thread(begun.wait, 30)
+            assert await asyncio.wait_for(store.find(digest), 30) == key
+            assert not report.done()
+        finally:
+            go_on.set()
+            await report
+
+    with_store(path, scenario)
+
+
+def test_sums_that_no_number_of_the_tables_can_hold_are_bounded(path):
+    async def scenario(store):
+        with closing(sqlite3.connect(path)) as connection:
+            for user in "abc":
+                figures = [2**62, 0, 7] + [2**62] * 8
+                values = (5, "acme", "k", "", user, "m", "p", "", *figures)
+                connection.execute(f"INSERT INTO rollups VALUES ({', '.join('?' * 19)})", values)
+            connection.commit()
+        most = [SUM_MAX, 0, 21] + [SUM_MAX] * 8
+        assert await store.sums((), 0, 9, None) == [((), tuple(most))]
+        assert await store.sums(("model",), 0, 9, "acme") == [(("m",), tuple(most))]
+        assert await store.sums(("user",), 0, 9, "acme") == [
+            ((user,), (2**62, 0, 7, *[2**62] * 8)) for user in "abc"
+        ]
+        assert await store.sums((), 6, 9, None) == []
 
     with_store(path, scenario)
 

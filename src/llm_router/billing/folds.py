@@ -26,9 +26,11 @@ class Fold(NamedTuple):
 
 FOLDS = (
     Fold("total", 1, ("model", "provider")),
+    Fold("account", DAY_HOURS, ("account",)),
     Fold("model", DAY_HOURS, ("account", "model", "provider")),
     Fold("model_hour", 1, ("account", "model", "provider")),
     Fold("tag", DAY_HOURS, ("account", "model", "provider", "tags")),
+    Fold("tag_hour", 1, ("account", "model", "provider", "tags")),
     Fold("key", DAY_HOURS, ("account", "key", "team", "model", "provider")),
     Fold("day", DAY_HOURS, ("account", "key", "team", "user", "model", "provider", "tags")),
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 import msgspec
 
 from llm_router.billing.folds import Totals
-from llm_router.billing.rollups import COUNTS, HOUR_MS, add_counts
+from llm_router.billing.rollups import COUNTS, HOUR_MS, bounded
 from llm_router.billing.search import ANY, Filter
 from llm_router.billing.usage_rows import COLUMNS, OPERATOR_ONLY, csv_text, sum_row, usage_row, without
 from llm_router.domain.errors import InvalidRequest
@@ -22,6 +23,9 @@ ROWS_MAX = 10_000
 
 PAGE = 500
 """Exchanges that are read at once."""
+
+PIECE = 50
+"""Rows of a report that are made in one go, in about a millisecond."""
 
 FORMATS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
 
@@ -83,9 +87,7 @@ class Reports:
         from_hour, to_hour = span[0] // HOUR_MS, -(-span[1] // HOUR_MS)
         places = tuple("tags" if name == "tag" else name for name in names)
         found = await self._books.sums(places, from_hour, to_hour, account, wanted)
-        total = (0,) * len(COUNTS)
-        for _, counts in found:
-            total = add_counts(total, counts)
+        total = bounded(map(sum, zip(*(counts for _, counts in found), strict=True))) or (0,) * len(COUNTS)
         if "tag" in names:
             found = _by_tag(found, names.index("tag"))
         if len(found) > ROWS_MAX:
@@ -99,7 +101,7 @@ class Reports:
             "from": iso_time(from_hour * HOUR_MS),
             "to": iso_time(to_hour * HOUR_MS),
             "by": list(names),
-            "data": [without(sum_row(names, _named(names, values), c), hidden) for values, c in found],
+            "data": await _sum_rows(names, found, hidden),
             "total": without(sum_row((), (), total), hidden),
         }
 
@@ -166,6 +168,20 @@ def lines_of(format_: str, *, operator: bool) -> Lines:
         return csv_text(cells).encode(errors="replace")
 
     return lines
+
+
+async def _sum_rows(
+    names: Sequence[str], found: Sequence[Sums], hidden: Sequence[str]
+) -> list[dict[str, object]]:
+    """The rows of a report. Between pieces of a long one others have their turn."""
+    rows: list[dict[str, object]] = []
+    for begin in range(0, len(found), PIECE):
+        rows += [
+            without(sum_row(names, _named(names, values), counts), hidden)
+            for values, counts in found[begin : begin + PIECE]
+        ]
+        await asyncio.sleep(0)
+    return rows
 
 
 def _row(record: ExchangeRecord, hidden: Sequence[str]) -> dict[str, object]:

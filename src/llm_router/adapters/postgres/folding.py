@@ -75,6 +75,13 @@ CREATE TABLE sums (
 INSERT INTO meta VALUES ('folded', 0);
 """  # noqa: S608 - made of names in this file
 
+# The statements know the folds by their table; here is what they would have added until now.
+MORE_FOLDS_DDL = f"""
+INSERT INTO folds VALUES ('account', 24, true, false, false, false, false, false, false),
+    ('tag_hour', 1, true, false, false, false, true, true, true);
+{adding("rollups r", "f.name IN ('account', 'tag_hour') AND r.hour < (SELECT value FROM meta WHERE name = 'folded')")};
+"""  # noqa: S608 - made of names in this file
+
 
 async def fold(connection: asyncpg.Connection, before_hour: int) -> bool:
     """Fold the next hour that there is anything of, if it is before that one; False: there is none, or batches

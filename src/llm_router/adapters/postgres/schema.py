@@ -12,7 +12,7 @@ import hashlib
 import asyncpg
 import msgspec
 
-from llm_router.adapters.postgres.folding import FOLDS_DDL
+from llm_router.adapters.postgres.folding import FOLDS_DDL, MORE_FOLDS_DDL
 from llm_router.adapters.store_errors import StoreError, StoreTooNew, StoreTooOld
 
 SCHEMA = "llm_router"
@@ -305,7 +305,15 @@ CREATE TABLE bodies_withdrawn (
 CREATE INDEX bodies_withdrawn_account ON bodies_withdrawn (account);
 """
 
-MIGRATIONS = {1: _DDL, 2: _PAPERS, 3: _SESSIONS, 4: _KEYS + _DIRECTORY, 5: FOLDS_DDL, 6: _BODIES}
+MIGRATIONS = {
+    1: _DDL,
+    2: _PAPERS,
+    3: _SESSIONS,
+    4: _KEYS + _DIRECTORY,
+    5: FOLDS_DDL,
+    6: _BODIES,
+    7: MORE_FOLDS_DDL,
+}
 """What leads from the version before to this one, in one transaction each. Of version 0 there is nothing."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,6 +53,7 @@ _CREDITS = (
 _GROUPS = {"day": "hour / 24", "user": '"user"'}
 _FIRST_HOUR = "SELECT min(hour) FROM rollups"
 _COST = COUNTS.index("cost")
+_SUMS = ", ".join(f"sum({name})" for name in COUNTS)
 _HALVES = ", ".join(f"sum({name} >> 32), sum({name} & 4294967295)" for name in COUNTS)
 
 _WALK = (
@@ -230,13 +231,25 @@ def _sums(
     ):
         source, values = _source(part, account)
         groups = ", ".join(_GROUPS.get(name, name) for name in by)
-        query = f"SELECT {', '.join([groups] * bool(by) + [_HALVES])} FROM {source}{filters}"  # noqa: S608 - names of ours
-        if by:
-            query += f" GROUP BY {groups}"
-        for row in reads.execute(query, (*values, *more)):
-            if row[-1] is not None:
-                found.add(row[: len(by)], _joined(row[len(by) :]))
+        for row, counts in _added(reads, groups, len(by), source + filters, (*values, *more)):
+            found.add(row, counts)
     return found.rows()
+
+
+def _added(
+    reads: sqlite3.Connection, groups: str, size: int, source: str, values: tuple[object, ...]
+) -> Iterable[tuple[tuple[Any, ...], tuple[int, ...]]]:
+    """The sums of what is in a place, by ``groups``, which are so many columns."""
+    before, after = (f"{groups}, ", f" GROUP BY {groups}") if groups else ("", "")
+    try:
+        rows = reads.execute(f"SELECT {before}{_SUMS} FROM {source}{after}", values).fetchall()  # noqa: S608 - names of ours
+    except sqlite3.OperationalError as error:
+        if "overflow" not in str(error):
+            raise
+        # Past 63 bits SQLite's own sum refuses, here or on the way; two halves of each are twice the work.
+        rows = reads.execute(f"SELECT {before}{_HALVES} FROM {source}{after}", values).fetchall()  # noqa: S608
+        rows = [(*row[:size], *_joined(row[size:])) for row in rows if row[-1] is not None]
+    return [(row[:size], bounded(row[size:])) for row in rows if row[-1] is not None]
 
 
 def _source(part: Part, account: str | None) -> tuple[str, tuple[object, ...]]:
@@ -290,7 +303,7 @@ def _used(reads: sqlite3.Connection, account: str, until_ms: int) -> int:
 
 
 def _joined(halves: tuple[int, ...]) -> tuple[int, ...]:
-    return bounded((high << 32) + low for high, low in zip(halves[::2], halves[1::2], strict=True))
+    return tuple((high << 32) + low for high, low in zip(halves[::2], halves[1::2], strict=True))
 
 
 def _paper(row: tuple[Any, ...]) -> Paper:

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import msgspec
 
-from llm_router.adapters.sqlite.folding import FOLDS_DDL
+from llm_router.adapters.sqlite.folding import FOLDS_DDL, MORE_FOLDS_DDL
 from llm_router.adapters.store_errors import StoreCorrupt as StoreCorrupt
 from llm_router.adapters.store_errors import StoreError as StoreError
 from llm_router.adapters.store_errors import StoreTooNew as StoreTooNew
 from llm_router.adapters.store_errors import StoreTooOld as StoreTooOld
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 APPLICATION_ID = 0x4C4C4D52  # "LLMR": marks the file as ours
 GENESIS = bytes(32)
 """What the first entry's hash is chained to."""
@@ -275,6 +275,7 @@ MIGRATIONS = {
     9: _KEYS,
     10: FOLDS_DDL,
     11: _JOURNAL,
+    12: MORE_FOLDS_DDL,
 }
 """What leads from the version before to this one, in one transaction each."""
 

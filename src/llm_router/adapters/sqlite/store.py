@@ -128,7 +128,10 @@ class SqliteStore:
         self._begun: set[asyncio.Task[bool]] = set()  # what is gone on with though who asked has left
         self._reads = connect(path, read_only=True)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="ledger-reader")
-        self._connections = (self._reads, connect(path), connection, balances)
+        # Requests wait for keys and settings: those must not stand behind a report.
+        self._long_reads = connect(path, read_only=True)
+        self._long_reader = ThreadPoolExecutor(1, thread_name_prefix="ledger-reports")
+        self._connections = (self._reads, self._long_reads, connect(path), connection, balances)
         self._life = str(begin.epoch)
         self._journal = Journal(self._ledger, loop)
         self._accounts.watch(self._ledger, self._journal)
@@ -181,6 +184,7 @@ class SqliteStore:
     def _shut(self) -> None:
         self._journal.stop()
         self._reader.shutdown()
+        self._long_reader.shutdown()
         for connection in self._connections:
             connection.close()
         self._file.close()
@@ -571,7 +575,7 @@ class SqliteStore:
 
     async def accounts(self) -> list[tuple[str, int, int]]:
         """(account, posted, held) of every account, by name."""
-        stored = await self._read(accounts.read_all)
+        stored = await self._read(accounts.read_all, long=True)
         found = {account: (posted, held) for account, posted, held in stored}
         found |= {account: (posted, held) for account, posted, held in self._ledger.balances()}
         return [(account, *found[account]) for account in sorted(found)]
@@ -634,17 +638,17 @@ class SqliteStore:
     # Papers
 
     async def booked(self, account: str, after: str | None, limit: int) -> list[Booked]:
-        return await self._read_books(lambda reads: paper_rows.booked(reads, account, after, limit))
+        return await self._read_long(lambda reads: paper_rows.booked(reads, account, after, limit))
 
     async def exchanges(
         self, account: str, from_ms: int, to_ms: int, after: tuple[int, str] | None, limit: int
     ) -> list[ExchangeRecord]:
-        return await self._read_books(
+        return await self._read_long(
             lambda reads: paper_rows.exchanges(reads, account, from_ms, to_ms, after, limit)
         )
 
     async def unsettled(self, from_ms: int, to_ms: int, limit: int) -> list[Unsettled]:
-        return await self._read_books(lambda reads: paper_rows.unsettled(reads, from_ms, to_ms, limit))
+        return await self._read_long(lambda reads: paper_rows.unsettled(reads, from_ms, to_ms, limit))
 
     async def newest(
         self,
@@ -655,7 +659,7 @@ class SqliteStore:
         before: tuple[int, str] | None,
         limit: int,
     ) -> Found:
-        return await self._read_books(
+        return await self._read_long(
             lambda reads: paper_rows.newest(reads, account, wanted, from_ms, to_ms, before, limit)
         )
 
@@ -667,7 +671,7 @@ class SqliteStore:
         account: str | None,
         wanted: Filter = ANY,
     ) -> list[Sums]:
-        return await self._read_books(
+        return await self._read_long(
             lambda reads: paper_rows.sums(reads, by, from_hour, to_hour, account, wanted)
         )
 
@@ -675,7 +679,7 @@ class SqliteStore:
         return await self._change(FOLD, (before_hour,)) == 1
 
     async def month(self, account: str, from_ms: int, to_ms: int, earlier_ms: int) -> MonthBooks:
-        return await self._read_books(
+        return await self._read_long(
             lambda reads: paper_rows.month(reads, account, from_ms, to_ms, earlier_ms)
         )
 
@@ -708,7 +712,7 @@ class SqliteStore:
             finally:
                 reads.execute("ROLLBACK")
 
-        return await self._read_books(read)
+        return await self._read_long(read)
 
     # Keyring
 
@@ -779,14 +783,19 @@ class SqliteStore:
     def _statement(self, sql: str, values: tuple[object, ...]) -> StatementOp:
         return StatementOp(future=self._journal.future(), sql=sql, values=values)
 
-    async def _read(self, read: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Query in the reader's thread what no hold or settlement changes.
+    async def _read(self, read: Callable[[sqlite3.Connection], _T], *, long: bool = False) -> _T:
+        """Query in a reader's thread what no hold or settlement changes.
+
+        Args:
+            long: it may take a while; then it has a thread with others of its kind.
 
         Raises:
             LedgerUnavailable: the store is closed, or its disk cannot be read.
         """
         self._journal.check_open()
         try:
+            if long:
+                return await self._loop.run_in_executor(self._long_reader, read, self._long_reads)
             return await self._loop.run_in_executor(self._reader, read, self._reads)
         except sqlite3.Error as error:
             raise LedgerUnavailable(
@@ -803,8 +812,14 @@ class SqliteStore:
         await self._journal.applied()
         return await self._read(read)
 
+    async def _read_long(self, read: Callable[[sqlite3.Connection], _T]) -> _T:
+        """The same for what may take a while. Raises: LedgerUnavailable: as that says."""
+        self._journal.check_open()
+        await self._journal.applied()
+        return await self._read(read, long=True)
+
     async def list(self) -> list[Key]:
-        return await self._read(keys.read_keys)
+        return await self._read(keys.read_keys, long=True)
 
     async def some(self, limit: int) -> Sequence[Key]:
         return await self._read(lambda reads: keys.read_some(reads, limit))
