@@ -99,6 +99,7 @@ SCREENS: Tour = (
     ("/settings/retention", ()),
     ("/settings/providers", ()),
     ("/settings/gateway", ()),
+    ("/settings/sso", (press("Add a group"), menu_of("details.more summary"))),
     ("/settings/alerts", ()),
     ("/audit", ()),
 )

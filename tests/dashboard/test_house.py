@@ -1,4 +1,4 @@
-"""What the operator alone sets, in a real browser: where alerts go."""
+"""What the operator alone sets, in a real browser: where alerts go, and where people sign in."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def test_where_alerts_go_is_added_tried_changed_and_removed(
         secret = dialog.locator("pre").inner_text()
         assert secret.startswith("whsec_")
         page.keyboard.press("Escape")
+        dialog.wait_for(state="detached")
         assert secret not in page.content()
         assert ways()["ops"]["types"] == ["credits.low"]
         page.get_by_role("button", name="Send a test").click()
@@ -75,3 +76,62 @@ def test_what_the_configuration_names_is_only_shown_and_tried(
         page.get_by_text("configuration", exact=True).wait_for()
         assert page.get_by_role("button", name="Send a test").is_visible()
         assert page.get_by_role("button", name="Actions for webhook").count() == 0
+
+
+TESTED = {
+    "ok": False,
+    "issuer": "https://login.example.com",
+    "checks": [
+        {"check": "description", "ok": True, "found": "https://login.example.com/d", "problem": None},
+        {"check": "pkce", "ok": False, "found": None, "problem": "it does not take PKCE"},
+    ],
+}
+
+
+def test_single_sign_on_is_set_tested_kept_and_removed(chromium: Any, gateway: Gateway, ada: Browser) -> None:
+    with browsing(chromium, gateway, cookie=ada.cookie) as watched:
+        page = watched.page
+        page.route("**/api/v1/gateway/sso/test", lambda route: route.fulfill(json=TESTED))
+        watched.open("/settings/sso")
+        page.get_by_label("Issuer", exact=True).fill("https://login.example.com")
+        page.get_by_role("button", name="Test").click()
+        page.get_by_text("it does not take PKCE").wait_for()
+        page.get_by_label("Client ID").fill("gateway")
+        page.get_by_label("Client secret").fill("never-shown-again")
+        for _ in range(2):
+            page.get_by_role("button", name="Add a group").click()
+        for row, role in enumerate(("admin", "viewer")):
+            page.get_by_label("Group", exact=True).nth(row).fill("engineers")
+            page.get_by_label("Role of the group").nth(row).select_option(role)
+        page.get_by_role("button", name="Put it in use").click()
+        page.get_by_text("One group is there twice").wait_for()
+        page.get_by_label("Group", exact=True).nth(1).fill("guests")
+        page.get_by_role("button", name="Put it in use").click()
+        page.get_by_text("in use", exact=True).wait_for()
+        kept = ada.get("/gateway/sso").json
+        assert (kept["source"], kept["client_secret_set"]) == ("stored", True)
+        assert kept["roles"] == {"engineers": "admin", "guests": "viewer"}
+        page.get_by_text("One is kept").wait_for()
+        assert "never-shown-again" not in page.content()
+        page.get_by_role("button", name="Remove the group guests").click()
+        with page.expect_response(lambda answer: answer.request.method == "PUT"):
+            page.get_by_role("button", name="Save").click()
+        kept = ada.get("/gateway/sso").json
+        assert (kept["client_secret_set"], kept["roles"]) == (True, {"engineers": "admin"})
+        watched.open("/settings/sso")
+        page.get_by_role("button", name="Remove", exact=True).click()
+        page.get_by_role("dialog").get_by_role("button", name="Do without").click()
+        page.get_by_text("not in use", exact=True).wait_for()
+        assert ada.get("/gateway/sso").json["source"] is None
+
+
+def test_an_issuer_of_the_configuration_is_only_shown(chromium: Any, gateway: Gateway, ada: Browser) -> None:
+    found = {**ada.get("/gateway/sso").json, "source": "config", "issuer": "https://login.example.com"}
+    with browsing(chromium, gateway, cookie=ada.cookie) as watched:
+        page = watched.page
+        page.route("**/api/v1/gateway/sso", lambda route: route.fulfill(json=found))
+        watched.open("/settings/sso")
+        page.get_by_text("https://login.example.com").wait_for()
+        assert page.get_by_text("[oidc]").is_visible()
+        assert page.get_by_role("button", name="Test").is_visible()
+        assert page.locator(".sections form").count() == 0

@@ -7,6 +7,7 @@ import { meter } from "../lib/chart.js";
 import { alerts } from "./settings/alerts.js";
 import { ownKeys } from "./settings/own_keys.js";
 import { retention } from "./settings/retention.js";
+import { sso } from "./settings/sso.js";
 import { qrCode } from "../lib/qr.js";
 
 const attempt = async (work, told) => {
@@ -370,6 +371,7 @@ const SECTIONS = [
   { name: "retention", title: "Retention", needs: "settings:read", parts: [retention] },
   { name: "providers", title: "Providers", needs: "provider:read", parts: [providers] },
   { name: "gateway", title: "Gateway", needs: "house:read", parts: [house, accounts, people] },
+  { name: "sso", title: "Single sign-on", needs: "house:read", parts: [sso] },
   { name: "alerts", title: "Alerts", needs: "house:read", parts: [alerts] },
 ];
 
