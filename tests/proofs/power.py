@@ -109,6 +109,11 @@ class _Os:
         self._recording.note("write", MOVES, offset, bytes(data))
         return os.pwrite(descriptor, data, offset)
 
+    def posix_fallocate(self, descriptor: int, offset: int, size: int) -> None:
+        self._recording.note("write", MOVES, offset, bytes(size))
+        self._recording.note("sync", MOVES)
+        os.posix_fallocate(descriptor, offset, size)
+
     def fdatasync(self, descriptor: int) -> None:
         self._recording.note("sync", MOVES)
 

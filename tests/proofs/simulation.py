@@ -32,6 +32,7 @@ from llm_router.adapters.memory.counters import MemoryCounters
 from llm_router.adapters.memory.responses import MemoryResponses
 from llm_router.adapters.memory.sessions import MemorySessions
 from llm_router.adapters.sqlite import store as sqlite_store
+from llm_router.adapters.store_errors import StoreError
 from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import compile_snapshot
 from llm_router.domain.budget import Budget, Scope, Window
@@ -333,13 +334,24 @@ class Simulation:
 
     async def begin(self, responses: MemoryResponses) -> None:
         """Start the gateway on what is there."""
-        store = await sqlite_store.SqliteStore.open(self.path, clock=self.clock)
+        store = await self._opened()
         self.findings.orphans += store.orphans
         life = Life(self, store, responses)
         await life.background.begin()
         self.life = life
         self.told("begun", store.orphans)
         self._must_know()
+
+    async def _opened(self) -> sqlite_store.SqliteStore:
+        """The store; a start on a disk that fails is refused, and tried again."""
+        while True:
+            try:
+                return await sqlite_store.SqliteStore.open(self.path, clock=self.clock)
+            except StoreError:
+                if self.disk.mode != sim_disk.SYNC:
+                    raise
+                self.told("refused")
+                await asyncio.sleep(0.5)
 
     def _must_know(self) -> None:
         """What a client was told of before the process ended is in the books."""

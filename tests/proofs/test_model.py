@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from model import walk
 
 from llm_router.adapters.sqlite import journaling
+from llm_router.adapters.sqlite import store as sqlite_store
 from llm_router.adapters.sqlite.journal import Journal
 from llm_router.adapters.sqlite.journal_file import JournalFile
 from llm_router.billing.budgets import Budgets
@@ -51,7 +54,10 @@ def test_the_model_sees_a_read_that_does_not_wait_for_the_journal(monkeypatch: p
 
 
 def test_the_model_sees_a_journal_that_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(JournalFile, "read", lambda self: [])
+    def not_read(connection: sqlite3.Connection, file: JournalFile, path: Path) -> None:
+        file.begin(journaling.begin_of(connection).generation + 1)
+
+    monkeypatch.setattr(sqlite_store, "replay", not_read)
     with pytest.raises(AssertionError):
         _walk_some()
 

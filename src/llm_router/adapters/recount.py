@@ -25,7 +25,7 @@ class Doubt(msgspec.Struct, frozen=True, kw_only=True):
     """The first thing that does not agree.
 
     Attributes:
-        check: of what: file, entries, exchanges, accounts, holds, rollups, folds, budgets, papers, head.
+        check: of what: file, entries, exchanges, accounts, holds, rollups, folds, budgets, papers, head, journal.
         where: the row in question.
     """
 
@@ -41,6 +41,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         rerated: exchanges whose cost was calculated again from the stored prices.
         unproven: charged by a version that stored no prices: their lines were added up, no more.
         seq, head: number and hash of the last entry, to be kept elsewhere.
+        journal: of a SQLite store: "checked", "in use" by a process and not looked at, or "absent".
+        journaled: moves in it that the next start books.
     """
 
     entries: int = 0
@@ -53,6 +55,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     papers: int = 0
     seq: int = 0
     head: str = ""
+    journal: str | None = None
+    journaled: int | None = None
     doubt: Doubt | None = None
 
 
@@ -79,6 +83,8 @@ class Recount:
         self._spending = Spending(budgets, now_ms)
         self.entries = self.exchanges = self.rerated = self.unproven = self.accounts = 0
         self.papers = 0
+        self.journal: str | None = None
+        self.journaled: int | None = None
 
     def verdict(self, doubt: Doubt | None, head: str, seq: int) -> Verdict:
         return Verdict(
@@ -92,6 +98,8 @@ class Recount:
             papers=self.papers,
             seq=seq,
             head=head if doubt is None else "",
+            journal=self.journal,
+            journaled=self.journaled,
             doubt=doubt,
         )
 
@@ -137,10 +145,7 @@ class Recount:
             proven: it is younger than the stored prices.
         """
         where = f"exchange {id_}"
-        record = record_of(text, where)
-        said = (record.account, record.key, record.reply_id, record.created_ms, record.model)
-        if record.id != id_ or (*said, record.status, record.cost_pusd) != tuple(columns):
-            raise Doubted("exchanges", where, "its columns are not those of its record")
+        record = _row_record(where, id_, columns, text)
         if (record.cost_pusd != 0) != booked:
             raise Doubted("exchanges", where, f"it cost {record.cost_pusd} p$, which is not booked")
         if hold is not None and hold < 0:
@@ -152,6 +157,16 @@ class Recount:
         counts = rollup_counts(record)
         self._rollups[key] = counts if sums is None else add_counts(sums, counts)
         self._spending.add(record)
+
+    def journaled_exchange(
+        self, where: str, id_: str, columns: Sequence[object], text: str
+    ) -> ExchangeRecord:
+        """An exchange that is in no table yet: its record, whose cost was calculated again."""
+        record = _row_record(where, id_, columns, text)
+        doubt = rerated(record, self._decoded)
+        if doubt is not None:
+            raise Doubted("exchanges", where, doubt)
+        return record
 
     def _rerate(self, record: ExchangeRecord, where: str, proven: bool) -> None:
         """An exchange that predates stored prices has its lines added up; all others are rated again."""
@@ -217,6 +232,14 @@ class Recount:
         """What budgets say is spent, as (budget, session, bucket, spent). After all exchanges."""
         for where, what in self._spending.doubts(rows):
             raise Doubted("budgets", where, what)
+
+
+def _row_record(where: str, id_: str, columns: Sequence[object], text: str) -> ExchangeRecord:
+    record = record_of(text, where)
+    said = (record.account, record.key, record.reply_id, record.created_ms, record.model)
+    if record.id != id_ or (*said, record.status, record.cost_pusd) != tuple(columns):
+        raise Doubted("exchanges", where, "its columns are not those of its record")
+    return record
 
 
 def record_of(text: str, where: str) -> ExchangeRecord:

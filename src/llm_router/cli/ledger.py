@@ -1,10 +1,11 @@
-"""The command that proves the books."""
+"""The commands that prove the books, and go on with them where their journal was lost."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,6 +16,7 @@ from llm_router.settings.result import StoreSettings
 
 if TYPE_CHECKING:
     from llm_router.adapters.recount import Verdict
+    from llm_router.adapters.sqlite.salvage import Salvage
 
 
 def verify_ledger(arguments: argparse.Namespace) -> int:
@@ -40,8 +42,8 @@ def verify_ledger(arguments: argparse.Namespace) -> int:
     if not path.is_file():
         raise NotFound(f"there is no ledger at {path}", code="no_data")
     try:
-        verdict = verify(path, SystemClock().now_ms(), _head(arguments.head))
-    except (StoreError, sqlite3.Error) as error:
+        verdict = verify(path, SystemClock().now_ms(), _head(arguments.head), copy=arguments.file is not None)
+    except (StoreError, sqlite3.Error, OSError) as error:
         raise ServerError(str(error), code="store_unusable") from None
     return _tell(arguments, {"file": str(path)}, verdict, [f"{verdict.seq}:{verdict.head}"])
 
@@ -62,8 +64,90 @@ def _tell(arguments: argparse.Namespace, place: dict[str, object], verdict: Verd
         )
         if verdict.unproven:
             print(f"{verdict.unproven} exchanges are older than stored prices: their lines were added up.")
+        if verdict.journal is not None:
+            print(_of_journal(verdict))
         print(f"Head: {','.join(heads)}")
     return 0 if doubt is None else 1
+
+
+def _of_journal(verdict: Verdict) -> str:
+    if verdict.journal == "in use":
+        return (
+            "The journal is in use by a running process and was not looked at: stop it to have that checked."
+        )
+    if verdict.journaled is None:
+        return "No journal is beside the copy: what was in it alone is not in these books."
+    return f"The journal is sound; the next start books {verdict.journaled} moves of it."
+
+
+def salvage_ledger(arguments: argparse.Namespace) -> int:
+    """Go on without a journal that the start refuses, and say so in the audit log.
+
+    Raises:
+        InvalidRequest: the store is a database, or there is nothing to salvage.
+        NotFound: there is no store.
+        ServerError: it is in use, or cannot be used.
+    """
+    from llm_router.adapters.data_dir import STORE_NAME
+    from llm_router.adapters.store_errors import StoreError
+    from llm_router.cli.world import find_place
+
+    place = find_place(arguments)
+    if place.store is not None:
+        raise InvalidRequest("a database has no journal beside it", code="no_journal")
+    path = place.server.data_dir / STORE_NAME
+    if not path.is_file():
+        raise NotFound(f"there is no ledger at {path}", code="no_data")
+    try:
+        done = asyncio.run(_salvage(path, arguments.reason))
+    except (StoreError, sqlite3.Error, OSError) as error:
+        raise ServerError(str(error), code="store_unusable") from None
+    if done is None:
+        raise InvalidRequest("the journal is not refused: start the gateway", code="nothing_to_salvage")
+    if arguments.json:
+        print_json(msgspec.to_builtins(done))
+    else:
+        print(
+            f"The journal {done.doubt}.\nBooked what is sound of it: {len(done.booked)} exchanges"
+            + (f", not {', '.join(done.refused)}, which do not fit" if done.refused else "")
+            + f". The file is now {done.aside}. The audit log says so; the gateway can start."
+        )
+    return 0
+
+
+async def _salvage(path: Path, reason: str) -> Salvage | None:
+    """What is about to be done is in the audit log before it is."""
+    from llm_router.adapters.clock import SystemClock
+    from llm_router.adapters.keymaker import new_id
+    from llm_router.adapters.sqlite.salvage import doubt_of, salvage
+    from llm_router.adapters.stores import open_directory
+    from llm_router.domain.account import COMMAND_LINE, Act, Intent
+    from llm_router.engine.auditing import json_of
+
+    doubt, clock = doubt_of(path), SystemClock()
+    if doubt is None:
+        return None
+    act = Act(
+        at_ms=clock.now_ms(),
+        account="",
+        actor=COMMAND_LINE.id,
+        actor_name=COMMAND_LINE.name,
+        action="ledger.salvage",
+        object=path.name,
+        before=json_of({"journal": doubt}),
+        after=json_of({"reason": reason}),
+    )
+    directory = await open_directory(path.parent, url=None, password=None)
+    try:
+        intent = Intent(id=new_id("int"), act=act)
+        if not await directory.write([intent], [], []):
+            raise ServerError("the audit log cannot be written", code="store_unusable")
+        done = salvage(path, clock.now_ms())
+        after = json_of({"reason": reason, **({} if done is None else msgspec.to_builtins(done))})
+        await directory.write([], [("intent", intent.id)], [msgspec.structs.replace(act, after=after)])
+    finally:
+        await directory.close()
+    return done
 
 
 def _verify_database(store: StoreSettings, arguments: argparse.Namespace) -> int:

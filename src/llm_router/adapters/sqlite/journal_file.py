@@ -7,6 +7,10 @@ The file has its full size from the start, so no full disk can take its room. A 
 there wholly or not at all. When everything in it is in the tables it begins anew at its start, with the next
 **generation**: the tables name the last one that they hold wholly, in the same transaction, so no frame
 can be booked twice. A frame names the end of the entries that it continues too: it fits no other file.
+
+Each opening of the store begins with a frame without moves, so the file of a process that did not end in order
+always begins with a frame of the last generation that the tables hold, or of the next. What was appended last
+may be torn; sound frames behind a gap were synced after it, so the gap is damage.
 """
 
 from __future__ import annotations
@@ -59,6 +63,7 @@ class Frame(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         generation: of the journal. number: of the frame in it, from 0 on.
         head: hash of the last entry in the tables when the generation began.
+        moves: none in the frame that an opening begins with; credits may come behind that one.
     """
 
     generation: int
@@ -67,25 +72,95 @@ class Frame(msgspec.Struct, frozen=True, array_like=True):
     moves: tuple[Held | Charged, ...]
 
 
+class Survey(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file holds.
+
+    Attributes:
+        size: its bytes. frames: the sound ones from its start on, of one generation. end: where these end.
+        begins: the generation of the first frame, sound or torn; None if no frame ever stood there.
+        behind: sound frames of the generation that was looked for behind a gap, with where each begins.
+    """
+
+    size: int
+    frames: list[Frame]
+    end: int
+    begins: int | None
+    behind: list[tuple[int, Frame]]
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Frame)
+
+
+def survey(data: bytes, generation: int, head: bytes) -> Survey:
+    """Look for frames everywhere in a file: behind the first gap for those of ``generation`` that continue
+    the entry with the hash ``head``."""
+    frames: list[Frame] = []
+    end = 0
+    while (read := _frame(data, end)) is not None:
+        frame, after = read
+        if frame.number != len(frames) or (frames and frame.generation != frames[0].generation):
+            break
+        frames.append(frame)
+        end = after
+    wanted = bool(frames) and frames[0].generation == generation
+    behind: list[tuple[int, Frame]] = []
+    body = b"\x94" + _encoder.encode(generation)  # an array of four, the first of which is that
+    at = data.find(_MAGIC, end if wanted else 0)
+    while at >= 0:
+        after = at + len(_MAGIC)
+        if data.startswith(body, at + _HEAD) and (read := _frame(data, at)) is not None:
+            if read[0].head == head and read[0].number > 0:
+                behind.append((at, read[0]))
+            after = read[1]
+        at = data.find(_MAGIC, after)
+    return Survey(size=len(data), frames=frames, end=end, begins=_begins(data, frames), behind=behind)
+
+
+def _begins(data: bytes, frames: list[Frame]) -> int | None:
+    """A frame that is torn has its first sector whole: that of what stood there, or that of what was to come."""
+    if frames:
+        return frames[0].generation
+    if data[: len(_MAGIC)] != _MAGIC or data[_HEAD : _HEAD + 1] != b"\x94":
+        return None
+    first = data[_HEAD + 1 : _HEAD + 2]
+    size = {b"\xcc": 2, b"\xcd": 3, b"\xce": 5, b"\xcf": 9}.get(first, 1)
+    try:
+        return msgspec.msgpack.decode(data[_HEAD + 1 : _HEAD + 1 + size], type=int)
+    except msgspec.DecodeError:
+        return None
+
+
+def _frame(data: bytes, at: int) -> tuple[Frame, int] | None:
+    """The sound frame there, and where it ends."""
+    length = int.from_bytes(data[at + 4 : at + 8], "big")
+    end = at + _HEAD + length
+    if data[at : at + 4] != _MAGIC or end > len(data):
+        return None
+    body = data[at + _HEAD : end]
+    checksum = zlib.crc32(
+        body, zlib.crc32(data[at + 4 : at + 8])
+    )  # of the length too: what is cut there is zeros
+    if checksum != int.from_bytes(data[at + 8 : at + _HEAD], "big"):
+        return None
+    try:
+        return _decoder.decode(body), end
+    except msgspec.DecodeError:  # no frame of ours
+        return None
 
 
 class JournalFile:
     """To be used by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, and make it if need be.
+        """Open the file, and make it if need be. It has its whole size when the first frame is appended, see
+        :meth:`allocate`.
 
         Raises:
-            OSError: there is no room for it, or it cannot be opened.
+            OSError: it cannot be opened.
         """
+        self._path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            _allocate(self._descriptor, path.parent)
-        except OSError:
-            os.close(self._descriptor)
-            raise
         self.generation = 0
         self._at = 0
         self._number = 0
@@ -95,16 +170,21 @@ class JournalFile:
         """Bytes of the frames of this generation."""
         return self._at
 
+    def allocate(self) -> None:
+        """Give it its whole size.
+
+        Raises:
+            OSError: there is no room for it.
+        """
+        _allocate(self._descriptor, self._path.parent)
+
+    def content(self) -> bytes:
+        """All that is in it, as it was found if :meth:`allocate` was not called."""
+        return content_of(self._descriptor)
+
     def read(self) -> list[Frame]:
         """The whole frames of the generation at the file's start, up to the first that is torn or stale."""
-        found: list[Frame] = []
-        at = 0
-        while (read := self._frame(at)) is not None:
-            frame, at = read
-            if frame.number != len(found) or (found and frame.generation != found[0].generation):
-                break
-            found.append(frame)
-        return found
+        return survey(self.content(), 0, b"").frames
 
     def append(self, moves: list[Held | Charged], head: bytes) -> bool:
         """Keep moves, synced; False if there is no room, or the disk refuses: nothing is kept.
@@ -146,16 +226,10 @@ class JournalFile:
     def close(self) -> None:
         os.close(self._descriptor)
 
-    def _frame(self, at: int) -> tuple[Frame, int] | None:
-        head = os.pread(self._descriptor, _HEAD, at)
-        length = int.from_bytes(head[4:8], "big")
-        if head[:4] != _MAGIC or at + _HEAD + length > JOURNAL_BYTES:
-            return None
-        body = os.pread(self._descriptor, length, at + _HEAD)
-        checksum = zlib.crc32(body, zlib.crc32(head[4:8]))  # of the length too: what is cut there is zeros
-        if len(body) != length or checksum != int.from_bytes(head[8:], "big"):
-            return None
-        return _decoder.decode(body), at + _HEAD + length
+
+def content_of(descriptor: int) -> bytes:
+    """All bytes of a journal that is open."""
+    return os.pread(descriptor, JOURNAL_BYTES, 0)
 
 
 def _sync(descriptor: int) -> None:

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import msgspec
 
-from llm_router.adapters.sqlite.journal_file import Charged, Held, JournalFile
+from llm_router.adapters.sqlite import journal_file
+from llm_router.adapters.sqlite.journal_file import Charged, Frame, Held, JournalFile, Survey, survey
 from llm_router.adapters.sqlite.rows import OP_ERRORS, Chain, HoldOp, Op, Rows, SettleOp
 from llm_router.adapters.sqlite.schema import GENESIS, StoreCorrupt
 from llm_router.billing.ledger import Hold, Settlement
@@ -29,6 +30,8 @@ Apply = Callable[[sqlite3.Connection, Sequence[Op], int, Chain, int], Chain]
 
 _GENERATION = "SELECT value FROM meta WHERE name = 'journal'"
 _BOOKED = "UPDATE meta SET value = ? WHERE name = 'journal'"
+_IN_USE = "INSERT INTO meta VALUES ('journal_of', ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+"""By which opening the journal is in use; 0 after an orderly end. One that was cut off leaves it behind."""
 
 
 def fits(op: HoldOp | SettleOp) -> bool:
@@ -135,7 +138,7 @@ def apply(
     Raises:
         RowRefused, sqlite3.Error: the caller must roll back.
     """
-    chain = _write(connection, ops, epoch, chain)
+    chain = write_ops(connection, ops, epoch, chain)
     connection.execute(_BOOKED, (generation,))
     return chain
 
@@ -149,7 +152,7 @@ def apply_singly(
     for op in ops:
         execute("SAVEPOINT one")
         try:
-            chain = _write(connection, [op], epoch, chain)
+            chain = write_ops(connection, [op], epoch, chain)
         except OP_ERRORS as error:
             execute("ROLLBACK TO one")
             print(f"{_id(op)} in the journal cannot be booked: {error}", file=sys.stderr, flush=True)
@@ -158,7 +161,8 @@ def apply_singly(
     return chain
 
 
-def _write(connection: sqlite3.Connection, ops: Sequence[Op], epoch: int, chain: Chain) -> Chain:
+def write_ops(connection: sqlite3.Connection, ops: Sequence[Op], epoch: int, chain: Chain) -> Chain:
+    """Write some moves; return the new end of the entries."""
     rows = Rows(ops, epoch, chain)
     rows.write(connection)
     return rows.chain
@@ -176,46 +180,151 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         epoch: of the process that left it. chain: the end of the entries.
         generation: the last one of the journal that they hold wholly.
+        in_use: whether that process began the journal and did not end it: it must be there then.
     """
 
     epoch: int
     chain: Chain
     generation: int
+    in_use: bool
 
 
 def begin_of(connection: sqlite3.Connection) -> Begin:
     row = connection.execute("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
     (epoch,) = connection.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
     (generation,) = connection.execute(_GENERATION).fetchone()
+    (used_by,) = connection.execute(
+        "SELECT coalesce(max(value), 0) FROM meta WHERE name = 'journal_of'"
+    ).fetchone()
     chain = Chain(seq=0, head=GENESIS) if row is None else Chain(seq=row[0], head=row[1])
-    return Begin(epoch=epoch, chain=chain, generation=generation)
+    return Begin(epoch=epoch, chain=chain, generation=generation, in_use=0 != used_by == epoch)
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What a journal holds that the tables do not have.
+
+    Attributes:
+        frames: in their order, from the first on; behind: those behind a gap.
+        doubt: why something that was acknowledged may be missing, as what the file is; None if nothing can be.
+        strange: it continues other books: nothing of it belongs here.
+    """
+
+    frames: list[Frame]
+    behind: list[Frame]
+    doubt: str | None
+    strange: bool = False
+
+
+def examine(begin: Begin, content: bytes) -> Found:
+    """Compare a journal with what the tables say of it. What was appended last may be torn, by a crash."""
+    seen = survey(content, begin.generation + 1, begin.chain.head)
+    behind = [frame for _, frame in seen.behind]
+    newer = [frame for frame in seen.frames if frame.generation > begin.generation]
+    if newer and not _continues(begin, newer):
+        return Found(
+            frames=[], behind=[], doubt="holds moves that continue other books than these", strange=True
+        )
+    return Found(frames=newer, behind=behind, doubt=_doubt(begin, seen))
+
+
+def _continues(begin: Begin, frames: list[Frame]) -> bool:
+    return frames[0].generation == begin.generation + 1 and all(
+        frame.head == begin.chain.head for frame in frames if frame.moves
+    )
+
+
+def _doubt(begin: Begin, seen: Survey) -> str | None:
+    if seen.behind:
+        at = seen.end if seen.frames and seen.frames[0].generation > begin.generation else 0
+        return (
+            f"is damaged at byte {at}: what stood there is lost, and {len(seen.behind)} sound frames follow, the "
+            f"next at byte {seen.behind[0][0]}"
+        )
+    if not begin.in_use:
+        return None
+    if not seen.size:
+        return "is missing or empty, though the process that used it did not end in order"
+    if seen.size < journal_file.JOURNAL_BYTES:
+        return f"is cut short: it has {seen.size} of its {journal_file.JOURNAL_BYTES} bytes"
+    if seen.begins is None:
+        return "is damaged at byte 0, or was emptied, though the process that used it did not end in order"
+    if seen.begins < begin.generation:
+        return (
+            f"is older than the tables: it holds generation {seen.begins}, and they have had "
+            f"{begin.generation} already"
+        )
+    if seen.begins > begin.generation + 1:
+        return "is damaged at byte 0: it begins with a generation that there was not"
+    return None
 
 
 def replay(connection: sqlite3.Connection, file: JournalFile, path: Path) -> int:
     """Book what an earlier process left in the journal; return how many moves that were.
 
     Raises:
-        StoreCorrupt: the journal continues other books than these.
+        StoreCorrupt: the journal continues other books than these, or something that was acknowledged may be
+            missing from it.
         sqlite3.Error, OSError: the disk refuses.
     """
     begin = begin_of(connection)
-    frames = file.read()
+    found = examine(begin, file.content())
+    if found.doubt is not None:
+        raise StoreCorrupt(refusal(path, found))
     generation = begin.generation + 1
-    if not frames or frames[0].generation < generation:
+    if not found.frames:
         file.begin(generation)
         return 0
-    if frames[0].generation != generation or any(frame.head != begin.chain.head for frame in frames):
-        raise StoreCorrupt(
-            f"The journal beside {path} holds moves that continue other books than these. If {path.name} is a "
-            "backup that was put back, move the journal away; else put back the file that it belongs to."
-        )
-    ops = [op_of(move) for frame in frames for move in frame.moves]
+    ops = [op_of(move) for frame in found.frames for move in frame.moves]
     try:
         book(connection, apply, ops, begin, generation)
     except OP_ERRORS:
         book(connection, apply_singly, ops, begin, generation)
     file.begin(generation + 1)
     return len(ops)
+
+
+def refusal(path: Path, found: Found) -> str:
+    """Why no store is opened on such a journal, and what to do."""
+    if found.strange:
+        return (
+            f"The journal beside {path} {found.doubt}. If {path.name} is a backup that was put back, go on "
+            f"without that journal: {SALVAGE}; else put back the file that it belongs to."
+        )
+    return (
+        f"The journal beside {path} {found.doubt}. Charges that were acknowledged may be missing. Put back the "
+        f"file that the last process left; if there is none, or {path.name} is a backup that was put back, go on "
+        f"with what there is: {SALVAGE}"
+    )
+
+
+def finish_generation(connection: sqlite3.Connection, generation: int) -> None:
+    """Have the tables say, in the caller's transaction, that they hold it, and that no journal is in use."""
+    connection.execute(_BOOKED, (generation,))
+    connection.execute(_IN_USE, (0,))
+
+
+SALVAGE = "llm-router ledger salvage --reason WHY"
+
+
+def take_into_use(connection: sqlite3.Connection, file: JournalFile) -> None:
+    """Begin the journal, and have the tables say so: from now on it must be there.
+
+    Raises:
+        sqlite3.Error, OSError: the disk refuses.
+    """
+    begin = begin_of(connection)
+    file.allocate()
+    if file.append([], begin.chain.head):  # else whoever comes has to go without that knowledge
+        connection.execute(_IN_USE, (begin.epoch,))
+
+
+def end_use(connection: sqlite3.Connection) -> None:
+    """Have the tables say that they hold everything.
+
+    Raises:
+        sqlite3.Error: the disk refuses.
+    """
+    connection.execute(_IN_USE, (0,))
 
 
 def book(connection: sqlite3.Connection, apply: Apply, ops: list[Op], begin: Begin, generation: int) -> None:

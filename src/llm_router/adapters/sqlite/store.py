@@ -30,7 +30,7 @@ from llm_router.adapters.sqlite.boot import audit, boot
 from llm_router.adapters.sqlite.folding import FOLD
 from llm_router.adapters.sqlite.journal import Journal, OpRefused
 from llm_router.adapters.sqlite.journal_file import JOURNAL_SUFFIX, JournalFile
-from llm_router.adapters.sqlite.journaling import replay
+from llm_router.adapters.sqlite.journaling import replay, take_into_use
 from llm_router.adapters.sqlite.lock import StoreLock
 from llm_router.adapters.sqlite.old_spool import book_spool
 from llm_router.adapters.sqlite.prices import ADD_RULE, PUBLISH, PUBLISHED, KnownPrices, read_rules
@@ -109,6 +109,7 @@ class SqliteStore:
             file = JournalFile(path.with_name(path.name + JOURNAL_SUFFIX))
             replay(connection, file, path)  # before the holds of what is in it would be voided
             begin = boot(connection, clock.now_ms())
+            take_into_use(connection, file)
             self._prices = KnownPrices(connection.execute(PUBLISHED))
         except BaseException:
             connection.close()

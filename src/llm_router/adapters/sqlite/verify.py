@@ -11,6 +11,7 @@ Reads only, in one transaction: a store that is in use is seen at one moment. Wh
     folds             = the sums of those, of all hours before the one up to which they say they go
     budgets           spent = what the exchanges of their part cost in that window
     papers            receipts, statements and invoices: numbered, continued, and what the books make of them
+    journal           of a store that no process has: whole, of these books, and its moves such as they can have
 
 The first thing that does not agree is the verdict. Who may write the file may also write all of it
 anew, with other hashes: only a hash that is kept elsewhere tells (see :func:`verify`'s ``expected``).
@@ -19,13 +20,14 @@ anew, with other hashes: only a hash that is kept elsewhere tells (see :func:`ve
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import msgspec
 
 from llm_router.adapters.recount import Doubt, Doubted, Recount, Verdict, record_of
 from llm_router.adapters.sqlite import schema
+from llm_router.adapters.sqlite.journal_check import ABSENT, CHECKED, Journal, check_journal, journal_beside
 from llm_router.adapters.sqlite.paper_check import check_papers
 from llm_router.adapters.sqlite.prices import read_rules, versions_of
 from llm_router.billing.rollups import COUNTS, RollupKey
@@ -34,25 +36,32 @@ from llm_router.domain.budget import Budget
 _budgets = msgspec.json.Decoder(Budget)
 
 
-def verify(path: Path, now_ms: int, expected: tuple[int, str] | None = None) -> Verdict:
+def verify(
+    path: Path, now_ms: int, expected: tuple[int, str] | None = None, *, copy: bool = False
+) -> Verdict:
     """Check a store's file, in use or not.
 
     Args:
         expected: number and hash of an entry as they were told before.
+        copy: whether it may have been copied without its journal.
 
     Raises:
         StoreError: it is no store of this version.
-        sqlite3.Error: it cannot be read.
+        sqlite3.Error, OSError: it cannot be read.
     """
-    with closing(_connect(path)) as connection:
-        connection.execute("BEGIN")
-        if schema.check_ours(connection, path) != schema.SCHEMA_VERSION:
-            raise schema.StoreTooOld(
-                f"{path} was written by an earlier version of llm-router. Run: llm-router migrate"
-            )
+    with ExitStack() as stack:
+        with journal_beside(path) as journal:  # of the same moment as the tables
+            connection = stack.enter_context(closing(_connect(path)))
+            connection.execute("BEGIN")
+            if schema.check_ours(connection, path) != schema.SCHEMA_VERSION:
+                raise schema.StoreTooOld(
+                    f"{path} was written by an earlier version of llm-router. Run: llm-router migrate"
+                )
+            connection.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
         proof = _Proof(connection, now_ms)
         try:
             proof.run(expected)
+            proof.check_journal(journal, copy=copy)
         except Doubted as doubted:
             return proof.verdict(doubted.doubt)
         except sqlite3.DatabaseError as error:
@@ -102,6 +111,12 @@ class _Proof:
         )
         self._count.spends(self._db.execute("SELECT budget, session, bucket, spent FROM spends"))
         self._count.papers = check_papers(self._db)
+
+    def check_journal(self, journal: Journal, *, copy: bool) -> None:
+        """What a process has in use is its own to say. After all else."""
+        self._count.journal = journal.state
+        if journal.state == CHECKED or (journal.state == ABSENT and not copy):
+            self._count.journaled = check_journal(self._db, journal.content, self._count)
 
     def _check_file(self) -> None:
         (found,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()

@@ -21,7 +21,7 @@ from queue import Empty, SimpleQueue
 from typing import cast
 
 from llm_router.adapters.sqlite.journal_file import JOURNAL_BYTES, JournalFile
-from llm_router.adapters.sqlite.journaling import Waiting, fits, is_plain, move_of
+from llm_router.adapters.sqlite.journaling import Waiting, end_use, fits, is_plain, move_of
 from llm_router.adapters.sqlite.known import Known
 from llm_router.adapters.sqlite.replies import BATCH, file_replies
 from llm_router.adapters.sqlite.rows import (
@@ -184,8 +184,9 @@ class Writer:
             self._save([])
         if not self._waiting:
             try:
+                end_use(self._connection)
                 self._file.clear()
-            except OSError as error:
+            except (sqlite3.Error, OSError) as error:
                 print(f"the journal of the ledger cannot be cleared: {error}", file=sys.stderr)
 
     def _handle(self, ops: list[Op]) -> None:

@@ -274,7 +274,7 @@ PAPERS = (
         "ledger verify",
         "calculate everything in the books again",
         run="ledger:verify_ledger",
-        prints="Print JSON: `ok`, the counts, `seq` and `head` (of a database `heads`), and `doubt` with `check`, `where` and `what`.",
+        prints="Print JSON: `ok`, the counts, `seq` and `head` (of a database `heads`), `journal` (`checked`, `in use` or `absent`), `journaled`, and `doubt` with `check`, `where` and `what`.",
         options=(
             Option(
                 "--file",
@@ -288,6 +288,17 @@ PAPERS = (
                 "an entry and its hash, as printed before",
                 more="An entry and its hash as an earlier run printed them (`N:HASH`; of a database `NODE:N:HASH` for each of its nodes, by commas): doubt if the books have another.",
                 metavar="N:HASH",
+            ),
+        ),
+    ),
+    Command(
+        "ledger salvage",
+        "go on without a journal that was lost or damaged",
+        run="ledger:salvage_ledger",
+        prints="Print JSON: `doubt`, `booked` and `refused` (ids of exchanges), and `aside`, where the file is now.",
+        options=(
+            Option(
+                "--reason", "why, for the audit log", more="Why, for the audit log; needed.", required=True
             ),
         ),
     ),
