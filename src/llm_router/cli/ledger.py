@@ -77,6 +77,8 @@ def _of_journal(verdict: Verdict) -> str:
         )
     if verdict.journaled is None:
         return "No journal is beside the copy: what was in it alone is not in these books."
+    if verdict.journal == "absent":
+        return "There is no journal beside it, and none is missing."
     return f"The journal is sound; the next start books {verdict.journaled} moves of it."
 
 
