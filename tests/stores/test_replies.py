@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from store_cases import ACME, FixedClock, record, run
 
-from llm_router.adapters.sqlite import replies, writer
+from llm_router.adapters.sqlite import proving, replies, schema, writer
 from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.domain.errors import LedgerUnavailable
 
@@ -99,3 +99,14 @@ def test_a_disk_that_fails_while_filing_loses_nothing(
 
     run(main())
     assert filed(tmp_path / "books.db") > 0
+
+
+@pytest.mark.parametrize(("sql", "values"), [(replies._FILE, ()), (replies._FILED, ()), (proving.SUMS, (9,))])
+def test_what_is_filed_every_so_often_is_read_without_all_that_came_before(
+    sql: str, values: tuple[int, ...]
+) -> None:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        schema.create(connection)
+        plan = [str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+    assert plan
+    assert not [step for step in plan if step.startswith("SCAN")], plan

@@ -24,7 +24,7 @@ from llm_router.domain.money import MAX_PUSD, format_usd
 from llm_router.domain.record import ExchangeRecord
 
 
-class Hold(msgspec.Struct, frozen=True, kw_only=True):
+class Hold(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Credits reserved for an exchange."""
 
     exchange_id: str
@@ -51,7 +51,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     price_version: str
 
 
-class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+class Settlement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a hold was resolved.
 
     Attributes:

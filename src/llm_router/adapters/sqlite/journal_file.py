@@ -31,7 +31,7 @@ _HEAD = 12
 _END = bytes(_HEAD)
 
 
-class Held(msgspec.Struct, frozen=True, array_like=True, tag="h"):
+class Held(msgspec.Struct, frozen=True, array_like=True, tag="h", gc=False):
     """A hold, as its row is to be written."""
 
     exchange_id: str
@@ -41,7 +41,7 @@ class Held(msgspec.Struct, frozen=True, array_like=True, tag="h"):
     now_ms: int
 
 
-class Charged(msgspec.Struct, frozen=True, array_like=True, tag="s"):
+class Charged(msgspec.Struct, frozen=True, array_like=True, tag="s", gc=False):
     """A settlement, as its rows are to be written. ``held_pusd``: of the hold that it resolves, None if
     there was none; the others are the fields of ``SettleOp`` and its ``Settlement``."""
 

@@ -21,6 +21,9 @@ _rules = msgspec.json.Decoder(PriceRule)
 _decoder = msgspec.json.Decoder(Price)
 
 
+_UNKNOWN = digest_of("")
+
+
 class KnownPrices:
     """The published prices of a store, in memory."""
 
@@ -61,7 +64,7 @@ class KnownPrices:
     def _digest(self, version: str) -> bytes:
         text = self._texts.get(version)
         if text is None:
-            return digest_of("")
+            return _UNKNOWN
         digest = self._digests[version] = digest_of(text)
         return digest
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 import sqlite3
 
 _PROVED = "UPDATE accounts SET proved = proved + ? WHERE id = ?"
+SUMS = (
+    "SELECT account, sum(amount >> 32), sum(amount & 4294967295) FROM entries WHERE seq > ? GROUP BY +account"
+)
+"""With a plain ``GROUP BY account`` SQLite walks through the index of all entries ever made, in that order."""
+
 _TO = "SELECT value FROM meta WHERE name = 'proved_seq'"
 
 
@@ -25,9 +30,5 @@ def move_proof(connection: sqlite3.Connection) -> int:
 def entry_sums(connection: sqlite3.Connection, after_seq: int) -> dict[str, int]:
     """The sum of each account's entries after ``after_seq``, exact: in two halves, since SQLite's
     own sum refuses to pass 63 bits on the way."""
-    rows = connection.execute(
-        "SELECT account, sum(amount >> 32), sum(amount & 4294967295) FROM entries "
-        "WHERE seq > ? GROUP BY account",
-        (after_seq,),
-    )
+    rows = connection.execute(SUMS, (after_seq,))
     return {account: (high << 32) + low for account, high, low in rows}
