@@ -105,6 +105,40 @@ def test_a_stream_is_kept_as_the_answer_that_it_was(gateway):
         assert b"edits_remaining" not in json.dumps(found["response"]["body"], default=str).encode()
 
 
+def test_openrouters_clients_find_a_generation_and_what_was_said_in_it(gateway):
+    key = account(gateway, "router")
+    gateway.command("bodies.set", account="router", **RULE)
+    headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
+    chat = [{"role": "user", "content": SAID}]
+    for path, asked, given in (
+        ("/v1/chat/completions", {"messages": chat, "stream": True}, {"messages": chat}),
+        ("/v1/messages", {"messages": chat, "max_tokens": 500}, {"messages": chat}),
+        ("/v1/responses", {"input": SAID}, {"prompt": SAID}),
+        ("/v1/completions", {"prompt": SAID, "max_tokens": 500}, {"prompt": SAID}),
+    ):
+        body = json.dumps({"model": MODEL, **asked}).encode()
+        answer = gateway.send("POST", path, body, headers)
+        assert answer.status == 200, answer.body
+        told = gateway.get(f"/api/v1/generation?id={answer.id}", key=key).json["data"]
+        record = gateway.get(f"/v1/generations/{answer.id}", key=key).json
+        assert (told["id"], told["model"], told["streamed"]) == (answer.id, MODEL, bool(asked.get("stream")))
+        assert told["total_cost"] == told["usage"] == record["cost_usd"]
+        assert told["native_tokens_prompt"] == record["usage"]["prompt_tokens"]
+        assert told["provider_responses"][0]["status"] == 200
+        content(gateway, answer.id, key)
+        said = gateway.get(f"/v1/generation/content?id={answer.id}", key=key).json["data"]
+        assert json.dumps(said["input"]) == json.dumps(given).replace(SAID, KEPT), path
+        assert f"“{KEPT}”" in said["output"]["completion"], path
+    for path in ("/v1/generation", "/v1/generation/content"):
+        assert (gateway.get(path, key=key).status, gateway.get(f"{path}?id=gen-x", key=key).status) == (
+            400,
+            404,
+        )
+        assert (
+            gateway.get(f"{path}?id={answer.id}", key=gateway.new_key("k", account="elsewhere")).status == 404
+        )
+
+
 def test_refusals_are_kept_too_and_share_and_key_decide(gateway):
     key = account(gateway, "keys")
     other = gateway.command("keys.create", name="other", account="keys")

@@ -24,16 +24,23 @@ async def content(gateway: Gateway, request: Request, send: Send, parameters: di
     A key reads what was said with it. What was said with others of its account takes a key that administers, and
     stands in the audit log.
     """
+    kept = await kept_of(gateway, request, unquote(parameters["id"]))
+    await answer_json(send, 200, msgspec.json.encode(kept))
+
+
+async def kept_of(gateway: Gateway, request: Request, id_: str) -> dict[str, object]:
+    """What is kept of an exchange, for the key that asks; members may be raw.
+
+    Raises:
+        NotFound, Forbidden
+    """
     engine = gateway.engine
     key = await gateway.key_of(request, USAGE)
-    id_ = unquote(parameters["id"])
     record = await engine.books.generation(key.account, id_)
     if record is None:
         raise NotFound("There is no such generation for this API key. Use the x-generation-id of a reply.")
     if record.key == key.id and engine.bodies is not None:
-        shown = await kept_content(engine.bodies.store, key.account, record.id, engine.clock)
-        await answer_json(send, 200, msgspec.json.encode(shown))
-        return
+        return await kept_content(engine.bodies.store, key.account, record.id, engine.clock)
     if READ not in of_scopes(key.scopes):
         raise Forbidden(
             "Another key of this account made that generation. To read what was said takes a key with the scope "
@@ -44,7 +51,7 @@ async def content(gateway: Gateway, request: Request, send: Send, parameters: di
         raise NotFound("Nothing is kept by this gateway.")
     by = Actor(id=key.id, name=key.name, ip=address_of(request, gateway.trusted_proxies))
     found = await gateway.api.desk.run("bodies.read", by, {"account": key.account, "id": record.id})
-    await answer_json(send, 200, msgspec.json.encode(found))
+    return dict(found)
 
 
 CONTENT_ROUTES = (

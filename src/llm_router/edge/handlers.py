@@ -27,6 +27,7 @@ from llm_router.edge.feedback import FEEDBACK_ROUTES
 from llm_router.edge.gateway import GEMINI_KEY, Gateway, credential
 from llm_router.edge.guard import MODELS, USAGE
 from llm_router.edge.http import Request, Send, answer_json
+from llm_router.edge.openrouter import OPENROUTER_ROUTES
 from llm_router.edge.packing import answer_packed
 from llm_router.edge.papers import PAPER_ROUTES
 from llm_router.edge.responses import RESPONSES_ROUTES
@@ -339,6 +340,7 @@ ROUTES = RouteTable(
             handler=generation,
             summary="The record of an exchange.",
         ),
+        *OPENROUTER_ROUTES,
         *CREDIT_ROUTES,
         Route(method="GET", path="/healthz", handler=healthz, summary="Liveness."),
         Route(method="GET", path="/readyz", handler=readyz, summary="Readiness."),
