@@ -101,6 +101,13 @@ def test_a_router_that_is_asked_in_another_api_is_told_nothing() -> None:
     assert refused(router, Wishes(only=("deepinfra",)), DEMAND, named) == "provider.only does not name it"
 
 
+def test_a_list_of_somebody_who_can_be_called_here_binds_all_models_of_a_request() -> None:
+    own = candidate(provider__docs_url=None)
+    for wishes in (Wishes(only=("q",)), Wishes(order=("q",), allow_fallbacks=False)):
+        assert refused(own, wishes, DEMAND, named) is None
+        assert "does not name it" in (refused(own, wishes, DEMAND, named, active={"p", "q"}) or "")
+
+
 @pytest.mark.parametrize(
     ("wishes", "reason"),
     [

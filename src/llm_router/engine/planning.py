@@ -188,8 +188,11 @@ class Planner:
         wishes, named = query.wishes, snapshot.provider_named
         rejections = list(plan.rejections)
         left: list[Candidate] = []
+        active = (
+            occasion.state.active.union(occasion.own_keys) if occasion.own_keys else occasion.state.active
+        )
         for candidate in plan.candidates:
-            reason = refused(candidate, wishes, demand, named)
+            reason = refused(candidate, wishes, demand, named, active=active)
             if reason is None:
                 left.append(candidate)
             else:

@@ -10,7 +10,7 @@ among deployments of one model it only puts it behind the others.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -50,15 +50,17 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str | None = None
 
 
-def refused(candidate: Candidate, wishes: Wishes, demand: Demand, named: Named) -> str | None:
-    """Why a candidate may not serve a request at all; None if it may."""
+def refused(
+    candidate: Candidate, wishes: Wishes, demand: Demand, named: Named, *, active: Collection[str] = ()
+) -> str | None:
+    """Why a candidate may not serve a request at all; None if it may. ``active``: providers that can be called."""
     window = candidate.deployment.context_tokens
     if window is not None and demand.input_least > window:
         return f"its context window of {window} tokens is too small for at least {demand.input_least}"
     if wishes is NO_WISHES:
         return None
     return (
-        _by_name(candidate, wishes, named)
+        _by_name(candidate, wishes, named, active)
         or _by_policy(candidate, wishes)
         or _by_price(candidate, wishes, demand)
     )
@@ -113,10 +115,10 @@ def _told(candidate: Candidate) -> bool:
     return candidate.same_dialect and "routing" in candidate.provider.knows
 
 
-def _by_name(candidate: Candidate, wishes: Wishes, named: Named) -> str | None:
+def _by_name(candidate: Candidate, wishes: Wishes, named: Named, active: Collection[str]) -> str | None:
     if any(matches(candidate, slug, named) for slug in wishes.ignore):
         return "provider.ignore names it"
-    if _told(candidate) or _means_others(candidate, wishes, named):
+    if _told(candidate) or _means_others(candidate, wishes, named, active):
         return None
     if wishes.only is not None and not any(matches(candidate, slug, named) for slug in wishes.only):
         return "provider.only does not name it"
@@ -127,14 +129,16 @@ def _by_name(candidate: Candidate, wishes: Wishes, named: Named) -> str | None:
     return "provider.order does not name it, and fallbacks are not allowed"
 
 
-def _means_others(candidate: Candidate, wishes: Wishes, named: Named) -> bool:
-    """Whether a list names nobody who serves the model here, and the candidate's provider is of the operator's
-    own making: that may be a router, and nobody here can tell whom it asks in turn."""
+def _means_others(candidate: Candidate, wishes: Wishes, named: Named, active: Collection[str]) -> bool:
+    """Whether a list names nobody who serves the model here or can be called for another one, and the candidate's
+    provider is of the operator's own making: that may be a router, and nobody here can tell whom it asks in turn."""
     slugs = (*wishes.order, *(wishes.only or ()))
     if not slugs or candidate.provider.docs_url is not None:
         return False
     meant = {named(slug.partition("/")[0]) for slug in slugs}
-    return meant.isdisjoint(each.provider for each in candidate.model.deployments)
+    return meant.isdisjoint(active) and meant.isdisjoint(
+        each.provider for each in candidate.model.deployments
+    )
 
 
 def _by_policy(candidate: Candidate, wishes: Wishes) -> str | None:
