@@ -91,6 +91,10 @@ SCREENS: Tour = (
         "/routing",
         (typed("Model, preset or auto", "gpt-5-mini"), press("Ask what would"), shows("Who can answer")),
     ),
+    (
+        "/routing?",
+        (press("Without a provider"), press("Try the change"), shows("Fail that did not")),
+    ),
     ("/team", ()),
     ("/settings/you", ()),
     ("/settings/account", ()),

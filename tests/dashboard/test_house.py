@@ -1,4 +1,4 @@
-"""What the operator alone sets, in a real browser: where alerts go, and where people sign in."""
+"""What the operator alone sets, in a real browser: where alerts go, where people sign in, and dry runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from browser_kit import browsing
-from gateway_kit import Gateway
+from gateway_kit import Gateway, until
 from people_kit import Browser
 
 CONFIGURED = {
@@ -135,3 +135,28 @@ def test_an_issuer_of_the_configuration_is_only_shown(chromium: Any, gateway: Ga
         assert page.get_by_text("[oidc]").is_visible()
         assert page.get_by_role("button", name="Test").is_visible()
         assert page.locator(".sections form").count() == 0
+
+
+def test_a_change_is_tried_on_the_last_requests(chromium: Any, gateway: Gateway, ada: Browser) -> None:
+    id_ = gateway.chat("gpt-5-mini", "hi").id
+    until(lambda: any(each["id"] == id_ for each in ada.get("/exchanges?account=default").json["data"]))
+    with browsing(chromium, gateway, cookie=ada.cookie) as watched:
+        watched.open("/routing")
+        page = watched.page
+        change = page.get_by_label("The change, as TOML")
+        change.fill('[routing]\nstrategy = "nope"')
+        page.get_by_role("button", name="Try the change").click()
+        page.get_by_text("routing.strategy: must be one of").wait_for()
+        assert change.get_attribute("aria-invalid") == "true"
+        assert all("400" in each for each in watched.complaints)
+        watched.complaints.clear()
+        page.get_by_role("button", name="Without a provider").click()
+        page.get_by_role("button", name="Try the change").click()
+        row = page.get_by_role("region", name="What changes").locator("tbody tr").first
+        row.wait_for()
+        assert "goes elsewhere" in row.inner_text()
+        row.locator(".row-link").click()
+        sheet = page.get_by_role("dialog")
+        assert sheet.locator(".plan").nth(0).inner_text().startswith("openai/")
+        assert not sheet.locator(".plan").nth(1).inner_text().startswith("openai/")
+        assert id_ in (sheet.get_by_role("link", name="See it in the log").get_attribute("href") or "")

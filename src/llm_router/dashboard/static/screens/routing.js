@@ -5,6 +5,7 @@ import { ago, compact, count, dollars, duration, percent, plural } from "../lib/
 import { icon } from "../lib/icons.js";
 import { badge, button, card, confirm, drawer, facts, field, form, load, pageHead, segments, stat, stats, table, toast } from "../lib/ui.js";
 import { candidates } from "./exchange.js";
+import { rehearsal } from "./rehearsal.js";
 
 const SORTS = [["", "As configured"], ["price", "Cheapest first"], ["latency", "Quickest to begin"], ["throughput", "Most tokens a second"], ["exacto", "Best with tools"]];
 
@@ -178,7 +179,7 @@ async function mount(root, ctx) {
     stop = end;
   }
   if (ctx.can("preset:read")) parts.push(presets(ctx));
-  if (ctx.can("house:read")) parts.push(experiments(ctx));
+  if (ctx.can("house:read")) parts.push(experiments(ctx), rehearsal(ctx));
   root.append(pageHead("Routing", { text: "Where requests go, and why." }), ...parts);
   return stop;
 }
