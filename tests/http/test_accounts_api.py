@@ -79,6 +79,34 @@ def test_a_key_from_its_making_to_its_end(gateway, ada):
     assert text not in ada.get("/audit?account=life").body.decode()
 
 
+def test_what_a_key_is_tagged_with_all_its_requests_are_counted_by(gateway, ada):
+    gateway.command("credits.add", account="tagged", amount="5", ref="tagged")
+    made = ada.post("/keys?account=tagged", {"name": "shop", "tags": ["shop", "eu"]})
+    assert (made.status, made.json["data"]["tags"], made.json["data"]["last_used_at"]) == (
+        201,
+        ["eu", "shop"],
+        None,
+    )
+    key, path = made.json["key"], f"/keys/{made.json['data']['hash']}"
+    body = json.dumps({"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Hello"}]}).encode()
+    for more in ({}, {"x-llm-router-tags": "batch,eu"}):
+        assert gateway.send("POST", "/v1/chat/completions", body, {**JSON, **more}, key=key).status == 200
+    rows = ada.get("/exchanges?account=tagged").json["data"]
+    assert [row["tags"] for row in rows] == [["batch", "eu", "shop"], ["eu", "shop"]]
+    sums = ada.get("/usage?account=tagged&by=tag").json["data"]
+    assert {row["tag"]: row["requests"] for row in sums} == {"batch": 1, "eu": 2, "shop": 2}
+    entry = ada.get(path).json["data"]
+    assert rows[1]["created"][:10] == entry["last_used_at"][:10]
+    assert entry["last_used_at"][13:] == ":00:00Z"
+    assert entry["usage_daily"] == entry["usage"] > 0
+    changed = ada.patch(path, {"tags": ["one"]}).json["data"]
+    assert changed["tags"] == ["one"]
+    assert ada.patch(path, {"tags": None}).json["data"]["tags"] == []
+    for wrong in (["a b"], [f"t{n}" for n in range(9)], ["sk-" + "a1B2" * 12]):
+        refused = ada.patch(path, {"tags": wrong})
+        assert (refused.status, refused.error["param"]) == (400, "tags")
+
+
 OF_KEYS = frozenset(
     re.findall(
         r"\w+",

@@ -29,6 +29,7 @@ def create(arguments: argparse.Namespace) -> int:
             "providers": arguments.providers,
             "scopes": arguments.scopes,
             "ip_ranges": arguments.ip_ranges,
+            "tags": arguments.tags or (),
             "limit": arguments.limit,
             "limit_reset": arguments.limit_reset,
             "requests_per_minute": arguments.rpm,
@@ -98,7 +99,17 @@ def _key_row(key: dict[str, object]) -> tuple[str, ...]:
 _BOUNDS = {
     **{
         name: name
-        for name in ("team", "user", "expires", "models", "providers", "scopes", "concurrency", "limit")
+        for name in (
+            "team",
+            "user",
+            "expires",
+            "models",
+            "providers",
+            "scopes",
+            "tags",
+            "concurrency",
+            "limit",
+        )
     },
     "ip-ranges": "ip_ranges",
     "rpm": "requests_per_minute",

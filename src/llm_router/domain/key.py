@@ -46,6 +46,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
         by: who made it: the id of a person or key; None: the operator, by the command line.
         rotated_ms: when it last got another text. old_until_ms: until when the text before it works.
         version: 1, 2, 3 and so on, one more with each change.
+        tags: what all its requests are called, beside what they say themselves.
         priority: "interactive", or "batch": the first to be refused when there is too much to do.
     """
 
@@ -72,6 +73,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     rotated_ms: int | None = None
     old_until_ms: int | None = None
     version: int = 1
+    tags: tuple[str, ...] = ()
 
 
 def key_digest(text: bytes) -> bytes:

@@ -365,6 +365,10 @@ class Engine:
         finally:
             await self._close(track)
 
+    def tag(self, track: Track, account: str, tags: tuple[str, ...]) -> None:
+        """Have an exchange counted by tags, if there is room for them."""
+        track.tags, track.tags_over = tags, not self._tag_room.take(account, tags, track.created_ms)
+
     async def _admit(self, track: Track) -> None:
         call, state = track.call, track.state
         now_ms = track.created_ms
@@ -372,8 +376,8 @@ class Engine:
         if self.bodies is not None and not self.bodies.policy.quiet:
             await self.bodies.begin(track)
         admit.check_session(call.headers)
-        if tags := tags_of(call.headers):
-            track.tags, track.tags_over = tags, not self._tag_room.take(key.account, tags, now_ms)
+        if tags := tags_of(call.headers, key.tags):
+            self.tag(track, key.account, tags)
         inspected = call.dialect.inspect(call.body, call.path_model, call.path_stream)
         inspected.json_array = call.json_array
         inspected.keeps_state = call.state is not None

@@ -197,6 +197,8 @@ class Express:
             wish=wish,
             due_us=call.started_us + round(total_of(boarding.deadlines, wish) * 1_000_000),
         )
+        if key.tags:
+            engine.tag(track, key.account, key.tags)
         ride = Ride(self, engine, track, client, boarding)
         self.rides.add(ride)
         self.taken += 1

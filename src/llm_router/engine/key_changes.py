@@ -16,6 +16,7 @@ from llm_router.engine.keys import (
     describe_key,
     describe_whole,
     in_its_team,
+    key_tags,
     ranges_of,
     scopes_of,
     stored_key,
@@ -54,6 +55,7 @@ class ChangeKey(Arguments, frozen=True, kw_only=True):
     disabled: bool | UnsetType = UNSET
     limit: str | UnsetType | None = UNSET
     limit_reset: Reset | UnsetType | None = UNSET
+    tags: tuple[str, ...] | UnsetType | None = UNSET
 
 
 class RotateKey(Arguments, frozen=True, kw_only=True):
@@ -147,6 +149,8 @@ def changed_key(key: Key, wanted: ChangeKey, context: Context) -> Key:
         new["scopes"] = None if wanted.scopes is None else scopes_of(wanted.scopes)
     if wanted.ip_ranges is not UNSET:
         new["ip_ranges"] = None if wanted.ip_ranges is None else ranges_of(wanted.ip_ranges)
+    if wanted.tags is not UNSET:
+        new["tags"] = key_tags(wanted.tags or ())
     return msgspec.structs.replace(key, limits=_limits(key.limits, wanted), version=key.version + 1, **new)
 
 

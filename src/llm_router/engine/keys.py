@@ -26,7 +26,9 @@ from llm_router.engine.operator import (
     limit_of,
     remaining,
 )
+from llm_router.engine.tagging import tags_named
 from llm_router.engine.teams import team_title
+from llm_router.privacy.redact import holds_credential
 
 FIRST_KEY_NAME = "first key"
 STARTING_REF = "starting-credit"
@@ -63,6 +65,7 @@ class CreateKey(Arguments, frozen=True, kw_only=True):
     disabled: bool = False
     limit: str | None = None
     limit_reset: Reset | None = None
+    tags: tuple[str, ...] = ()
 
 
 class ListKeys(Arguments, frozen=True, kw_only=True):
@@ -227,8 +230,20 @@ def _new_key(arguments: CreateKey, context: Context) -> tuple[str, Key]:
         usage_chunk=arguments.usage_chunk,
         strict=arguments.strict,
         priority=arguments.priority,
+        tags=key_tags(arguments.tags),
     )
     return text, key
+
+
+def key_tags(tags: Sequence[str]) -> tuple[str, ...]:
+    """What the requests of a key are called.
+
+    Raises:
+        InvalidRequest: they are too many, or not what a tag may be, or hold what looks like a key.
+    """
+    if holds_credential(" ".join(tags)):
+        raise InvalidRequest("tags hold what looks like a key; it was not kept", param="tags")
+    return tags_named(tags, "tags")
 
 
 def scopes_of(scopes: Sequence[KeyScope]) -> tuple[KeyScope, ...]:
@@ -322,6 +337,7 @@ def describe_key(key: Key, now_ms: int) -> Result:
         "usage_chunk": key.usage_chunk,
         "strict": key.strict,
         "priority": key.priority,
+        "tags": list(key.tags),
         "scopes": None if key.scopes is None else list(key.scopes),
         "providers": None if key.providers is None else list(key.providers),
         "ip_ranges": None if key.ip_ranges is None else list(key.ip_ranges),

@@ -8,7 +8,7 @@ day; what comes beyond is counted together, under OTHER.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from llm_router.domain.errors import InvalidRequest
 from llm_router.privacy.redact import holds_credential
@@ -27,8 +27,8 @@ DAY_MS = 86_400_000
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,63}")
 
 
-def tags_of(headers: Mapping[str, str]) -> tuple[str, ...]:
-    """The tags of a request, sorted, each once; none if it says nothing.
+def tags_of(headers: Mapping[str, str], own: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The tags of a request, with its key's ``own``, sorted, each once; the key's alone if it says nothing.
 
     Raises:
         InvalidRequest: they are too many, or not what a tag may be.
@@ -38,10 +38,20 @@ def tags_of(headers: Mapping[str, str]) -> tuple[str, ...]:
     if text is None:
         text, name = headers.get(HEADERS[1]), HEADERS[1]
         if text is None:
-            return ()
+            return own
     if holds_credential(text):
         raise InvalidRequest(f"{name} holds what looks like a key; it was not kept.", param=name)
-    tags = sorted({part for each in text.split(",") if (part := each.strip())})
+    tags = tags_named(text.split(","), name)
+    return tuple(sorted({*tags, *own})) if own else tags
+
+
+def tags_named(texts: Sequence[str], name: str) -> tuple[str, ...]:
+    """Tags, sorted, each once. ``name``: where they stand.
+
+    Raises:
+        InvalidRequest: they are too many, or not what a tag may be.
+    """
+    tags = sorted({part for each in texts if (part := each.strip())})
     for tag in tags:
         if _TAG.fullmatch(tag) is None:
             raise InvalidRequest(

@@ -17,6 +17,13 @@ _MAY = (
         read=names,
     ),
     Option("--ip-ranges", "addresses it may be used from: 10.0.0.0/8", metavar="A,B", read=names),
+    Option(
+        "--tags",
+        "what its requests are called in reports, by commas",
+        more="what all its requests are called in reports ([tags](statements.md)), by commas, beside what they say themselves",
+        metavar="A,B",
+        read=names,
+    ),
 )
 
 _BOUNDS = (
@@ -46,6 +53,7 @@ KEY = View(
         ("Models", "models"),
         ("Providers", "providers"),
         ("Addresses", "ip_ranges"),
+        ("Tags", "tags"),
         ("Limits", "limits"),
         ("Dollars", "limit"),
         ("Dollars begin anew", "limit_reset"),
@@ -62,7 +70,7 @@ PEOPLE = (
         "make a key and print it, this once",
         run="keys:create",
         operation="keys.create",
-        prints="prints `id`, `key`, `name`, `prefix`, `account`, `team`, `user`, `status`, `created`, `expires`, `revoked`, `models`, `limits`, `usage_chunk`, `strict`, `priority`, `scopes`, `providers`, `ip_ranges`, `limit`, `limit_reset`, `credits_remaining`",
+        prints="prints `id`, `key`, `name`, `prefix`, `account`, `team`, `user`, `status`, `created`, `expires`, `revoked`, `models`, `limits`, `usage_chunk`, `strict`, `priority`, `scopes`, `providers`, `ip_ranges`, `tags`, `limit`, `limit_reset`, `credits_remaining`",
         options=(
             Option("--name", "what the key is for", more="what the key is for; needed", required=True),
             Option(
@@ -139,7 +147,7 @@ PEOPLE = (
             *_BOUNDS,
             Option(
                 "--without",
-                "bounds that go: of team, user, expires, models, providers, scopes, ip-ranges, rpm, tpm, concurrency, limit",
+                "bounds that go: of team, user, expires, models, providers, scopes, ip-ranges, tags, rpm, tpm, concurrency, limit",
                 metavar="A,B",
                 read=names,
             ),

@@ -38,6 +38,9 @@ from llm_router.engine.teams import team_title
 HOUR_MS = 3_600_000
 _COST = COUNTS.index("cost")
 
+USED_DAYS = 31
+"""So long before today is looked for a key's last use: as far as a month goes back."""
+
 _RESETS: dict[str, str | None] = {window.value: reset for window, reset in RESETS.items()}
 
 
@@ -48,6 +51,7 @@ class MakeKey(Body, frozen=True, kw_only=True):
         limit: dollars that it may spend, in all or in each ``limit_reset``.
         expires, expires_at: a span ("30d") or a time; the latter is OpenRouter's word for it.
         account, workspace_id: whose it is, if that is to be said here, too.
+        tags: what all its requests are called in reports, beside what they say themselves.
         include_byok_in_limit: what is asked with keys of the account's own is no part of a limit.
     """
 
@@ -71,6 +75,7 @@ class MakeKey(Body, frozen=True, kw_only=True):
     usage_chunk: bool = True
     strict: bool = False
     priority: Priority = "interactive"
+    tags: tuple[str, ...] | None = None
 
 
 class PatchKey(Body, frozen=True, kw_only=True):
@@ -94,6 +99,7 @@ class PatchKey(Body, frozen=True, kw_only=True):
     usage_chunk: bool | UnsetType = UNSET
     strict: bool | UnsetType = UNSET
     priority: Priority | UnsetType = UNSET
+    tags: tuple[str, ...] | UnsetType | None = UNSET
     version: int | None = None
 
 
@@ -104,7 +110,8 @@ class TurnKey(Body, frozen=True, kw_only=True):
 
 
 class KeyEntry(Reply, frozen=True, kw_only=True):
-    """A key. ``hash`` is its id; the text is not stored and not shown."""
+    """A key. ``hash`` is its id; the text is not stored and not shown. ``last_used_at``: the hour, today, or else the
+    day (UTC) of its last request within 31 days; null: there was none."""
 
     hash: str
     id: str
@@ -124,6 +131,8 @@ class KeyEntry(Reply, frozen=True, kw_only=True):
     created_at: str
     updated_at: str | None
     expires_at: str | None
+    last_used_at: str | None
+    tags: list[str]
 
 
 class KeyPage(Reply, frozen=True, kw_only=True):
@@ -241,7 +250,7 @@ async def make_key(ask: Ask) -> Answer:
 
 _OWN = (
     "name", "team", "user", "scopes", "models", "providers", "ip_ranges", "requests_per_minute",
-    "tokens_per_minute", "concurrency", "usage_chunk", "strict", "priority",
+    "tokens_per_minute", "concurrency", "usage_chunk", "strict", "priority", "tags",
 )  # fmt: skip
 
 
@@ -441,6 +450,7 @@ class _Figures(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: int
     budgets: dict[str, _Budget]
     spent: dict[str, dict[str, int]]
+    used_ms: dict[str, int]
 
     def entry(self, key: Key) -> dict[str, object]:
         budget, described = self.budgets.get(key.id), describe_key(key, self.now_ms)
@@ -459,7 +469,7 @@ class _Figures(msgspec.Struct, frozen=True, kw_only=True):
             "created_at": iso_time(key.created_ms),
             "updated_at": None if key.rotated_ms is None else iso_time(key.rotated_ms),
             "expires_at": described["expires"],
-            "last_used_at": None,
+            "last_used_at": iso_time(self.used_ms[key.id]) if key.id in self.used_ms else None,
             "creator_user_id": key.by,
             "external_user": key.user,
             "workspace_id": key.account,
@@ -499,13 +509,26 @@ async def _figures(ask: Ask, account: str) -> _Figures:
                 left=left,
             )
             budgets.setdefault(msgspec.json.decode(row["scope_id"]), budget)
-    spent = {}
     day = hour - hour % 24
-    week, month = day - (day // 24 + 3) % 7 * 24, _month_of(now_ms)
-    for name, begin in (("usage", 0), ("usage_daily", day), ("usage_weekly", week), ("usage_monthly", month)):
-        sums = await desk.papers.sums(("key",), begin, hour + 1, account)
-        spent[name] = {of[0]: counts[_COST] for of, counts in sums}
-    return _Figures(now_ms=now_ms, budgets=budgets, spent=spent)
+    sums = await desk.papers.sums(("key",), 0, hour + 1, account)
+    spent = {"usage": {of[0]: counts[_COST] for of, counts in sums}}
+    days = await desk.papers.sums(("key", "day"), day - USED_DAYS * 24, day, account)
+    hours = await desk.papers.sums(("key", "hour"), day, hour + 1, account)
+    used_ms: dict[str, int] = {}
+    begins = {
+        "usage_daily": day,
+        "usage_weekly": day - (day // 24 + 3) % 7 * 24,
+        "usage_monthly": _month_of(now_ms),
+    }
+    spent |= {name: {} for name in begins}
+    for rows, unit in ((days, 24), (hours, 1)):
+        for (key, number), counts in rows:
+            at = int(number) * unit
+            used_ms[key] = max(used_ms.get(key, 0), at * HOUR_MS)
+            for name, begin in begins.items():
+                if at >= begin:
+                    spent[name][key] = spent[name].get(key, 0) + counts[_COST]
+    return _Figures(now_ms=now_ms, budgets=budgets, spent=spent, used_ms=used_ms)
 
 
 def _month_of(now_ms: int) -> int:
