@@ -195,6 +195,33 @@ def test_wishes_filter_before_the_choice() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("by", ["only", "ignore", "data_collection", "regions", "key"])
+def test_who_may_not_be_asked_takes_no_place_among_the_cheapest_that_are_offered(by: str) -> None:
+    """Of each tier the three cheapest are offered: of those that may serve the request."""
+    asked: dict[str, dict[str, Any]] = {
+        "only": {"only": ["p9"]}, "ignore": {"ignore": ["p1"]}, "data_collection": {"data_collection": "deny"},
+        "regions": {"regions": ["eu"]}, "key": {},
+    }  # fmt: skip
+
+    async def main() -> None:
+        other = msgspec.structs.replace(provider("p9"), data_collection="deny", regions=("eu",))
+        world = World(
+            *(_model(f"cheap-{n}", "p1", 1, 1_000 * n) for n in range(1, 5)),
+            _model("dearer", "p9", 1, 1_000_000),
+            providers=(provider("p1"), other),
+        )
+        world.upstream.scripts["p9"] = [answer(whole())] * 2
+        body = {**ask("auto"), "provider": asked[by]} if asked[by] else ask("auto")
+        if by == "key":
+            key = msgspec.structs.replace(world.keyring.keys[key_digest(KEY)], providers=("p9",))
+            world.keyring.keys[key_digest(KEY)] = key
+        await world.serve(body)
+        assert world.client.status == 200, world.client.data
+        assert world.record.model == "dearer"
+
+    run(main())
+
+
 def test_what_is_kept_of_auto_is_kept_for_whom_it_holds() -> None:
     """The candidates of ``auto`` are kept; a key, a rule of prices and another configuration have their own."""
 

@@ -22,6 +22,7 @@ from llm_router.routing.auto.choose import DIAL, Choice, Offer
 from llm_router.routing.auto.features import prompt_of
 from llm_router.routing.auto.router import AutoRouter
 from llm_router.routing.auto.tasks import TASKS, Task, fits, lacking
+from llm_router.routing.eligible import Bounds, within
 from llm_router.routing.plan import Candidate, Judged
 from llm_router.wire.dialect import Inspected
 
@@ -32,6 +33,8 @@ POOLS_MAX = 1024
 
 _ANY = Task()
 
+_Place = tuple[str, tuple[str, ...] | None, frozenset[str], Bounds | None]
+
 
 class Autos:
     """Chooses models. One per process."""
@@ -39,7 +42,7 @@ class Autos:
     def __init__(self) -> None:
         self._router: AutoRouter | None = None
         self._state: State | None = None
-        self._pools: dict[tuple[str, tuple[str, ...] | None, frozenset[str]], tuple[str, ...]] = {}
+        self._pools: dict[_Place, tuple[str, ...]] = {}
 
     @property
     def router(self) -> AutoRouter:
@@ -58,8 +61,10 @@ class Autos:
         """Whether any request asked for it yet."""
         return self._router is not None
 
-    def pool(self, state: State, key: Key, name: str, needs: frozenset[str]) -> tuple[str, ...]:
-        """Ids of the models that ``auto`` or ``auto:TASK`` chooses from.
+    def pool(
+        self, state: State, key: Key, name: str, needs: frozenset[str], bounds: Bounds | None = None
+    ) -> tuple[str, ...]:
+        """Ids of the models that ``auto`` or ``auto:TASK`` chooses from. ``bounds``: whom they may be asked of.
 
         Raises:
             ModelNotFound: there is no such task.
@@ -67,10 +72,10 @@ class Autos:
         """
         if self._state is not state:
             self._state, self._pools = state, {}
-        place = (name, key.models, needs)
+        place = (name, key.models, needs, bounds)
         found = self._pools.get(place)
         if found is None:
-            found = _pool(state, key, name, needs)
+            found = _pool(state, key, name, needs, bounds)
             if len(self._pools) < POOLS_MAX:
                 self._pools[place] = found
         return found
@@ -141,7 +146,7 @@ def dial_of(
     return DIAL
 
 
-def _pool(state: State, key: Key, name: str, needs: frozenset[str]) -> tuple[str, ...]:
+def _pool(state: State, key: Key, name: str, needs: frozenset[str], bounds: Bounds | None) -> tuple[str, ...]:
     task, patterns = task_of(state, name), state.routing.auto_models
     known = [m for m in state.snapshot.models.values() if lacking(task, m) is None]
     if patterns and not task.models:
@@ -151,7 +156,9 @@ def _pool(state: State, key: Key, name: str, needs: frozenset[str]) -> tuple[str
         raise ModelNotAllowed(
             f"This API key may use none of the models that '{name}' chooses from.", param="model"
         )
-    priced = [(m, price) for m in allowed if (price := _least(m, state)) is not None]
+    priced = [(m, price) for m in allowed if (price := _least(m, state, bounds)) is not None]
+    if not priced and bounds is not None:  # the filters say why of each
+        priced = [(m, price) for m in allowed if (price := _least(m, state, None)) is not None]
     if not priced:
         raise ProviderNotConfigured(
             f"No provider is configured here for any model that '{name}' chooses from.", param="model"
@@ -172,12 +179,18 @@ def _cheapest(able: Sequence[tuple[Model, int]]) -> list[Model]:
     return chosen or [model for model, _ in able[:OF_A_TIER]]
 
 
-def _least(model: Model, state: State) -> int | None:
-    """The price of the cheapest deployment that can be called: of three tokens in and one out."""
+def _least(model: Model, state: State, bounds: Bounds | None) -> int | None:
+    """The price of the cheapest deployment that may be called: of three tokens in and one out."""
+    snapshot = state.snapshot
     prices = [
         3 * d.price.rates.input + d.price.rates.output
         for d in model.deployments
-        if d.provider in state.active and d.price is not None
+        if d.provider in state.active
+        and d.price is not None
+        and (
+            bounds is None
+            or within(bounds, model, d, snapshot.providers[d.provider], snapshot.provider_named, state.active)
+        )
     ]
     return min(prices, default=None)
 

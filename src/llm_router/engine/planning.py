@@ -44,7 +44,7 @@ from llm_router.engine.refusing import (
 from llm_router.engine.state import State
 from llm_router.routing.arrange import kept
 from llm_router.routing.auto.choose import Choice, followers
-from llm_router.routing.eligible import Demand, doubted, refused, unknown_names
+from llm_router.routing.eligible import Bounds, Demand, bounds_of, doubted, refused, unknown_names
 from llm_router.routing.health import Health
 from llm_router.routing.plan import Candidate, Judged, Plan, Rejection, make_plan
 from llm_router.routing.query import NO_WISHES, Query, is_auto, read_query
@@ -96,7 +96,14 @@ class _Pool(msgspec.Struct, frozen=True):
     timed: tuple[Deployment, ...]
 
 
-_PoolPlace = tuple[tuple[str, str, str], tuple[str, ...] | None, tuple[str, ...] | None, frozenset[str]]
+_PoolPlace = tuple[
+    tuple[str, str, str], tuple[str, ...] | None, tuple[str, ...] | None, frozenset[str], Bounds | None
+]
+
+
+def _bounds(occasion: Occasion, query: Query) -> Bounds | None:
+    """Whom a request may be sent to; accounts with keys of their own reach others, and are bound by the filters."""
+    return None if occasion.own_keys else bounds_of(occasion.key.providers, query.wishes)
 
 
 def _steady(occasion: Occasion, timed: tuple[Deployment, ...]) -> bool:
@@ -314,13 +321,20 @@ class Planner:
             self._state, self._kept, self._pools = occasion.state, {}, {}
         call = occasion.call
         names = (query.names[0].name, call.dialect.name, call.operation)
-        return names, occasion.key.models, occasion.key.providers, occasion.inspected.needs
+        bounds = _bounds(occasion, query)
+        return names, occasion.key.models, occasion.key.providers, occasion.inspected.needs, bounds
 
     def _expanded(self, occasion: Occasion, query: Query) -> Iterable[str]:
         """The names of a query, each ``auto`` as the models that it chooses from."""
         for asked in query.names:
             if is_auto(asked.name):
-                yield from self.autos.pool(occasion.state, occasion.key, asked.name, occasion.inspected.needs)
+                yield from self.autos.pool(
+                    occasion.state,
+                    occasion.key,
+                    asked.name,
+                    occasion.inspected.needs,
+                    _bounds(occasion, query),
+                )
             else:
                 yield asked.name
 

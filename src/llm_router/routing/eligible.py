@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
+from llm_router.domain.model import Deployment, Model, Provider
 from llm_router.domain.price import rates_for
 from llm_router.routing.plan import Candidate
 from llm_router.routing.query import NO_WISHES, Wishes
@@ -93,6 +94,53 @@ def doubted(candidate: Candidate, demand: Demand) -> str | None:
 def is_parameter(field: str) -> bool:
     """Whether a member of a request, by its path, is a parameter of it and no part of the conversation."""
     return re.split(r"[.\[]", field, maxsplit=1)[0] not in _CONVERSATION
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose deployments a request may go to, whatever the model: the providers that its key may use (None: all),
+    and its wishes about them."""
+
+    providers: tuple[str, ...] | None = None
+    wishes: Wishes = NO_WISHES
+
+
+def bounds_of(providers: tuple[str, ...] | None, wishes: Wishes) -> Bounds | None:
+    """What a key and a request say of providers; None if that is nothing."""
+    if wishes is not NO_WISHES:
+        wishes = Wishes(
+            order=() if wishes.allow_fallbacks else wishes.order,
+            only=wishes.only,
+            ignore=wishes.ignore,
+            allow_fallbacks=wishes.allow_fallbacks or not wishes.order,
+            data_collection=wishes.data_collection,
+            zdr=wishes.zdr,
+            quantizations=wishes.quantizations,
+            regions=wishes.regions,
+        )
+    return None if providers is None and wishes == NO_WISHES else Bounds(providers=providers, wishes=wishes)
+
+
+def within(
+    bounds: Bounds,
+    model: Model,
+    deployment: Deployment,
+    provider: Provider,
+    named: Named,
+    active: Collection[str],
+) -> bool:
+    """Whether a deployment may be offered. A router that is told whom to ask is offered for what they serve."""
+    if bounds.providers is not None and provider.id not in bounds.providers:
+        return False
+    wishes = bounds.wishes
+    candidate = Candidate(
+        model=model, deployment=deployment, provider=provider, dialect=provider.dialect, same_dialect=True
+    )
+    if _by_name(candidate, wishes, named, active) is not None or _by_policy(candidate, wishes) is not None:
+        return False
+    if wishes.only is None or not _told(candidate):
+        return True
+    asked = {named(slug.partition("/")[0]) for slug in wishes.only}
+    return provider.id in asked or not asked.isdisjoint(each.provider for each in model.deployments)
 
 
 def matches(candidate: Candidate, slug: str, named: Named) -> bool:
