@@ -29,10 +29,12 @@ BY_API = {
     "byok.remove": "DELETE provider-keys/{id}",
     "byok.set": "PUT provider-keys/{id}",
     "credits.add": "POST gateway/credits",
+    "credits.auto": "PUT gateway/credits/auto",
     "credits.adjust": "POST gateway/credits/adjust",
     "credits.show": "GET credits",
     "deployments": "GET health",
     "exchanges.list": "GET exchanges",
+    "forget": "POST content/forget",
     "experiments.create": "POST experiments",
     "experiments.list": "GET experiments",
     "experiments.report": "GET experiments/{id}",
@@ -54,6 +56,7 @@ BY_API = {
     "members.invite": "POST invitations",
     "members.list": "GET members",
     "members.remove": "DELETE members/{person}",
+    "payments.list": "GET gateway/payments",
     "people.change": "PATCH gateway/people/{person}",
     "people.list": "GET gateway/people",
     "people.reset": "POST password/forgot",
@@ -95,10 +98,7 @@ BY_API = {
 ELSEWHERE = {
     "bodies.rotate": "secrets of the machine are changed on it",
     "config.reload": "the file that it reads is on the machine",
-    "credits.auto": "a card is charged by it without anybody being there: the operator sets it",
-    "forget": "what conversations left is deleted on the machine",
     "models": "GET /v1/models",
-    "payments.list": "the operator reads it beside the statements of a bank",
     "people.set_up": "the link that makes the first operator is told on the machine alone",
     "receipts.keys": "GET /.well-known/llm-router-receipts.json",
     "receipts.rotate": "secrets of the machine are changed on it",
@@ -116,6 +116,7 @@ IN_PARTS = {
     "GET accounts/{account}", "GET members/{person}", "GET teams/{team}", "GET invitations/{invitation}",
     "GET gateway/people/{person}", "GET credits/entries", "GET exchanges/live", "GET audit", "GET audit/export",
     "GET gateway/audit/export", "GET gateway/usage", "GET statements/{month}/file", "DELETE exchanges/{id}/content",
+    "GET credits/auto",
 }  # fmt: skip
 """Rows that are a part of what a command shows, or another form of it."""
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from gateway_kit import Gateway
+from people_kit import first_operator
 from stripe_stub import KEY, OLD_SECRET, SECRET, StripeStub, deliver
 
 from llm_router.billing.stripe import signature
@@ -303,3 +304,41 @@ def test_without_a_secret_there_is_no_endpoint(sandbox: Gateway) -> None:
     assert (
         sandbox.send("POST", "/v1/credits/checkout", b'{"amount": 10}').error["code"] == "payments_disabled"
     )
+
+
+def test_the_operator_sees_what_was_paid_and_sets_auto_top_up(
+    gateway: Gateway, stripe: StripeStub, key: str, request: pytest.FixtureRequest
+) -> None:
+    pytest.importorskip("argon2")
+    account, ada = account_of(request), first_operator(gateway)
+    made = order(gateway, key)
+    assert deliver(gateway, paid_session(stripe, made, "pi_seen")).status == 200
+    (row,) = ada.get(f"/gateway/payments?account={account}").json["data"]
+    assert (row["id"], row["account"]) == (made["id"], account)
+    assert made["id"] in {each["id"] for each in ada.get("/gateway/payments").json["data"]}
+    assert ada.get(f"/credits/auto?account={account}").json == {"account": account, "auto_topup": None}
+    wish = {"account": account, "threshold": 5, "amount": 20, "every": "6h"}
+    assert ada.ask("PUT", "/gateway/credits/auto", wish).error["code"] == "no_saved_card"
+    for wrong, param in (
+        ({"amount": None}, "amount"),
+        ({"threshold": 0}, "amount"),
+        ({"every": "1s"}, "every"),
+    ):
+        refused = ada.ask("PUT", "/gateway/credits/auto", {**wish, **wrong})
+        assert (refused.status, refused.error["param"]) == (400, param), refused.json
+    saved = {
+        "amount_received": 1050,
+        "currency": "usd",
+        "metadata": {"order": made["id"]},
+        "customer": "cus_1",
+    }
+    saved |= {"id": "pi_seen", "payment_method": "pm_1", "setup_future_usage": "off_session"}
+    assert deliver(gateway, stripe.event("payment_intent.succeeded", saved)).status == 200
+    made_auto = ada.ask("PUT", "/gateway/credits/auto", wish)
+    assert made_auto.status == 200, made_auto.json
+    shown = ada.get(f"/credits/auto?account={account}").json
+    assert shown == made_auto.json
+    assert (shown["auto_topup"]["threshold"], shown["auto_topup"]["every_s"]) == (5, 21600)
+    ended = ada.ask("PUT", "/gateway/credits/auto", {"account": account, "off": True}).json["auto_topup"]
+    assert (ended["enabled"], ended["disabled"]) == (False, "switched off")
+    assert ada.post(f"/content/forget?account={account}").json == {"account": account, "forgotten": True}

@@ -43,7 +43,7 @@ async def set_auto(arguments: SetAuto, context: Context) -> Result:
         held = await auto.get(account)
     else:
         held = await auto.set(account, _wish(arguments))
-    return {"account": account, "auto_topup": None if held is None else _describe(held)}
+    return {"account": account, "auto_topup": None if held is None else describe_auto(held)}
 
 
 def _wish(arguments: SetAuto) -> AutoTopup:
@@ -67,7 +67,8 @@ def _auto(context: Context) -> AutoTopups:
     return auto
 
 
-def _describe(held: AutoTopup) -> Result:
+def describe_auto(held: AutoTopup) -> Result:
+    """An auto top-up as the API and commands tell it."""
     return {
         "threshold": dollars(held.threshold_pusd),
         "amount": dollars(held.cents * PUSD_PER_CENT),

@@ -76,6 +76,11 @@ class Deleted(Reply, frozen=True, kw_only=True):
     responses_deleted: int | None
 
 
+class Forgotten(Reply, frozen=True, kw_only=True):
+    account: str
+    forgotten: bool
+
+
 class Side(Reply, frozen=True, kw_only=True):
     """A request. ``body``: JSON, or a text where it is none or was cut; ``size_bytes``: as it came."""
 
@@ -139,6 +144,10 @@ async def delete(ask: Ask) -> dict[str, object]:
     }
 
 
+async def forget(ask: Ask) -> dict[str, object]:
+    return {**await ask.desk.run("forget", ask.by, {"account": ask.account})}
+
+
 CONTENT_ROUTES = (
     ApiRoute(
         method="GET", path="/api/v1/content", handler=show, permission="settings:read", reply=Kept,
@@ -156,6 +165,10 @@ CONTENT_ROUTES = (
     ApiRoute(
         method="POST", path="/api/v1/content/delete", handler=delete, permission="content:write", body=Deletion,
         reply=Deleted, summary="Delete what is kept: of an exchange, a key, a user, before a time, or everything.",
+    ),
+    ApiRoute(
+        method="POST", path="/api/v1/content/forget", handler=forget, permission="content:write", reply=Forgotten,
+        summary="Delete the state of earlier turns that is kept for the account (thinking signatures and the like).",
     ),
     ApiRoute(
         method="GET", path="/api/v1/exchanges/{id}/content", handler=read, holds=has_exchange, permission="content:read", reply=Content,

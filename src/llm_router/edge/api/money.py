@@ -19,6 +19,7 @@ from llm_router.edge.api.table import Answer as Answered
 from llm_router.edge.api.table import ApiRoute, Ask, Body, Reply, said
 from llm_router.engine.operator import dollars
 from llm_router.engine.payments import Payments
+from llm_router.engine.topping import describe_auto
 from llm_router.engine.treasury import Treasury
 
 _CENTS = re.compile(r"([0-9]{1,7})(?:\.([0-9]{1,2}))?", re.ASCII)
@@ -50,6 +51,23 @@ class MakeLimit(Body, frozen=True, kw_only=True):
 
 class Redeem(Body, frozen=True, kw_only=True):
     code: str
+
+
+class AutoTopupEntry(Reply, frozen=True, kw_only=True):
+    """Below ``threshold`` dollars the saved card is charged by ``amount``, once in ``every_s`` at most. ``disabled``:
+    why it is off."""
+
+    threshold: float
+    amount: float
+    every_s: int
+    enabled: bool
+    disabled: str | None
+    last_charge: str | None
+
+
+class AutoEntry(Reply, frozen=True, kw_only=True):
+    account: str
+    auto_topup: AutoTopupEntry | None
 
 
 class TopUp(Body, frozen=True, kw_only=True):
@@ -233,6 +251,13 @@ async def top_up(ask: Ask) -> dict[str, object]:
     return await payments.checkout(ask.account, cents, save_card=body.save_card)
 
 
+async def show_auto(ask: Ask) -> dict[str, object]:
+    """The account's auto top-up; null where there is none."""
+    auto = _treasury(ask.desk).auto
+    held = None if auto is None else await auto.get(ask.account)
+    return {"account": ask.account, "auto_topup": None if held is None else describe_auto(held)}
+
+
 def _treasury(desk: Desk) -> Treasury:
     if desk.treasury is None:
         raise NotFound("The store of this gateway does not tell of credits.")
@@ -258,6 +283,10 @@ def amount_text(amount: Decimal) -> str:
 
 
 _ROUTES: tuple[Mapping[str, Any], ...] = (
+    {
+        "method": "GET", "path": "/api/v1/credits/auto", "handler": show_auto, "reply": AutoEntry,
+        "summary": "The account's auto top-up, which the operator sets.", "permission": "credit:read",
+    },
     {
         "method": "GET", "path": "/api/v1/budgets", "handler": list_budgets, "reply": Rows,
         "summary": "Budgets, with what is spent of each.", "permission": "budget:read",

@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
+from llm_router.domain.errors import InvalidRequest
 from llm_router.domain.experiment import Billed, Kind, Sticky
 from llm_router.domain.price_rule import For
-from llm_router.edge.api.money import Rows, amount_text
+from llm_router.edge.api.money import AutoEntry, Rows, amount_text
 from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, said
 
 
@@ -111,6 +112,17 @@ class AdjustCredit(Body, frozen=True, kw_only=True):
     ref: str | None = None
 
 
+class SetAuto(Body, frozen=True, kw_only=True):
+    """Below ``threshold`` dollars the account's saved card is charged by ``amount``, once in ``every`` ("6h", an hour
+    unless said otherwise). ``off`` ends it."""
+
+    account: str
+    threshold: Decimal | None = None
+    amount: Decimal | None = None
+    every: str | None = None
+    off: bool = False
+
+
 class MakeVouchers(Body, frozen=True, kw_only=True):
     """``amount``: dollars of each. ``expires``: a span ("90d") or a time."""
 
@@ -192,6 +204,25 @@ async def adjust_credit(ask: Ask) -> Answer:
     return Answer(value=await ask.desk.run("credits.adjust", ask.by, wanted), status=201)
 
 
+async def set_auto(ask: Ask) -> dict[str, msgspec.Raw]:
+    body: SetAuto = ask.body
+    wanted: dict[str, Any] = {"account": body.account, "off": body.off}
+    if not body.off:
+        for name in ("threshold", "amount"):
+            value = getattr(body, name)
+            if value is None:
+                raise InvalidRequest(f"'{name}' is missing: say both, or 'off'.", param=name)
+            wanted[name] = amount_text(value)
+        wanted |= {} if body.every is None else {"every": body.every}
+    return await ask.desk.run("credits.auto", ask.by, wanted)
+
+
+async def list_payments(ask: Ask) -> dict[str, object]:
+    account = ask.request.parameter("account")
+    wanted = {} if account is None else {"account": account}
+    return {"data": (await ask.desk.run("payments.list", ask.by, wanted))["payments"]}
+
+
 async def list_vouchers(ask: Ask) -> dict[str, object]:
     return {"data": (await ask.desk.run("vouchers.list", ask.by, {}))["vouchers"]}
 
@@ -239,6 +270,16 @@ _ROUTES: tuple[Mapping[str, Any], ...] = (
         "method": "POST", "path": "/api/v1/gateway/credits/adjust", "handler": adjust_credit, "body": AdjustCredit,
         "status": 201, "permission": "credit:write", "house": True,
         "summary": "Add or take credit by hand, with a reason that stands in the books.",
+    },
+    {
+        "method": "PUT", "path": "/api/v1/gateway/credits/auto", "handler": set_auto, "body": SetAuto, "reply": AutoEntry,
+        "summary": "Have an account topped up by its saved card, or not any more.",
+        "permission": "credit:write", "house": True,
+    },
+    {
+        "method": "GET", "path": "/api/v1/gateway/payments", "handler": list_payments, "reply": Rows,
+        "summary": "The orders of credit, the oldest first.", "parameters": (("account", "of this account alone"),),
+        "permission": "credit:read", "house": True,
     },
     {
         "method": "GET", "path": "/api/v1/gateway/vouchers", "handler": list_vouchers, "reply": Rows,
