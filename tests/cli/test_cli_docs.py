@@ -34,5 +34,22 @@ def _documented() -> dict[str, set[str]]:
     return found
 
 
+def _children(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    actions = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    return {word: child for action in actions for word, child in action.choices.items()}
+
+
+def _helps(parser: argparse.ArgumentParser) -> list[str]:
+    return [parser.format_help(), *(child.format_help() for child in _children(parser).values())]
+
+
 def test_every_command_and_flag_is_documented() -> None:
     assert _documented() == dict(_commands(build_parser()))
+
+
+def test_the_parser_of_one_word_is_the_whole_one_without_the_others() -> None:
+    whole = _children(build_parser())
+    for first, parser in whole.items():
+        (word,) = _children(build_parser(first)).items()
+        assert (word[0], *_helps(word[1])) == (first, *_helps(parser))
+    assert _children(build_parser("no-such-word")).keys() == whole.keys()

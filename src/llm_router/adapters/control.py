@@ -13,9 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import socket
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -92,14 +90,16 @@ class ControlServer:
                 _forget(self._data_dir)
                 self._path.unlink(missing_ok=True)
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            _remove(self._folder)
 
     def _elsewhere(self) -> Path:
         """A short path in a folder of our own, noted in the data folder."""
+        import tempfile  # hardly ever needed: a data folder with so long a path is rare
+
         self._folder = Path(tempfile.mkdtemp(prefix="llm-router-"))
         path = self._folder / SOCKET_NAME
         if len(os.fsencode(path)) > ADDRESS_BYTES_MAX:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            _remove(self._folder)
             self._folder = Path(tempfile.mkdtemp(prefix="llm-router-", dir="/tmp"))
             path = self._folder / SOCKET_NAME
         pointer = self._data_dir / POINTER_NAME
@@ -255,6 +255,12 @@ def _find(data_dir: Path) -> Path | None:
         return Path(os.fsdecode(pointer.read_bytes()))
     path = data_dir / SOCKET_NAME
     return path if path.exists() else None
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _forget(data_dir: Path) -> None:

@@ -38,7 +38,7 @@ def _run(argv: Sequence[str] | None) -> int:
         note()
     from llm_router.cli.parser import build_parser
 
-    parser = build_parser()
+    parser = build_parser(words[0] if words else "")
     arguments = parser.parse_args(words)
     if arguments.version or arguments.command == "version":
         return _version(as_json=getattr(arguments, "json", False))

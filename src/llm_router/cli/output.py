@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,7 +32,7 @@ def print_table(
     """
     widths = [max(len(cell) for cell in cells) for cells in zip(columns, *rows, strict=True)]
     width = sum(widths) + len(_GAP) * len(widths)
-    if sys.stdout.isatty() and width <= shutil.get_terminal_size().columns:
+    if sys.stdout.isatty() and width <= _terminal_width():
         _print_styled(columns, rows, right)
         return
     for row in (columns, *rows):
@@ -42,6 +41,12 @@ def print_table(
             for name, cell, width in zip(columns, row, widths, strict=True)
         )
         print(_GAP.join(cells).rstrip())
+
+
+def _terminal_width() -> int:
+    import shutil  # and all that packs files with it: who serves prints no tables
+
+    return shutil.get_terminal_size().columns
 
 
 def _print_styled(columns: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[str]) -> None:

@@ -196,6 +196,7 @@ def _prepare(host: str, port: int, faults: Faults | None, *, loop: Literal["none
     config = uvicorn.Config(
         app,
         http=_Protocol,
+        ws="none",
         loop=loop,
         lifespan="off",
         log_config=None,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from html import unescape
 from unicodedata import normalize
 from urllib.parse import unquote
 
@@ -54,6 +53,8 @@ def _forms(text: bytes) -> list[bytes]:
     """A text as it may be quoted: as it stands, and with its escapes read."""
     found = [text.lower().translate(None, _OTHERS)]
     if not text.isascii() or b"\\" in text or b"%" in text or b"&" in text:
+        from html import unescape  # its table of names is large, and hardly ever looked into
+
         read = _ESCAPED.sub(lambda hit: chr(int(hit[1], 16)), text.decode("utf-8", "replace"))
         read = read.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         for form in (_WHITE.sub(" ", read), read):
