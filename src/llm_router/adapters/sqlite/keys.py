@@ -23,9 +23,10 @@ ROTATE = (
 _BY_DIGEST = "SELECT body, revoked_ms FROM keys WHERE digest = ?"
 _BY_OLD = "SELECT body, revoked_ms, old_until_ms FROM keys WHERE old_digest = ?"
 _BY_ID = "SELECT body, revoked_ms, digest, old_digest FROM keys WHERE id = ?"
-_OF_ACCOUNT = (
-    "SELECT body, revoked_ms FROM keys WHERE account = ?1 AND (?2 = '' OR (created_ms, id) > "
-    "(SELECT created_ms, id FROM keys WHERE id = ?2 AND account = ?1)) ORDER BY created_ms, id LIMIT ?3"
+_OF_ACCOUNT = "SELECT body, revoked_ms FROM keys WHERE account = ?1 ORDER BY created_ms, id LIMIT ?3"
+_BEHIND = (
+    "SELECT body, revoked_ms FROM keys WHERE account = ?1 AND (created_ms, id) > "
+    "(SELECT created_ms, id FROM keys WHERE id = ?2 AND account = ?1) ORDER BY created_ms, id LIMIT ?3"
 )
 _SOME = "SELECT body, revoked_ms FROM keys LIMIT ?"
 _COUNT = "SELECT count(*) FROM keys WHERE account = ?"
@@ -55,7 +56,9 @@ def read_key_by_id(connection: sqlite3.Connection, key_id: str) -> tuple[Key, tu
 
 
 def read_keys_of(connection: sqlite3.Connection, account: str, after: str, limit: int) -> list[Key]:
-    return [_key(*row) for row in connection.execute(_OF_ACCOUNT, (account, after, limit))]
+    return [
+        _key(*row) for row in connection.execute(_BEHIND if after else _OF_ACCOUNT, (account, after, limit))
+    ]
 
 
 def change_values(key: Key) -> tuple[object, ...]:

@@ -26,7 +26,11 @@ _FILED = (
     "AND value < (SELECT max(number) FROM exchanges)"
 )
 _TO = "SELECT value FROM meta WHERE name = 'replies_to'"
-_NEW = "SELECT record FROM exchanges WHERE number > ? AND reply_id = ? AND account = ? ORDER BY number DESC LIMIT 1"
+# By their numbers: an index would lead through all exchanges of the account.
+_NEW = (
+    "SELECT record FROM exchanges NOT INDEXED WHERE number > ? AND reply_id = ? AND account = ? "
+    "ORDER BY number DESC LIMIT 1"
+)
 _OLD = (
     "SELECT x.record FROM replies r JOIN exchanges x ON x.number = r.number "
     "WHERE r.part = ? AND r.reply_id = ? AND x.account = ? ORDER BY r.number DESC LIMIT 1"
