@@ -13,7 +13,7 @@ PLANS = {
     "a reply that is not filed yet": (replies._NEW, 3, "USING INTEGER PRIMARY KEY (rowid>?)"),
     "a reply that is filed": (replies._OLD, 3, "USING PRIMARY KEY (part=? AND reply_id=?)"),
     "the keys of an account": (keys._OF_ACCOUNT, 3, "keys_account (account=?)"),
-    "the keys behind one of them": (keys._BEHIND, 3, "keys_account (account=? AND (created_ms,id)>(?,?))"),
+    "the keys behind one of them": (keys._BEHIND, 3, "keys_account (account=? AND "),
     "the documents of an account": (documents._OWN, 4, "documents_account (kind=? AND account=? AND id>?)"),
     "the open ones of an account": (
         documents._OWN_OPEN,
