@@ -222,6 +222,30 @@ def test_who_may_not_be_asked_takes_no_place_among_the_cheapest_that_are_offered
     run(main())
 
 
+def test_long_requests_are_offered_models_whose_window_takes_them() -> None:
+    async def main() -> None:
+        def windowed(found: Model, tokens: int) -> Model:
+            (at,) = found.deployments
+            return msgspec.structs.replace(
+                found, deployments=(msgspec.structs.replace(at, context_tokens=tokens),)
+            )
+
+        world = World(
+            *(windowed(_model(f"cheap-{n}", "p1", 1, 1_000 * n), 32_768) for n in range(1, 5)),
+            windowed(_model("roomy", "p2", 1, 1_000_000), 1_000_000),
+            providers=(provider("p1"), provider("p2")),
+        )
+        for name in ("p1", "p2"):
+            world.upstream.scripts[name] = [answer(whole())]
+        await world.serve(ask("auto", messages=[{"role": "user", "content": "word " * 60_000}]))
+        assert (world.client.status, world.record.model) == (200, "roomy")
+        world.client = FakeClient(world)
+        await world.serve(ask("auto"))
+        assert world.telemetry.records[-1].model != "roomy"
+
+    run(main())
+
+
 def test_what_is_kept_of_auto_is_kept_for_whom_it_holds() -> None:
     """The candidates of ``auto`` are kept; a key, a rule of prices and another configuration have their own."""
 

@@ -103,7 +103,11 @@ _PoolPlace = tuple[
 
 def _bounds(occasion: Occasion, query: Query) -> Bounds | None:
     """Whom a request may be sent to; accounts with keys of their own reach others, and are bound by the filters."""
-    return None if occasion.own_keys else bounds_of(occasion.key.providers, query.wishes)
+    if occasion.own_keys:
+        return None
+    inspected = occasion.inspected
+    tokens = expected_input(inspected) + (inspected.output_tokens or 0)
+    return bounds_of(occasion.key.providers, query.wishes, tokens)
 
 
 def _steady(occasion: Occasion, timed: tuple[Deployment, ...]) -> bool:

@@ -96,16 +96,25 @@ def is_parameter(field: str) -> bool:
     return re.split(r"[.\[]", field, maxsplit=1)[0] not in _CONVERSATION
 
 
+LONG_TOKENS = 16_384
+"""A request of fewer is not long: what is offered to one is offered to all."""
+
+ROOM_TOKENS = 8_192
+"""Windows are asked for in steps, so that what was found for one long request holds for others."""
+
+
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """Whose deployments a request may go to, whatever the model: the providers that its key may use (None: all),
-    and its wishes about them."""
+    and its wishes about them; ``room``: tokens that their windows have at least, 0 for a request that is not long."""
 
     providers: tuple[str, ...] | None = None
     wishes: Wishes = NO_WISHES
+    room: int = 0
 
 
-def bounds_of(providers: tuple[str, ...] | None, wishes: Wishes) -> Bounds | None:
-    """What a key and a request say of providers; None if that is nothing."""
+def bounds_of(providers: tuple[str, ...] | None, wishes: Wishes, tokens: int) -> Bounds | None:
+    """What a key and a request of so many expected tokens say of deployments; None if that is nothing."""
+    room = 0 if tokens <= LONG_TOKENS else -(-tokens // ROOM_TOKENS) * ROOM_TOKENS
     if wishes is not NO_WISHES:
         wishes = Wishes(
             order=() if wishes.allow_fallbacks else wishes.order,
@@ -117,7 +126,9 @@ def bounds_of(providers: tuple[str, ...] | None, wishes: Wishes) -> Bounds | Non
             quantizations=wishes.quantizations,
             regions=wishes.regions,
         )
-    return None if providers is None and wishes == NO_WISHES else Bounds(providers=providers, wishes=wishes)
+    if providers is None and not room and wishes == NO_WISHES:
+        return None
+    return Bounds(providers=providers, wishes=wishes, room=room)
 
 
 def within(
@@ -130,6 +141,8 @@ def within(
 ) -> bool:
     """Whether a deployment may be offered. A router that is told whom to ask is offered for what they serve."""
     if bounds.providers is not None and provider.id not in bounds.providers:
+        return False
+    if deployment.context_tokens is not None and deployment.context_tokens < bounds.room:
         return False
     wishes = bounds.wishes
     candidate = Candidate(
