@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import stat
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def test_too_long_a_path_is_served_from_a_private_folder_elsewhere(
     short.mkdir()
     data_dir = tmp_path / ("long" * 40)
     data_dir.mkdir()
-    monkeypatch.setattr(control.tempfile, "tempdir", str(short))
+    monkeypatch.setattr(tempfile, "tempdir", str(short))
 
     async def run() -> None:
         server = await serve_control(data_dir, echo)
