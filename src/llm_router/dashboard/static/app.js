@@ -184,7 +184,7 @@ async function show() {
   const found = find(location.pathname);
   const root = h("div.screen");
   replace(shell.main, root);
-  shell.node.classList.remove("open");
+  shell.unfold(false);
   shell.follow(found?.screen ?? null);
   if (!found || !seen(found.screen)) {
     document.title = "Not found · LLM Router";
@@ -240,13 +240,22 @@ function drawShell() {
   }));
   const opener = () => h("button.icon-button", { type: "button", "aria-label": "Search and commands", onclick: palette }, icon("search"));
   const node = h("div.shell");
-  const side = h("aside.side", { "aria-label": "Navigation" }, h("a.brand", { href: "/" }, mark(26), "LLM Router"), h("button.find", { type: "button", onclick: palette }, icon("search", { size: 15 }), h("span", "Search"), h("kbd", navigator.platform.startsWith("Mac") ? "⌘K" : "Ctrl K")), accountPick(), nav, state.me.sandbox ? h("p.sandbox-mark", "Sandbox: answers are simulated") : null, person());
-  const bar = h("header.topbar", h("button.icon-button", { type: "button", "aria-label": "Menu", onclick: () => (node.classList.toggle("open"), node.classList.contains("open") && side.querySelector("nav a")?.focus()) }, icon("menu", { size: 20 })), h("a.brand", { href: "/" }, mark(22), "LLM Router"), state.me.sandbox ? h("span.sandbox-mark", { title: "Answers are simulated" }, "Sandbox") : null, opener());
+  const side = h("aside.side", { id: "side", "aria-label": "Navigation" }, h("a.brand", { href: "/" }, mark(26), "LLM Router"), h("button.find", { type: "button", onclick: palette }, icon("search", { size: 15 }), h("span", "Search"), h("kbd", navigator.platform.startsWith("Mac") ? "⌘K" : "Ctrl K")), accountPick(), nav, state.me.sandbox ? h("p.sandbox-mark", "Sandbox: answers are simulated") : null, person());
+  const menuButton = h("button.icon-button", { type: "button", "aria-label": "Menu", "aria-expanded": "false", "aria-controls": "side", onclick: () => unfold(!node.classList.contains("open")) }, icon("menu", { size: 20 }));
+  /** Show or hide the navigation of phones. What lies under it cannot be reached meanwhile. */
+  const unfold = (open) => {
+    node.classList.toggle("open", open);
+    main.inert = open;
+    menuButton.setAttribute("aria-expanded", String(open));
+    if (open) side.querySelector("nav a")?.focus();
+  };
+  const bar = h("header.topbar", menuButton, h("a.brand", { href: "/" }, mark(22), "LLM Router"), state.me.sandbox ? h("span.sandbox-mark", { title: "Answers are simulated" }, "Sandbox") : null, opener());
   replace(node, bar, side, main);
-  node.addEventListener("click", (event) => event.target === node && node.classList.remove("open"));
+  node.addEventListener("click", (event) => event.target === node && unfold(false));
   replace(app, h("a.skip", { href: "#main" }, "Skip to the content"), node);
   const follow = (screen) => links.forEach((each) => (each.screen === screen ? each.node.setAttribute("aria-current", "page") : each.node.removeAttribute("aria-current")));
-  return { node, main, follow };
+  const escape = () => node.classList.contains("open") && (unfold(false), menuButton.focus());
+  return { node, main, follow, unfold, escape };
 }
 
 function accountPick() {
@@ -361,7 +370,7 @@ on(document, "keydown", (event) => {
     event.preventDefault();
     palette();
   }
-  if (event.key === "Escape") state.shell?.node.classList.remove("open");
+  if (event.key === "Escape" && !document.querySelector("dialog[open], :popover-open")) state.shell?.escape();
 });
 
 on(document, "click", (event) => {

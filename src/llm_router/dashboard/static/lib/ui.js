@@ -183,12 +183,13 @@ export function tabs(panels, { label = "Views", value = panels[0]?.[0] } = {}) {
   };
   const list = h("div.tabs", { role: "tablist", "aria-label": label }, buttons);
   list.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!step) return;
+    const at = buttons.indexOf(document.activeElement);
+    const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: -1 }[event.key];
+    if (to === undefined) return;
     event.preventDefault();
-    const at = (buttons.indexOf(document.activeElement) + step + buttons.length) % buttons.length;
-    buttons[at].focus();
-    buttons[at].click();
+    const next = buttons[(to + buttons.length) % buttons.length];
+    next.focus();
+    next.click();
   });
   const first = panels.find(([name]) => name === value) ?? panels[0];
   if (first) choose(first[0], first[2]);
@@ -255,12 +256,13 @@ export function menu(items, { label = "More", trigger } = {}) {
   });
   list.addEventListener("toggle", (event) => node.setAttribute("aria-expanded", String(event.newState === "open")));
   list.addEventListener("keydown", (event) => {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (event.key === "Tab") list.hidePopover();
-    if (!step) return;
-    event.preventDefault();
     const each = [...list.querySelectorAll("button")];
-    each[(each.indexOf(document.activeElement) + step + each.length) % each.length].focus();
+    const at = each.indexOf(document.activeElement);
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 }[event.key];
+    if (event.key === "Tab") list.hidePopover();
+    if (to === undefined) return;
+    event.preventDefault();
+    each[(to + each.length) % each.length].focus();
   });
   return h("span.menu-anchor", node, list);
 }

@@ -2,7 +2,7 @@
 
 import { h, replace } from "../lib/dom.js";
 import { count, dollars, plural } from "../lib/format.js";
-import { badge, button, card, codeBlock, confirm, copyButton, dialog, facts, field, form, load, menu, messageOf, pageHead, reveal, saveFile, table, toast, when } from "../lib/ui.js";
+import { badge, button, card, codeBlock, confirm, copyButton, dialog, empty, facts, field, form, linkButton, load, menu, messageOf, pageHead, reveal, saveFile, table, toast, when } from "../lib/ui.js";
 import { meter } from "../lib/chart.js";
 import { alerts } from "./settings/alerts.js";
 import { ownKeys } from "./settings/own_keys.js";
@@ -378,13 +378,24 @@ const SECTIONS = [
 async function mount(root, ctx) {
   const seen = SECTIONS.filter((each) => !each.needs || ctx.can(each.needs));
   const wanted = ctx.params.section ?? "you";
-  const section = seen.find((each) => each.name === wanted) ?? seen[0];
+  const section = seen.find((each) => each.name === wanted) ?? null;
   const place = h("div.stack");
   root.append(
     pageHead("Settings"),
     h("div.sections", h("nav", { "aria-label": "Settings" }, seen.map((each) => h("a", { href: `/settings/${each.name}`, "aria-current": each === section ? "page" : null }, each.title))), place),
   );
   root.querySelector(".sections > nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  if (section === null) {
+    const known = SECTIONS.some((each) => each.name === wanted);
+    return void place.append(
+      empty({
+        icon: known ? "shield" : "search",
+        title: known ? "Your role does not show you this" : "There is no such part of the settings",
+        text: known ? "Ask an owner or admin of this account for another role." : null,
+        action: linkButton("To your own settings", "/settings/you"),
+      }),
+    );
+  }
   const parts = section.parts.map((part) => {
     const holder = h("div");
     const made = part(ctx);
