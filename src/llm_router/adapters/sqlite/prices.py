@@ -79,7 +79,7 @@ def read_rules(connection: sqlite3.Connection) -> list[PriceRule]:
 def versions_of(record: ExchangeRecord) -> list[str]:
     """The versions that a record was charged by: its own, then those of other models."""
     own = [] if record.price_version is None else [record.price_version]
-    return own + [version for _, version in record.other_prices]
+    return own if not record.other_prices else own + [version for _, version in record.other_prices]
 
 
 def decode_price(text: str) -> Price:

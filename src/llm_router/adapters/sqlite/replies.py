@@ -11,8 +11,9 @@ import sqlite3
 
 from llm_router.adapters.sqlite.proving import move_proof
 
-BATCH = 1024
-"""So many exchanges may come before they are filed: a search looks through them one by one."""
+BATCH = 4096
+"""So many moves may come before their exchanges are filed: a search looks through these one by one. Each filing
+writes nearly every page of a part anew, whether it adds many ids or few."""
 
 PART_BITS = 14
 """The part of an exchange is its number without so many bits, as the schema says too."""
