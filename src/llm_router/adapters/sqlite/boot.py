@@ -7,6 +7,7 @@ import sqlite3
 import msgspec
 
 from llm_router.adapters.sqlite.budgets import load
+from llm_router.adapters.sqlite.journaling import begin_use
 from llm_router.adapters.sqlite.proving import entry_sums, move_proof
 from llm_router.adapters.sqlite.schema import GENESIS, StoreCorrupt, entry_hash
 from llm_router.billing.budgets import Budgets
@@ -29,15 +30,18 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
     budgets: Budgets
 
 
-def boot(connection: sqlite3.Connection, now_ms: int) -> Boot:
+def boot(connection: sqlite3.Connection, now_ms: int, *, journaled: bool = False) -> Boot:
     """Check the invariants, void the holds that a dead process left open, and begin a new epoch.
+
+    Args:
+        journaled: the journal has begun for this opening.
 
     Raises:
         StoreCorrupt: a balance is not the sum of its entries, or not covered by its holds.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        result = _boot(connection, now_ms)
+        result = _boot(connection, now_ms, journaled=journaled)
     except BaseException:
         connection.execute("ROLLBACK")
         raise
@@ -45,7 +49,7 @@ def boot(connection: sqlite3.Connection, now_ms: int) -> Boot:
     return result
 
 
-def _boot(connection: sqlite3.Connection, now_ms: int) -> Boot:
+def _boot(connection: sqlite3.Connection, now_ms: int, *, journaled: bool) -> Boot:
     check_holds(connection)
     seq = _prove(connection)
     orphans = connection.execute(
@@ -54,6 +58,8 @@ def _boot(connection: sqlite3.Connection, now_ms: int) -> Boot:
     connection.execute("UPDATE accounts SET held = 0 WHERE held <> 0")
     connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'epoch'")
     (epoch,) = connection.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
+    if journaled:
+        begin_use(connection, epoch)
     row = connection.execute("SELECT hash FROM entries WHERE seq = ?", (seq,)).fetchone()
     budgets = Budgets()
     load(connection, budgets, now_ms)

@@ -178,6 +178,11 @@ class JournalFile:
         """
         _allocate(self._descriptor, self._path.parent)
 
+    @property
+    def cleared(self) -> bool:
+        """Whether it is as :meth:`clear` leaves it."""
+        return os.pread(self._descriptor, _HEAD, 0) == _END
+
     def content(self) -> bytes:
         """All that is in it, as it was found if :meth:`allocate` was not called."""
         return content_of(self._descriptor)

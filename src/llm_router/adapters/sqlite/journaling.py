@@ -267,7 +267,8 @@ def replay(connection: sqlite3.Connection, file: JournalFile, path: Path) -> int
         sqlite3.Error, OSError: the disk refuses.
     """
     begin = begin_of(connection)
-    found = examine(begin, file.content())
+    ended = file.cleared and not begin.in_use  # in order: what is behind the mark need not be looked at
+    found = examine(begin, b"" if ended else file.content())
     if found.doubt is not None:
         raise StoreCorrupt(refusal(path, found))
     generation = begin.generation + 1
@@ -306,16 +307,19 @@ def finish_generation(connection: sqlite3.Connection, generation: int) -> None:
 SALVAGE = "llm-router ledger salvage --reason WHY"
 
 
-def take_into_use(connection: sqlite3.Connection, file: JournalFile) -> None:
-    """Begin the journal, and have the tables say so: from now on it must be there.
+def take_into_use(connection: sqlite3.Connection, file: JournalFile) -> bool:
+    """Begin the journal; False if that cannot be: whoever comes has to go without that knowledge.
 
     Raises:
         sqlite3.Error, OSError: the disk refuses.
     """
-    begin = begin_of(connection)
     file.allocate()
-    if file.append([], begin.chain.head):  # else whoever comes has to go without that knowledge
-        connection.execute(_IN_USE, (begin.epoch,))
+    return file.append([], begin_of(connection).chain.head)
+
+
+def begin_use(connection: sqlite3.Connection, epoch: int) -> None:
+    """Have the tables say, in the caller's transaction, that this opening's journal must be there."""
+    connection.execute(_IN_USE, (epoch,))
 
 
 def end_use(connection: sqlite3.Connection) -> None:

@@ -108,8 +108,8 @@ class SqliteStore:
             book_spool(connection, path)
             file = JournalFile(path.with_name(path.name + JOURNAL_SUFFIX))
             replay(connection, file, path)  # before the holds of what is in it would be voided
-            begin = boot(connection, clock.now_ms())
-            take_into_use(connection, file)
+            journaled = take_into_use(connection, file)
+            begin = boot(connection, clock.now_ms(), journaled=journaled)
             self._prices = KnownPrices(connection.execute(PUBLISHED))
         except BaseException:
             connection.close()
