@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 from store_cases import FixedClock, record, run
 
-from llm_router.adapters.sqlite import accounts
+from llm_router.adapters.sqlite import accounts, writer
 from llm_router.adapters.sqlite.schema import StoreCorrupt
 from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.billing.ledger import Ledger
@@ -171,7 +171,8 @@ def test_a_balance_that_cannot_be_read_refuses_the_hold_and_moves_nothing(tmp_pa
     with_store(tmp_path / "books.db", scenario)
 
 
-def test_the_proof_of_balances_moves_along(tmp_path):
+def test_the_proof_of_balances_moves_along(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "BATCH", 1024)
     path = tmp_path / "books.db"
 
     async def scenario(store):
