@@ -11,6 +11,8 @@ import pytest
 from gateway_kit import Gateway
 from people_kit import first_operator
 
+from llm_router.cli import main
+
 
 class Hook(BaseHTTPRequestHandler):
     """Takes webhooks, until it is told not to."""
@@ -40,7 +42,7 @@ def hook():
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_alerts_are_tried_out(tmp_path, hook, workers):
+def test_alerts_are_tried_out(tmp_path, hook, workers, capsys):
     pytest.importorskip("argon2")
     port = hook.server_address[1]
     gateway = Gateway(
@@ -71,6 +73,7 @@ def test_alerts_are_tried_out(tmp_path, hook, workers):
         assert gateway.command("alerts.list")["alerts"][0]["problem"] == "answered with status 500"
         hook.status = 204
         _ways_are_made_while_it_runs(ada, gateway, hook, port)
+        _and_by_the_command_line(gateway, hook, port, capsys)
     finally:
         gateway.stop()
 
@@ -132,6 +135,25 @@ def _ways_are_made_while_it_runs(ada, gateway: Gateway, hook, port: int) -> None
     assert ada.delete("/gateway/alerts/ops").json == {"name": "ops", "removed": True}
     assert ada.get("/gateway/alerts/ops").status == 404
     assert ada.delete("/gateway/alerts/ops").status == 404
+
+
+def _and_by_the_command_line(gateway: Gateway, hook, port: int, capsys) -> None:
+    where = ["--data-dir", str(gateway.data_dir), "--config", str(gateway.config), "--sandbox"]
+
+    def run(*words: str) -> str:
+        assert main(["alerts", *words, *where]) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    secret = run("add", "shell", "--url", f"http://127.0.0.1:{port}/shell", "--type", "credits.low").strip()
+    assert "yes" in run("try", "shell")
+    path, headers, raw = hook.raw[-1]
+    assert (path, signed_by(headers["llm-router-signature"], raw, secret)) == ("/shell", True)
+    assert run("change", "shell", "--off", "--all-types") == ""
+    way = json.loads(run("show", "shell", "--json"))
+    assert (way["enabled"], way["types"]) == (False, [])
+    assert "/shell" in run("list")
+    run("remove", "shell")
+    assert main(["alerts", "show", "shell", *where]) == 1
 
 
 def signed_by(header: str, body: bytes, secret: str) -> bool:

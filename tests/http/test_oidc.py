@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import importlib.util
+import io
+import json
 import subprocess
 import sys
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
@@ -11,6 +13,8 @@ from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 import pytest
 from gateway_kit import Gateway
 from people_kit import Browser, first_operator
+
+from llm_router.cli import main
 
 ISSUER = """
 import json, sys, warnings
@@ -209,7 +213,7 @@ def test_what_the_configuration_says_is_shown_and_can_be_tested(gateway, issuer)
     )
 
 
-def test_an_issuer_is_set_while_the_gateway_runs(issuer, tmp_path):
+def test_an_issuer_is_set_while_the_gateway_runs(issuer, tmp_path, capsys, monkeypatch):
     pytest.importorskip("argon2")
     place = urlsplit(issuer).netloc
     config = f'[server]\nworkers = 2\n[oidc]\nallow_hosts = ["{place}"]\n'
@@ -258,8 +262,24 @@ def test_an_issuer_is_set_while_the_gateway_runs(issuer, tmp_path):
         assert running.command("sso.remove") == {"id": "sso", "removed": True}
         assert Browser(running).get("/sign-in").json["oidc"] is None
         assert ada.delete("/gateway/sso").status == 404
+        _and_by_the_command_line(running, issuer, capsys, monkeypatch)
     finally:
         running.stop()
+
+
+def _and_by_the_command_line(running, issuer, capsys, monkeypatch):
+    where = ["--data-dir", str(running.data_dir), "--config", str(running.config), "--sandbox"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a-secret\n"))
+    words = ["sso", "set", issuer, "gateway", "--secret", "--role", "eng=viewer", "--domain", "example.com"]
+    assert main([*words, *where]) == 0
+    assert main(["sso", "test", *where]) == 0
+    capsys.readouterr()
+    assert main(["sso", "show", "--json", *where]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["roles"], shown["domains"]) == ({"eng": "viewer"}, ["example.com"])
+    assert shown["client_secret_set"] is True
+    assert main(["sso", "test", "--issuer", f"{issuer}/nobody", *where]) == 1
+    assert main(["sso", "remove", *where]) == 0
 
 
 def _what_cannot_be_set(ada, issuer):
