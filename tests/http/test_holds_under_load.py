@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
@@ -35,15 +36,26 @@ def content(reply: bytes) -> dict[str, object]:
     return json.loads(reply.partition(b"\r\n\r\n")[2], parse_float=Decimal)
 
 
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A sandbox whose requests wait for credit for as long as a slow machine may need to give it back."""
+    config = (
+        f"[credits]\nstarting = 1000\nhold_wait_s = {2 * WAIT_S}\n[routing.concurrency]\nenabled = false\n"
+    )
+    found = Gateway(tmp_path_factory.mktemp("patient"), "--sandbox", config=config)
+    yield found
+    assert found.stop() == 0
+
+
 @pytest.mark.parametrize("limit", [None, 400])
-def test_nearly_all_of_a_budget_is_used_and_never_more(sandbox: Gateway, limit: int | None) -> None:
+def test_nearly_all_of_a_budget_is_used_and_never_more(patient: Gateway, limit: int | None) -> None:
     options = {} if limit is None else {"max_tokens": limit}
-    cost = sandbox.chat(MODEL, ANSWER, **options).json["usage"]["cost"]
-    made = sandbox.command("keys.create", name=f"load-{limit}")
+    cost = patient.chat(MODEL, ANSWER, **options).json["usage"]["cost"]
+    made = patient.command("keys.create", name=f"load-{limit}")
     budget = cost * 120
-    sandbox.command("budgets.set", amount=str(budget), scope="key", scope_id=made["id"], window="lifetime")
+    patient.command("budgets.set", amount=str(budget), scope="key", scope_id=made["id"], window="lifetime")
     body = body_of(MODEL, text=ANSWER, **options)
-    replies = at_once(sandbox, body, made["key"])
+    replies = at_once(patient, body, made["key"])
     statuses = [status_of(reply) for reply in replies]
     assert set(statuses) == {200, 402}
     spent = sum(
@@ -51,7 +63,7 @@ def test_nearly_all_of_a_budget_is_used_and_never_more(sandbox: Gateway, limit: 
         for reply, status in zip(replies, statuses, strict=True)
         if status == 200
     )
-    (found,) = [b for b in sandbox.command("budgets.list")["budgets"] if b["scope_id"] == made["id"]]
+    (found,) = [b for b in patient.command("budgets.list")["budgets"] if b["scope_id"] == made["id"]]
     (stands,) = found["spends"]
     assert Decimal(stands["spent"]) == spent
     assert Decimal(stands["held"]) == 0

@@ -188,12 +188,17 @@ class Journal:
         if failure is not None:
             self._failure = failure
             self._probe_later()
-        for op in ops:
+        rest = []
+        for op in ops:  # one kind after the other: in turns each would find the caches full of the other
             if isinstance(op, SettleOp):
                 for waiting in self._settling.pop(op.row[0]):
                     if not waiting.done():
                         waiting.set_result(None)
-            elif isinstance(op, ProbeOp) and op.error is None:
+                _resolve(op)
+            else:
+                rest.append(op)
+        for op in rest:
+            if isinstance(op, ProbeOp) and op.error is None:
                 self._failure = None
             _resolve(op)
         self._probe_if_due()
