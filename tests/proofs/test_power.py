@@ -31,5 +31,7 @@ def test_the_images_tell_a_store_that_does_not_sync_its_commits(monkeypatch: pyt
 
 def test_the_images_tell_a_journal_that_is_not_synced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_file, "_sync", lambda descriptor: None)
-    with pytest.raises((AssertionError, schema.StoreCorrupt), match=r"is lost|older than the tables|was emptied"):
+    with pytest.raises(
+        (AssertionError, schema.StoreCorrupt), match=r"is lost|older than the tables|was emptied"
+    ):
         power(100)
