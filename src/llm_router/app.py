@@ -53,7 +53,7 @@ from llm_router.adapters.upstream.url import parse_url
 from llm_router.billing.own_keys import OwnKeyFee
 from llm_router.billing.pricing import PriceList
 from llm_router.catalog.schema import CatalogData
-from llm_router.catalog.snapshot import compile_snapshot, load_builtin
+from llm_router.catalog.snapshot import Snapshot, compile_snapshot, load_builtin
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import InvalidRequest, LedgerUnavailable
 from llm_router.domain.model import Model, Provider, Status
@@ -297,8 +297,6 @@ class Server:
         self._listeners: list[socket.socket] = []
         self._heirs: list[socket.socket] = []
         self._clock = SystemClock()
-        self._data = load_builtin()
-        self._builtin = compile_snapshot(self._data, today=self._today())
         self._path = find_config(options.config, environ)
         self._settings = self._started_with = self._load() if settings is None else settings
         self._plain = self._settings
@@ -648,7 +646,7 @@ class Server:
         """
         from llm_router.sandbox.faults.names import check_names
 
-        snapshot = build_state(self._settings, self._data, self._overlay, self._today()).snapshot
+        snapshot = build_state(self._settings, load_builtin(), self._overlay, self._today()).snapshot
         check_names(plan.rules, named, snapshot)
 
     def _deployments_of(self, provider: str, upstream_model: str) -> Iterator[tuple[str, str]]:
@@ -881,9 +879,9 @@ class Server:
         document = parse_text(text, "the configuration") if whole else laid_over(self._path, text)
         homes = {name: self._environ[name] for name in HOMES if name in self._environ}
         settings = load(
-            self._path, homes, self._builtin, options=self._options, secrets=False, document=document
+            self._path, homes, self._catalogue(), options=self._options, secrets=False, document=document
         )
-        state = build_state(settings, self._data, self._overlay, self._today())
+        state = build_state(settings, load_builtin(), self._overlay, self._today())
         if self._overlay.sandbox_url is not None:
             return state, settings
         called = {
@@ -928,11 +926,15 @@ class Server:
         if self._engine is not None:
             self._engine.state = state
 
+    def _catalogue(self) -> Snapshot:
+        """The catalogue alone. It is needed to read a configuration, and too large to be kept for that."""
+        return compile_snapshot(load_builtin(), today=self._today())
+
     def _load(self) -> Settings:
-        return load(self._path, self._environ, self._builtin, options=self._options)
+        return load(self._path, self._environ, self._catalogue(), options=self._options)
 
     def _state(self) -> State:
-        return build_state(self._settings, self._data, self._overlay, self._today())
+        return build_state(self._settings, load_builtin(), self._overlay, self._today())
 
     def _today(self) -> str:
         return datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC).date().isoformat()
@@ -960,7 +962,7 @@ class Server:
         try:
             settings = self._load()
             plain, settings = settings, self._keyed(settings)
-            state = build_state(settings, self._data, self._overlay, self._today())
+            state = build_state(settings, load_builtin(), self._overlay, self._today())
         except ConfigError as error:
             raise refused_reload(error.problems) from None
         except ValueError as error:

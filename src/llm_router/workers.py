@@ -49,6 +49,7 @@ from llm_router.adapters.shared.remote import (
 from llm_router.adapters.sqlite.responses import SqliteResponses
 from llm_router.app import Overlay, Server, Stores, bind, build_state, sandbox_overlay
 from llm_router.billing.pricing import PriceList
+from llm_router.catalog.snapshot import load_builtin
 from llm_router.domain.account import COMMAND_LINE, Actor
 from llm_router.domain.errors import LedgerUnavailable, ServerError
 from llm_router.domain.model import Model, Provider
@@ -578,7 +579,7 @@ class Worker(Server):
                 self._reprice(PriceList(_unpack(packed)))
             case "settings", [packed]:
                 self._settings = _unpack(packed)
-                self._adopt(build_state(self._settings, self._data, self._overlay, self._today()))
+                self._adopt(build_state(self._settings, load_builtin(), self._overlay, self._today()))
             case "tail", [accounts] if self._tail is not None:
                 self._tail.elsewhere = frozenset(accounts)
             case "tailed", [packed] if self._tail is not None:

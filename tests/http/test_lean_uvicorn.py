@@ -26,3 +26,14 @@ def test_uvicorn_is_whole_for_whoever_asks_for_the_rest_of_it() -> None:
         " type(uvicorn.main).__name__, uvicorn.main is sys.modules['uvicorn.main'].main)"
     )
     assert _python("import sys\n" + code) == "True False uvicorn.main Command True"
+
+
+def test_what_configures_logs_is_loaded_when_it_is_asked_for() -> None:
+    code = (
+        "import sys, llm_router.edge.lean_uvicorn, logging, uvicorn.config as config\n"
+        "before = 'logging.handlers' in sys.modules\n"
+        "config.logging.config.dictConfig({'version': 1, 'root': {'level': 'ERROR'}})\n"
+        "import logging.config\n"
+        "print(before, logging.getLogger().level, logging.config is sys.modules['logging.config'])"
+    )
+    assert _python(code) == "False 40 True"

@@ -9,23 +9,45 @@ from __future__ import annotations
 import importlib
 import sys
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 _MAIN = "uvicorn.main"
 _ITS_OWN = ("main", "run")
 """What the package takes from there, beside its server class."""
 
+_UNREAD = ("logging.config",)
+"""What reads a configuration of logs, which nobody here gives: with what it loads, some 0.4 MB."""
+
+
+def _stand_in(name: str) -> ModuleType:
+    """In the place of a module, which is loaded when something of it is asked for."""
+
+    def ask(wanted: str) -> Any:
+        if wanted.startswith("__"):
+            raise AttributeError(f"module {name!r} has no attribute {wanted!r}")
+        return getattr(importlib.import_module(name), wanted)
+
+    found: Any = ModuleType(name)
+    found.__getattr__ = ask
+    parent, _, child = name.rpartition(".")
+    if parent:
+        setattr(importlib.import_module(parent), child, found)  # as an import would
+    return cast(ModuleType, found)
+
 
 def _load() -> None:
     if "uvicorn" in sys.modules:  # somebody has paid for it already
         return
+    stand_ins = {name: _stand_in(name) for name in _UNREAD if name not in sys.modules}
+    sys.modules.update(stand_ins)
     place_holder: Any = ModuleType(_MAIN)
     place_holder.Server = place_holder.main = place_holder.run = None
     sys.modules[_MAIN] = place_holder
     try:
         package: Any = importlib.import_module("uvicorn")
     finally:
-        del sys.modules[_MAIN]
+        for name in (_MAIN, *stand_ins):
+            del sys.modules[name]
     for name in _ITS_OWN:
         delattr(package, name)
 
