@@ -113,6 +113,7 @@ class SimWriter(Writer):
         super().__init__(**parts, die=self._cut)
         self._disk = self.disk
         self._due = False
+        self._ended = False
         self.dead = False
         self._disk.simulation.writer = self
 
@@ -130,6 +131,7 @@ class SimWriter(Writer):
             self._turn()
         if not self.dead:
             self._finish()
+        self._ended = True
 
     def held_in_journal(self) -> set[str]:
         """The exchanges whose hold is in the file, whether the tables have it or not."""
@@ -148,7 +150,7 @@ class SimWriter(Writer):
 
     def _turn(self) -> None:
         self._due = False
-        while not self._queue.empty():
+        while not self._queue.empty() and not self._ended:  # the thread would be gone
             ops = self._take()
             if ops is None:
                 continue

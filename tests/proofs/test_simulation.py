@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import random
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -10,8 +13,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import sim_disk
 from sim_upstream import KINDS
 from simulation import simulate
+from store_cases import ACME, FixedClock
+from virtual import VirtualLoop
+
+from llm_router.adapters.sqlite import store as sqlite_store
 
 SEEDS = int(os.environ.get("SIMULATION_SEEDS", "200"))
 PARTS = 10
@@ -109,3 +117,36 @@ def _first_of_many() -> None:
     """Until one fails."""
     for seed in range(400):
         simulate(seed)
+
+
+def test_a_turn_that_is_due_when_the_store_has_ended_writes_no_more(tmp_path: Path) -> None:
+    """The disk refuses at the end, and what answers that comes behind it."""
+
+    class World:
+        dice = random.Random(1)
+        loop = VirtualLoop(lambda: 0.0003)
+        writer: object = None
+
+        def committed(self, connection: sqlite3.Connection) -> None:
+            connection.execute("SELECT 1").fetchall()
+
+    disk = sim_disk.Disk(World())  # type: ignore[arg-type]
+
+    async def scenario() -> None:
+        books = await sqlite_store.SqliteStore.open(tmp_path / "books.db", clock=FixedClock())
+        await books.credit("acme", 1000, "r1", "", 1)
+        late = asyncio.ensure_future(books.hold("e1", ACME, 10, "v1", 2))
+        await asyncio.sleep(0)
+        disk.mode = sim_disk.FULL
+        await books.close()
+        await asyncio.sleep(1)
+        assert late.done()
+
+    asyncio.set_event_loop(World.loop)
+    try:
+        with sim_disk.simulated(disk, 64_000):
+            World.loop.run_until_complete(scenario())
+    finally:
+        asyncio.set_event_loop(None)
+        World.loop.close()
+    assert not World.loop.problems
