@@ -279,3 +279,22 @@ def test_what_is_not_public_says_where_to_switch_it_on(chromium: Any, gateway: G
         watched.open("/pricing")
         watched.page.get_by_role("link", name="Sign in").wait_for()
         refused(watched, 404)
+
+
+def test_a_key_has_its_tags_and_tells_when_it_was_used(chromium: Any, gateway: Gateway, ada: Browser) -> None:
+    with browsing(chromium, gateway, cookie=ada.cookie) as watched:
+        watched.open("/keys?new")
+        page = watched.page
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Name", exact=True).fill("tagged")
+        dialog.get_by_text("What it may do").click()
+        dialog.get_by_label("Tags").fill("shop, batch")
+        dialog.get_by_role("button", name="Make the key").click()
+        dialog.get_by_text("Copy it now").wait_for()
+        page.keyboard.press("Escape")
+        row = page.locator("tbody tr", has_text="tagged")
+        row.get_by_text("not within a month").wait_for()
+        row.locator(".row-link").click()
+        dialog.locator(".facts", has_text="batch").wait_for()
+    key = next(each for each in ada.get("/keys?limit=200").json["data"] if each["name"] == "tagged")
+    assert sorted(key["tags"]) == ["batch", "shop"]

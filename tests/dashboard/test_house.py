@@ -41,7 +41,7 @@ def test_where_alerts_go_is_added_tried_changed_and_removed(
         secret = dialog.locator("pre").inner_text()
         assert secret.startswith("whsec_")
         page.keyboard.press("Escape")
-        dialog.wait_for(state="detached")
+        page.wait_for_function("() => !document.querySelector('dialog')")
         assert secret not in page.content()
         assert ways()["ops"]["types"] == ["credits.low"]
         page.get_by_role("button", name="Send a test").click()
@@ -52,6 +52,7 @@ def test_where_alerts_go_is_added_tried_changed_and_removed(
         dialog.get_by_label("credits.low").uncheck()
         dialog.get_by_role("button", name="Save").click()
         dialog.wait_for(state="detached")
+        page.get_by_role("cell", name="everything").wait_for()
         assert (ways()["ops"]["types"], ways()["ops"]["url"]) == ([], "https://10.0.0.1/hook")
         page.get_by_role("button", name="Actions for ops").click()
         page.get_by_role("menuitem", name="Switch off").click()

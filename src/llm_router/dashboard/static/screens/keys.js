@@ -1,7 +1,7 @@
 // API keys: making them, what they may do and spend, another text, the end.
 
 import { h } from "../lib/dom.js";
-import { dollars } from "../lib/format.js";
+import { day, dollars } from "../lib/format.js";
 import { meter } from "../lib/chart.js";
 import { snippetTabs } from "../lib/snippets.js";
 import { badge, button, card, codeBlock, confirm, dialog, drawer, facts, field, form, menu, pageHead, stat, stats, table, toast, when } from "../lib/ui.js";
@@ -36,6 +36,7 @@ function keyFields(key = null) {
       field({ label: "Models", name: "models", optional: true, value: words(key?.models), placeholder: "gpt-5*, claude-*", hint: "Names or patterns, with commas. Empty: all.", autocomplete: "off" }),
       field({ label: "Providers", name: "providers", optional: true, value: words(key?.providers), placeholder: "openai, anthropic", hint: "Only these may serve it. Empty: all.", autocomplete: "off" }),
       field({ label: "Addresses", name: "ip_ranges", optional: true, value: words(key?.ip_ranges), placeholder: "203.0.113.0/24, 2001:db8::/32", hint: "From where it may be used. Empty: from anywhere.", autocomplete: "off" }),
+      field({ label: "Tags", name: "tags", optional: true, value: words(key?.tags), placeholder: "shop, batch", hint: "What all its requests are called in the usage, with commas.", autocomplete: "off" }),
       h("div.form-row", [["requests_per_minute", "Requests a minute"], ["tokens_per_minute", "Tokens a minute"], ["concurrency", "At a time"]].map(([name, label]) => field({ label, name, type: "number", min: 1, step: 1, optional: true, value: limits[name], inputmode: "numeric" }))),
     ])),
   ];
@@ -58,6 +59,7 @@ function wanted(values) {
     models: split(values.models),
     providers: split(values.providers),
     ip_ranges: split(values.ip_ranges),
+    tags: split(values.tags),
     requests_per_minute: whole(values.requests_per_minute),
     tokens_per_minute: whole(values.tokens_per_minute),
     concurrency: whole(values.concurrency),
@@ -94,6 +96,15 @@ export function makeKey(ctx, after) {
   });
 }
 
+/** The hour (of today) or the day (of the books, in UTC) of its last request. */
+function lastUsed({ last_used_at: told }) {
+  if (!told) return h("span.muted", "not within a month");
+  const at = new Date(told);
+  const now = new Date();
+  if (now - at < 3_600_000) return "within the hour";
+  return told.slice(0, 10) === now.toISOString().slice(0, 10) ? when(told) : day(new Date(at.getUTCFullYear(), at.getUTCMonth(), at.getUTCDate()));
+}
+
 function spent(key) {
   if (key.limit === null) return dollars(key.usage_monthly);
   const used = key.limit - key.limit_remaining;
@@ -110,7 +121,7 @@ async function mount(root, ctx) {
       { key: "status", label: "Status", sort: true, render: (key) => badge(key.status, TONES[key.status], { dot: true }) },
       { key: "usage_monthly", label: "Spent", sort: true, align: "end", render: spent },
       { key: "usage", label: "In all", sort: true, align: "end", hideOnPhone: true, render: (key) => dollars(key.usage) },
-      { key: "created", label: "Made", sort: true, hideOnPhone: true, render: (key) => when(key.created) },
+      { key: "last_used_at", label: "Last used", sort: true, hideOnPhone: true, render: lastUsed },
       { key: "more", align: "end", render: (key) => (mayChange(key) ? menu(actions(key), { label: `Actions for ${key.name}` }) : h("span")) },
     ],
     load: (after, limit) => ctx.api.get("/api/v1/keys", { after, limit }, { signal: ctx.signal }),
@@ -201,6 +212,8 @@ async function mount(root, ctx) {
           key.limits.concurrency !== null && ["At a time", String(key.limits.concurrency)],
           key.team && ["Team", key.team],
           key.user && ["User", key.user],
+          key.tags.length > 0 && ["Tags", words(key.tags)],
+          ["Last used", lastUsed(key)],
           ["Made", when(key.created, { exact: true })],
           ["Ends", key.expires ? when(key.expires, { exact: true }) : "not by itself"],
           key.rotated && ["Rotated", when(key.rotated, { exact: true })],

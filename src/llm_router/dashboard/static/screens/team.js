@@ -96,9 +96,9 @@ async function mount(root, ctx) {
         cancel: () => node.close(),
         submit: async (values) => {
           await ctx.api.patch(`/api/v1/members/${each.person}`, values);
+          await members.reload(); // before the dialog goes, so that no menu of a row is drawn anew under the hand
           node.close();
           toast("Changed.");
-          await members.reload();
         },
       }),
     });

@@ -153,9 +153,9 @@ export function alerts(ctx) {
           if (values.url) wanted.url = values.url.trim();
           if (values.secret) wanted.secret = values.secret;
           await ctx.api.patch(pathOf(row), wanted, { headers });
+          await rows.reload(); // before the dialog goes, so that no menu of a row is drawn anew under the hand
           node.close();
           toast("Changed. Send a test to see it arrive.");
-          await rows.reload();
         },
       }),
     });
