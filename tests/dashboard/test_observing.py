@@ -72,3 +72,7 @@ def test_descriptions_and_users_are_text(chromium: Any, gateway: Gateway, ada: B
         page.get_by_text(SCRIPTS[1]).first.wait_for()
         watched.open("/routing")
         page.get_by_text(SCRIPTS[0]).first.wait_for()
+        page.get_by_text("@hostile").first.click()
+        page.get_by_role("dialog").get_by_text("Version 1", exact=True).wait_for()
+        page.get_by_role("dialog").get_by_text(SCRIPTS[1]).wait_for()
+        assert page.get_by_role("dialog").locator(":is(script, img, iframe, style)").count() == 0

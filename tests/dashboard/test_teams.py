@@ -25,7 +25,7 @@ def saved(page: Any, button: str, path: str, method: str = "POST") -> Any:
     return seen.value
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def lab(gateway: Gateway, ada: Browser) -> str:
     """An account with credit. Made outside of the browser's thread, where commands have a loop of their own."""
     assert ada.post("/accounts", {"id": "lab", "title": "Lab"}).json["role"] == "owner"
@@ -73,6 +73,65 @@ def test_a_team_that_is_chosen_on_the_page_binds(
     refused = gateway.send("POST", "/v1/chat/completions", asked, JSON, key=key["key"])
     assert refused.status == 402, refused.body
     assert "research" in refused.error["message"]
+
+
+def test_a_key_belongs_to_the_team_that_is_chosen(
+    chromium: Any, gateway: Gateway, ada: Browser, lab: str
+) -> None:
+    for title in ("north", "south"):
+        assert ada.post("/teams?account=lab", {"title": title}).status == 201
+    dev = invited(ada, "lab", "developer", "both@lab.example")
+    who = dev.get("/me").json["id"]
+    assert ada.patch(f"/members/{who}?account=lab", {"teams": ["north", "south"]}).status == 200
+    with browsing(chromium, gateway, cookie=dev.cookie) as watched:  # must name one of the two
+        page = watched.page
+        watched.open("/keys?account=lab")
+        page.get_by_role("button", name="New key").click()
+        page.get_by_role("dialog").get_by_label("Name").fill("of one team")
+        team = page.get_by_role("dialog").get_by_label("Team", exact=True)
+        assert team.locator("option").all_text_contents() == ["north", "south"]
+        team.select_option("south")
+        with page.expect_response(lambda answer: "/api/v1/keys" in answer.url) as seen:
+            page.get_by_role("dialog").get_by_role("button", name="Make the key").click()
+        assert seen.value.json()["data"]["team"] == "south"
+    with browsing(chromium, gateway, cookie=ada.cookie) as watched:
+        page = watched.page
+        watched.open("/keys?account=lab")
+        page.get_by_role("button", name="Actions for of one team").click()
+        page.get_by_role("menuitem", name="Change").click()
+        team = page.get_by_role("dialog").get_by_label("Team", exact=True)
+        assert team.input_value() == "south"
+        team.select_option("no team")
+        assert saved(page, "Save", "/keys/", "PATCH").json()["data"]["team"] is None
+
+
+def test_an_account_beyond_the_list_is_opened_by_its_id(
+    chromium: Any, gateway: Gateway, ada: Browser, lab: str
+) -> None:
+    with browsing(chromium, gateway, cookie=ada.cookie) as watched:
+        page = watched.page
+        page.route(
+            "**/api/v1/accounts?limit=200",
+            lambda route: route.continue_(url=route.request.url.replace("limit=200", "limit=1")),
+        )
+        watched.open("/keys")
+        account = page.get_by_role("combobox", name="Account")
+        assert account.locator("option").all_text_contents() == ["default", "Another …"]
+        account.select_option("Another …")
+        assert account.input_value() == "default"
+        name = page.get_by_role("dialog").get_by_label("Account")
+        name.fill("nobody's")
+        page.get_by_role("dialog").get_by_role("button", name="Open it").click()
+        page.get_by_text("There is no open account 'nobody's'.").wait_for()
+        name.fill("lab")
+        page.get_by_role("dialog").get_by_role("button", name="Open it").click()
+        page.get_by_role("dialog").wait_for(state="detached")
+        watched.settled()
+        assert account.input_value() == "lab"
+        watched.open("/team")  # remembered
+        assert account.input_value() == "lab"
+        assert any("404" in each for each in watched.complaints)
+        watched.complaints.clear()
 
 
 def test_who_is_in_two_accounts_sees_every_screen_of_both(

@@ -1,9 +1,9 @@
 // The shell: who is here, what they may see, which screen the address names, and what the keyboard reaches.
 
-import { api, configure } from "./lib/api.js";
+import { api, ApiError, configure } from "./lib/api.js";
 import { h, on, replace, uid } from "./lib/dom.js";
 import { icon, mark } from "./lib/icons.js";
-import { empty, failure, linkButton, menu, messageOf, pageHead, skeleton, toast } from "./lib/ui.js";
+import { dialog, empty, failure, field, form, linkButton, menu, messageOf, pageHead, skeleton, toast } from "./lib/ui.js";
 import { gates } from "./screens/gates.js";
 import { screen as home } from "./screens/home.js";
 import { screen as audit } from "./screens/audit.js";
@@ -34,7 +34,7 @@ const SCREENS = [
 const GROUPS = [["", ""], ["build", "Build"], ["observe", "Observe"], ["manage", "Manage"]];
 
 const app = document.getElementById("app");
-const state = { me: null, account: null, accounts: [], screen: null, leave: null, abort: null, shell: null, turn: 0 };
+const state = { me: null, account: null, accounts: [], more: false, screen: null, leave: null, abort: null, shell: null, turn: 0 };
 
 // --- Who is here -------------------------------------------------------------
 
@@ -73,10 +73,12 @@ async function enter() {
   try {
     const page = await api.get("/api/v1/accounts", { limit: 200 });
     if (page.data.length) state.accounts = page.data.filter((each) => !each.closed);
+    state.more = page.has_more;
   } catch {
     // the names of one's own accounts are enough
   }
   const wanted = memory.get("account");
+  if (wanted) await isOurs(wanted);
   const ids = state.accounts.map((each) => each.id);
   state.account = [wanted, ...(own.includes("default") || state.me.operator ? ["default"] : []), ...own, ids[0]].find((id) => ids.includes(id)) ?? null;
   configure({ account: state.account, onSignedOut: signedOut });
@@ -112,13 +114,40 @@ function chooseAccount(id) {
   show();
 }
 
+/** Whether an account may be chosen; one of the operator's that is beyond the first page is asked for, and listed from then on. */
+async function isOurs(id) {
+  if (state.accounts.some((each) => each.id === id)) return true;
+  if (!state.more) return false;
+  const found = await api.get(`/api/v1/accounts/${encodeURIComponent(id)}`).catch(() => null);
+  if (!found || found.closed) return false;
+  state.accounts.push(found);
+  return true;
+}
+
+function askForAccount() {
+  const node = dialog({
+    title: "Another account",
+    text: `The list shows ${state.accounts.length}. Name any other by its id.`,
+    body: form({
+      fields: [field({ label: "Account", name: "account", required: true, maxlength: 100, autocomplete: "off", spellcheck: "false" })],
+      action: "Open it",
+      cancel: () => node.close(),
+      submit: async ({ account }) => {
+        if (!(await isOurs(account.trim()))) throw new ApiError({ status: 404, param: "account", message: `There is no open account '${account.trim()}'.` });
+        node.close();
+        chooseAccount(account.trim());
+      },
+    }),
+  });
+}
+
 /** An account that the address names is chosen, if it is one of ours; then the address names it no more. */
-function heedAddress() {
+async function heedAddress() {
   const named = new URLSearchParams(location.search).get("account");
   if (named === null) return;
   setQuery({ account: null });
   if (named === state.account) memory.set("account", named);
-  else if (state.accounts.some((each) => each.id === named)) takeAccount(named);
+  else if (await isOurs(named)) takeAccount(named);
   else toast(`There is no account '${named}' that you may see.`, { tone: "bad" });
 }
 
@@ -179,7 +208,8 @@ async function show() {
     await gate.mount(place, { api, navigate, signedIn, me: state.me });
     return;
   }
-  heedAddress();
+  await heedAddress();
+  if (turn !== state.turn) return;
   const shell = (state.shell ??= drawShell());
   const found = find(location.pathname);
   const root = h("div.screen");
@@ -259,8 +289,13 @@ function drawShell() {
 }
 
 function accountPick() {
-  if (state.accounts.length < 2) return null;
-  const select = h("select", { "aria-label": "Account", value: state.account, onchange: (event) => chooseAccount(event.target.value) }, state.accounts.map((each) => h("option", { value: each.id }, each.title || each.id)));
+  if (state.accounts.length < 2 && !state.more) return null;
+  const choose = ({ target }) => {
+    if (target.value) return chooseAccount(target.value);
+    target.value = state.account;
+    askForAccount();
+  };
+  const select = h("select", { "aria-label": "Account", value: state.account, onchange: choose }, state.accounts.map((each) => h("option", { value: each.id }, each.title || each.id)), state.more ? h("option", { value: "" }, "Another …") : null);
   return h("div.account-pick", select);
 }
 

@@ -24,12 +24,22 @@ const split = (text) => {
 };
 const whole = (text) => (text.trim() === "" ? null : Number(text));
 
+/** The teams that a key of who asks may belong to, as options. Keys that somebody makes for their own use alone belong to one of their teams. */
+async function teamsFor(ctx, key = null) {
+  const own = !ctx.can("member:write");
+  const found = own ? (await ctx.api.get(`/api/v1/members/${ctx.me.id}`, {}, { signal: ctx.signal })).teams : (await ctx.api.get("/api/v1/teams", { limit: 200 }, { signal: ctx.signal })).data.map((each) => each.title);
+  const named = [...new Set([...found, key?.team].filter(Boolean))];
+  if (!named.length) return [];
+  return [...(own && (key ? key.team : true) ? [] : [["", "no team"]]), ...named.map((each) => [each, each])];
+}
+
 /** The fields of a key, filled with what it has. */
-function keyFields(key = null) {
+function keyFields(teams, key = null) {
   const limits = key?.limits ?? {};
   return [
     field({ label: "Name", name: "name", required: true, maxlength: 100, value: key?.name, placeholder: "What it is for, such as: website", autocomplete: "off" }),
     h("div.form-row", field({ label: "May spend", name: "limit", type: "number", min: 0, step: "any", optional: true, value: key?.limit, placeholder: "US dollars", inputmode: "decimal" }), field({ label: "Counted", name: "limit_reset", type: "select", options: RESETS, value: key?.limit_reset ?? (key ? "" : "monthly") })),
+    teams.length ? field({ label: "Team", name: "team", type: "select", options: teams, value: key?.team ?? teams[0][0], hint: "Whose budgets and limits it counts against, too." }) : [],
     field({ label: "Ends", name: "expires", type: "datetime-local", optional: true, value: key?.expires ? localTime(key.expires) : "", hint: "Refused from then on. Empty: it does not end." }),
     h("details.more", h("summary", "What it may do"), h("div.form", [
       field({ label: "Scopes", name: "scopes", type: "checks", options: SCOPES, value: key?.scopes ?? PLAIN }),
@@ -54,6 +64,7 @@ function wanted(values) {
     name: values.name.trim(),
     limit: whole(values.limit),
     limit_reset: values.limit_reset || null,
+    ...("team" in values ? { team: values.team || null } : {}),
     expires: values.expires ? new Date(values.expires).toISOString().replace(/\.\d+Z$/, "Z") : null,
     scopes: plain ? null : values.scopes,
     models: split(values.models),
@@ -79,12 +90,13 @@ function showText(made, title, onClose) {
 }
 
 /** Ask for a key and make it. `after(made)` is called when its text was seen. */
-export function makeKey(ctx, after) {
+export async function makeKey(ctx, after) {
+  const teams = await teamsFor(ctx);
   const node = dialog({
     title: "New key",
     text: `For the account ${ctx.account}.`,
     body: form({
-      fields: keyFields(),
+      fields: keyFields(teams),
       action: "Make the key",
       cancel: () => node.close(),
       submit: async (values, { headers }) => {
@@ -146,15 +158,17 @@ async function mount(root, ctx) {
     await rows.reload();
   }
 
-  function change(key) {
+  async function change(key) {
+    const teams = await teamsFor(ctx, key);
     const node = dialog({
       title: `Change “${key.name}”`,
       body: form({
-        fields: keyFields(key),
+        fields: keyFields(teams, key),
         cancel: () => node.close(),
         submit: async (values) => {
           const asked = wanted(values);
           if (asked.limit === null) delete asked.limit_reset;
+          if (asked.team === key.team) delete asked.team;
           if (values.expires === (key.expires ? localTime(key.expires) : "")) delete asked.expires;
           await ctx.api.patch(`/api/v1/keys/${key.id}`, { ...asked, version: key.version });
           node.close();

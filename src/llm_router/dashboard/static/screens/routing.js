@@ -3,7 +3,7 @@
 import { h, replace } from "../lib/dom.js";
 import { ago, compact, count, dollars, duration, percent, plural } from "../lib/format.js";
 import { icon } from "../lib/icons.js";
-import { badge, button, card, confirm, drawer, facts, field, form, load, pageHead, segments, stat, stats, table, toast } from "../lib/ui.js";
+import { badge, button, card, codeBlock, confirm, drawer, facts, field, form, load, pageHead, segments, stat, stats, table, toast, when } from "../lib/ui.js";
 import { candidates } from "./exchange.js";
 import { rehearsal } from "./rehearsal.js";
 
@@ -100,6 +100,31 @@ function deployments(ctx) {
 
 // --- Presets and experiments -----------------------------------------------------
 
+/** The operator sees what is in a preset; others what it is for. */
+function openPreset(ctx, { name }) {
+  const place = h("div");
+  drawer({ title: `@${name}`, text: `A request names it as @${name}, or one version as @${name}:1.`, body: place, wide: true });
+  load(place, async () => {
+    const found = await ctx.api.get(`/api/v1/presets/${encodeURIComponent(name)}`, {}, { signal: ctx.signal });
+    return h("div.stack", found.versions.map(presetVersion));
+  }, { lines: 8 });
+}
+
+const settings = (members, label) => codeBlock(JSON.stringify(members, null, 2), { label });
+
+function presetVersion(each) {
+  const rows = [
+    ["Models", each.models.join(", ") || "those of the request"],
+    each.description && ["For", each.description],
+    each.system && ["System prompt", h("div.break", each.system)],
+    Object.keys(each.parameters).length > 0 && ["Parameters", settings(each.parameters, "Parameters")],
+    Object.keys(each.provider).length > 0 && ["Providers", settings(each.provider, "Providers")],
+    each.dial !== null && ["Dial of auto", String(each.dial)],
+    ["Saved", when(each.created, { exact: true })],
+  ];
+  return h("section.stack.tight", h("h3", `Version ${each.version}`), each.deleted ? h("p.muted", "Deleted with this version.") : facts(rows));
+}
+
 function presets(ctx) {
   return card(
     { flush: true, title: "Presets", text: "Saved sets of models, parameters and instructions: a request names one as @name." },
@@ -107,6 +132,7 @@ function presets(ctx) {
       label: "Presets",
       load: () => ctx.api.get("/api/v1/presets", {}, { signal: ctx.signal }).then((found) => ({ data: found.data, next: null })),
       empty: { icon: "star", title: "No preset yet", text: "Save one from the playground." },
+      onRow: ctx.can("house:read") ? (row) => openPreset(ctx, row) : null,
       columns: [
         { key: "name", label: "Name", render: (row) => h("span", h("code", `@${row.name}`), h("span.cell-sub", `version ${row.version}`)) },
         { key: "models", label: "Models", wide: true, render: (row) => h("span.break", row.models.join(", ") || "–") },
