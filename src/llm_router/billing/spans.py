@@ -16,6 +16,9 @@ from llm_router.domain.budget import Window
 SLICES = 60
 """Buckets of a rolling window: an hour is cut into minutes."""
 
+NAME_CHARS_MAX = 64
+"""Of a time zone."""
+
 FOREVER_MS = 2**62
 """The end of a window that never ends."""
 
@@ -77,9 +80,13 @@ def zone_of(time_zone: str) -> ZoneInfo:
         ValueError: there is none of that name.
     """
     try:
+        if len(time_zone) > NAME_CHARS_MAX:
+            raise ValueError(time_zone)
         return ZoneInfo(time_zone)
     except (KeyError, ValueError, OSError) as error:
-        raise ValueError(f"{time_zone!r} is no time zone such as UTC or Europe/Berlin") from error
+        raise ValueError(
+            f"{time_zone[:NAME_CHARS_MAX]!r} is no time zone such as UTC or Europe/Berlin"
+        ) from error
 
 
 def _unix_ms(local: datetime, zone: ZoneInfo) -> int:

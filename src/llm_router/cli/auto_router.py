@@ -29,6 +29,9 @@ from llm_router.routing.auto.evaluate import (
 from llm_router.routing.auto.features import read_prompt
 from llm_router.routing.auto.scoring import score
 
+PER_MTOK_MAX = 10**6
+"""Dollars per million tokens."""
+
 FAILED = 1
 
 CASES_MIN = 20
@@ -200,15 +203,16 @@ class _Prices:
         for text in given:
             model, rates = _pair(text, "--price", "MODEL=IN/OUT")
             try:
-                per_token = [int(Decimal(part) * 10**6) for part in rates.split("/")]
+                per_mtok = [Decimal(part) for part in rates.split("/")]
+                right = len(per_mtok) == 2 and all(0 <= part <= PER_MTOK_MAX for part in per_mtok)
             except (InvalidOperation, ValueError):
-                per_token = []
-            if len(per_token) != 2 or min(per_token) < 0:
+                right = False
+            if not right:
                 raise InvalidRequest(
                     f"--price {text}: write MODEL=IN/OUT in US dollars per million tokens",
                     code="invalid_price",
                 )
-            self._given[model] = (per_token[0], per_token[1])
+            self._given[model] = (int(per_mtok[0] * 10**6), int(per_mtok[1] * 10**6))
         self._known: dict[str, Price | None] = {}
         self._snapshot: Snapshot | None = None
 

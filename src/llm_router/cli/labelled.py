@@ -14,6 +14,9 @@ from llm_router.domain.errors import InvalidRequest
 
 ROWS_MAX = 5_000_000
 
+USD_MAX = 10**6
+"""Of what one answer may have cost."""
+
 
 class Answer(msgspec.Struct, kw_only=True):
     """How one model did on a prompt. ``cost_pusd`` and ``chars`` (of the answer) are None if not told."""
@@ -116,8 +119,9 @@ def _pusd(value: Any, place: str) -> int | None:
     if value is None or value == "":
         return None
     try:
-        pusd = int(Decimal(str(value)) * 10**12)
-    except (InvalidOperation, ValueError, OverflowError):
+        dollars = Decimal(str(value))
+        pusd = int(dollars * 10**12) if 0 <= dollars <= USD_MAX else -1
+    except (InvalidOperation, ValueError):
         pusd = -1
     if pusd < 0:
         raise InvalidRequest(f"{place}: the cost {value!r} is no amount of US dollars", code="invalid_file")

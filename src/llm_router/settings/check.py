@@ -20,6 +20,9 @@ from llm_router.settings.problems import KeyPath, Problems, closest, nearest
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 _INVALID: Any = object()
+SIZE_MAX = 30
+"""Digits of a number before and behind its point."""
+
 _PLAIN_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 
 
@@ -160,6 +163,10 @@ def _wrong_number(extra: dict[str, Any], value: object) -> str | None:
     number = Decimal(value)
     if not number.is_finite():
         return "must be a finite number"
+    if (
+        number and abs(number.adjusted()) > SIZE_MAX
+    ):  # whose digits would fill the memory when they are written out
+        return f"must be a number of at most {SIZE_MAX} digits before and behind the point"
     if "above" in extra and number <= extra["above"]:
         return f"must be greater than {extra['above']}, found {number}"
     if "min" in extra and number < extra["min"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -297,6 +297,8 @@ def parse_text(text: str, name: str) -> dict[str, Any]:
         raise ConfigError((f"{name}: is not valid TOML: {_lower(str(error))}",)) from None
     except RecursionError:
         raise ConfigError((f"{name}: is nested too deeply",)) from None
+    except (ValueError, InvalidOperation):  # neither an int nor a Decimal can be so large
+        raise ConfigError((f"{name}: a number in it is too large",)) from None
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from llm_router.billing.rollups import COUNTS
 from llm_router.domain.account import KeyScope, Person
 from llm_router.domain.errors import Forbidden, InvalidRequest
 from llm_router.domain.key import Key, Limits, Priority
-from llm_router.domain.money import MAX_PUSD
+from llm_router.domain.money import MAX_PUSD, format_usd, pusd_of
 from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.money import has_budget
 from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, Loaded, Reply
@@ -395,11 +395,18 @@ def _dollars(limit: Decimal) -> str:
     """Dollars as the commands take them.
 
     Raises:
-        InvalidRequest: it is negative or too large.
+        InvalidRequest: it is negative, too large, or finer than a picodollar.
     """
-    if not limit.is_finite() or not 0 <= limit <= MAX_PUSD // 10**12:
-        raise InvalidRequest(f"'limit' must be from 0 to {MAX_PUSD // 10**12} dollars.", param="limit")
-    return format(limit, "f")
+    try:
+        pusd = pusd_of(limit)
+    except ValueError:
+        pusd = -1
+    if not 0 <= pusd <= MAX_PUSD:
+        raise InvalidRequest(
+            f"'limit' must be from 0 to {format_usd(MAX_PUSD)} dollars, with at most 12 digits behind the point.",
+            param="limit",
+        )
+    return format_usd(pusd)
 
 
 _INTERVALS = {"day": "daily", "week": "weekly", "month": "monthly", "lifetime": None}

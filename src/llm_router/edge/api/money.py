@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -14,6 +13,7 @@ from llm_router.domain.budget import Scope, Window
 from llm_router.domain.errors import Forbidden, InvalidRequest, NotFound
 from llm_router.domain.key import Key
 from llm_router.domain.limit import LimitKind
+from llm_router.domain.money import format_usd, pusd_of
 from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.table import Answer as Answered
 from llm_router.edge.api.table import ApiRoute, Ask, Body, Reply, said
@@ -22,7 +22,8 @@ from llm_router.engine.payments import Payments
 from llm_router.engine.topping import describe_auto
 from llm_router.engine.treasury import Treasury
 
-_CENTS = re.compile(r"([0-9]{1,7})(?:\.([0-9]{1,2}))?", re.ASCII)
+CENTS_MAX = 10**9 - 1
+"""Of one top-up, whatever the operator's own bounds are."""
 
 Amounts = dict[str, Any]
 
@@ -241,13 +242,15 @@ async def top_up(ask: Ask) -> dict[str, object]:
     """A page of Stripe's to buy credit at."""
     payments = _payments(ask.desk)
     body: TopUp = ask.body
-    found = _CENTS.fullmatch(format(body.amount, "f")) if body.amount.is_finite() else None
-    if found is None:
+    try:
+        cents, rest = divmod(pusd_of(body.amount), PUSD_PER_CENT)
+    except ValueError:
+        cents, rest = -1, 0
+    if rest or not 0 <= cents <= CENTS_MAX:
         raise InvalidRequest(
             "'amount' must be US dollars such as 10 or 12.50, with at most two digits behind the point.",
             param="amount",
         )
-    cents = int(found[1]) * 100 + int((found[2] or "").ljust(2, "0"))
     return await payments.checkout(ask.account, cents, save_card=body.save_card)
 
 
@@ -277,9 +280,12 @@ def amount_text(amount: Decimal) -> str:
     Raises:
         InvalidRequest: it is no amount.
     """
-    if not amount.is_finite() or amount.adjusted() > 12:
-        raise InvalidRequest("'amount' must be dollars.", param="amount")
-    return format(amount, "f")
+    try:
+        return format_usd(pusd_of(amount))
+    except ValueError:
+        raise InvalidRequest(
+            "'amount' must be dollars, with at most 12 digits behind the point.", param="amount"
+        ) from None
 
 
 _ROUTES: tuple[Mapping[str, Any], ...] = (
