@@ -56,7 +56,7 @@ def build_people(directory: Directory, clock: Clock, keyring: Keyring, books: Bo
     async def taken(account: str) -> bool:
         return bool(await keyring.of_account(account, "", 1)) or await books.balance(account) != 0
 
-    return People(directory, clock, new_id=new_id, new_token=new_token, taken=taken)
+    return People(directory, clock, new_id=new_id, new_token=new_token, taken=taken, key_of=keyring.get)
 
 
 def build_sign_ins(people: People, data_dir: Path) -> SignIns:
@@ -79,7 +79,7 @@ def build_sso(
     """Where people sign in at an issuer. ``hosts``: of issuers set while it runs that need not be public."""
 
     async def examine(rules: OidcRules, secret: str | None, told: bool) -> list[IssuerCheck]:
-        return await _issuer(rules, secret, clock, hosts if told else None).examine(rules.scopes)
+        return await _issuer(rules, secret, clock, hosts, told).examine(rules.scopes)
 
     return SsoKeeper(
         books=books,
@@ -111,7 +111,7 @@ class Issuers:
         """
         if self._keeper.configured is not None:
             if self._known is None:
-                made = self._made(self._keeper.configured, self._keeper.configured_secret, None)
+                made = self._made(self._keeper.configured, self._keeper.configured_secret, False)
                 self._known = (0, 0, made)
             return self._known[2]
         stored = await self._keeper.stored()
@@ -119,19 +119,24 @@ class Issuers:
             self._known = None
             return None
         if self._known is None or self._known[:2] != (stored.version, stored.changed_ms):
-            made = self._made(stored.rules, stored.secret, self._hosts)
+            made = self._made(stored.rules, stored.secret, True)
             self._known = (stored.version, stored.changed_ms, made)
         return self._known[2]
 
-    def _made(self, rules: OidcRules, secret: str | None, hosts: tuple[str, ...] | None) -> Oidc:
-        issuer = _issuer(rules, secret, self._sign_ins.people.clock, hosts)
+    def _made(self, rules: OidcRules, secret: str | None, told: bool) -> Oidc:
+        issuer = _issuer(rules, secret, self._sign_ins.people.clock, self._hosts, told)
         return Oidc(self._sign_ins, issuer, rules, new_token=new_token)
 
 
-def _issuer(rules: OidcRules, secret: str | None, clock: Clock, hosts: tuple[str, ...] | None) -> HttpIssuer:
+def _issuer(
+    rules: OidcRules, secret: str | None, clock: Clock, hosts: tuple[str, ...], told: bool
+) -> HttpIssuer:
+    """``told``: by the API, and so it may not lead into the network."""
     from llm_router.adapters.oidc import HttpIssuer  # what it takes is loaded by who has an issuer
 
-    return HttpIssuer(rules.issuer, rules.client_id, secret, clock, hosts=hosts)
+    return HttpIssuer(
+        rules.issuer, rules.client_id, secret, clock, hosts=hosts if told else None, plain=hosts
+    )
 
 
 def issuer_problem(address: str, hosts: tuple[str, ...]) -> str | None:

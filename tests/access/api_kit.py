@@ -67,7 +67,14 @@ class World:
         self.directory = directory
         self.books = MemoryBooks()
         self._numbers = iter(range(1, 10_000))
-        self.people = People(directory, self.clock, new_id=self._id, new_token=self._token, taken=self._taken)
+        self.people = People(
+            directory,
+            self.clock,
+            new_id=self._id,
+            new_token=self._token,
+            taken=self._taken,
+            key_of=self.books.get,
+        )
         self.sign_ins = SignIns(
             self.people,
             PlainPasswords(),

@@ -10,7 +10,7 @@ from llm_router.access.permissions import GRANTS, PLAIN_SCOPES, ROLE_GRANTS, ROL
 from llm_router.access.subject import Subject
 from llm_router.domain.account import KeyScope, Person, Role
 from llm_router.domain.errors import Forbidden, InvalidRequest
-from llm_router.domain.key import Key
+from llm_router.domain.key import Key, Limits
 
 
 def grantable_scopes(subject: Subject, account: str) -> frozenset[KeyScope]:
@@ -30,11 +30,14 @@ def grantable_scopes(subject: Subject, account: str) -> frozenset[KeyScope]:
 
 def check_role_grant(subject: Subject, account: str, role: Role) -> None:
     """Refuse to give, change or take a role that holds more than the subject has, or may give to keys: a key with the
-    scope ``admin`` asks no models, and still provides others with what does.
+    scope ``admin`` asks no models, and still provides others with what does. A key that is bounded gives no role at
+    all: people are bound by nothing that binds it.
 
     Raises:
         Forbidden
     """
+    if subject.key is not None and (bounds := bounds_of(subject.key)):
+        raise unbounded_only(bounds, "gives, changes and takes no roles")
     lacking = (
         ROLES[role] - subject.permissions(account) - of_scopes(tuple(grantable_scopes(subject, account)))
     )
@@ -44,6 +47,24 @@ def check_role_grant(subject: Subject, account: str, role: Role) -> None:
             f"({', '.join(sorted(lacking)[:5])}).",
             param="role",
         )
+
+
+def bounds_of(key: Key) -> tuple[str, ...]:
+    """The names of what a key is bound to, beside its account and scopes; budgets and limits are kept elsewhere."""
+    own = ("models", "providers", "ip_ranges", "team", "user")
+    found = [name for name in own if getattr(key, name) is not None]
+    if key.expires_ms is not None:
+        found.append("expires")
+    rates = Limits.__struct_fields__
+    return (*found, *(name for name in rates if getattr(key.limits, name) is not None))
+
+
+def unbounded_only(bounds: Sequence[str], what: str) -> Forbidden:
+    """What is said to a key that is bounded and may not do something for that."""
+    return Forbidden(
+        f"This API key is bounded ({', '.join(bounds)}), and so it {what}: use one without bounds.",
+        code="key_bounded",
+    )
 
 
 def check_key_grant(subject: Subject, key: Key) -> None:

@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from llm_router.adapters.jwt import signs, verified_claims
 from llm_router.adapters.upstream.dns import system_resolve
 from llm_router.adapters.upstream.guard import all_public
-from llm_router.adapters.upstream.url import bracketed, parse_url
+from llm_router.adapters.upstream.url import Origin, bracketed, parse_url
 from llm_router.domain.errors import SignInRefused
 from llm_router.ports import Clock, IssuerCheck
 
@@ -26,6 +26,9 @@ TIMEOUT_S = 10.0
 BYTES_MAX = 1024 * 1024
 KEYS_MS = 3_600_000
 """How long an issuer's keys and addresses are believed."""
+
+ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+"""What the description of an issuer names that is used here."""
 
 
 class _PublicAddresses(AbstractResolver):
@@ -64,9 +67,14 @@ class _NotPublic(Exception):
     """Whoever set the issuer may not lead us there."""
 
 
+class _NotSecure(Exception):
+    """Codes, secrets and keys do not go there in clear."""
+
+
 class HttpIssuer:
     """Implements the port Issuer. ``hosts``: those that need not be public, where not the configuration but somebody
-    by the API named the issuer; None lets it be anywhere."""
+    by the API named the issuer; None lets it be anywhere. ``plain``: hosts that need not be https; beside them none
+    has to where the configuration names an issuer that is not."""
 
     def __init__(
         self,
@@ -76,8 +84,10 @@ class HttpIssuer:
         clock: Clock,
         *,
         hosts: tuple[str, ...] | None = None,
+        plain: tuple[str, ...] = (),
     ) -> None:
         self._public = None if hosts is None else _PublicAddresses(hosts)
+        self._plain = frozenset(plain if hosts is None else hosts)
         self._issuer = issuer
         self._client_id = client_id
         self._client_secret = client_secret
@@ -148,9 +158,11 @@ class HttpIssuer:
         found = await self._ask(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
         if found.get("issuer") != self._issuer:
             raise _refused(f"it calls itself {str(found.get('issuer'))[:200]}")
-        keys = (await self._ask(str(found.get("jwks_uri")))).get("keys")
-        if not isinstance(keys, list) or not {"authorization_endpoint", "token_endpoint"} <= set(found):
-            raise _refused("its description lacks something")
+        for problem in self.wrong_endpoints(found):
+            raise _refused(problem)
+        keys = (await self._ask(str(found["jwks_uri"]))).get("keys")
+        if not isinstance(keys, list):
+            raise _refused("it shows no keys")
         self._known, self._keys, self._read_ms = found, [k for k in keys if isinstance(k, dict)], now_ms
         return found
 
@@ -174,7 +186,7 @@ class HttpIssuer:
         """
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         try:
-            self._check_literal(url)
+            self._check_address(url)
             connector = None if self._public is None else aiohttp.TCPConnector(resolver=self._public)
             async with (
                 aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
@@ -187,6 +199,8 @@ class HttpIssuer:
             raise _refused(
                 "its host is not a public address; name it in [oidc] allow_hosts of the configuration if that is meant"
             ) from None
+        except _NotSecure:
+            raise _refused(f"{url[:200]} {_PLAIN}") from None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise _refused(f"it does not answer ({type(error).__name__})") from None
         try:
@@ -195,22 +209,46 @@ class HttpIssuer:
             found = None
         return status, found if isinstance(found, dict) else None
 
-    def _check_literal(self, url: str) -> None:
-        """Addresses that are written out are resolved by nobody, and judged here.
+    def _check_address(self, url: str) -> None:
+        """Refuse an address in clear. Those that are written out are resolved by nobody, and judged here.
 
         Raises:
-            _NotPublic
+            _NotSecure, _NotPublic
             ValueError: it is no address that can be asked.
         """
+        origin = parse_url(url).origin
+        if not origin.secure and not self._may_be_plain(origin):
+            raise _NotSecure
         if self._public is None:
             return
-        origin = parse_url(url).origin
         try:
             ip_address(origin.host)
         except ValueError:
             return
         if not self._public.allows(origin.host, origin.port, (origin.host,)):
             raise _NotPublic
+
+    def _may_be_plain(self, origin: Origin) -> bool:
+        if {origin.label, origin.host} & self._plain:
+            return True
+        return self._public is None and not parse_url(self._issuer).origin.secure
+
+    def wrong_endpoints(self, found: dict[str, Any]) -> list[str]:
+        """What is wrong with the addresses that a description names."""
+        lacking = [name for name in ENDPOINTS if not isinstance(found.get(name), str)]
+        problems = [f"its description lacks {', '.join(lacking)}"] if lacking else []
+        for name in ENDPOINTS:
+            if name in lacking:
+                continue
+            try:
+                self._check_address(found[name])
+            except _NotSecure:
+                problems.append(f"its {name} {_PLAIN}")
+            except _NotPublic:
+                problems.append(f"its {name} is not at a public address")
+            except ValueError as error:
+                problems.append(f"its {name} cannot be used: {error}")
+        return problems
 
     async def examine(self, scopes: str) -> list[IssuerCheck]:
         """Whether one could sign in there, as far as the issuer tells. What the others need ends it."""
@@ -220,7 +258,7 @@ class HttpIssuer:
         except SignInRefused as error:
             return [_check("description", None, f"it cannot be read: {_why(error)}")]
         checks.append(_check("description", place))
-        checks += _described(found, self._issuer, scopes)
+        checks += _described(found, self._issuer, scopes, self.wrong_endpoints(found))
         try:
             keys = (await self._ask(str(found.get("jwks_uri")))).get("keys")
         except SignInRefused as error:
@@ -247,6 +285,9 @@ class HttpIssuer:
         return _check("client", f"asked for a code that there is not, it says {said}")
 
 
+_PLAIN = "is not https://; name its host in [oidc] allow_hosts of the configuration if that is meant"
+
+
 def _refused(why: str) -> SignInRefused:
     return SignInRefused(f"Signing in at the issuer failed: {why}.", code="issuer_failed")
 
@@ -271,18 +312,13 @@ def _check(name: str, found: object, problem: str | None = None) -> IssuerCheck:
     return IssuerCheck(check=name, ok=problem is None, found=shown, problem=problem)
 
 
-def _described(found: dict[str, Any], issuer: str, scopes: str) -> list[IssuerCheck]:
+def _described(found: dict[str, Any], issuer: str, scopes: str, wrong: list[str]) -> list[IssuerCheck]:
     """What the description of an issuer comes to
     (https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderMetadata)."""
     named = found.get("issuer")
     problem = None if named == issuer else f"it calls itself {str(named)[:200]}: write it exactly so"
     checks = [_check("issuer", named, problem)]
-    lacking = [
-        name
-        for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")
-        if not isinstance(found.get(name), str)
-    ]
-    problem = f"its description lacks {', '.join(lacking)}" if lacking else None
+    problem = "; ".join(wrong) or None
     checks.append(_check("endpoints", found.get("authorization_endpoint"), problem))
     checks.append(_of_list(found, "signing", "id_token_signing_alg_values_supported", signs,
         "it signs tokens by nothing that is taken here: RS, PS and ES of 256 to 512 bits, and EdDSA are"))  # fmt: skip

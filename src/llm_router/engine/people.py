@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from llm_router.access.grants import check_role_grant
-from llm_router.access.subject import Subject, missing, subject_of_person
+from llm_router.access.subject import Subject, missing, subject_of_key, subject_of_person
 from llm_router.domain.account import (
+    COMMAND_LINE,
     Account,
     Act,
     Actor,
@@ -27,6 +28,7 @@ from llm_router.domain.account import (
     member_id,
 )
 from llm_router.domain.errors import Forbidden, InvalidRequest, NotFound
+from llm_router.domain.key import Key
 from llm_router.engine.operator import account_name, label
 from llm_router.engine.rolls import act, digest, every, find, named, overtaken, some
 from llm_router.engine.teams import team_of
@@ -56,7 +58,7 @@ class People:
 
     Attributes:
         new_id, new_token: from :mod:`llm_router.adapters.keymaker`.
-        taken: whether keys or credit belong to a name already.
+        taken: whether keys or credit belong to a name already. key_of: a key by its id.
     """
 
     def __init__(
@@ -67,12 +69,14 @@ class People:
         new_id: Callable[[str], str],
         new_token: Callable[[], str],
         taken: Callable[[str], Awaitable[bool]],
+        key_of: Callable[[str], Awaitable[Key | None]],
     ) -> None:
         self.directory = directory
         self.clock = clock
         self.new_id = new_id
         self._new_token = new_token
         self._taken = taken
+        self._key_of = key_of
 
     async def subject_of(self, person: Person, sign_in: str) -> Subject:
         """A person with the roles that they have now."""
@@ -329,12 +333,23 @@ class People:
         return member
 
     async def _check_maker(self, invitation: Invitation) -> None:
-        maker = await find(self.directory, Person, invitation.by)
-        if maker is None:  # a key of the account, whose scopes bounded it
+        """
+        Raises:
+            Forbidden
+        """
+        if invitation.by == COMMAND_LINE.id:
             return
-        if maker.disabled_ms is not None:
+        maker = await find(self.directory, Person, invitation.by)
+        if maker is not None and maker.disabled_ms is not None:
             raise Forbidden("Who made this invitation may not sign in any more: ask for another.")
-        check_role_grant(await self.subject_of(maker, ""), invitation.account, invitation.role)
+        if maker is not None:
+            subject = await self.subject_of(maker, "")
+        else:
+            key = await self._key_of(invitation.by)
+            if key is None or not _works(key, self.clock.now_ms()):
+                raise Forbidden("The API key that made this invitation works no more: ask for another.")
+            subject = subject_of_key(key)
+        check_role_grant(subject, invitation.account, invitation.role)
 
     # The house
 
@@ -423,3 +438,9 @@ class People:
 def _runs(person: Person) -> bool:
     """Whether somebody can run the gateway."""
     return person.operator and person.disabled_ms is None
+
+
+def _works(key: Key, now_ms: int) -> bool:
+    """Whether a key may be used."""
+    ended = key.expires_ms is not None and key.expires_ms <= now_ms
+    return key.revoked_ms is None and not key.disabled and not ended

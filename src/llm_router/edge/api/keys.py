@@ -20,7 +20,7 @@ from llm_router.domain.errors import Forbidden, InvalidRequest
 from llm_router.domain.key import Key, Limits, Priority
 from llm_router.domain.money import MAX_PUSD, format_usd, pusd_of
 from llm_router.edge.api.desk import Desk
-from llm_router.edge.api.money import has_budget
+from llm_router.edge.api.money import check_other_key, has_budget
 from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, Loaded, Reply
 from llm_router.engine.key_changes import OVERLAP_S_DEFAULT
 from llm_router.engine.key_limits import RESETS, Reset
@@ -296,6 +296,7 @@ async def rotate_key(ask: Ask) -> Answer:
 async def revoke_key(ask: Ask) -> dict[str, object]:
     """Refuse a key from now on, for good."""
     _check_own(ask, ask.loaded)
+    await check_other_key(ask, ask.loaded.id)
     await ask.desk.run("keys.revoke", ask.by, {"id": ask.loaded.id})
     return {"deleted": True}
 

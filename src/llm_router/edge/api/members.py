@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from llm_router.domain.account import Account, Invitation, Member, Person, Role, Team, member_id
 from llm_router.domain.errors import InvalidRequest, NotFound
 from llm_router.edge.api.desk import Desk
+from llm_router.edge.api.money import check_gives_roles
 from llm_router.edge.api.pages import page_of
 from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, Loaded, Reply, said
 from llm_router.engine.moments import iso_time
@@ -194,6 +195,7 @@ async def show_member(ask: Ask) -> dict[str, object]:
 
 
 async def patch_member(ask: Ask) -> dict[str, object]:
+    await check_gives_roles(ask)
     member = await ask.desk.people.change_member(
         ask.subject, await _named_member(ask), ask.by, role=ask.body.role, teams=ask.body.teams
     )
@@ -201,6 +203,7 @@ async def patch_member(ask: Ask) -> dict[str, object]:
 
 
 async def remove_member(ask: Ask) -> dict[str, object]:
+    await check_gives_roles(ask)
     await ask.desk.people.remove_member(ask.subject, await _named_member(ask), ask.by)
     return {"deleted": True}
 
@@ -250,6 +253,7 @@ async def list_invitations(ask: Ask) -> dict[str, object]:
 async def make_invitation(ask: Ask) -> Answer:
     """Invite somebody. The answer holds the link, this once; it is mailed where mail is configured."""
     body: MakeInvitation = ask.body
+    await check_gives_roles(ask)
     invitation, token = await ask.desk.people.invite(
         ask.subject, ask.account, body.email, body.role, body.teams, ask.by
     )

@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
+from llm_router.access.grants import bounds_of, check_key_grant, check_spending_grant, unbounded_only
 from llm_router.billing.payments import PUSD_PER_CENT
 from llm_router.domain.budget import Scope, Window
-from llm_router.domain.errors import Forbidden, InvalidRequest, NotFound
+from llm_router.domain.errors import InvalidRequest, NotFound
 from llm_router.domain.key import Key
 from llm_router.domain.limit import LimitKind
 from llm_router.domain.money import format_usd, pusd_of
@@ -150,36 +151,78 @@ async def remove_limit(ask: Ask) -> dict[str, object]:
 
 
 async def _check_key_scope(ask: Ask, scope: Scope, scope_id: str | None) -> None:
-    """A management key bounds the keys that it makes, and neither the account nor itself; one with a limit of its
-    own bounds nobody.
+    """A management key bounds the keys that it could make, and neither the account nor itself; one that is bounded
+    bounds nothing but keys.
 
     Raises:
-        InvalidRequest, Forbidden
+        InvalidRequest, Forbidden, NotFound
     """
     key = ask.subject.key
     if key is None:
         return
-    if scope in (Scope.KEY, Scope.SESSION) and scope_id == key.id:
+    of_key = scope is Scope.KEY or (scope is Scope.SESSION and scope_id not in (None, ask.account))
+    if of_key and scope_id == key.id:
         raise InvalidRequest("An API key does not change its own bounds.", param="scope_id")
-    if "account:read" in ask.subject.permissions(ask.account):
+    if scope is Scope.KEY or (of_key and "account:read" in ask.subject.permissions(ask.account)):
+        await check_other_key(ask, scope_id)
         return
-    if scope is not Scope.KEY:
+    if "account:read" not in ask.subject.permissions(ask.account):
         raise InvalidRequest(
             "A key with the scope 'keys' bounds other keys alone: scope is 'key'.", param="scope"
         )
+    if bounds := await bounds_with_dollars(ask, key):
+        raise unbounded_only(bounds, "changes no bounds of the account, of teams and of users")
+
+
+async def check_other_key(ask: Ask, id_: str | None) -> None:
+    """Refuse that an API key does to another what it could not give.
+
+    Raises:
+        NotFound: the account has no such key.
+        Forbidden: that one may do more, or spends what this one's limit would not let it.
+    """
+    key = ask.subject.key
+    if key is None or id_ == key.id:
+        return
+    other = None if id_ is None else await ask.desk.keyring.get(id_)
+    if other is None or other.account != ask.account:
+        raise NotFound(f"There is no key '{(id_ or '')[:100]}'.", param="scope_id")
+    check_key_grant(ask.subject, other)
     if await has_budget(ask, key):
-        raise Forbidden(
-            "An API key with a limit in dollars of its own changes none of others.", param="scope"
-        )
+        check_spending_grant(key, other)
+
+
+async def bounds_with_dollars(ask: Ask, key: Key) -> tuple[str, ...]:
+    """The names of all that a key is bound to, its own budgets and limits among them."""
+    rows = await ask.desk.rows("limits.list", ask.by, {"account": key.account}, "limits")
+    more = [
+        *(["limit"] if await has_budget(ask, key) else []),
+        *(["limits"] if any(_is_of(row, key) for row in rows) else []),
+    ]
+    return (*bounds_of(key), *more)
+
+
+async def check_gives_roles(ask: Ask) -> None:
+    """Refuse that an API key that is bounded, be it in dollars, gives, changes or takes roles.
+
+    Raises:
+        Forbidden
+    """
+    key = ask.subject.key
+    if key is not None and (bounds := await bounds_with_dollars(ask, key)):
+        raise unbounded_only(bounds, "gives, changes and takes no roles")
 
 
 async def has_budget(ask: Ask, key: Key) -> bool:
     """Whether a key is bounded in dollars by itself."""
     rows = await ask.desk.rows("budgets.list", ask.by, {"account": key.account}, "budgets")
-    return any(
-        msgspec.json.decode(row["scope"]) == Scope.KEY and msgspec.json.decode(row["scope_id"]) == key.id
-        for row in rows
-    )
+    return any(_is_of(row, key) for row in rows)
+
+
+def _is_of(row: dict[str, msgspec.Raw], key: Key) -> bool:
+    """Whether a budget or limit is that of a key, or of each of its sessions."""
+    scope = msgspec.json.decode(row["scope"])
+    return scope in (Scope.KEY, Scope.SESSION) and msgspec.json.decode(row["scope_id"]) == key.id
 
 
 async def _check_there(ask: Ask, rows: str, what: str) -> None:
