@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from llm_router.domain.errors import UpstreamError
 from llm_router.domain.errors import UpstreamKind as K
-from llm_router.routing.advance import KEYS_FAULT, verdict_of
+from llm_router.routing.advance import KEYS_FAULT, Reach, verdict_of
 from llm_router.routing.health import Fared
 from llm_router.wire.dialects.registry import DIALECTS
 from llm_router.wire.quoted import quotes, weigh
@@ -229,6 +229,14 @@ def test_the_same_words_in_the_request_make_them_nobody_s() -> None:
     )
     overloaded = {"error": {"message": "Sorry: 'server overloaded' is no city"}}
     assert told("openai_chat", 500, overloaded, {"messages": "server overloaded"}).kind is K.SERVER
+
+
+@pytest.mark.parametrize(
+    ("status", "message"), [(400, "Out of credits"), (422, "Unauthorized"), (403, "It is not so.")]
+)
+def test_beside_a_code_that_calls_the_request_wrong_others_are_asked(status: int, message: str) -> None:
+    error = told("openai_chat", status, {"error": {"message": message, "type": "invalid_request_error"}}, {})
+    assert (error.kind, verdict_of(error).reach, verdict_of(error).fared) == (K.INVALID_REQUEST, Reach.ANY, Fared.NEITHER)
 
 
 def test_a_wait_that_the_client_wrote_is_none() -> None:

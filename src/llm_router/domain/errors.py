@@ -326,6 +326,8 @@ class UpstreamError(RouterError):
         native_code, native_type: as the provider spelled them.
         sent: False when not one byte of the request left, so that a retry is safe.
         grounds: on what the kind rests, where no status and no code says it.
+        suspected: what it may be all the same though it cannot be told from the client's own doing: others are
+            asked, and other keys, but nobody is blamed.
     """
 
     status = 502
@@ -346,6 +348,7 @@ class UpstreamError(RouterError):
         retry_after_s: float | None = None,
         sent: bool = True,
         grounds: Grounds | None = None,
+        suspected: UpstreamKind | None = None,
     ) -> None:
         super().__init__(message, param=param, details=details, retry_after_s=retry_after_s)
         self._own_status = status
@@ -355,6 +358,7 @@ class UpstreamError(RouterError):
         self.provider: str | None = None
         self.sent = sent
         self.grounds = grounds
+        self.suspected = suspected
 
     def become(self, kind: UpstreamKind) -> None:
         """Be of that kind, and told as such."""

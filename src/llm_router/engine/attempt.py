@@ -418,8 +418,9 @@ def _redact(error: UpstreamError, candidate: Candidate, track: Track) -> None:
     elif candidate.own_key and error.kind in _OURS_TO_MEND:
         error.message = f"The provider {provider.name} refused your account's own key for it: {error.message}"
     elif error.kind in _OURS_TO_MEND:
+        what = "refused" if error.suspected is None else "refused this request, or"
         error.message = (
-            f"The provider {provider.name} refused this gateway's {_OURS_TO_MEND[error.kind]} "
+            f"The provider {provider.name} {what} this gateway's {_OURS_TO_MEND[error.kind]} "
             f"(your own API key and credit are fine): {error.message}"
         )
 

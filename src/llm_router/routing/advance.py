@@ -82,6 +82,11 @@ VERDICTS: dict[UpstreamKind, Verdict] = {
 _UNFIT = Verdict(again=False, reach=Reach.ANY, fared=Fared.NEITHER)
 """A deployment that cannot be asked at all: it has no form for the request."""
 
+_OPEN_TO_ALL = tuple(
+    Verdict(again=False, reach=Reach.ANY, fared=Fared.NEITHER, operators=operators) for operators in (False, True)
+)
+"""Where it cannot be told whether the request or the deployment is at fault."""
+
 _UNSIGNED = Verdict(again=False, reach=Reach.ANY, fared=Fared.NEITHER, operators=True)
 
 KEYS_FAULT = {_K.AUTHENTICATION, _K.PERMISSION, _K.PAYMENT, _K.RATE_LIMIT}
@@ -126,7 +131,8 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
 def verdict_of(error: RouterError) -> Verdict:
     """What a failure means."""
     if isinstance(error, UpstreamError):
-        return VERDICTS[error.kind]
+        usual = VERDICTS[error.kind]
+        return usual if error.suspected is None else _OPEN_TO_ALL[usual.operators]
     return _UNSIGNED if isinstance(error, ProviderNotConfigured) else _UNFIT
 
 

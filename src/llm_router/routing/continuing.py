@@ -55,7 +55,7 @@ _NEVER = {
 
 def may_go_on(error: UpstreamError) -> bool:
     """Whether a stream that ended so may be gone on with elsewhere."""
-    return error.kind not in _NEVER
+    return error.kind not in _NEVER or error.suspected is not None
 
 
 def follower(

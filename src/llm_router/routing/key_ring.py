@@ -115,6 +115,12 @@ class KeyRing:
         turn.back_ms = max(turn.back_ms, now_ms + min(cooldown_ms, COOLDOWN_MS_MAX))
         return bool(self._usable(provider, pool, now_ms, without))
 
+    def doubted(
+        self, provider: str, pool: Sequence[PoolKey], now_ms: int, without: Collection[str] = ()
+    ) -> bool:
+        """Whether another key may be used at once after one that was perhaps refused, and is not left alone."""
+        return bool(self._usable(provider, pool, now_ms, without))
+
     def took(self, provider: str, key: PoolKey) -> None:
         """The provider took the key."""
         turn = self._turns.get((provider, key.mark))

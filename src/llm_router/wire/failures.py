@@ -91,6 +91,7 @@ def failure(
         message or f"The provider answered with status {status or 'unknown'} and no explanation.",
         kind=judged.kind,
         grounds=judged.grounds,
+        suspected=judged.suspected,
         status=status if 400 <= status <= 599 else None,
         native_code=said.code,
         native_type=said.type,

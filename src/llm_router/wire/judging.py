@@ -104,10 +104,14 @@ _NEVER_FITS = re.compile(r"limit:? (\d+),? .{0,40}requested:? (\d+)")
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """What an error is, and the words that it rests on where nothing else says it."""
+    """What an error is, and the words that it rests on where nothing else says it.
+
+    ``suspected``: what it may be though the request is called wrong; others are asked, nobody is blamed.
+    """
 
     kind: UpstreamKind
     grounds: Grounds | None = None
+    suspected: UpstreamKind | None = None
 
 
 class _Said(msgspec.Struct, frozen=True):
@@ -223,7 +227,9 @@ def _refused(said: _Said) -> Judged:
         return Judged(_K.INVALID_REQUEST)
     usual = _K.SERVER if said.status in _PASSING else _K.INVALID_REQUEST
     if said.wrong():
-        return _by(said, sentences.EVEN_SO, usual)
+        found = _by(said, sentences.EVEN_SO, usual)
+        other = first(said.text, sentences.AGAINST) if found.grounds is None else None
+        return found if other is None else Judged(usual, suspected=other[0])
     if sentences.PAYLOAD.search(said.text):
         return Judged(_K.PAYLOAD)
     return _by(said, sentences.AGAINST, usual)
@@ -252,11 +258,13 @@ def _too_many(said: _Said) -> Judged:
 
 
 def _forbidden(said: _Said) -> Judged:
-    """403: the operator's key or its access, unless the provider calls the request wrong, as those do that look
-    at what is asked, or says nothing but what the client said."""
+    """403: the operator's key or its access, at least perhaps: so others are always asked. Nobody is blamed where the
+    provider calls the request wrong, as those do that look at what is asked, or says nothing but what the client said."""
     named = said.named()
     if named in (_K.AUTHENTICATION, _K.PAYMENT):
         return Judged(named)
+    if named is _K.NOT_FOUND and said.param in (None, "", "model"):
+        return Judged(_K.PERMISSION)  # OpenAI says so of models that a project may not use
     denied = any(_DENIED.search(name) for name in said.names)
     usual = _K.INVALID_REQUEST if not denied and (said.wrong() or said.wrong_part()) else _K.PERMISSION
     by_words = _by(said, sentences.AGAINST_KEY + sentences.AGAINST_MODEL, usual)
@@ -266,10 +274,10 @@ def _forbidden(said: _Said) -> Judged:
     if found is not None:
         return Judged(_K.PAYMENT, Grounds(found[0], usual))
     if sentences.OBJECT.search(said.text):
-        return Judged(_K.OBJECT)
+        return Judged(_K.OBJECT, suspected=_K.PERMISSION)
     if usual is _K.PERMISSION and said.text and not said.names:
-        return Judged(usual, Grounds(said.text, _K.INVALID_REQUEST))
-    return Judged(usual)
+        return Judged(usual, Grounds(said.text, usual))
+    return Judged(usual, suspected=None if usual is _K.PERMISSION else _K.PERMISSION)
 
 
 def _broken(said: _Said) -> Judged:

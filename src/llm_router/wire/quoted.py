@@ -3,22 +3,35 @@
 A request that names a member "Incorrect API key provided" may get that back in an error, and it must not be
 taken for the provider's own complaint. So the words on which a kind of error rests alone are looked for in all
 that the request was made of; found there, they do not count. The comparison ignores what a server may change when
-it quotes: case, white space, punctuation, escapes, forms of characters.
+it quotes: case, white space, punctuation, escapes, forms of characters, tags, the parts that a text came in,
+and base64.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from base64 import b64decode
+from collections.abc import Iterator, Sequence
 from unicodedata import normalize
 from urllib.parse import unquote
 
 from llm_router.domain.errors import UpstreamError, UpstreamKind
 from llm_router.wire.classify import message_wait
+from llm_router.wire.lenient import load
 from llm_router.wire.sentences import model_named
 
 _ESCAPED = re.compile(r"\\+u([0-9a-fA-F]{4})")
+_TAGS = re.compile(rb"<[^<>]*>")
+_TAGS_READ = re.compile(r"<[^<>]*>")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{16,}")
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+DECODED_BYTES_MAX = 1 << 20
+"""How much base64 of a request is looked into."""
+_TEXTS = frozenset(("text", "content", "input", "output", "parts", "prompt", "system", "instructions", "arguments"))
+"""Members that hold what is said to a model."""
 _WHITE = re.compile(r"\\+[bfnrt]")
+_OPEN = {UpstreamKind.INVALID_REQUEST, UpstreamKind.OBJECT, UpstreamKind.PERMISSION}
+"""What leaves open whose fault it is: the words may be the provider's own, and stand in the request by chance."""
 _OTHERS = bytes(set(range(256)) - set(b"abcdefghijklmnopqrstuvwxyz0123456789"))
 
 
@@ -32,9 +45,11 @@ def weigh(error: UpstreamError, *, models: Sequence[str], sent: Sequence[bytes])
     grounds = error.grounds
     if grounds is not None:
         error.grounds = None
-        if quotes([_without_own(text, models) for text in sent], grounds.words) or _begins(
+        if quotes(_and_joined([_without_own(text, models) for text in sent]), grounds.words) or _begins(
             sent, grounds.words
         ):
+            if grounds.otherwise in _OPEN:
+                error.suspected = UpstreamKind.PERMISSION if error.status == 403 else error.kind
             error.become(grounds.otherwise)
     if error.kind is UpstreamKind.NOT_FOUND and _names_another(error.message, models, sent):
         error.become(UpstreamKind.OBJECT)
@@ -49,16 +64,62 @@ def quotes(sent: Sequence[bytes], words: str) -> bool:
     return not wanted or any(wanted in form for text in sent for form in _forms(text))
 
 
+def _and_joined(sent: Sequence[bytes]) -> list[bytes]:
+    """The same texts, and those of their parts put together as a provider may do before it quotes them."""
+    every = list(sent)
+    for text in sent:
+        body = load(text) if text[:1] in b"{[" else None
+        if body is None:
+            continue
+        leaves = list(_leaves(body, "", ""))
+        said = [leaf for leaf in leaves if leaf[1] in _TEXTS]
+        roles = dict.fromkeys(role for role, _, _ in said)
+        several = [leaves, said, *([leaf for leaf in said if leaf[0] == role] for role in roles)]
+        every += ["".join(text for _, _, text in some).encode("utf-8", "replace") for some in several]
+        every += _decoded(text)
+    return every
+
+
+def _leaves(value: object, role: str, name: str) -> Iterator[tuple[str, str, str]]:
+    """The strings of a body in their order: in whose turn, in which member, what."""
+    todo = [(value, role, name)]
+    while todo:
+        value, role, name = todo.pop()
+        if isinstance(value, str):
+            yield role, name, value
+        elif isinstance(value, dict):
+            own = value.get("role")
+            role = own if isinstance(own, str) else role
+            todo += [(each, role, str(member)) for member, each in reversed(value.items())]
+        elif isinstance(value, list):
+            todo += [(each, role, name) for each in reversed(value)]
+
+
+def _decoded(text: bytes) -> list[bytes]:
+    """What stands in a body as base64: the texts of files."""
+    found, left = list[bytes](), DECODED_BYTES_MAX
+    for hit in _BASE64.finditer(text):
+        some = hit[0][:left]
+        left -= len(some)
+        if not some:
+            break
+        found.append(b64decode(some[: len(some) & ~3].translate(_STANDARD)))
+    return found
+
+
 def _forms(text: bytes) -> list[bytes]:
-    """A text as it may be quoted: as it stands, and with its escapes read."""
+    """A text as it may be quoted: as it stands, with its escapes read, and without its tags."""
     found = [text.lower().translate(None, _OTHERS)]
+    if b"<" in text:
+        found.append(_TAGS.sub(b"", text).lower().translate(None, _OTHERS))
     if not text.isascii() or b"\\" in text or b"%" in text or b"&" in text:
         from html import unescape  # its table of names is large, and hardly ever looked into
 
         read = _ESCAPED.sub(lambda hit: chr(int(hit[1], 16)), text.decode("utf-8", "replace"))
         read = read.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         for form in (_WHITE.sub(" ", read), read):
-            found += [_bare(form), _bare(unescape(unquote(form)))]
+            plain = unescape(unquote(form))
+            found += [_bare(form), _bare(plain), _bare(_TAGS_READ.sub("", plain))]
     return found
 
 

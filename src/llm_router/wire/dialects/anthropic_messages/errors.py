@@ -64,6 +64,7 @@ def _error(said: _Said, status: int, retry_after_s: float | None) -> UpstreamErr
         message,
         kind=judged.kind,
         grounds=judged.grounds,
+        suspected=judged.suspected,
         status=status if known else None,
         native_code=said.code,
         native_type=said.type,

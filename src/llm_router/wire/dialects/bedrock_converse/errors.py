@@ -97,6 +97,7 @@ def _error(
         shown,
         kind=judged.kind,
         grounds=judged.grounds,
+        suspected=judged.suspected,
         status=status if 400 <= status <= 599 else None,
         native_type=name or None,
         details={"upstream_request_id": request_id} if request_id else None,

@@ -59,6 +59,7 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
             text or f"The provider answered with status {status}.",
             kind=judged.kind,
             grounds=judged.grounds,
+            suspected=judged.suspected,
             status=status if 400 <= status <= 599 else None,
             retry_after_s=retry_after_s,
         )
@@ -110,6 +111,7 @@ def _decoded(error: dict[str, Any], status: int, retry_after_s: float | None) ->
         scrub(message)[:MESSAGE_CHARS_MAX],
         kind=judged.kind,
         grounds=judged.grounds,
+        suspected=judged.suspected,
         status=status if 400 <= status <= 599 else None,
         native_code=reason or (str(number) if number is not None else None),
         native_type=native,

@@ -62,6 +62,7 @@ def error_of(payload: object, *, status: int = 0, headers: Mapping[str, str] | N
         details=_details(fields),
         retry_after_s=message_retry_after_s(message) if wait is None else wait,
         grounds=judged.grounds,
+        suspected=judged.suspected,
     )
 
 
