@@ -236,7 +236,11 @@ def test_the_same_words_in_the_request_make_them_nobody_s() -> None:
 )
 def test_beside_a_code_that_calls_the_request_wrong_others_are_asked(status: int, message: str) -> None:
     error = told("openai_chat", status, {"error": {"message": message, "type": "invalid_request_error"}}, {})
-    assert (error.kind, verdict_of(error).reach, verdict_of(error).fared) == (K.INVALID_REQUEST, Reach.ANY, Fared.NEITHER)
+    assert (error.kind, verdict_of(error).reach, verdict_of(error).fared) == (
+        K.INVALID_REQUEST,
+        Reach.ANY,
+        Fared.NEITHER,
+    )
 
 
 def test_a_wait_that_the_client_wrote_is_none() -> None:

@@ -83,7 +83,8 @@ _UNFIT = Verdict(again=False, reach=Reach.ANY, fared=Fared.NEITHER)
 """A deployment that cannot be asked at all: it has no form for the request."""
 
 _OPEN_TO_ALL = tuple(
-    Verdict(again=False, reach=Reach.ANY, fared=Fared.NEITHER, operators=operators) for operators in (False, True)
+    Verdict(again=False, reach=Reach.ANY, fared=Fared.NEITHER, operators=operators)
+    for operators in (False, True)
 )
 """Where it cannot be told whether the request or the deployment is at fault."""
 

@@ -27,7 +27,9 @@ _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{16,}")
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 DECODED_BYTES_MAX = 1 << 20
 """How much base64 of a request is looked into."""
-_TEXTS = frozenset(("text", "content", "input", "output", "parts", "prompt", "system", "instructions", "arguments"))
+_TEXTS = frozenset(
+    ("text", "content", "input", "output", "parts", "prompt", "system", "instructions", "arguments")
+)
 """Members that hold what is said to a model."""
 _WHITE = re.compile(r"\\+[bfnrt]")
 _OPEN = {UpstreamKind.INVALID_REQUEST, UpstreamKind.OBJECT, UpstreamKind.PERMISSION}
