@@ -142,7 +142,13 @@ def test_keys_have_all_that_the_client_of_openrouter_needs(gateway, ada):
     assert set(made.json["data"]) >= OF_KEYS
     assert all(set(each) >= OF_KEYS for each in with_key(gateway, "GET", "/keys", manager).json["data"])
     assert with_key(gateway, "POST", "/keys", manager, {**body, "workspace_id": "life"}).status == 400
-    assert with_key(gateway, "POST", "/keys", manager, {**body, "include_byok_in_limit": True}).status == 400
+    refused = with_key(gateway, "POST", "/keys", manager, {**body, "include_byok_in_limit": True})
+    assert (refused.status, refused.error["param"]) == (400, "include_byok_in_limit")
+    assert "can only be false" in refused.error["message"]
+    path = f"/keys/{made.json['data']['hash']}"
+    assert with_key(gateway, "PATCH", path, manager, {"include_byok_in_limit": True}).status == 400
+    assert gateway.get("/v1/credits", key=manager).json["data"]["total_credits"] == 5
+    assert gateway.get("/v1/credits/entries", key=manager).status == 403
     assert ada.post("/budgets?account=router", {"amount": 0.5, "window": "month"}).status == 201
     chat(gateway, made.json["key"])
     own = gateway.get("/api/v1/key", key=made.json["key"]).json["data"]

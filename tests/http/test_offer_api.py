@@ -139,7 +139,9 @@ def test_credit_is_adjusted_by_hand_and_the_log_is_proved(gateway: Gateway, oper
     assert operator.post("/gateway/credits/adjust", wanted).status == 201
     assert str(gateway.credits("by-hand")) == "1.75"
     act = operator.get("/audit?account=by-hand").json["data"][0]
-    assert (act["action"], act["actor_name"]) == ("credits.adjust", "ada@example.com")
+    assert (act["action"], act["actor_name"], act["object"]) == (
+        "credits.adjust", "ada@example.com", "by-hand",
+    )  # fmt: skip
     proved = operator.get("/gateway/audit/check").json
     newest = operator.get("/gateway/audit?limit=1").json["data"][0]
     assert proved == {"ok": True, "acts": newest["seq"], "hash": newest["hash"]}
@@ -160,6 +162,7 @@ def test_experiments_prices_credit_and_vouchers(gateway: Gateway, operator: Brow
     vouchers = operator.post("/gateway/vouchers", {"amount": "1", "count": 2}).json["vouchers"]
     listed = operator.get("/gateway/vouchers").json["data"]
     assert {each["id"] for each in listed} == {each["id"] for each in vouchers}  # of one moment: in any order
+    assert operator.get("/gateway/audit?limit=1").json["data"][0]["object"] == "2 vouchers"
     assert operator.delete(f"/gateway/vouchers/{vouchers[0]['id']}").status == 200
 
 

@@ -410,3 +410,13 @@ def test_a_provider_of_one_s_own_takes_the_urls_that_its_dialect_takes(load_text
     assert acme.takes_urls == taken
     own = next(p for p in load_text(text + "takes_urls = []").providers if p.id == "acme")
     assert own.takes_urls == ()
+
+
+def test_a_mail_server_needs_nobody_whom_alerts_go_to(load_text: Loader) -> None:
+    server = '[alerts]\nsmtp_host = "127.0.0.1"\nmail_from = "router@example.com"\n'
+    alerts = load_text(server).alerts
+    assert (alerts.smtp_host, alerts.mail_to) == ("127.0.0.1", ())
+    with pytest.raises(ConfigError, match="mail_from"):
+        load_text('[alerts]\nsmtp_host = "127.0.0.1"\n')
+    with pytest.raises(ConfigError, match="smtp_host"):
+        load_text('[alerts]\nmail_to = ["ops@example.com"]\nmail_from = "router@example.com"\n')

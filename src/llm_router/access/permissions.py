@@ -85,7 +85,7 @@ SCOPES: Mapping[KeyScope, Permissions] = MappingProxyType(
         KeyScope.INFERENCE: frozenset({"inference:use"}),
         KeyScope.MODELS: frozenset({"model:read"}),
         KeyScope.USAGE: _reads("usage", "exchange", "credit", "budget", "limit"),
-        KeyScope.KEYS: _writes("key", "limit", "budget"),
+        KeyScope.KEYS: _writes("key", "limit", "budget") | {"credit:read"},
         KeyScope.ADMIN: ADMIN - {"inference:use"},
     }
 )

@@ -9,7 +9,7 @@ import msgspec
 
 from llm_router.domain.errors import InvalidRequest, NotFound, RouterError
 from llm_router.edge.gateway import Gateway
-from llm_router.edge.guard import USAGE
+from llm_router.edge.guard import CREDIT, USAGE
 from llm_router.edge.http import Request, Send, answer_json
 from llm_router.edge.responses import account_of
 from llm_router.edge.routes import Handler, Route
@@ -49,8 +49,11 @@ async def _body(gateway: Gateway, request: Request) -> tuple[dict[str, Any], str
 
 
 async def show(gateway: Gateway, request: Request, send: Send, parameters: dict[str, str]) -> None:
-    """GET /v1/credits."""
-    account = await account_of(gateway, request, USAGE)
+    """GET /v1/credits: a key that manages others may see what they spend from, as at OpenRouter.
+
+    https://openrouter.ai/docs/api/api-reference/credits/get-credits
+    """
+    account = await account_of(gateway, request, CREDIT)
     await answer_json(send, 200, await _treasury(gateway).credits(account))
 
 

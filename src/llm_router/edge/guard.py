@@ -13,6 +13,7 @@ from llm_router.edge.http import Request
 USE = "inference:use"
 MODELS = "model:read"
 USAGE = "usage:read"
+CREDIT = "credit:read"
 
 
 def address_of(request: Request, trusted: Sequence[str]) -> str:

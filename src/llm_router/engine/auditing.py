@@ -76,11 +76,10 @@ def act_of(
     command: str, arguments: Mapping[str, object], before: list[Any], result: Result, by: Actor, now_ms: int
 ) -> Act:
     """The act that a command was."""
-    id_ = str(result.get("id", arguments.get("id", "")))
     if command in _BARE:
         result = {name: value for name, value in result.items() if name in ("id", "key")}
     removed = command.endswith((".remove", ".delete")) and not command.startswith("bodies.")
-    named = id_ or str(arguments.get("name", ""))
+    named = _named(arguments, result, ("id", "name"))
     was = next((each for each in before if _called(each) == named), result if removed else None)
     account = result.get("account", arguments.get("account", ""))
     return Act(
@@ -89,11 +88,34 @@ def act_of(
         actor=by.id,
         actor_name=by.name,
         action=command,
-        object=id_ or str(arguments.get("name", arguments.get("provider", ""))),
+        object=_object(command, arguments, result),
         before=None if was is None else json_of(was),
         after=None if removed else json_of({**arguments, **result}),
         ip=by.ip,
     )
+
+
+_NAMING = ("id", "name", "provider", "voucher", "issuer", "user", "account")
+"""Members that name what a command was done to, the narrowest first."""
+
+
+def _object(command: str, arguments: Mapping[str, object], result: Mapping[str, object]) -> str:
+    """What a command was done to: a row, or else the account whose books or settings it changed."""
+    if command.startswith("bodies.") and arguments.get("id") is None and arguments.get("key") is not None:
+        return str(arguments["key"])  # the id of a key, and not its text
+    made = result.get("vouchers")
+    if isinstance(made, list | tuple) and made:
+        return str(made[0]["id"]) if len(made) == 1 else f"{len(made)} vouchers"
+    return _named(arguments, result, _NAMING)
+
+
+def _named(arguments: Mapping[str, object], result: Mapping[str, object], members: tuple[str, ...]) -> str:
+    """The first of these members that has a value; empty if none has."""
+    for name in members:
+        for told in (result, arguments):
+            if (value := told.get(name)) is not None and value != "":
+                return str(value)
+    return ""
 
 
 def _called(row: Mapping[str, object]) -> str:
@@ -105,7 +127,7 @@ def act_begun(
     command: str, arguments: Mapping[str, object], before: list[Any], by: Actor, now_ms: int
 ) -> Act:
     """The act that a command is about to be: ``after`` is what was asked for."""
-    named = str(arguments.get("id", arguments.get("name", "")))
+    named = _named(arguments, {}, ("id", "name"))
     was = next((each for each in before if _called(each) == named), None)
     act = act_of(command, arguments, [], {}, by, now_ms)
     return msgspec.structs.replace(

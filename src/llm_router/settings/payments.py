@@ -80,7 +80,8 @@ def alert_settings(table: AlertsTable, secrets: SecretReader, problems: Problems
     if low is not None and low != int(low):
         problems.add(("alerts", "low_balance"), "has more than 12 digits behind the point")
     _together(table, ("webhook_url", "webhook_secret"), problems)
-    _together(table, ("smtp_host", "mail_from", "mail_to"), problems)
+    # Links are mailed to who asks for them: a server needs nobody whom alerts go to.
+    _together(table, ("smtp_host", "mail_from", *(("mail_to",) if table.mail_to else ())), problems)
     _together(table, ("smtp_user", "smtp_password"), problems)
     for address in (*table.mail_to, *((table.mail_from,) if table.mail_from is not None else ())):
         if "@" not in address or not address.isprintable():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -52,13 +52,13 @@ class MakeKey(Body, frozen=True, kw_only=True):
         expires, expires_at: a span ("30d") or a time; the latter is OpenRouter's word for it.
         account, workspace_id: whose it is, if that is to be said here, too.
         tags: what all its requests are called in reports, beside what they say themselves.
-        include_byok_in_limit: what is asked with keys of the account's own is no part of a limit.
+        include_byok_in_limit: only false is offered: what is asked with keys of the account's own is no part of a limit.
     """
 
     name: str
     limit: Decimal | None = None
     limit_reset: Reset | None = None
-    include_byok_in_limit: Literal[False] = False
+    include_byok_in_limit: bool = False
     workspace_id: str | None = None
     expires_at: str | None = None
     expires: str | None = None
@@ -85,7 +85,7 @@ class PatchKey(Body, frozen=True, kw_only=True):
     disabled: bool | UnsetType = UNSET
     limit: Decimal | UnsetType | None = UNSET
     limit_reset: Reset | UnsetType | None = UNSET
-    include_byok_in_limit: Literal[False] | UnsetType = UNSET
+    include_byok_in_limit: bool | UnsetType = UNSET
     expires: str | UnsetType | None = UNSET
     team: str | UnsetType | None = UNSET
     user: str | UnsetType | None = UNSET
@@ -227,6 +227,7 @@ async def own_key(ask: Ask) -> dict[str, object]:
 async def make_key(ask: Ask) -> Answer:
     """Make a key, with its limit, in one step."""
     body: MakeKey = ask.body
+    _check_byok(body.include_byok_in_limit)
     if {body.account, body.workspace_id} - {None, ask.account}:
         raise InvalidRequest("Name the account once: ?account=NAME.", param="account")
     expires = body.expires if body.expires is not None else body.expires_at
@@ -248,6 +249,20 @@ async def make_key(ask: Ask) -> Answer:
     return Answer(value={**await _entry(ask, id_), "key": text}, status=201)
 
 
+def _check_byok(wanted: bool | UnsetType) -> None:
+    """
+    Raises:
+        InvalidRequest: limits would have to count what the account's own keys at providers pay.
+    """
+    if wanted is True:
+        raise InvalidRequest(
+            "include_byok_in_limit can only be false: what is asked with the account's own keys is paid at its "
+            "provider and is no part of a key's limit. Leave it out, and bound such use by requests_per_minute or "
+            "tokens_per_minute.",
+            param="include_byok_in_limit",
+        )
+
+
 _OWN = (
     "name", "team", "user", "scopes", "models", "providers", "ip_ranges", "requests_per_minute",
     "tokens_per_minute", "concurrency", "usage_chunk", "strict", "priority", "tags",
@@ -261,6 +276,7 @@ async def patch_key(ask: Ask) -> dict[str, object]:
     key: Key = ask.loaded
     _check_own(ask, key)
     check_key_grant(ask.subject, key)
+    _check_byok(body.include_byok_in_limit)
     changes: dict[str, Any] = {
         name: value
         for name in (*_OWN, "disabled", "expires", "limit_reset")
