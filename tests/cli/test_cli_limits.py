@@ -50,10 +50,17 @@ def test_limits_are_made_changed_listed_and_removed(cli: Cli) -> None:
     assert len(cli.json("limits", "list")["limits"]) == 2
 
 
+def test_what_is_no_number_is_refused(cli: Cli) -> None:
+    for text in ("-1", "\u0663", "1_0", "1.0"):
+        done = cli.run("limits", "set", "requests", text)
+        assert done.returncode == 2
+        assert "is not a whole number" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("set", "requests", "-1"), "from 0 to"),
+        (("set", "requests", "999999999999999"), "from 0 to"),
         (("set", "requests", "5", "--key", "key_none"), "has no key"),
         (("set", "concurrency", "5", "--window", "hour"), "no window"),
         (("set", "tokens", "5", "--model", "gtp-*"), "no model fits"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llm_router.cli.grammar import Command, Option
+from llm_router.cli.kinds import count
 
 MONEY = (
     Command(
@@ -82,7 +83,7 @@ MONEY = (
             Option(
                 "--amount", "US dollars of each, such as 10", more="US dollars of each; needed", required=True
             ),
-            Option("--count", "how many (1)", metavar="N", default=1, read=int),
+            Option("--count", "how many (1)", metavar="N", default=1, read=count),
             Option(
                 "--expires",
                 "12h, 90d, 8w, or a time such as 2027-01-31",
@@ -199,7 +200,7 @@ MONEY = (
                 metavar="KIND",
                 choices=("requests", "tokens", "concurrency"),
             ),
-            Option("amount", "at most so many; 0 refuses all", metavar="AMOUNT", read=int),
+            Option("amount", "at most so many; 0 refuses all", metavar="AMOUNT", read=count),
             Option(
                 "--account",
                 "whose requests it bounds (default)",

@@ -321,7 +321,7 @@ PAPERS = (
                 more="How many (100).",
                 metavar="N",
                 default=100,
-                read=int,
+                read=count,
             ),
         ),
     ),

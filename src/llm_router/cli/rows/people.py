@@ -27,9 +27,9 @@ _MAY = (
 )
 
 _BOUNDS = (
-    Option("--rpm", "requests a minute", metavar="N", read=int, argument="requests_per_minute"),
-    Option("--tpm", "tokens a minute", metavar="N", read=int, argument="tokens_per_minute"),
-    Option("--concurrency", "requests at the same time", metavar="N", read=int),
+    Option("--rpm", "requests a minute", metavar="N", read=count, argument="requests_per_minute"),
+    Option("--tpm", "tokens a minute", metavar="N", read=count, argument="tokens_per_minute"),
+    Option("--concurrency", "requests at the same time", metavar="N", read=count),
     Option("--limit", "dollars that it may spend", metavar="USD"),
     Option(
         "--limit-reset",

@@ -84,7 +84,7 @@ ROUTING = (
                 choices=("user", "session", "key", "request"),
             ),
             Option("--share", "shadow: copied part, 0 to 1 (1)", metavar="PART", default=1.0, read=float),
-            Option("--concurrency", "shadow: copies at a time (4)", metavar="N", default=4, read=int),
+            Option("--concurrency", "shadow: copies at a time (4)", metavar="N", default=4, read=count),
             Option(
                 "--billed",
                 "shadow: who pays (operator)",
@@ -92,7 +92,7 @@ ROUTING = (
                 choices=("operator", "customer"),
             ),
             Option(
-                "--guard-requests", "canary: judged from so many on (20)", metavar="N", default=20, read=int
+                "--guard-requests", "canary: judged from so many on (20)", metavar="N", default=20, read=count
             ),
             Option(
                 "--guard-margin",
@@ -244,7 +244,7 @@ ROUTING = (
                 default=200,
                 read=resamples,
             ),
-            Option("--seed", "of the resamples (1)", more="Of the resamples (1).", default=1, read=int),
+            Option("--seed", "of the resamples (1)", more="Of the resamples (1).", default=1, read=count),
         ),
     ),
     Command(
@@ -267,7 +267,7 @@ ROUTING = (
                 default=[],
             ),
             Option("--resamples", "for intervals (200)", metavar="N", default=200, read=resamples),
-            Option("--seed", "of the resamples (1)", default=1, read=int),
+            Option("--seed", "of the resamples (1)", default=1, read=count),
             Option(
                 "--target-quality",
                 "mean quality to reach, 0 to 1",

@@ -25,7 +25,7 @@ from llm_router.domain.errors import (
 from llm_router.domain.key import Key
 from llm_router.edge.api.cookies import check_origin, cookie_of
 from llm_router.edge.api.desk import Desk
-from llm_router.edge.api.table import Answer, ApiRoute, ApiTable, Ask, Body, Stream, admit
+from llm_router.edge.api.table import Answer, ApiRoute, ApiTable, Ask, Body, Stream, admit, read_body
 from llm_router.edge.api.visitors import visitor_key
 from llm_router.edge.gateway import Gateway, credential
 from llm_router.edge.guard import address_of, check_key
@@ -236,13 +236,19 @@ def _read(raw: bytes, route: ApiRoute) -> Any:
     """
     assert route.body is not None
     try:
-        return msgspec.json.decode(raw or b"{}", type=route.body)
+        return read_body(raw, route.body)
     except msgspec.ValidationError as error:
         text = f"The request body is wrong: {error}."
-        raise InvalidRequest(text + _members_for(str(error), route.body)) from None
+        at = _MEMBER.search(str(error))
+        raise InvalidRequest(
+            text + _members_for(str(error), route.body), param=None if at is None else at[1]
+        ) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidRequest("The request body is not valid JSON.") from None
 
+
+_MEMBER = re.compile(r" - at `\$\.([a-z_]+)")
+"""Where in a body something is wrong."""
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 """What is said of a member of the body itself; of one further inside, where it stands is said behind it."""

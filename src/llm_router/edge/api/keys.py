@@ -18,10 +18,10 @@ from llm_router.billing.rollups import COUNTS
 from llm_router.domain.account import KeyScope, Person
 from llm_router.domain.errors import Forbidden, InvalidRequest
 from llm_router.domain.key import Key, Limits, Priority
-from llm_router.domain.money import MAX_PUSD, format_usd, pusd_of
+from llm_router.domain.money import MAX_PUSD, format_usd
 from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.money import check_other_key, has_budget
-from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, Loaded, Reply
+from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, Dollars, Loaded, Reply
 from llm_router.engine.key_changes import OVERLAP_S_DEFAULT
 from llm_router.engine.key_limits import RESETS, Reset
 from llm_router.engine.keys import (
@@ -56,7 +56,7 @@ class MakeKey(Body, frozen=True, kw_only=True):
     """
 
     name: str
-    limit: Decimal | None = None
+    limit: Dollars | None = None
     limit_reset: Reset | None = None
     include_byok_in_limit: bool = False
     workspace_id: str | None = None
@@ -83,7 +83,7 @@ class PatchKey(Body, frozen=True, kw_only=True):
 
     name: str | UnsetType = UNSET
     disabled: bool | UnsetType = UNSET
-    limit: Decimal | UnsetType | None = UNSET
+    limit: Dollars | UnsetType | None = UNSET
     limit_reset: Reset | UnsetType | None = UNSET
     include_byok_in_limit: bool | UnsetType = UNSET
     expires: str | UnsetType | None = UNSET
@@ -243,7 +243,7 @@ async def make_key(ask: Ask) -> Answer:
     if expires is not None:
         arguments["expires"] = expires
     if body.limit is not None:
-        arguments |= {"limit": _dollars(body.limit), "limit_reset": body.limit_reset}
+        arguments |= {"limit": _limit(body.limit), "limit_reset": body.limit_reset}
     made = await ask.desk.run("keys.create", ask.by, arguments)
     id_, text = msgspec.json.decode(made["id"], type=str), msgspec.json.decode(made["key"], type=str)
     return Answer(value={**await _entry(ask, id_), "key": text}, status=201)
@@ -290,7 +290,7 @@ async def patch_key(ask: Ask) -> dict[str, object]:
     for each in (key, after):
         await _check_spending(ask, each, limit=body.limit is not UNSET or body.limit_reset is not UNSET)
     if body.limit is not UNSET:
-        changes["limit"] = None if body.limit is None else _dollars(body.limit)
+        changes["limit"] = None if body.limit is None else _limit(body.limit)
     if changes:
         version = key.version if body.version is None else body.version
         await ask.desk.run("keys.change", ask.by, {"id": key.id, "version": version, **changes})
@@ -408,22 +408,15 @@ def _changed(ask: Ask, key: Key, changes: dict[str, Any]) -> Key:
 # Limits in dollars are budgets of the key
 
 
-def _dollars(limit: Decimal) -> str:
+def _limit(limit: Dollars) -> str:
     """Dollars as the commands take them.
 
     Raises:
-        InvalidRequest: it is negative, too large, or finer than a picodollar.
+        InvalidRequest: it is negative or too large.
     """
-    try:
-        pusd = pusd_of(limit)
-    except ValueError:
-        pusd = -1
-    if not 0 <= pusd <= MAX_PUSD:
-        raise InvalidRequest(
-            f"'limit' must be from 0 to {format_usd(MAX_PUSD)} dollars, with at most 12 digits behind the point.",
-            param="limit",
-        )
-    return format_usd(pusd)
+    if not 0 <= limit.pusd <= MAX_PUSD:
+        raise InvalidRequest(f"'limit' must be from 0 to {format_usd(MAX_PUSD)} dollars.", param="limit")
+    return limit.text
 
 
 _INTERVALS = {"day": "daily", "week": "weekly", "month": "monthly", "lifetime": None}

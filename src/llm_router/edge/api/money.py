@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -14,10 +13,9 @@ from llm_router.domain.budget import Scope, Window
 from llm_router.domain.errors import InvalidRequest, NotFound
 from llm_router.domain.key import Key
 from llm_router.domain.limit import LimitKind
-from llm_router.domain.money import format_usd, pusd_of
 from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.table import Answer as Answered
-from llm_router.edge.api.table import ApiRoute, Ask, Body, Reply, said
+from llm_router.edge.api.table import ApiRoute, Ask, Body, Dollars, Reply, said
 from llm_router.engine.operator import dollars
 from llm_router.engine.payments import Payments
 from llm_router.engine.topping import describe_auto
@@ -32,7 +30,7 @@ Amounts = dict[str, Any]
 class MakeBudget(Body, frozen=True, kw_only=True):
     """``amount``: dollars. ``scope_id``: of a team, user or key; null is the account itself."""
 
-    amount: Decimal
+    amount: Dollars
     scope: Scope = Scope.ACCOUNT
     scope_id: str | None = None
     window: Window = Window.MONTH
@@ -75,7 +73,7 @@ class AutoEntry(Reply, frozen=True, kw_only=True):
 class TopUp(Body, frozen=True, kw_only=True):
     """``amount``: dollars, with two digits behind the point at most."""
 
-    amount: Decimal
+    amount: Dollars
     save_card: bool = False
 
 
@@ -120,7 +118,7 @@ async def set_budget(ask: Ask) -> Answered:
     if body.scope_id is not None:
         wanted["scope_id"] = body.scope_id
     found = await ask.desk.run(
-        "budgets.set", ask.by, {**wanted, "account": ask.account, "amount": amount_text(body.amount)}
+        "budgets.set", ask.by, {**wanted, "account": ask.account, "amount": body.amount.text}
     )
     return Answered(value=found, status=201)
 
@@ -285,10 +283,7 @@ async def top_up(ask: Ask) -> dict[str, object]:
     """A page of Stripe's to buy credit at."""
     payments = _payments(ask.desk)
     body: TopUp = ask.body
-    try:
-        cents, rest = divmod(pusd_of(body.amount), PUSD_PER_CENT)
-    except ValueError:
-        cents, rest = -1, 0
+    cents, rest = divmod(body.amount.pusd, PUSD_PER_CENT)
     if rest or not 0 <= cents <= CENTS_MAX:
         raise InvalidRequest(
             "'amount' must be US dollars such as 10 or 12.50, with at most two digits behind the point.",
@@ -315,20 +310,6 @@ def _payments(desk: Desk) -> Payments:
     if payments is None:
         raise NotFound("This gateway takes no payments.", code="payments_disabled")
     return payments
-
-
-def amount_text(amount: Decimal) -> str:
-    """An amount as the commands read it.
-
-    Raises:
-        InvalidRequest: it is no amount.
-    """
-    try:
-        return format_usd(pusd_of(amount))
-    except ValueError:
-        raise InvalidRequest(
-            "'amount' must be dollars, with at most 12 digits behind the point.", param="amount"
-        ) from None
 
 
 _ROUTES: tuple[Mapping[str, Any], ...] = (

@@ -7,7 +7,6 @@ Experiments hold for all accounts, so that they are the operator's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -15,8 +14,8 @@ import msgspec
 from llm_router.domain.errors import InvalidRequest
 from llm_router.domain.experiment import Billed, Kind, Sticky
 from llm_router.domain.price_rule import For
-from llm_router.edge.api.money import AutoEntry, Rows, amount_text
-from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, said
+from llm_router.edge.api.money import AutoEntry, Rows
+from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, Dollars, said
 
 
 class SetKey(Body, frozen=True, kw_only=True):
@@ -98,7 +97,7 @@ class GiveCredit(Body, frozen=True, kw_only=True):
     """``amount``: dollars. ``ref``: books once, however often it is sent."""
 
     account: str
-    amount: Decimal
+    amount: Dollars
     reason: str = "added by the operator"
     ref: str | None = None
 
@@ -107,7 +106,7 @@ class AdjustCredit(Body, frozen=True, kw_only=True):
     """``amount``: dollars, less than 0 to take some. ``ref``: books once, however often it is sent."""
 
     account: str
-    amount: Decimal
+    amount: Dollars
     reason: str
     ref: str | None = None
 
@@ -117,8 +116,8 @@ class SetAuto(Body, frozen=True, kw_only=True):
     unless said otherwise). ``off`` ends it."""
 
     account: str
-    threshold: Decimal | None = None
-    amount: Decimal | None = None
+    threshold: Dollars | None = None
+    amount: Dollars | None = None
     every: str | None = None
     off: bool = False
 
@@ -126,7 +125,7 @@ class SetAuto(Body, frozen=True, kw_only=True):
 class MakeVouchers(Body, frozen=True, kw_only=True):
     """``amount``: dollars of each. ``expires``: a span ("90d") or a time."""
 
-    amount: Decimal
+    amount: Dollars
     count: int = 1
     expires: str | None = None
     note: str = ""
@@ -195,12 +194,12 @@ async def stop_experiment(ask: Ask) -> dict[str, msgspec.Raw]:
 
 
 async def give_credit(ask: Ask) -> Answer:
-    wanted = {**said(ask.body), "amount": amount_text(ask.body.amount)}
+    wanted = {**said(ask.body), "amount": ask.body.amount.text}
     return Answer(value=await ask.desk.run("credits.add", ask.by, wanted), status=201)
 
 
 async def adjust_credit(ask: Ask) -> Answer:
-    wanted = {**said(ask.body), "amount": amount_text(ask.body.amount), "actor": ask.by.name}
+    wanted = {**said(ask.body), "amount": ask.body.amount.text, "actor": ask.by.name}
     return Answer(value=await ask.desk.run("credits.adjust", ask.by, wanted), status=201)
 
 
@@ -212,7 +211,7 @@ async def set_auto(ask: Ask) -> dict[str, msgspec.Raw]:
             value = getattr(body, name)
             if value is None:
                 raise InvalidRequest(f"'{name}' is missing: say both, or 'off'.", param=name)
-            wanted[name] = amount_text(value)
+            wanted[name] = value.text
         wanted |= {} if body.every is None else {"every": body.every}
     return await ask.desk.run("credits.auto", ask.by, wanted)
 
@@ -228,7 +227,7 @@ async def list_vouchers(ask: Ask) -> dict[str, object]:
 
 
 async def make_vouchers(ask: Ask) -> Answer:
-    wanted = {**said(ask.body), "amount": amount_text(ask.body.amount)}
+    wanted = {**said(ask.body), "amount": ask.body.amount.text}
     return Answer(value=await ask.desk.run("vouchers.create", ask.by, wanted), status=201)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from llm_router import __version__
-from llm_router.edge.api.table import JSON, ApiRoute
+from llm_router.edge.api.table import JSON, ApiRoute, Dollars
 
 _REF = "#/components/schemas/{name}"
 
@@ -48,8 +48,9 @@ _ERROR = {
 def describe(routes: tuple[ApiRoute, ...]) -> dict[str, Any]:
     """The whole document."""
     kinds = list(dict.fromkeys([k for r in routes for k in (r.reply, r.body) if k is not None]))
-    shapes, components = msgspec.json.schema_components(kinds, ref_template=_REF)
-    components = _with_amounts(components)
+    shapes, components = msgspec.json.schema_components(
+        kinds, schema_hook=_shape_of_member, ref_template=_REF
+    )
     shape_of = dict(zip(kinds, shapes, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -73,15 +74,10 @@ def describe(routes: tuple[ApiRoute, ...]) -> dict[str, Any]:
     }
 
 
-def _with_amounts(schema: Any) -> Any:
-    """The schema with amounts as they are taken: as numbers, or as text with the same digits."""
-    if isinstance(schema, list):
-        return [_with_amounts(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if schema.get("format") == "decimal":
-        return {**schema, "type": ["number", "string"]}
-    return {name: _with_amounts(each) for name, each in schema.items()}
+def _shape_of_member(kind: type) -> dict[str, object]:
+    """What the schema says of members of our own kinds."""
+    assert kind is Dollars
+    return {"type": ["number", "string"], "format": "decimal"}
 
 
 def _operation(route: ApiRoute, shape_of: dict[Any, Any]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -15,6 +17,7 @@ import msgspec
 from llm_router.access.subject import Subject, check, check_house, missing
 from llm_router.domain.account import Actor, SignIn
 from llm_router.domain.errors import InvalidRequest, NotFound
+from llm_router.domain.money import format_usd, parse_usd, pusd_of
 from llm_router.edge.http import Request
 
 if TYPE_CHECKING:
@@ -30,6 +33,42 @@ Who = Literal["anybody", "person", "subject"]
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a request says. Members that nobody knows are mistakes."""
+
+
+class Dollars:
+    """An amount that a body names: a JSON number, or text such as ``12.50``."""
+
+    __slots__ = ("pusd",)
+
+    def __init__(self, pusd: int) -> None:
+        self.pusd = pusd
+
+    @property
+    def text(self) -> str:
+        """As the commands take it."""
+        return format_usd(self.pusd)
+
+
+def _read_member(kind: type, value: object) -> Any:
+    assert kind is Dollars
+    if isinstance(value, str):
+        return Dollars(parse_usd(value))
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise ValueError("an amount of dollars is a number, or text such as 12.50")
+    return Dollars(pusd_of(Decimal(value)))
+
+
+@cache
+def _decoder(kind: type[Body]) -> msgspec.json.Decoder[Body]:
+    return msgspec.json.Decoder(kind, dec_hook=_read_member, float_hook=Decimal)
+
+
+def read_body(raw: bytes, kind: type[Body]) -> Body:
+    """
+    Raises:
+        msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError: it is no such body.
+    """
+    return _decoder(kind).decode(raw or b"{}")
 
 
 def said(body: Body) -> dict[str, Any]:
