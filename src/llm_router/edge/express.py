@@ -30,11 +30,10 @@ from llm_router.engine.express import Ride
 from llm_router.engine.holding import MAX_COST_HEADERS
 from llm_router.engine.replays import HEADER as REPLAY_HEADER
 from llm_router.engine.tagging import HEADERS as TAGS_HEADERS
-from llm_router.engine.tracks import RECEIPT_HEADER, reply_headers
+from llm_router.engine.tracks import RECEIPT_HEADER, reply_head
 from llm_router.wire.bounds import few_objects
 from llm_router.wire.dialect import Spoken
-
-Headers = list[tuple[bytes, bytes]]
+from llm_router.wire.heads import Headers, lines
 
 PLACES_MAX = 1024
 """Request targets remembered."""
@@ -43,6 +42,8 @@ BODY_S = 1.0
 """A body that is not whole by then is read the ordinary way, by its clock."""
 
 IDLE_GRAIN_S = 0.01
+
+_STATUS = {status: line.decode("latin-1") for status, line in STATUS_LINE.items()}
 
 OWN_PREFIX = b"x-llm-router-"
 """Wishes to the gateway: the ordinary way hears them."""
@@ -413,7 +414,7 @@ class Passenger:
 
     def __init__(self, protocol: ExpressProtocol) -> None:
         self._protocol = protocol
-        self._head: Headers | None = None
+        self._head: str | None = None
         self._status = 200
         self._busy = False
         self._begun = False
@@ -440,18 +441,18 @@ class Passenger:
         flow: FlowControl = self._protocol.flow
         return flow.write_paused and not self.gone
 
-    def answer(self, status: int, headers: Headers, data: bytes) -> None:
+    def answer(self, status: int, head: str, data: bytes) -> None:
         self.started = self.response_complete = True
-        self._write(self._head_bytes(status, headers, b"content-length: %d\r\n\r\n" % len(data)) + data)
+        self._write(self._head_bytes(status, head, f"content-length: {len(data)}\r\n\r\n") + data)
 
-    def open(self, status: int, headers: Headers) -> None:
+    def open(self, status: int, head: str) -> None:
         self.started = True
-        self._head, self._status = headers, status
+        self._head, self._status = head, status
 
     def put(self, data: bytes) -> None:
         head = b""
         if self._head is not None:
-            head = self._head_bytes(self._status, self._head, b"transfer-encoding: chunked\r\n\r\n")
+            head = self._head_bytes(self._status, self._head, "transfer-encoding: chunked\r\n\r\n")
             self._head = None
         self._write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
 
@@ -472,16 +473,11 @@ class Passenger:
         self.ride = None  # no cycle: what is over must be freed at once
         self._protocol.rode(self)
 
-    def _head_bytes(self, status: int, headers: Headers, last: bytes) -> bytes:
-        parts = [STATUS_LINE[status]]
-        for name, value in self._protocol.server_state.default_headers:
-            parts += (name, b": ", value, b"\r\n")
-        for name, value in headers:
-            parts += (name, b": ", value, b"\r\n")
-        if not self.keep_alive:
-            parts.append(b"connection: close\r\n")
-        parts.append(last)
-        return b"".join(parts)
+    def _head_bytes(self, status: int, head: str, last: str) -> bytes:
+        protocol = self._protocol
+        common = protocol.gateway.common_lines(protocol.server_state.default_headers)
+        close = "" if self.keep_alive else "connection: close\r\n"
+        return f"{_STATUS[status]}{common}{head}{close}{last}".encode("latin-1", "replace")
 
     def _write(self, data: bytes) -> None:
         if not self.gone:
@@ -492,7 +488,7 @@ class Passenger:
 
     async def start(self, status: int, headers: Headers) -> None:
         self._check()
-        self.open(status, headers)
+        self.open(status, lines(headers))
 
     async def send(self, data: bytes) -> None:
         self._check()
@@ -539,7 +535,7 @@ class Passenger:
             if not self.started:
                 error = unforeseen()
                 body = ride.track.call.dialect.encode_error(error, ride.track.id)
-                self.answer(error.status, reply_headers(ride.track, error), body)
+                self.answer(error.status, reply_head(ride.track, error), body)
         finally:
             if not self.response_complete and not self.gone:
                 protocol.transport.close()  # no answer that looks whole

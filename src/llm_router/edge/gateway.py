@@ -32,12 +32,12 @@ from llm_router.engine.exchange import Engine
 from llm_router.engine.papers import Papers
 from llm_router.engine.refusing import stopping
 from llm_router.engine.replays import HEADER, Replays, Serve
-from llm_router.engine.tracks import error_headers
+from llm_router.engine.tracks import error_head
 from llm_router.engine.treasury import Treasury
 from llm_router.routing.pressure import BATCH_ROOM
 from llm_router.wire.bounds import check_objects
 from llm_router.wire.dialect import Dialect, Front, Spoken
-from llm_router.wire.heads import Head
+from llm_router.wire.heads import Head, Headers, fields, lines
 
 if TYPE_CHECKING:
     from llm_router.edge.api.app import Api
@@ -97,6 +97,7 @@ class Gateway:
         self.places: dict[bytes, object] = {}  # the fast lane's: what request targets stand for
         self._reading: set[asyncio.Task[object]] = set()
         self._stopped = False
+        self._common: tuple[Headers, str] = ([], "")
         self.ready = ready
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -187,6 +188,12 @@ class Gateway:
             and self.engine.watch.pressure.part <= 0.0
             and not self._stopped
         )
+
+    def common_lines(self, headers: Headers) -> str:
+        """What the server says in every reply (the list is another one when it changes), as lines."""
+        if headers is not self._common[0]:
+            self._common = (headers, lines(headers))
+        return self._common[1]
 
     async def stop(self) -> None:
         """End the exchanges that still run; return when they have told their clients, or at the latest
@@ -389,7 +396,7 @@ class Gateway:
         request_id = self.engine.new_id()
         spoken = self.dialect(dialect)
         head = Head(request_id=request_id, at_ms=self.engine.clock.now_ms(), limits=error.limits)
-        headers = [*spoken.head(head), *error_headers(error)]
+        headers = fields(spoken.head(head) + error_head(error))
         return headers, spoken.encode_error(error, request_id)
 
     async def _no_route(self, request: Request, send: Send, methods: set[str]) -> None:

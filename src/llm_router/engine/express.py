@@ -42,7 +42,7 @@ from llm_router.engine.deadlines import NO_WISH, Wish, total_of
 from llm_router.engine.intake import Intake
 from llm_router.engine.limits import concerning_of, refused_by, tokens_admitted
 from llm_router.engine.own_keys import NONE
-from llm_router.engine.tracks import Track, reply_headers
+from llm_router.engine.tracks import Track, reply_head
 from llm_router.engine.trying import Calling
 from llm_router.ports import (
     Client,
@@ -76,11 +76,11 @@ class PromptClient(Client, Protocol):
     @property
     def clogged(self) -> bool: ...
 
-    def answer(self, status: int, headers: list[tuple[bytes, bytes]], data: bytes) -> None:
-        """A whole answer."""
+    def answer(self, status: int, head: str, data: bytes) -> None:
+        """A whole answer; ``head``: its lines."""
         ...
 
-    def open(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def open(self, status: int, head: str) -> None:
         """The head of a stream; its first bytes follow."""
         ...
 
@@ -615,7 +615,7 @@ class Ride:
             track.content_sent = True
             track.first_token_ms = (self._engine.clock.monotonic_us() - track.call.started_us) // 1000
             if not client.started:
-                client.open(200, reply_headers(track))
+                client.open(200, reply_head(track))
         client.put(data)
 
     def on_drained(self) -> None:
@@ -631,7 +631,7 @@ class Ride:
         silent_s = loop.time() - client.last_sent_s if client.started else pause_s
         if silent_s >= pause_s:
             if not client.started:
-                client.open(200, reply_headers(track))
+                client.open(200, reply_head(track))
             client.put(track.call.dialect.heartbeat)
             silent_s = 0.0
         self._beat = loop.call_later(pause_s - silent_s, self._due)
@@ -686,7 +686,7 @@ class Ride:
         if client.started:
             client.end(data)
         else:
-            client.answer(200, reply_headers(track), data)
+            client.answer(200, reply_head(track), data)
         self._over()
 
     def _unsettled(self, exception: BaseException) -> None:
@@ -708,7 +708,7 @@ class Ride:
             client.end(track.delivery.fail(error, track.id))
         else:
             client.answer(
-                error.status, reply_headers(track, error), track.call.dialect.encode_error(error, track.id)
+                error.status, reply_head(track, error), track.call.dialect.encode_error(error, track.id)
             )
         self._over()
 

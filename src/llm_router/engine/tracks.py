@@ -32,7 +32,7 @@ from llm_router.routing.key_ring import PoolKey
 from llm_router.routing.plan import Candidate, Plan
 from llm_router.wire.continuing.told import Transcript
 from llm_router.wire.dialect import Bill, Fetched, Inspected, Observed, Relay, ReplyContext
-from llm_router.wire.heads import Head
+from llm_router.wire.heads import Head, fields
 from llm_router.wire.loss import Loss, loss_header
 from llm_router.wire.toolsback import ToolsBack
 
@@ -260,45 +260,45 @@ RECEIPT_HEADER = "x-receipt"
 """A request that has it is told where its receipt will be: what it costs is known when its answer is whole."""
 
 
-def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[bytes, bytes]]:
-    """The headers of a reply: what it is, who answered, what was lost, what is left of the limits."""
-    stream = error is None and track.inspected is not None and track.inspected.stream
-    content_type = b"application/json"
-    if stream and not (track.inspected is not None and track.inspected.json_array):
-        content_type = track.call.dialect.content_type_stream.encode()
-    headers = [
-        (b"content-type", content_type),
-        (b"x-generation-id", track.id.encode()),
-        *_head(track, error),
-    ]
+def reply_head(track: Track, error: RouterError | None = None) -> str:
+    """The lines of a reply's head: what it is, who answered, what was lost, what is left of the limits."""
+    inspected, candidate, asked = track.inspected, track.candidate, track.call.headers
+    stream = error is None and inspected is not None and inspected.stream
+    content_type = "application/json"
+    if stream and not (inspected is not None and inspected.json_array):
+        content_type = track.call.dialect.content_type_stream
+    lines = f"content-type: {content_type}\r\nx-generation-id: {track.id}\r\n{_head(track, error)}"
     if stream:
-        headers += [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
-    if error is None and RECEIPT_HEADER in track.call.headers:
-        headers.append((b"x-llm-router-receipt", f"/v1/generations/{track.id}/receipt".encode()))
+        lines += "cache-control: no-cache\r\nx-accel-buffering: no\r\n"
+    if RECEIPT_HEADER in asked and error is None:
+        lines += f"x-llm-router-receipt: /v1/generations/{track.id}/receipt\r\n"
     if track.model is not None:
-        headers.append((b"x-llm-router-model", track.model.id.encode()))
-        if track.candidate is not None and track.candidate.via == "successor":
-            headers.append((b"x-llm-router-successor-of", _latin(track.candidate.asked)))
-    if track.candidate is not None:
-        headers.append((b"x-llm-router-provider", track.candidate.provider.id.encode()))
-        if track.candidate.provider.simulated:
-            headers.append((b"x-llm-router-simulated", b"true"))
+        lines += f"x-llm-router-model: {track.model.id}\r\n"
+        if candidate is not None and candidate.via == "successor":
+            lines += f"x-llm-router-successor-of: {_line(candidate.asked)}\r\n"
+    if candidate is not None:
+        lines += f"x-llm-router-provider: {candidate.provider.id}\r\n"
+        if candidate.provider.simulated:
+            lines += "x-llm-router-simulated: true\r\n"
     if track.shared:
-        headers.append((b"x-llm-router-shared", b"true"))
+        lines += "x-llm-router-shared: true\r\n"
     if track.losses:
-        headers.append((b"x-llm-router-losses", _latin(loss_header(track.losses))))
+        lines += f"x-llm-router-losses: {_line(loss_header(track.losses))}\r\n"
     cap = limit_set(track.admitted)
     if cap is not None and not isinstance(error, Overloaded):  # nothing was sent, and the hold is given back
-        headers.append((b"x-llm-router-max-tokens", b"%d" % cap))
-    seen = track.delivery.observed if track.delivery is not None and error is None else None
-    native = seen.native_finish if seen is not None and not stream else None
-    if native is not None and native.isprintable():
-        headers.append((b"x-llm-router-native-finish-reason", _latin(native[:NATIVE_CHARS_MAX])))
-    if HEADER in track.call.headers and (said := explain_header(track)) is not None:
-        headers.append((b"x-llm-router-explain", said))
-    if error is not None:
-        headers += error_headers(error)
-    return headers
+        lines += f"x-llm-router-max-tokens: {cap}\r\n"
+    if track.delivery is not None and error is None and not stream:
+        native = track.delivery.observed.native_finish
+        if native is not None and native.isprintable():
+            lines += f"x-llm-router-native-finish-reason: {_line(native[:NATIVE_CHARS_MAX])}\r\n"
+    if HEADER in asked and (said := explain_header(track)) is not None:
+        lines += f"x-llm-router-explain: {said.decode()}\r\n"
+    return lines if error is None else lines + error_head(error)
+
+
+def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[bytes, bytes]]:
+    """The same, taken apart."""
+    return fields(reply_head(track, error))
 
 
 def limit_set(admitted: Admitted | None) -> int | None:
@@ -308,32 +308,36 @@ def limit_set(admitted: Admitted | None) -> int | None:
     return admitted.output_tokens_cap if admitted.lowered_to is None else admitted.lowered_to
 
 
-def _head(track: Track, error: RouterError | None) -> list[tuple[bytes, bytes]]:
+def _head(track: Track, error: RouterError | None) -> str:
     """What the API that was called tells in headers of its own."""
     limits = track.admission.limits if track.admission is not None else ()
     if error is not None and error.limits:
         limits = error.limits
-    now_us = track.clock.monotonic_us()
-    head = Head(
-        request_id=track.id,
-        at_ms=track.created_ms,
-        elapsed_ms=(now_us - track.call.started_us) // 1000,
-        limits=limits,
+    call = track.call
+    return call.dialect.head(
+        Head(
+            request_id=track.id,
+            at_ms=track.created_ms,
+            elapsed_ms=(track.clock.monotonic_us() - call.started_us) // 1000,
+            limits=limits,
+        )
     )
-    return track.call.dialect.head(head)
 
 
-def error_headers(error: RouterError) -> list[tuple[bytes, bytes]]:
+def error_head(error: RouterError) -> str:
     """When to retry, and the error's own headers."""
-    headers = [(k.encode(), v.encode()) for k, v in error.headers]
+    lines = "".join([f"{_line(name)}: {_line(value)}\r\n" for name, value in error.headers])
     if error.retry_after_s is not None:
         after_s = min(max(error.retry_after_s, 0.0), RETRY_AFTER_S_MAX)
-        headers.append((b"retry-after", b"%d" % max(1, -int(-after_s // 1))))
-        headers.append((b"retry-after-ms", b"%d" % max(1, round(after_s * 1000))))
+        lines += f"retry-after: {max(1, -int(-after_s // 1))}\r\n"
+        lines += f"retry-after-ms: {max(1, round(after_s * 1000))}\r\n"
     if isinstance(error, UpstreamError) and not error.retryable and error.status >= 500:
-        headers.append((b"x-should-retry", b"false"))
-    return headers
+        lines += "x-should-retry: false\r\n"
+    return lines
 
 
-def _latin(text: str) -> bytes:
-    return text.encode("latin-1", "replace").replace(b"\r", b" ").replace(b"\n", b" ")
+def _line(text: str) -> str:
+    """Text as it may stand in a header."""
+    if text.isascii() and text.isprintable():
+        return text
+    return text.encode("latin-1", "replace").decode("latin-1").replace("\r", " ").replace("\n", " ")

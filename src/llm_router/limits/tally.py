@@ -26,6 +26,9 @@ _SCOPES = {scope: scope.value for scope in Scope}
 _IDLE_MS = {length: ms // SLICES * (SLICES + 1) for length, ms in WINDOWS_MS.items()}
 """Windows that nothing was counted in for so long are empty."""
 
+LOOKS = 32
+"""Windows are looked through for idle ones when so many may have been added."""
+
 CONCURRENCY_RETRY_MS = 1000
 """When a slot will be free cannot be known; a second is soon, yet no busy loop."""
 
@@ -34,7 +37,7 @@ class _Open(msgspec.Struct):
     """An admitted request: the limits that it has a slot of, and where its tokens are counted."""
 
     slots: list[str]
-    tokens: list[tuple[Limit, Slice]]
+    tokens: list[tuple[Limit, Window, Slice]]
     estimated: int
 
 
@@ -46,6 +49,7 @@ class Tally:
         self._windows: dict[Length, OrderedDict[str, Window]] = {w: OrderedDict() for w in WINDOWS_MS}
         self._slots: dict[str, int] = {}
         self._open: dict[str, _Open] = {}
+        self._looks = 0  # due
 
     def __len__(self) -> int:
         """How many limits something is remembered of."""
@@ -62,11 +66,12 @@ class Tally:
         windows: list[Window | None] = []
         refused, wait_ms = None, -1
         for limit in limits:
-            if limit.window is None:
+            length = limit.window
+            if length is None:
                 window = None
                 over = self._slots.get(limit.id, 0) + 1 - limit.amount
             else:
-                window = self._window(limit, now_ms)
+                window = self._window(limit, length, now_ms)
                 over = window.total + (1 if limit.kind is _REQUESTS else tokens) - limit.amount
             windows.append(window)
             if over > 0:
@@ -74,22 +79,23 @@ class Tally:
                 if free_ms > wait_ms:  # it stands in the way longest
                     refused, wait_ms = limit, free_ms
         if refused is None:
-            self._open[ticket] = self._count(limits, windows, tokens, now_ms)
-        states = tightest(self._standing(limits, windows, now_ms))
+            admission = Admission(limits=tightest(self._count(ticket, limits, windows, tokens, now_ms)))
+        else:
+            admission = Admission(
+                refused=refused,
+                remaining=self._remaining(refused),
+                retry_after_s=wait_ms / 1000,
+                limits=tightest(self._standing(limits, windows, now_ms)),
+            )
         self._sweep(now_ms, len(limits) + 1)
-        if refused is None:
-            return Admission(limits=states)
-        return Admission(
-            refused=refused,
-            remaining=self._remaining(refused),
-            retry_after_s=wait_ms / 1000,
-            limits=states,
-        )
+        return admission
 
     def count(self, ticket: str, limits: Sequence[Limit], tokens: int, now_ms: int) -> None:
         """Count a request that somebody else has admitted, whether there is room or not."""
-        windows = [None if limit.window is None else self._window(limit, now_ms) for limit in limits]
-        self._open[ticket] = self._count(limits, windows, tokens, now_ms)
+        windows = [
+            None if limit.window is None else self._window(limit, limit.window, now_ms) for limit in limits
+        ]
+        self._count(ticket, limits, windows, tokens, now_ms)
         self._sweep(now_ms, len(limits) + 1)
 
     def release(self, ticket: str, tokens_used: int, now_ms: int) -> None:
@@ -103,10 +109,10 @@ class Tally:
             else:
                 del self._slots[id_]
         more = tokens_used - request.estimated
-        for limit, where in request.tokens if more else ():
-            window = self._window(limit, now_ms)
+        for limit, window, where in request.tokens if more else ():
             if more > 0:
-                window.add(more, now_ms)
+                assert limit.window is not None, "slots are no tokens"
+                self._window(limit, limit.window, now_ms).add(more, now_ms)
             else:
                 window.take_back(-more, where)
 
@@ -114,31 +120,38 @@ class Tally:
         """Open requests by limit of concurrency."""
         return dict(self._slots)
 
-    def _window(self, limit: Limit, now_ms: int) -> Window:
-        assert limit.window is not None
-        shelf = self._windows[limit.window]
-        window = shelf.get(limit.id)
+    def _window(self, limit: Limit, length: Length, now_ms: int) -> Window:
+        shelf, id_ = self._windows[length], limit.id
+        window = shelf.get(id_)
         if window is None:
-            window = shelf[limit.id] = Window(WINDOWS_MS[limit.window])
+            window = shelf[id_] = Window(WINDOWS_MS[length])
         else:
-            shelf.move_to_end(limit.id)
+            shelf.move_to_end(id_)
         window.advance(now_ms)
         return window
 
     def _count(
-        self, limits: Sequence[Limit], windows: list[Window | None], tokens: int, now_ms: int
-    ) -> _Open:
-        slots: list[str] = []
-        counted: list[tuple[Limit, Slice]] = []
+        self, ticket: str, limits: Sequence[Limit], windows: list[Window | None], tokens: int, now_ms: int
+    ) -> list[LimitState]:
+        """Count a request; return the limits as they stand then."""
+        busy, slots = self._slots, list[str]()
+        counted: list[tuple[Limit, Window, Slice]] = []
+        states = []
         for limit, window in zip(limits, windows, strict=True):
             if window is None:
-                self._slots[limit.id] = self._slots.get(limit.id, 0) + 1
-                slots.append(limit.id)
-            elif limit.kind is _REQUESTS:
-                window.add(1, now_ms)
+                id_ = limit.id
+                used = busy[id_] = busy.get(id_, 0) + 1
+                slots.append(id_)
+                states.append(state_of(limit, used, None))
+                continue
+            if limit.kind is _REQUESTS:
+                where = window.add(1, now_ms)
             else:
-                counted.append((limit, window.add(tokens, now_ms)))
-        return _Open(slots, counted, tokens)
+                where = window.add(tokens, now_ms)
+                counted.append((limit, window, where))
+            states.append(state_of(limit, window.total, window.left_ms(where, now_ms)))
+        self._open[ticket] = _Open(slots, counted, tokens)
+        return states
 
     def _remaining(self, limit: Limit) -> int:
         used = (
@@ -162,7 +175,11 @@ class Tally:
 
     def _sweep(self, now_ms: int, looks: int) -> None:
         """Forget windows that nothing is in. Looks at more than can be added, so that idle ones cannot pile
-        up; puts those that it keeps to the back."""
+        up, at several requests' together; puts those that it keeps to the back."""
+        self._looks += looks
+        if self._looks < LOOKS:
+            return
+        looks, self._looks = self._looks, 0
         for length, shelf in self._windows.items():
             for _ in range(looks if shelf else 0):
                 if not shelf:
@@ -193,8 +210,10 @@ def state_of(limit: Limit, used: int, reset_ms: int | None) -> LimitState:
 def tightest(standing: Iterable[LimitState]) -> tuple[LimitState, ...]:
     """Of each kind the limit that leaves least; of those that leave as much, the one that lasts longest."""
     states = tuple(standing)
-    if tuple([state.kind for state in states]) == _KINDS_IN_ORDER:  # those of a key alone, as most have
-        return states
+    if len(states) == len(_KINDS_IN_ORDER):
+        first, second, third = states
+        if (first.kind, second.kind, third.kind) == _KINDS_IN_ORDER:  # those of a key alone, as most have
+            return states
     found: dict[str, LimitState] = {}
     for state in states:
         other = found.setdefault(state.kind, state)

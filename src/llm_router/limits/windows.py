@@ -23,20 +23,23 @@ class Slice:
 
 
 class Window:
-    """Units counted over the last ``length_ms``."""
+    """Units counted over the last ``length_ms``. ``seen_ms``: when it was last advanced, to the slice."""
 
-    __slots__ = ("_slice_ms", "_slices", "seen_ms", "total")
+    __slots__ = ("_now", "_slice_ms", "_slices", "seen_ms", "total")
 
     def __init__(self, length_ms: int = 60_000) -> None:
         self._slice_ms = length_ms // SLICES
         self._slices: deque[Slice] = deque()  # oldest first
+        self._now = -1  # the slice of the last look
         self.total = 0
         self.seen_ms = 0
 
     def advance(self, now_ms: int) -> None:
         """Forget what is older than the window."""
-        self.seen_ms = now_ms
-        now, slices = now_ms // self._slice_ms, self._slices
+        now = now_ms // self._slice_ms
+        if now == self._now:  # nothing has aged since
+            return
+        self._now, self.seen_ms, slices = now, now_ms, self._slices
         if slices and slices[-1].at > now:  # the clock ran backwards
             back = slices[-1].at - now
             for entry in slices:
@@ -49,16 +52,18 @@ class Window:
     def add(self, units: int, now_ms: int) -> Slice:
         """Count ``units`` (>= 0) now; return where. Call :meth:`advance` first."""
         now, slices = now_ms // self._slice_ms, self._slices
-        if slices and slices[-1].at == now:
-            slices[-1].units += units
-        else:
-            slices.append(Slice(now, units))
+        self._now = now
         self.total += units
-        return slices[-1]
+        if slices and (last := slices[-1]).at == now:
+            last.units += units
+            return last
+        made = Slice(now, units)
+        slices.append(made)
+        return made
 
     def take_back(self, units: int, where: Slice) -> None:
         """Count ``units`` less of what was counted there; never below nothing."""
-        taken = min(units, where.units)
+        taken = units if units < where.units else where.units
         where.units -= taken
         self.total -= taken
 
@@ -79,6 +84,12 @@ class Window:
             if entry.units > 0:
                 return max(0, (entry.at + SLICES + 1) * self._slice_ms - now_ms)
         return 0
+
+    def left_ms(self, where: Slice, now_ms: int) -> int:
+        """The same, when something was counted there just now."""
+        if where.units > 0:
+            return (where.at + SLICES + 1) * self._slice_ms - now_ms
+        return self.empty_in_ms(now_ms)
 
     @property
     def empty(self) -> bool:

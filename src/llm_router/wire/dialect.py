@@ -26,7 +26,7 @@ from llm_router.domain.record import Seam
 from llm_router.domain.usage import Usage
 from llm_router.wire.chat import ChatRequest, Part
 from llm_router.wire.events import Event, Reply
-from llm_router.wire.heads import Head, Headers, plain_head
+from llm_router.wire.heads import Head, plain_head
 from llm_router.wire.loss import Loss
 
 if TYPE_CHECKING:
@@ -341,7 +341,7 @@ class Dialect(Behind[Asked, Answered], Generic[Asked, Answered], frozen=True, kw
             by their place; None where it is decoded and encoded for that.
         heartbeat: bytes that tell a waiting stream reader "still there" and nothing else.
         key_parameter: the query parameter in which its clients may send their key.
-        head(head): the headers in which the API tells the id of a reply and what is left of the limits.
+        head(head): the lines in which the API tells the id of a reply and what is left of the limits.
         words: canonical fields of a request by the API's own paths, in which losses are told.
     """
 
@@ -359,7 +359,7 @@ class Dialect(Behind[Asked, Answered], Generic[Asked, Answered], frozen=True, kw
     restored: Callable[[Inspected, Mapping[int, tuple[Part, ...]]], Inspected] | None = None
     heartbeat: bytes = b": heartbeat\n\n"
     key_parameter: str | None = None
-    head: Callable[[Head], Headers] = plain_head
+    head: Callable[[Head], str] = plain_head
     words: Mapping[str, str] = {}
 
 
@@ -380,7 +380,7 @@ class Front(msgspec.Struct, Generic[Asked, Answered], frozen=True, kw_only=True)
     inspect_count_tokens: Callable[[bytes, str | None, bool | None], Inspected] | None = None
     heartbeat: bytes = b": heartbeat\n\n"
     key_parameter: str | None = None
-    head: Callable[[Head], Headers] = plain_head
+    head: Callable[[Head], str] = plain_head
     words: Mapping[str, str] = {}
 
 

@@ -1,5 +1,7 @@
 """The headers of a reply in the words of the API that was called: its id, and what is left of the limits.
 
+They are written as lines, each with its end, which is what goes out; :func:`fields` takes lines apart.
+
 OpenAI's: https://platform.openai.com/docs/api-reference/debugging-requests and
 https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers. Anthropic's:
 https://docs.anthropic.com/en/api/rate-limits#response-headers. Google's API has none: its errors say
@@ -16,21 +18,9 @@ from llm_router.domain.limit import LimitState
 
 Headers = list[tuple[bytes, bytes]]
 
-OPENAI_VERSION = b"2020-10-01"
+OPENAI_VERSION = "2020-10-01"
 """The version of its API that OpenAI names in every reply."""
 
-_WHAT = ("requests", "tokens", "concurrency", "input-tokens", "output-tokens")
-
-
-def _names(form: str) -> dict[str, tuple[bytes, bytes, bytes]]:
-    """What the limit, its rest and the time until it is whole again are called, by the kind of limit."""
-    words = ("limit", "remaining", "reset")
-    limit, rest, reset = ([form.format(kind=kind, word=word).encode() for kind in _WHAT] for word in words)
-    return dict(zip(_WHAT, zip(limit, rest, reset, strict=True), strict=True))
-
-
-_PLAIN_NAMES = _names("x-ratelimit-{word}-{kind}")
-_ANTHROPIC_NAMES = _names("anthropic-ratelimit-{kind}-{word}")
 _ANTHROPIC_KINDS = {"tokens": ("tokens", "input-tokens", "output-tokens")}
 
 
@@ -49,47 +39,54 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     limits: tuple[LimitState, ...] = ()
 
 
-def plain_head(head: Head) -> Headers:
+def fields(told: str) -> Headers:
+    """The names and values of lines, for a server that writes them itself."""
+    pairs = (line.split(": ", 1) for line in told.split("\r\n")[:-1])
+    return [(name.encode("latin-1", "replace"), value.encode("latin-1", "replace")) for name, value in pairs]
+
+
+def lines(headers: Headers) -> str:
+    """The other way round."""
+    return b"".join([b"%b: %b\r\n" % pair for pair in headers]).decode("latin-1")
+
+
+def plain_head(head: Head) -> str:
     """The id, and the limits in OpenAI's names."""
-    headers = [(b"x-request-id", head.request_id.encode())]
+    told = f"x-request-id: {head.request_id}\r\n"
     for limit in head.limits:
-        most, rest, reset = _PLAIN_NAMES[limit.kind]
-        headers.append((most, b"%d" % limit.limit))
-        headers.append((rest, b"%d" % limit.remaining))
+        kind = limit.kind
+        told += (
+            f"x-ratelimit-limit-{kind}: {limit.limit}\r\nx-ratelimit-remaining-{kind}: {limit.remaining}\r\n"
+        )
         if limit.reset_ms is not None:
-            headers.append((reset, duration(limit.reset_ms)))
-    return headers
+            told += f"x-ratelimit-reset-{kind}: {duration(limit.reset_ms)}\r\n"
+    return told
 
 
-def openai_head(head: Head) -> Headers:
+def openai_head(head: Head) -> str:
     """As OpenAI's API writes them."""
-    headers = plain_head(head)
-    headers.append((b"openai-version", OPENAI_VERSION))
-    if head.elapsed_ms is not None:
-        headers.append((b"openai-processing-ms", b"%d" % head.elapsed_ms))
-    return headers
+    told = f"{plain_head(head)}openai-version: {OPENAI_VERSION}\r\n"
+    return told if head.elapsed_ms is None else f"{told}openai-processing-ms: {head.elapsed_ms}\r\n"
 
 
-def anthropic_head(head: Head) -> Headers:
+def anthropic_head(head: Head) -> str:
     """As Anthropic's API writes them. A limit of tokens bounds those of input and of output alike."""
-    id_ = head.request_id.encode()
-    headers = [(b"request-id", id_), (b"x-request-id", id_)]
+    told = f"request-id: {head.request_id}\r\nx-request-id: {head.request_id}\r\n"
     for limit in head.limits:
         for kind in _ANTHROPIC_KINDS.get(limit.kind, (limit.kind,)):
-            most, rest, reset = _ANTHROPIC_NAMES[kind]
-            headers.append((most, b"%d" % limit.limit))
-            headers.append((rest, b"%d" % limit.remaining))
+            name = f"anthropic-ratelimit-{kind}"
+            told += f"{name}-limit: {limit.limit}\r\n{name}-remaining: {limit.remaining}\r\n"
             if limit.reset_ms is not None:
                 at = datetime.fromtimestamp(-(-(head.at_ms + limit.reset_ms) // 1000), UTC)
-                headers.append((reset, at.strftime("%Y-%m-%dT%H:%M:%SZ").encode()))
-    return headers
+                told += f"{name}-reset: {at:%Y-%m-%dT%H:%M:%SZ}\r\n"
+    return told
 
 
-def duration(ms: int) -> bytes:
+def duration(ms: int) -> str:
     """Write a time as OpenAI's headers do, in whole seconds rounded up: "0s", "1s", "6m0s", "1h0m0s"."""
     seconds = -(-ms // 1000)
     if seconds < 60:
-        return b"%ds" % seconds
+        return f"{seconds}s"
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
-    return b"%dh%dm%ds" % (hours, minutes, seconds) if hours else b"%dm%ds" % (minutes, seconds)
+    return f"{hours}h{minutes}m{seconds}s" if hours else f"{minutes}m{seconds}s"
