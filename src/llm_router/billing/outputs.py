@@ -52,8 +52,7 @@ class _Histogram:
         self.samples = 0
         self.total = 0
 
-    def add(self, tokens: int) -> None:
-        bucket = bisect_left(BOUNDS, tokens)
+    def add(self, tokens: int, bucket: int) -> None:
         self.counts[bucket] = self.counts.get(bucket, 0) + 1
         self.samples += 1
         self.total += tokens
@@ -85,15 +84,17 @@ class Outputs:
 
     def learn(self, key: str, model: str, tokens: int) -> None:
         """Take in a whole answer."""
-        tokens = min(max(tokens, 0), MAX_COUNT)
+        tokens, places = min(max(tokens, 0), MAX_COUNT), self._places
+        bucket = bisect_left(BOUNDS, tokens)
         for place in ((key, model), ("", model)):
-            histogram = self._places.get(place)
+            histogram = places.get(place)
             if histogram is None:
-                histogram = self._places[place] = _Histogram()
-            self._places.move_to_end(place)
-            histogram.add(tokens)
-        while len(self._places) > self._places_max:
-            self._places.popitem(last=False)
+                histogram = places[place] = _Histogram()
+            else:
+                places.move_to_end(place)
+            histogram.add(tokens, bucket)
+        while len(places) > self._places_max:
+            places.popitem(last=False)
 
     def expect(self, key: str, model: str) -> Learned | None:
         """What answers to that key are like, else those of that model; None if too few were seen."""

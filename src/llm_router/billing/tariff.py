@@ -66,21 +66,31 @@ class Tariff(msgspec.Struct, frozen=True):
             return None
         if asked is not None and output > 2 * asked + OUTPUT_TOLERANCE:
             return None
-        lines, cost = [], 0
-        for bucket, count, rate in (
-            ("input_tokens", fresh, self.input),
-            ("cache_read_tokens", cached, self.cached),
-            ("output_tokens", output, self.output),
-            ("reasoning_tokens", thought, self.reasoning),
-            ("requests", 1, self.request),
-        ):
-            if count and rate:
-                amount = count * rate
-                cost += amount
-                lines.append(CostLine(bucket=bucket, quantity=count, rate_pusd=rate, amount_pusd=amount))
+        cost = (
+            fresh * self.input
+            + cached * self.cached
+            + output * self.output
+            + thought * self.reasoning
+            + self.request
+        )
         if cost > MAX_PUSD:
             return None
-        return Metered(usage=usage, lines=tuple(lines), cost_pusd=cost, flags=())
+        lines: tuple[CostLine, ...] = ()
+        if fresh and self.input:
+            lines = (_line("input_tokens", fresh, self.input),)
+        if cached and self.cached:
+            lines += (_line("cache_read_tokens", cached, self.cached),)
+        if output and self.output:
+            lines += (_line("output_tokens", output, self.output),)
+        if thought and self.reasoning:
+            lines += (_line("reasoning_tokens", thought, self.reasoning),)
+        if self.request:
+            lines += (_line("requests", 1, self.request),)
+        return Metered(usage=usage, lines=lines, cost_pusd=cost, flags=())
+
+
+def _line(bucket: str, count: int, rate: int) -> CostLine:
+    return CostLine(bucket=bucket, quantity=count, rate_pusd=rate, amount_pusd=count * rate)
 
 
 def tariff_of(deployment: Deployment) -> Tariff | None:

@@ -454,9 +454,6 @@ def _operator_cost(track: Track, attempt: Attempt, usage: Usage | None) -> int |
         return 0
     if usage is None or deployment.operator_price is None:
         return None
-    bill = track.tariffed
-    if bill is not None and bill.usage is usage and deployment.operator_price is deployment.price:
-        return bill.cost_pusd
     lines, _, unpriced = rate(usage, deployment.operator_price, lambda model: price_of(track, model))
     cost_pusd = sum(line.amount_pusd for line in lines)
     return None if unpriced or cost_pusd > MAX_PUSD else cost_pusd

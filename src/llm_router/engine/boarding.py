@@ -20,6 +20,7 @@ from llm_router.domain.model import Deployment
 from llm_router.domain.price import Price
 from llm_router.engine.admit import Call, payer_of
 from llm_router.engine.attempt import Attempts, target_for
+from llm_router.engine.forms import Form, form_of
 from llm_router.engine.own_keys import NONE
 from llm_router.engine.planning import Occasion, Planner, bounded
 from llm_router.engine.state import State
@@ -46,7 +47,8 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
         secret: what is sent of the gateway's credential at the first candidate.
         limits: the key's own; more may have been made for whoever pays.
         target: the first candidate as the wire knows it, for requests whose limit stays as it is.
-        tariff: what plain answers of the first candidate cost; None: each is to be looked at.
+        tariff: what plain answers of the first candidate cost, and form: what is recorded of them; None: each is
+            to be looked at.
     """
 
     key: Key
@@ -67,6 +69,7 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
     limits: tuple[Limit, ...]
     target: Target
     tariff: Tariff | None
+    form: Form | None
 
     def estimate(self, inspected: Inspected) -> Estimate:
         """The worst that a request can cost."""
@@ -152,6 +155,7 @@ def board(
         limits=tuple(own_limits(payer, key.limits, state.default_limits)),
         target=target_for(candidate, None),
         tariff=tariff_of(candidate.deployment),
+        form=form_of(call, payer, inspected, plan, candidate),
     )
 
 

@@ -50,8 +50,8 @@ def decision_of(track: Track) -> Decision | None:
         return None
     if (
         admitted is not None
-        and not (admitted.plan.arranged or admitted.fallbacks)
-        and _usual(track, admitted.plan)
+        and is_versioned(admitted.plan)
+        and not (admitted.fallbacks or track.followed or track.stood or track.stopped_for)
     ):
         made = admitted.plan  # as most: made in one go
         return Decision(
@@ -63,9 +63,7 @@ def decision_of(track: Track) -> Decision | None:
             output_cap=admitted.output_tokens_cap,
             limits=admitted.admission.limits,
             version=made.version,
-            plan=tuple([key_of(c.deployment.id, c.own_key) for c in made.candidates])
-            if len(made.candidates) > 1
-            else (),
+            plan=plan_keys(made),
         )
     decision = Decision(
         asks=asks_of(inspected),
@@ -122,11 +120,15 @@ def with_plan(
     )
 
 
-def _usual(track: Track, plan: Plan) -> bool:
-    """Whether the plan can be found again by its version, and nothing but it was followed."""
-    return bool(plan.version) and not (
-        track.followed or track.stood or track.stopped_for or plan.session or plan.notes
-    )
+def is_versioned(plan: Plan) -> bool:
+    """Whether all of a plan can be found again by its version."""
+    return bool(plan.version) and not (plan.arranged or plan.session or plan.notes)
+
+
+def plan_keys(plan: Plan) -> tuple[str, ...]:
+    """The candidates of a plan that has several."""
+    candidates = plan.candidates
+    return () if len(candidates) == 1 else tuple([key_of(c.deployment.id, c.own_key) for c in candidates])
 
 
 def asks_of(inspected: Inspected) -> Asks:

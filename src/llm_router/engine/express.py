@@ -42,7 +42,7 @@ from llm_router.engine.deadlines import NO_WISH, Wish, total_of
 from llm_router.engine.intake import Intake
 from llm_router.engine.limits import concerning_of, refused_by, tokens_admitted
 from llm_router.engine.own_keys import NONE
-from llm_router.engine.tracks import Track, reply_head
+from llm_router.engine.tracks import Delivery, Track, reply_head
 from llm_router.engine.trying import Calling
 from llm_router.ports import (
     Client,
@@ -55,7 +55,7 @@ from llm_router.ports import (
     PromptUpstream,
     Settled,
 )
-from llm_router.wire.dialect import Inspected, Relay
+from llm_router.wire.dialect import Inspected, Observed, Relay
 
 if TYPE_CHECKING:
     from llm_router.engine.exchange import Engine
@@ -323,7 +323,7 @@ class Ride:
         self._idle_s = 0.0
         self._rest: asyncio.TimerHandle | None = None
         self._beat: asyncio.TimerHandle | None = None
-        self._metered: Any = None
+        self._metered: Metered | None = None
 
     # -- admitted --------------------------------------------------------------------------------------
 
@@ -640,17 +640,22 @@ class Ride:
 
     def _delivered(self) -> None:
         """The answer is whole: what it came to is written down."""
-        attempt, reply = self._attempt, self._reply
+        track, engine, attempt, reply = self.track, self._engine, self._attempt, self._reply
+        books, delivery = self._express.books, track.delivery
         assert attempt is not None
         assert reply is not None
-        attempt.outcome = "delivered"
-        track, engine, books = self.track, self._engine, self._express.books
         assert books is not None
-        track.tariffed = self._tariffed()
-        self._ended(True)
+        assert delivery is not None
+        attempt.outcome = "delivered"
+        bill = self._tariffed(delivery)
+        if bill is None:
+            self._ended(True)
+            self._metered = engine.metered(track)
+        else:
+            self._metered = bill
+            self._fill_in(attempt, delivery.observed, bill)
         if not reply.complete:  # take what follows, so that the connection can be used again
             self._rest = asyncio.get_running_loop().call_later(pump.REST_S, reply.abort)
-        self._metered = engine.metered(track)
         self._stage = _SETTLING
         if self._intake is not None:  # else it is the landing
             self._express.land_soon()
@@ -661,23 +666,34 @@ class Ride:
         except LedgerUnavailable as error:
             self._unsettled(error)
 
-    def _tariffed(self) -> Metered | None:
-        """What the answer came to, if it is plain."""
-        track, tariff = self.track, self._boarding.tariff
-        admitted, delivery = track.admitted, track.delivery
-        usage = None if delivery is None else delivery.observed.usage
-        if (
-            tariff is None
-            or usage is None
-            or admitted is None
-            or track.candidate is not self._boarding.candidate
-        ):
+    def _tariffed(self, delivery: Delivery) -> Metered | None:
+        """What the answer came to, if it is plain, and nothing else is to be said of it in its record."""
+        track, boarding = self.track, self._boarding
+        tariff, admitted, usage = boarding.tariff, track.admitted, delivery.observed.usage
+        if tariff is None or usage is None or admitted is None or boarding.form is None:
+            return None
+        if track.tags or track.losses or track.gone or track.drain is not None or delivery.losses():
             return None
         inspected = admitted.inspected
         asked = inspected.output_tokens
         if asked is not None and inspected.n > 1:
             asked *= inspected.n
-        return tariff.meter(usage, admitted.estimate.input_tokens, asked)
+        bill = tariff.meter(usage, admitted.estimate.input_tokens, asked)
+        return None if bill is None or bill.cost_pusd > admitted.estimate.amount_pusd else bill
+
+    def _fill_in(self, attempt: Attempt, seen: Observed, bill: Metered) -> None:
+        """Write down a plain answer: :meth:`_ended` and ``metered``, by the form of its kind."""
+        track, engine, form, calling = self.track, self._engine, self._boarding.form, self._calling
+        assert form is not None
+        assert calling is not None
+        self._attempt = self._calling = None
+        track.record = record = form.filled(track, attempt, seen, bill, engine.clock.monotonic_us())
+        track.attempts += record.attempts
+        track.settled = True
+        if record.stream:
+            engine.trying.called(track, attempt.candidate, calling, True)
+        else:
+            engine.trying.answered(calling, seen.usage)
 
     def _settled(self, settled: Settled) -> None:
         track, engine, client = self.track, self._engine, self.client

@@ -61,10 +61,7 @@ class PassedDelivery:
     def __init__(self, passed: PassedReply, front: Spoken) -> None:
         self._passed = passed
         self._front = front
-
-    @property
-    def observed(self) -> Observed:
-        return self._passed.observed
+        self.observed = passed.observed
 
     def finish(self, bill: Bill) -> bytes:
         return self._passed.finish(bill)
@@ -73,7 +70,7 @@ class PassedDelivery:
         return self._front.encode_error(error, request_id)
 
     def losses(self) -> Sequence[Loss]:
-        return self._passed.observed.losses
+        return self.observed.losses
 
 
 class BridgedDelivery:

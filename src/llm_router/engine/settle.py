@@ -48,8 +48,6 @@ def metered(track: Track) -> Metered | None:
     """
     if track.shared:
         return None
-    if track.tariffed is not None:
-        return track.tariffed
     bill, going = _metered(track), track.continuation
     return bill if bill is None or going is None else _with_cuts(track, going, bill)
 
@@ -249,12 +247,6 @@ def operator_cost(track: Track, bill: Metered) -> int | None:
 
 def record_of(track: Track, bill: Metered | None, now_us: int) -> ExchangeRecord:
     """The record of the exchange as it stands."""
-    if (
-        bill is not None
-        and bill is track.tariffed
-        and (found := _plain_record(track, bill, now_us)) is not None
-    ):
-        return found
     seen = track.delivery.observed if track.delivery is not None else None
     error, candidate = track.error, track.candidate
     duration_us = now_us - track.call.started_us
@@ -302,73 +294,6 @@ def record_of(track: Track, bill: Metered | None, now_us: int) -> ExchangeRecord
         flags=_flags(track, bill) if capped == 0 else (*_flags(track, bill), FLAG_CAPPED),
         decision=decision_of(track),
         **(_trial(track) if track.trial is not None or _auto(track) is not None else {}),
-    )
-
-
-def _plain_record(track: Track, bill: Metered, now_us: int) -> ExchangeRecord | None:
-    """The record of a plain answer: what can only stand in others is not asked for. None of another one."""
-    candidate, admitted, delivery, inspected = (
-        track.candidate,
-        track.admitted,
-        track.delivery,
-        track.inspected,
-    )
-    if (
-        candidate is None
-        or admitted is None
-        or delivery is None
-        or inspected is None
-        or len(track.attempts) != 1
-        or track.error is not None
-        or track.gone
-        or track.tags
-        or track.losses
-        or track.call.comparison is not None
-        or track.trial is not None
-        or track.drain is not None
-        or track.continuation is not None
-        or track.outrun is not None
-        or candidate.own_key
-        or admitted.plan.auto is not None
-        or admitted.charge_pusd_max is not None
-        or bill.cost_pusd > admitted.estimate.amount_pusd
-    ):
-        return None
-    seen, payer, model, deployment = delivery.observed, track.payer(), candidate.model, candidate.deployment
-    attempts = tuple(track.attempts)
-    if deployment.operator_price is not deployment.price or attempts[0].operator_cost_pusd != bill.cost_pusd:
-        attempts = attempts_of(track, bill)
-    duration_us, call, price = now_us - track.call.started_us, track.call, deployment.price
-    overhead_us = duration_us - track.upstream_us
-    return ExchangeRecord(
-        id=track.id,
-        account=payer.account,
-        key=payer.key,
-        team=payer.team,
-        user=payer.user,
-        session=payer.session,
-        operation=call.operation,
-        dialect=call.dialect.name,
-        asked_model=track.asked_model,
-        model=model.id,
-        deployment=deployment.id,
-        provider=candidate.provider.id,
-        reply_id=seen.reply_id if seen.reply_id is not None else _reply_id(track),
-        created_ms=track.created_ms,
-        duration_ms=duration_us // 1000,
-        first_token_ms=track.first_token_ms,
-        overhead_us=overhead_us if overhead_us > 0 else 0,
-        stream=inspected.stream,
-        status=200,
-        finish=seen.finish,
-        native_finish=seen.native_finish,
-        usage=bill.usage,
-        cost_pusd=bill.cost_pusd,
-        cost=bill.lines,
-        price_version=None if price is None else price.version,
-        attempts=attempts,
-        flags=tuple(dict.fromkeys(seen.flags)) if seen.flags else (),
-        decision=decision_of(track),
     )
 
 

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 import msgspec
 
-from llm_router.billing.meter import Metered
 from llm_router.billing.own_keys import fee_price
 from llm_router.billing.pricing import PriceList
 from llm_router.domain.budget import Payer
@@ -97,7 +96,6 @@ class Track(msgspec.Struct, kw_only=True):
             (engine/flights.py).
         outrun: the deployment whose call was cancelled because another one answered first.
         trial: its part in an experiment. tape: what is noted of its bodies, where its account wants them kept.
-        tariffed: what its plain answer came to, where that is known without the settlement table.
         heard: the provider's answer so far, where it may hold state to remember; found: what is known
             of earlier turns, by the maker that is asked now (see engine/recall.py).
     """
@@ -164,7 +162,6 @@ class Track(msgspec.Struct, kw_only=True):
     landing: list[bytes] | None = None
     shared: bool = False
     trial: Trial | None = None
-    tariffed: Metered | None = None
     tape: Tape | None = None
 
     def hear(self, data: bytes, bytes_max: int) -> None:

@@ -13,6 +13,7 @@ from math import inf
 import msgspec
 
 from llm_router.domain.errors import Overloaded, RouterError, UpstreamError, UpstreamKind
+from llm_router.domain.usage import Usage
 from llm_router.engine import continuing, pump
 from llm_router.engine.admit import Admitted
 from llm_router.engine.attempt import Attempts
@@ -282,7 +283,9 @@ class Trying:
             and not track.inspected.stream
             and track.state.routing.hedging.never  # else its time is learned
         ):
-            self._answered(track, calling)
+            track.other_key = False
+            seen = None if track.delivery is None else track.delivery.observed
+            self.answered(calling, None if seen is None else seen.usage)
             return
         how, why, cooldown_ms, went = Fared.NEITHER, "", None, Went.NEITHER
         if ended is True:
@@ -319,13 +322,11 @@ class Trying:
             tokens_per_s=speed,
         )
 
-    def _answered(self, track: Track, calling: Calling) -> None:
+    def answered(self, calling: Calling, usage: Usage | None) -> None:
         """A whole answer came: :meth:`called`, without what can only follow others."""
-        track.other_key = False
         now_us, now_ms = self._clock.monotonic_us(), self._clock.now_ms()
         if calling.place is not None:
-            seen = track.delivery.observed if track.delivery is not None else None
-            usage, sample = None if seen is None else seen.usage, None
+            sample = None
             if usage is not None and not self.lagging():
                 sample = (now_us - calling.began_us) / 1000 / (usage.completion_tokens + WHOLE_TOKENS)
             self.gate.leave(calling.place, now_ms, Went.WELL, WHOLE, sample)

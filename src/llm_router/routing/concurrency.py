@@ -219,13 +219,17 @@ class Lane:
     ) -> None:
         self.in_flight -= 1
         if went is Went.WELL:
-            went_ms = max(0, now_ms - place.began_ms)
-            self.duration_ms += (went_ms - self.duration_ms) * (0.1 if self.duration_ms else 1.0)
+            went_ms, usual_ms = now_ms - place.began_ms, self.duration_ms
+            if went_ms < 0:  # the clock ran backwards
+                went_ms = 0
+            self.duration_ms = usual_ms + (went_ms - usual_ms) * (0.1 if usual_ms else 1.0)
         if not rules.enabled or went is Went.NEITHER or place.number <= self._since:
             return
         if went is Went.WELL:
-            self._grow(place)
-            self._prove(place.beside, now_ms)
+            if self.learned is not None:
+                self._grow(self.learned, place.beside)
+            if now_ms - self._refused_ms > TROUBLE_MS:
+                self._prove(place.beside, now_ms)
             if sample is not None and rules.latency_factor > 0:
                 self._timed(rules, place, now_ms, kind, sample)
             return
@@ -246,9 +250,10 @@ class Lane:
 
     def _prove(self, beside: int, now_ms: int) -> None:
         """So many calls at a time went well, and nothing was refused for a while."""
-        if now_ms - self._refused_ms > TROUBLE_MS:
+        if now_ms - self._proven_ms >= PROVEN_MS:
             self._proven_of_late(now_ms)
-            self._proven = (max(self._proven[0], beside), self._proven[1])
+        if beside > self._proven[0]:
+            self._proven = (beside, self._proven[1])
 
     def _proven_of_late(self, now_ms: int) -> int:
         """The most calls at a time that went well of late."""
@@ -258,10 +263,9 @@ class Lane:
             self._proven_ms = now_ms
         return max(self._proven)
 
-    def _grow(self, place: Place) -> None:
-        """A call went well with the limit in use: allow a little more, and soon as much again as was refused."""
-        learned = self.learned
-        if learned is None or 2 * place.beside < learned:
+    def _grow(self, learned: float, beside: int) -> None:
+        """A call went well: if the limit was in use allow a little more, and soon as much again as was refused."""
+        if 2 * beside < learned:
             return
         near = NEAR * self._refused_at <= learned <= self._refused_at / NEAR
         far = learned < NEAR * self._refused_at
@@ -352,7 +356,8 @@ class Lanes:
 
     def enter(self, deployment: str, now_ms: int) -> Place:
         """A call begins, whether there is room or not. Hand what it returns to :meth:`leave`."""
-        return self.lane(deployment).enter(deployment, now_ms)
+        lane = self._lanes.get(deployment)
+        return (self.lane(deployment) if lane is None else lane).enter(deployment, now_ms)
 
     def leave(
         self, place: Place, now_ms: int, went: Went, *, kind: int = WHOLE, sample: float | None = None

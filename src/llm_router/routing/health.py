@@ -153,7 +153,10 @@ class _Window:
         at = slot % BUCKETS
         if self.slots[at] != slot:
             self.slots[at], self.good[at], self.bad[at] = slot, 0, 0
-        (self.bad if bad else self.good)[at] += 1
+        if bad:
+            self.bad[at] += 1
+        else:
+            self.good[at] += 1
 
     def counts(self, slot: int) -> tuple[int, int]:
         """(calls, failures) of the window that ends with the slot."""
@@ -235,9 +238,10 @@ class Health:
         elif len(self._known) >= DEPLOYMENTS_MAX:  # only then it matters who is forgotten first
             self._known.move_to_end(deployment)
         standing.in_flight += 1
-        trial = standing.opened > 0 and now_ms >= standing.back_ms
-        standing.trials += trial
-        return Call(deployment=deployment, trial=trial)
+        if standing.opened == 0 or now_ms < standing.back_ms:
+            return Call(deployment=deployment)
+        standing.trials += 1
+        return Call(deployment=deployment, trial=True)
 
     def ended(
         self,
@@ -263,10 +267,14 @@ class Health:
             return
         call.over = True
         standing.in_flight -= 1
-        standing.trials -= call.trial
+        if call.trial:
+            standing.trials -= 1
         if fared is Fared.WELL:
             self._well(standing, call, now_ms)
-            _timed(standing, input_tokens, ttft_ms, tokens_per_s)
+            if ttft_ms is not None or tokens_per_s is not None:
+                _timed(standing, input_tokens, ttft_ms, tokens_per_s)
+            if cooldown_ms is None and not self._troubled:  # so this one is not, and stays so
+                return
         elif fared is Fared.BADLY:
             self._badly(standing, call, now_ms, why)
         elif fared is Fared.LIMITED:
@@ -356,7 +364,7 @@ class Health:
             standing.opened = 0
             standing.closed_ms = now_ms
             standing.window.clear()
-        standing.window.add(self._slot(now_ms), False)
+        standing.window.add(now_ms // self._slot_ms, False)
 
     def _badly(self, standing: _Standing, call: Call, now_ms: int, why: str) -> None:
         standing.failures += 1
