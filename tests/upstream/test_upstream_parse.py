@@ -93,7 +93,7 @@ def feed(pieces: list[bytes], method: str = "POST") -> dict[str, Any]:
     if not transport.closed:
         connection.eof_received()
     connection.connection_lost(None)
-    error = reply._error
+    error = reply.failure
     return {
         "status": reply.status,
         "headers": reply.headers,
@@ -112,6 +112,8 @@ SEEDS = [
     b"HTTP/1.1 204 N\r\n\r\n",
     OK + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
     sized(b"hello") + sized(b"again"),
+    sized(b"hello", b"Connection: keep-alive\r\nx-empty: \r\nx-many:   spaces  \r\nX-Many: times"),
+    sized(b"hello", b"Content-Length: 5\r\nproxy-connection: close\r\nkeep-alive: timeout=9"),
 ]
 
 

@@ -88,6 +88,7 @@ class Alike(msgspec.Struct, frozen=True):
     before: bytes
     after: bytes
     entry: Entry
+    at: int  # where the digits begin
 
     @classmethod
     def of(cls, data: bytes, entry: Entry) -> Alike | None:
@@ -96,19 +97,17 @@ class Alike(msgspec.Struct, frozen=True):
         sizes = list(_SIZE.finditer(data, 0, end))
         if end < 4 or not data.startswith(b"POST ") or len(sizes) != 1:
             return None
-        return cls(data[: sizes[0].start(1)], data[sizes[0].end(1) : end], entry)
-
-    def begins(self, data: bytes) -> bool:
-        return data.startswith(self.before)
+        at, after = sizes[0].span(1)
+        return cls(data[:at], data[after:end], entry, at)
 
     def body_in(self, data: bytes) -> tuple[bytes, bytes] | None:
         """The digits and the body of a request that begins so; None if it is another, or not all of this data."""
-        at = len(self.before)
+        at, after = self.at, self.after
         end = data.find(b"\r", at, at + 10)
         length = data[at:end]
-        if end < 0 or not length.isdigit() or not data.startswith(self.after, end):
+        if end < 0 or not length.isdigit() or not data.startswith(after, end):
             return None
-        body = data[end + len(self.after) :]
+        body = data[end + len(after) :]
         return (length, body) if len(body) == int(length) else None
 
 
@@ -120,7 +119,7 @@ class ExpressProtocol(GuardedProtocol):
     _alike: Alike | None = None
     _length: bytes | None = None
     _body: list[bytes]
-    _key: Key | None = None
+    _key: Key | None = None  # of the latest request: it was plain
     _started_us = 0
     _slow: asyncio.TimerHandle | None = None
     _ride: Passenger | None = None
@@ -171,11 +170,17 @@ class ExpressProtocol(GuardedProtocol):
             self._body_came()
             self._in_head = True
             if not self._refused:
-                self._begin()
+                self._whole(self._entry)
 
     def data_received(self, data: bytes) -> None:
         alike, fresh = self._alike, self._between
-        if fresh and alike is not None and alike.begins(data) and self._repeated(alike, data):
+        if (
+            fresh
+            and alike is not None
+            and data.startswith(alike.before)
+            and (found := alike.body_in(data)) is not None
+            and self._repeated(alike.entry, *found)
+        ):
             return
         self._heads, self._first = 0, None
         super().data_received(data)
@@ -185,26 +190,27 @@ class ExpressProtocol(GuardedProtocol):
         if fresh and first is not None and (alike is None or alike.entry is not first):
             self._alike = Alike.of(data, first)
 
-    def _repeated(self, alike: Alike, data: bytes) -> bool:
+    def _repeated(self, entry: Entry, length: bytes, body: bytes) -> bool:
         """Take a request whose head is byte for byte that of an earlier one, but for the length of its body: it
-        need not be parsed again to mean the same. Whether it was one, whole and alone."""
-        if self._refused or self._last or self.busy or self._place is not Room.SERVED:
+        need not be parsed again to mean the same. It is whole, and alone. Whether it was taken."""
+        gateway, cycle = self.gateway, self.cycle
+        if self._refused or self._last or self._place is not Room.SERVED or self.transport.is_closing():
             return False
-        if self.transport.is_closing() or (found := alike.body_in(data)) is None:
+        if cycle is not None and not cycle.response_complete:
             return False
-        length, body = found
-        gateway, engine = self.gateway, self.gateway.engine
         if len(body) > gateway.body_bytes_max or not gateway.has_room():
             return False
-        key = engine.express.find(alike.entry.digest, engine.clock.now_ms())
-        if key is None or not _is_plain(key):
+        engine = gateway.engine
+        key = engine.express.find(entry.digest, engine.clock.now_ms())
+        if key is None or not (key is self._key or _is_plain(key)):
             return False
-        self._unset_keepalive_if_required()
-        self._head_came()
-        self.url, self.headers, self._length = alike.entry.target, alike.entry.fields, length
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        if self._head_timer is not None:
+            self._head_came()
+        self.url, self.headers, self._length = entry.target, entry.fields, length
         self._key, self._started_us = key, engine.clock.monotonic_us()
-        self._entry, self._body = alike.entry, [body]
-        self._begin()
+        self._begin(entry, key, body)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -263,9 +269,11 @@ class ExpressProtocol(GuardedProtocol):
         ):
             return None
         engine = gateway.engine
-        self._key = engine.express.find(known.digest, engine.clock.now_ms())
-        self._started_us = engine.clock.monotonic_us()
-        return known if self._key is not None and _is_plain(self._key) else None
+        key = engine.express.find(known.digest, engine.clock.now_ms())
+        if key is None or not _is_plain(key):
+            return None
+        self._key, self._started_us = key, engine.clock.monotonic_us()
+        return known
 
     def _read_head(self) -> Entry | None:
         try:
@@ -314,17 +322,18 @@ class ExpressProtocol(GuardedProtocol):
         self.gateway.places[target] = place
         return place
 
-    def _begin(self) -> None:
-        """The request is whole: the engine takes it on, or ASGI gets it."""
-        entry, key = self._entry, self._key
-        assert entry is not None
+    def _whole(self, entry: Entry) -> None:
+        """The request has come whole."""
+        key, pieces = self._key, self._body
         assert key is not None
         self._entry = None
         self._hurry()
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        gateway = self.gateway
+        self._begin(entry, key, pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+    def _begin(self, entry: Entry, key: Key, body: bytes) -> None:
+        """The engine takes a request on, or ASGI gets it."""
         if few_objects(body):
-            place = entry.place
+            gateway, place = self.gateway, entry.place
             call = Call(
                 operation=place.operation,
                 dialect=place.dialect,
@@ -337,13 +346,14 @@ class ExpressProtocol(GuardedProtocol):
                 json_array=place.json_array,
                 key=key,
             )
-            passenger = self._ride = Passenger(self)
+            passenger = Passenger(self)
+            self._ride = passenger
             try:
                 passenger.ride = gateway.engine.express.take(call, key, passenger, entry.wish)
             except Exception:  # the parser would take it for a fault of the client's
                 report("POST", place.operation)
             if passenger.ride is not None:
-                self.cycle = cast(Any, passenger)
+                self.cycle = passenger  # type: ignore[assignment]  # in its place
                 gateway.exchanges += 1
                 return
             self._ride = None
@@ -404,30 +414,35 @@ class ExpressProtocol(GuardedProtocol):
             self.transport.close()
 
 
-class Passenger:
-    """The port :class:`~llm_router.engine.express.PromptClient` on one connection, for one exchange."""
+class _Nobody:
+    """Who waits for no message."""
 
-    __slots__ = (
-        "_begun", "_busy", "_head", "_protocol", "_status", "_task", "disconnected", "gone", "keep_alive", "last_sent_s",
-        "message_event", "response_complete", "ride", "started",
-    )  # fmt: skip
+    def set(self) -> None: ...
 
-    def __init__(self, protocol: ExpressProtocol) -> None:
-        self._protocol = protocol
-        self._head: str | None = None
-        self._status = 200
-        self._busy = False
-        self._begun = False
-        self._task: asyncio.Task[None] | None = None
-        self.ride: Ride | None = None
-        self.started = False
-        self.last_sent_s = 0.0
-        self.gone = False
-        # What uvicorn asks of a cycle.
-        self.disconnected = False
-        self.keep_alive = True
-        self.response_complete = False
-        self.message_event = _NOBODY
+
+_NOBODY = _Nobody()
+
+
+class Passenger(msgspec.Struct, eq=False):
+    """The port :class:`~llm_router.engine.express.PromptClient` on one connection, for one exchange.
+
+    ``disconnected``, ``keep_alive``, ``response_complete``, ``message_event``: what uvicorn asks of a cycle.
+    """
+
+    _protocol: ExpressProtocol
+    ride: Ride | None = None
+    started: bool = False
+    last_sent_s: float = 0.0
+    gone: bool = False
+    disconnected: bool = False
+    keep_alive: bool = True
+    response_complete: bool = False
+    message_event: _Nobody = _NOBODY
+    _head: str | None = None
+    _status: int = 200
+    _busy: bool = False
+    _begun: bool = False
+    _task: asyncio.Task[None] | None = None
 
     # -- at once ---------------------------------------------------------------------------------------
 
@@ -481,8 +496,9 @@ class Passenger:
 
     def _write(self, data: bytes) -> None:
         if not self.gone:
-            self._protocol.transport.write(data)
-            self.last_sent_s = self._protocol.loop.time()
+            protocol = self._protocol
+            protocol.transport.write(data)
+            self.last_sent_s = protocol.loop.time()
 
     # -- the port Client, for the ordinary way ---------------------------------------------------------
 
@@ -561,15 +577,6 @@ class Passenger:
         """The client has read what waited for it."""
         if self.ride is not None:
             self.ride.on_drained()
-
-
-class _Nobody:
-    """Who waits for no message."""
-
-    def set(self) -> None: ...
-
-
-_NOBODY = _Nobody()
 
 
 def _is_plain(key: Key) -> bool:

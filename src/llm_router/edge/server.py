@@ -57,11 +57,8 @@ class GuardedProtocol(HttpToolsProtocol):
     _refusal: bytes | None = None  # the answer to what was refused; what came before has its turn first
     _half_closed: HalfClosed | None = None
     _before: Any = None  # of pipelined requests: the one before the latest
-
-    @property
-    def gateway(self) -> Gateway:
-        """The application that this connection talks to."""
-        return self.config.app  # type: ignore[return-value]
+    gateway: Gateway
+    """The application that this connection talks to."""
 
     @property
     def guards(self) -> Guards:
@@ -69,6 +66,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.gateway = self.config.app  # type: ignore[assignment]
         self._place = self.guards.enter(self._address)
         if self._place is Place.NONE:
             transport.abort()

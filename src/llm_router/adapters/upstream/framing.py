@@ -32,9 +32,16 @@ class Framing:
     __slots__ = ("_fields", "_headers", "bodiless", "coding", "keep_s", "length", "until_close")
 
     def __init__(
-        self, fields: Fields, *, length: int | None, coding: str, bodiless: bool, until_close: bool, keep_s: float | None
-    ) -> None:  # fmt: skip
-        self._fields = fields
+        self,
+        fields: Fields | bytes,
+        *,
+        length: int | None,
+        coding: str = "identity",
+        bodiless: bool = False,
+        until_close: bool = False,
+        keep_s: float | None = None,
+    ) -> None:
+        self._fields = fields  # or their lines
         self._headers: dict[str, str] | None = None
         self.length = length
         self.coding = coding
@@ -47,7 +54,8 @@ class Framing:
         """Lower-case names; several values of one name joined by ", ". Made when somebody asks: of most replies
         nobody does."""
         if self._headers is None:
-            self._headers = _join(self._fields)
+            fields = self._fields
+            self._headers = _join(_split(fields) if isinstance(fields, bytes) else fields)
         return self._headers
 
 
@@ -79,6 +87,41 @@ def read_framing(method: str, status: int, version: str, fields: Fields, header_
         until_close=not bodiless and coding is None and declared is None,
         keep_s=None if keep is None else _keep_s(keep.decode("latin-1")),
     )
+
+
+_PLAIN_HEAD = re.compile(rb"HTTP/1\.1 200 [A-Za-z ]*\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [ -~]*\r\n)+)\r\n")
+_LENGTH = b"\ncontent-length: "
+_KEPT = b"\r\nconnection: keep-alive\r\n"
+_SPECIAL = (b"\ntransfer-encoding:", b"\ncontent-encoding:", b"\nkeep-alive:", b"\nupgrade:", b"\ntrailer:")
+"""With one of these there is more to look at."""
+
+
+def plain_reply(data: bytes, header_bytes_max: int) -> tuple[Framing, bytes] | None:
+    """The head and body of a reply that is all of this data, if there is nothing to judge: success, a head of the usual
+    characters, a body of the declared length as it is, and a connection that stays. Then this is what the parser
+    would have found. None of any other, and of all that it would refuse."""
+    found = _PLAIN_HEAD.match(data, 0, header_bytes_max)
+    if found is None:
+        return None
+    head = found[0].lower()
+    at = head.find(_LENGTH) + len(_LENGTH)
+    digits = head[at : head.find(b"\r", at)]
+    if at < len(_LENGTH) or not digits.isdigit() or len(digits) > 18 or head.find(_LENGTH[:-1], at) >= 0:
+        return None
+    for name in _SPECIAL:
+        if name in head:
+            return None
+    if head.count(b"connection:") != head.count(_KEPT):
+        return None
+    body = data[found.end() :]
+    length = int(digits)
+    return (Framing(found[1], length=length), body) if len(body) == length > 0 else None
+
+
+def _split(block: bytes) -> Fields:
+    """The fields of lines that were found to be plain."""
+    pairs = (line.split(b": ", 1) for line in block.split(b"\r\n")[:-1])
+    return [(name, value.lstrip(b" ")) for name, value in pairs]
 
 
 def _join(fields: Fields) -> dict[str, str]:

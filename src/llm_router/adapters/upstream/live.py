@@ -87,11 +87,6 @@ class ListenedReply(LeanReply):
         return self._listener is not None
 
     @property
-    def failure(self) -> UpstreamError | None:
-        """Why it ended before its end."""
-        return self._error
-
-    @property
     def stale(self) -> bool:
         """Whether its connection had been closed before the request came."""
         return self._connection is not None and self._connection.stale
@@ -104,7 +99,7 @@ class ListenedReply(LeanReply):
     def take(self) -> bytes:
         """As the port says."""
         piece = self._take()
-        if not piece and self._complete and self._error is None:
+        if self._inflater is not None and not piece and self.complete and self.failure is None:
             self._check_inflated()
         return piece
 
@@ -122,6 +117,6 @@ class ListenedReply(LeanReply):
         dialling, self.dialling = self.dialling, None  # no cycle: what is over must be freed at once
         if dialling is not None:
             dialling.cancel()
-        if not self._complete and self._wire is not None:
+        if not self.complete and self._wire is not None:
             self._wire.drop(self, truncated(self._wire.label, "the reply was closed before its end"))
         self._pieces.clear()

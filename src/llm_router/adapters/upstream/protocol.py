@@ -11,7 +11,7 @@ import msgspec
 
 from llm_router.adapters.upstream.deadline import Deadline
 from llm_router.adapters.upstream.faults import malformed, timed_out, truncated, unavailable
-from llm_router.adapters.upstream.framing import Framing, read_framing
+from llm_router.adapters.upstream.framing import Framing, plain_reply, read_framing
 from llm_router.adapters.upstream.reply import LeanReply
 from llm_router.domain.errors import UpstreamError
 
@@ -159,7 +159,14 @@ class Connection(asyncio.Protocol):
         if reply is None:
             self.close()  # bytes that no request asked for
             return
-        self._answered = True
+        if not self._answered:
+            self._answered = True
+            plain = plain_reply(data, self._limits.header_bytes_max)
+            if plain is not None and reply.method != "HEAD":
+                self.keep_s, self._keep = None, True
+                reply.take_whole(*plain)
+                self._finish(reply)
+                return
         size, headless = reply.size, reply.status == 0
         self._feed(data, reply)
         if self._fault is not None:
@@ -292,7 +299,8 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         self._reply = None
         self.served += 1
-        self._read_on()
+        if self._read_paused:
+            self._read_on()
         whole = self._unsent is None and not self._transport.get_write_buffer_size()
         if self._keep and whole and not self._excess and self.owner is not None:
             self.owner.freed(self)

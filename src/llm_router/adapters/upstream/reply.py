@@ -37,58 +37,38 @@ class LeanReply:
 
     The connection writes (``take_head``, ``push``, ``end``, ``fail``), one task reads. When the last
     byte has come the connection is already back in its pool, whatever the reader does.
+
+    Attributes:
+        complete: the whole body has arrived (not: has been read); failure: why it ended before.
     """
 
     __slots__ = (
-        "_begun",
-        "_complete",
-        "_deadlines",
-        "_error",
-        "_first_due",
-        "_framing",
-        "_inflater",
-        "_length",
-        "_loop",
-        "_pieces",
-        "_refused",
-        "_waiter",
-        "_wire",
-        "method",
-        "size",
-        "status",
-        "total_due",
-    )
+        "_begun", "_deadlines", "_first_due", "_framing", "_inflater", "_length", "_loop", "_pieces", "_refused",
+        "_waiter", "_wire", "complete", "failure", "method", "size", "status", "total_due",
+    )  # fmt: skip
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, method: str, deadlines: Deadlines, total_due: float
     ) -> None:
-        self.status = 0
+        self.status = self.size = 0
         self.method = method
-        self.size = 0
-        self.total_due = total_due
-        self._first_due = total_due
-        self._begun = False
-        self._length: int | None = None
+        self.total_due = self._first_due = total_due
+        self.complete = self._begun = False
         self._loop = loop
         self._deadlines = deadlines
+        self._pieces: list[bytes] = []
+        self.failure: UpstreamError | None = None
+        self._length: int | None = None
         self._framing: Framing | None = None
         self._wire: Wire | None = None
-        self._pieces: list[bytes] = []
         self._inflater: Inflater | None = None
         self._refused: str | None = None
-        self._complete = False
-        self._error: UpstreamError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     @property
     def headers(self) -> dict[str, str]:
         """Of the reply, with lower-case names; none before its head was read."""
         return {} if self._framing is None else self._framing.headers
-
-    @property
-    def complete(self) -> bool:
-        """Whether the whole body has arrived (not: has been read)."""
-        return self._complete
 
     @property
     def awaited(self) -> bool:
@@ -115,6 +95,14 @@ class LeanReply:
         elif not framing.bodiless:
             self._length = framing.length
 
+    def take_whole(self, framing: Framing, body: bytes) -> None:
+        """The head and all of a body that is as it was asked for, at once."""
+        self.status = 200
+        self._framing = framing
+        self._length = self.size = len(body)
+        self._begun = self.complete = True
+        self._pieces.append(body)
+
     def push(self, piece: bytes) -> None:
         """Body bytes as they came."""
         self._begun = True
@@ -123,12 +111,12 @@ class LeanReply:
 
     def end(self) -> None:
         """The body is complete."""
-        self._complete = True
+        self.complete = True
 
     def fail(self, error: UpstreamError) -> None:
         """The reply ends here, in failure; what came before may still be read."""
-        if self._error is None and not self._complete:
-            self._error = error
+        if self.failure is None and not self.complete:
+            self.failure = error
         self.wake()
 
     def overdue(self, now: float) -> str:
@@ -157,8 +145,8 @@ class LeanReply:
             UpstreamError: see :meth:`llm_router.ports.Upstream.send`.
         """
         while self.status == 0:
-            if self._error is not None:
-                raise self._error
+            if self.failure is not None:
+                raise self.failure
             await self._wait()
 
     def chunks(self) -> AsyncIterator[bytes]:
@@ -173,9 +161,9 @@ class LeanReply:
             piece = self._take()
             if piece:
                 return piece
-            if self._error is not None:
-                raise self._error
-            if self._complete:
+            if self.failure is not None:
+                raise self.failure
+            if self.complete:
                 self._check_inflated()
                 raise StopAsyncIteration
             await self._wait_body()
@@ -202,7 +190,7 @@ class LeanReply:
 
     async def close(self) -> None:
         """Let go of the reply. Before its end this closes the connection, which stops the provider."""
-        if not self._complete and self._wire is not None:
+        if not self.complete and self._wire is not None:
             self._wire.drop(self, truncated(self._wire.label, "the reply was closed before its end"))
         self._pieces.clear()
 
@@ -243,7 +231,7 @@ class LeanReply:
         self._pieces.clear()
         if self._wire is not None:
             self._wire.drop(self, error)
-        self._error = error
+        self.failure = error
         return error
 
     def _drained(self) -> None:
