@@ -207,6 +207,8 @@ class Attempts:
         if behind.place is not None:
             body, forwarded, lost = behind.place(body, forwarded, call.operation)
             losses += lost
+        if not (losses or inspected.losses or track.losses):
+            return body, forwarded
         losses = (*inspected.losses, *track.losses, *losses)
         missed = [loss for loss in losses if is_parameter(loss.field)] if track.admitted.plan.exact else []
         if missed:
@@ -300,6 +302,8 @@ class Attempts:
 
     async def _fetch_once(self, track: Track, url: str) -> Fetched:
         """What is behind a URL, or why it cannot be had: one request for all attempts."""
+        if track.fetched is None:
+            track.fetched = {}
         known = track.fetched.get(url)
         if known is None:
             try:
@@ -352,14 +356,13 @@ def deadlines_for(track: Track, candidate: Candidate, now_us: int) -> Deadlines:
     """The deadlines of the call."""
     base = track.state.deadlines_for(candidate.deployment.model)
     left_s = base.total_s if track.due_us is None else (track.due_us - now_us) / 1_000_000
-    can = candidate.deployment.capabilities or (track.model.capabilities if track.model is not None else None)
-    return deadlines_of(
-        base,
-        track.wish,
-        left_s,
-        stream=track.inspected is not None and track.inspected.stream,
-        reasons=can is not None and can.reasoning,
-    )
+    stream = track.inspected is not None and track.inspected.stream
+    return deadlines_of(base, track.wish, left_s, stream=stream, reasons=reasons(candidate))
+
+
+def reasons(candidate: Candidate) -> bool:
+    """Whether it may be silent for minutes because it thinks."""
+    return (candidate.deployment.capabilities or candidate.model.capabilities).reasoning
 
 
 async def _error_body(reply: UpstreamReply) -> bytes:
@@ -396,6 +399,8 @@ def target_for(candidate: Candidate, output_tokens_cap: int | None) -> Target:
 
 def _forwarded(track: Track, behind: Behind[Any, Any]) -> dict[str, str]:
     """The client's headers that belong to the dialect, which is spoken on both sides."""
+    if not behind.forwards:
+        return {}
     given = track.call.headers
     return {name: given[name] for name in behind.forwards if name in given}
 

@@ -19,13 +19,15 @@ from llm_router.domain.limit import Limit
 from llm_router.domain.model import Deployment
 from llm_router.domain.price import Price
 from llm_router.engine.admit import Call, payer_of
-from llm_router.engine.attempt import Attempts, target_for
+from llm_router.engine.attempt import Attempts, deadlines_for, reasons, target_for
+from llm_router.engine.deadlines import LEAST_S, NO_WISH, deadlines_of
 from llm_router.engine.forms import Form, form_of
 from llm_router.engine.own_keys import NONE
 from llm_router.engine.planning import Occasion, Planner, bounded
 from llm_router.engine.state import State
+from llm_router.engine.tracks import Track
 from llm_router.limits.rules import own_limits
-from llm_router.ports import Deadlines
+from llm_router.ports import Deadlines, Prepared
 from llm_router.routing.hedging import hedged
 from llm_router.routing.plan import Candidate, Plan
 from llm_router.wire.dialect import Behind, Inspected, Target
@@ -45,6 +47,9 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
         context_tokens: a text of so many bytes fits every candidate; output_tokens_max: so does such a limit.
         prices: all that it may be charged by, and what these were made from.
         secret: what is sent of the gateway's credential at the first candidate.
+        base: the deadlines of its model; usual: those of a call whose client says nothing of its time.
+        ready: heads of calls that were made already, with what of the secret is in them: by whether the answer is
+            streamed, and what is forwarded of the client's headers.
         limits: the key's own; more may have been made for whoever pays.
         target: the first candidate as the wire knows it, for requests whose limit stays as it is.
         tariff: what plain answers of the first candidate cost, and form: what is recorded of them; None: each is
@@ -63,8 +68,10 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
     prices: tuple[Price, ...]
     context_tokens: int | None
     output_tokens_max: int | None
-    deadlines: Deadlines
+    base: Deadlines
+    usual: Deadlines
     secret: str | None
+    ready: dict[object, tuple[str | None, Prepared]]
     worst: Worst | None
     limits: tuple[Limit, ...]
     target: Target
@@ -78,6 +85,14 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
         return (
             estimate(inspected, self.deployments, output_tokens_default=default) if found is None else found
         )
+
+    def deadlines_of(self, track: Track, now_us: int) -> tuple[Deadlines, float]:
+        """Those of a call that begins now, and how long it may take at most."""
+        if track.wish is not NO_WISH or track.due_us is None:
+            found = deadlines_for(track, self.candidate, now_us)
+            return found, found.total_s
+        left_s = (track.due_us - now_us) / 1_000_000
+        return self.usual, left_s if left_s > LEAST_S else LEAST_S
 
     def fits(self, inspected: Inspected) -> bool:
         """Whether a request fits every candidate beyond doubt: no text has more tokens than bytes."""
@@ -149,8 +164,10 @@ def board(
         prices=tuple(prices.values()),
         context_tokens=min((w for w in windows if w is not None), default=None),
         output_tokens_max=min((m for m in limits if m is not None), default=None),
-        deadlines=state.deadlines_for(plan.model),
+        base=(base := state.deadlines_for(plan.model)),
+        usual=deadlines_of(base, NO_WISH, base.total_s, stream=inspected.stream, reasons=reasons(candidate)),
         secret=state.provider_keys.get(provider.id),
+        ready={},
         worst=worst_of(plan.deployments),
         limits=tuple(own_limits(payer, key.limits, state.default_limits)),
         target=target_for(candidate, None),

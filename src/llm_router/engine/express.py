@@ -21,6 +21,8 @@ from collections import deque
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from llm_router.billing.estimate import expected_input
 from llm_router.billing.meter import Metered
 from llm_router.domain.errors import (
@@ -35,7 +37,7 @@ from llm_router.domain.key import Key
 from llm_router.domain.limit import UNLIMITED, Admission, Limit
 from llm_router.engine import pump, refusing
 from llm_router.engine.admit import Admitted, Call
-from llm_router.engine.attempt import ERROR_BYTES_MAX, Attempt, deadlines_for
+from llm_router.engine.attempt import ERROR_BYTES_MAX, Attempt
 from llm_router.engine.boarding import Boarding, board, is_plain
 from llm_router.engine.braking import check_alone, limits_of, may_repeat
 from llm_router.engine.deadlines import NO_WISH, Wish, total_of
@@ -62,6 +64,9 @@ if TYPE_CHECKING:
 
 KINDS_MAX = 4096
 """Kinds of requests remembered."""
+
+READY_MAX = 16
+"""Heads of calls remembered for a kind: they differ by what its clients have forwarded."""
 
 _HOLDING, _CALLING, _SETTLING, _OVER = range(4)
 
@@ -111,7 +116,6 @@ class Express:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._kinds: dict[tuple[object, ...], Boarding] = {}
-        self._prepared: dict[tuple[object, ...], tuple[Boarding, Prepared]] = {}
         self.taken = 0
         self.rides: set[Ride] = set()
         self._emptied: asyncio.Future[None] | None = None
@@ -198,7 +202,7 @@ class Express:
             price_list=boarding.price_list,
             own_keys=NONE,
             wish=wish,
-            due_us=call.started_us + round(total_of(boarding.deadlines, wish) * 1_000_000),
+            due_us=call.started_us + round(total_of(boarding.base, wish) * 1_000_000),
         )
         if key.tags:
             engine.tag(track, key.account, key.tags)
@@ -238,18 +242,18 @@ class Express:
         Raises:
             UpstreamError: they may not be sent.
         """
-        assert self.upstream is not None
-        candidate = boarding.candidate
-        place = (candidate.deployment.id, candidate.dialect, track.call.operation, stream, *forwarded.items())
-        found = self._prepared.get(place)
-        if found is not None and found[0].candidate is candidate and found[0].secret is boarding.secret:
-            track.sent_secret = boarding.secret
+        ready = boarding.ready
+        place = (stream, *forwarded.items()) if forwarded else stream
+        found = ready.get(place)
+        if found is not None:
+            track.sent_secret = found[0]
             return found[1]
-        request = self._engine.attempts.request(track, candidate, b"", forwarded, boarding.secret)
+        assert self.upstream is not None
+        request = self._engine.attempts.request(track, boarding.candidate, b"", forwarded, boarding.secret)
         made = self.upstream.prepare(request)
-        if len(self._prepared) >= KINDS_MAX:
-            self._prepared.clear()
-        self._prepared[place] = (boarding, made)
+        if len(ready) >= READY_MAX:
+            ready.clear()
+        ready[place] = (track.sent_secret, made)
         return made
 
     def land_soon(self, ride: Ride | None = None) -> None:
@@ -292,38 +296,30 @@ class Express:
             ride.stop()
 
 
-class Ride:
+class Ride(msgspec.Struct, eq=False):
     """One exchange in the fast lane. It stands in the place of a future towards the store."""
 
-    __slots__ = (
-        "_attempt", "_beat", "_boarding", "_calling", "_came_us", "_engine", "_express", "_head", "_idle_s", "_intake",
-        "_launched_us",
-        "_metered", "_pieces", "_relay", "_reply", "_rest", "_size", "_stage", "client", "track",
-    )  # fmt: skip
-
-    def __init__(
-        self, express: Express, engine: Engine, track: Track, client: PromptClient, boarding: Boarding
-    ) -> None:
-        self._express = express
-        self._engine = engine
-        self._boarding = boarding
-        self.track = track
-        self.client = client
-        self._stage = _HOLDING
-        self._reply: LiveReply | None = None
-        self._attempt: Attempt | None = None
-        self._calling: Calling | None = None
-        self._relay: Relay | None = None
-        self._intake: Intake | None = None
-        self._head = b""
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._launched_us = 0
-        self._came_us: int | None = None  # when the reply was whole
-        self._idle_s = 0.0
-        self._rest: asyncio.TimerHandle | None = None
-        self._beat: asyncio.TimerHandle | None = None
-        self._metered: Metered | None = None
+    _express: Express
+    _engine: Engine
+    track: Track
+    client: PromptClient
+    _boarding: Boarding
+    _stage: int = _HOLDING
+    _reply: LiveReply | None = None
+    _attempt: Attempt | None = None
+    _calling: Calling | None = None
+    _launched_us: int = 0
+    _came_us: int | None = None  # when the reply was whole
+    _pieces: list[bytes] | None = None  # of a reply that was not there at once
+    _size: int = 0
+    _metered: Metered | None = None
+    # Of streams:
+    _intake: Intake | None = None
+    _relay: Relay | None = None
+    _head: bytes = b""
+    _idle_s: float = 0.0
+    _rest: asyncio.TimerHandle | None = None
+    _beat: asyncio.TimerHandle | None = None
 
     # -- admitted --------------------------------------------------------------------------------------
 
@@ -429,7 +425,7 @@ class Ride:
         engine, track, boarding = self._engine, self.track, self._boarding
         trying, candidate, inspected = engine.trying, boarding.candidate, track.inspected
         assert inspected is not None
-        if not trying.health.quiet or not trying.takes(candidate):
+        if not (trying.health.quiet and trying.takes(candidate)):
             self._ordinary(engine.resume(track))
             return
         attempt = engine.attempts.opened(track, candidate)
@@ -440,15 +436,15 @@ class Ride:
             self._ordinary(engine.resume(track))  # which meets it again, and knows what follows
             return
         now_us = engine.clock.monotonic_us()
-        deadlines = deadlines_for(track, candidate, now_us)
-        due_s = asyncio.get_running_loop().time() + deadlines.total_s
-        reply = prepared.launch(body, deadlines, due_s, self)
-        self._idle_s = deadlines.idle_s
+        deadlines, left_s = boarding.deadlines_of(track, now_us)
+        due_s = asyncio.get_running_loop().time() + left_s
+        self._reply = prepared.launch(body, deadlines, due_s, self)
+        self._attempt, self._launched_us = attempt, now_us
         trying.begin(track.state)
-        self._reply, self._attempt, self._launched_us = reply, attempt, now_us
         self._calling = trying.calls(candidate)
         self._stage = _CALLING
         if inspected.stream:
+            self._idle_s = deadlines.idle_s
             self._intake = Intake(None, track.sent_secret, track.state.reply_bytes_max)
 
     def on_upstream(self) -> None:
@@ -481,30 +477,44 @@ class Ride:
             self._unforeseen(error)
 
     def _hear(self) -> None:
-        reply, attempt, track = self._reply, self._attempt, self.track
+        reply, attempt = self._reply, self._attempt
         assert reply is not None
         assert attempt is not None
-        if reply.status and attempt.status is None:
-            attempt.status = reply.status
-            attempt.first_byte_us = self._engine.clock.monotonic_us() - self._launched_us
-        if reply.status and not 200 <= reply.status < 300:
+        status, now_us = reply.status, self._engine.clock.monotonic_us()
+        if status and attempt.status is None:
+            attempt.status = status
+            attempt.first_byte_us = now_us - self._launched_us
+        if status and not 200 <= status < 300:
             self._refused(reply)
         elif self._intake is not None:
             self._flow(reply, self._intake)
-        else:
-            while data := reply.take():
-                self._pieces.append(data)
-                self._size += len(data)
-                if self._size > track.state.reply_bytes_max:
-                    raise UpstreamError(
-                        f"The provider's reply is larger than {track.state.reply_bytes_max} bytes.",
-                        kind=UpstreamKind.MALFORMED,
-                    )
+        elif not reply.complete:
+            self._gather(reply)
             if reply.failure is not None:
                 raise reply.failure
-            if reply.complete and self._came_us is None:
-                self._came_us = self._engine.clock.monotonic_us()
-                self._express.land_soon(self)
+        elif self._came_us is None:
+            self._came_us = now_us
+            self._express.land_soon(self)
+
+    def _gather(self, reply: LiveReply) -> bytes:
+        """Take what has come of a whole reply, and return all of it.
+
+        Raises:
+            UpstreamError: it is too large, or cannot be read.
+        """
+        most, pieces = self.track.state.reply_bytes_max, self._pieces
+        while data := reply.take():
+            self._size += len(data)
+            if self._size > most:
+                raise UpstreamError(
+                    f"The provider's reply is larger than {most} bytes.", kind=UpstreamKind.MALFORMED
+                )
+            if pieces is None:
+                pieces = self._pieces = []
+            pieces.append(data)
+        if pieces is None:
+            return b""
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _refused(self, reply: LiveReply) -> None:
         """A reply that is no success: its body says why.
@@ -512,19 +522,21 @@ class Ride:
         Raises:
             UpstreamError: what it says.
         """
-        while self._size < ERROR_BYTES_MAX and (data := reply.take()):
-            self._pieces.append(data)
-            self._size += len(data)
-        if reply.complete or reply.failure is not None or self._size >= ERROR_BYTES_MAX:
-            body = b"" if self._size > ERROR_BYTES_MAX else b"".join(self._pieces)
+        body = b"" if self._pieces is None else self._pieces.pop()
+        while len(body) < ERROR_BYTES_MAX and (data := reply.take()):
+            body += data
+        self._pieces = [body]
+        if reply.complete or reply.failure is not None or len(body) >= ERROR_BYTES_MAX:
+            body = b"" if len(body) > ERROR_BYTES_MAX else body
             raise self._engine.attempts.refusal(self._boarding.behind, reply.status, reply.headers, body)
 
     def _landed(self) -> None:
-        track, pieces = self.track, self._pieces
+        track, reply = self.track, self._reply
         assert self._came_us is not None
+        assert reply is not None
         track.upstream_us += self._came_us - self._launched_us
         self._launched_us = self._came_us
-        pump.land(track, self._boarding.behind, pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        pump.land(track, self._boarding.behind, self._gather(reply))
         self._delivered()
 
     # -- streams ---------------------------------------------------------------------------------------

@@ -160,6 +160,8 @@ class Recall:
         """Look up all turns in one batch; once for all attempts at one maker."""
         if track.key is None or track.call.operation != CHAT or not self._side_car.owns(track.key.account):
             return None
+        if track.found is None:
+            track.found = {}
         before = track.found.get(maker)
         if isinstance(before, Found):
             return before if before.turns else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import msgspec
@@ -41,6 +42,9 @@ RETRY_AFTER_S_MAX = 120
 
 NATIVE_CHARS_MAX = 100
 """How much of a provider's own finish reason is shown in a header: it is untrusted."""
+
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Delivery(Protocol):
@@ -124,7 +128,7 @@ class Track(msgspec.Struct, kw_only=True):
     settled: bool = False
     candidate: Candidate | None = None
     canonical: Any = None
-    tool_names: dict[str, str] = msgspec.field(default_factory=dict)
+    tool_names: Mapping[str, str] = NOTHING
     delivery: Delivery | None = None
     content_sent: bool = False
     gone: bool = False
@@ -135,18 +139,17 @@ class Track(msgspec.Struct, kw_only=True):
     error: RouterError | None = None
     losses: list[Loss] = msgspec.field(default_factory=list)
     attempts: list[AttemptRecord] = msgspec.field(default_factory=list)
-    fetched: dict[str, Fetched | RouterError] = msgspec.field(default_factory=dict)
+    fetched: dict[str, Fetched | RouterError] | None = None
     first_token_ms: int | None = None
     upstream_us: int = 0
     sent_secret: str | None = None
-    upstream_headers: dict[str, str] = msgspec.field(default_factory=dict)
     record: ExchangeRecord | None = None
     heard: list[bytes] | None = None
     heard_bytes: int = 0
-    found: dict[str, object] = msgspec.field(default_factory=dict)
-    own_keys: Mapping[str, OwnKey] = msgspec.field(default_factory=dict)
+    found: dict[str, object] | None = None
+    own_keys: Mapping[str, OwnKey] = NOTHING
     pool_key: PoolKey | None = None
-    keys_tried: set[str] = msgspec.field(default_factory=set)
+    keys_tried: frozenset[str] = frozenset()
     other_key: bool = False
     plan: Plan | None = None
     stood: Stances | None = None

@@ -346,10 +346,10 @@ class Trying:
         ring, pool = self.ring, track.state.key_pools[provider]
         if isinstance(error, UpstreamError) and error.suspected is not None:
             if error.suspected in KEYS_FAULT:
-                track.keys_tried.add(key.mark)
+                track.keys_tried |= {key.mark}
                 track.other_key = ring.doubted(provider, pool, self._clock.now_ms(), track.keys_tried)
         elif isinstance(error, UpstreamError) and error.kind in KEYS_FAULT:
-            track.keys_tried.add(key.mark)
+            track.keys_tried |= {key.mark}
             pause_s = error.retry_after_s
             cooldown_ms = None if pause_s is None else round(pause_s * 1000)
             track.other_key = ring.refused(

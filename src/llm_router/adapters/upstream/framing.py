@@ -92,7 +92,7 @@ def read_framing(method: str, status: int, version: str, fields: Fields, header_
 _PLAIN_HEAD = re.compile(rb"HTTP/1\.1 200 [A-Za-z ]*\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [ -~]*\r\n)+)\r\n")
 _LENGTH = b"\ncontent-length: "
 _KEPT = b"\r\nconnection: keep-alive\r\n"
-_SPECIAL = (b"\ntransfer-encoding:", b"\ncontent-encoding:", b"\nkeep-alive:", b"\nupgrade:", b"\ntrailer:")
+_SPECIAL = re.compile(rb"\n(?:transfer-encoding|content-encoding|keep-alive|upgrade|trailer):")
 """With one of these there is more to look at."""
 
 
@@ -104,17 +104,13 @@ def plain_reply(data: bytes, header_bytes_max: int) -> tuple[Framing, bytes] | N
     if found is None:
         return None
     head = found[0].lower()
-    at = head.find(_LENGTH) + len(_LENGTH)
-    digits = head[at : head.find(b"\r", at)]
-    if at < len(_LENGTH) or not digits.isdigit() or len(digits) > 18 or head.find(_LENGTH[:-1], at) >= 0:
+    at = head.find(_LENGTH)
+    digits = head[at + len(_LENGTH) : head.find(b"\r", at + 1)]
+    if at < 0 or not digits.isdigit() or len(digits) > 18 or head.count(_LENGTH[:-1]) != 1:
         return None
-    for name in _SPECIAL:
-        if name in head:
-            return None
-    if head.count(b"connection:") != head.count(_KEPT):
+    if _SPECIAL.search(head) is not None or head.count(b"connection:") != head.count(_KEPT):
         return None
-    body = data[found.end() :]
-    length = int(digits)
+    body, length = data[len(head) :], int(digits)
     return (Framing(found[1], length=length), body) if len(body) == length > 0 else None
 
 
