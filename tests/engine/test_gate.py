@@ -37,7 +37,7 @@ async def turns() -> None:
 def test_who_waits_gets_the_place_that_is_free_and_nobody_else() -> None:
     async def main() -> None:
         found = gate()
-        place = found.enter("d", 0)
+        place = found.lanes.enter("d", 0)
         waits = asyncio.ensure_future(found.place(["d"], 30, urgent=True))
         await turns()
         assert found.waiting == 1
@@ -53,7 +53,7 @@ def test_who_waits_gets_the_place_that_is_free_and_nobody_else() -> None:
 def test_who_leaves_while_waiting_passes_the_place_on() -> None:
     async def main() -> None:
         found = gate()
-        place = found.enter("d", 0)
+        place = found.lanes.enter("d", 0)
         first = asyncio.ensure_future(found.place(["d"], 30, urgent=True))
         await turns()
         second = asyncio.ensure_future(found.place(["d"], 30, urgent=True))
@@ -71,7 +71,7 @@ def test_who_leaves_while_waiting_passes_the_place_on() -> None:
 def test_the_urgent_come_first_and_take_the_place_of_a_batch_in_a_full_queue() -> None:
     async def main() -> None:
         found = gate(ConcurrencyRules(enabled=False, most=(("*", 1),), wait_s_max=30.0, queue_max=2))
-        place = found.enter("d", 0)
+        place = found.lanes.enter("d", 0)
         batches = [asyncio.ensure_future(found.place(["d"], 30, urgent=False)) for _ in range(2)]
         await turns()
         with pytest.raises(Overloaded):
@@ -81,7 +81,7 @@ def test_the_urgent_come_first_and_take_the_place_of_a_batch_in_a_full_queue() -
             await batches[1]
         leave(found, place)
         assert await urgent == "d"
-        place = found.enter("d", 200)
+        place = found.lanes.enter("d", 200)
         leave(found, place, 300)
         assert await batches[0] == "d"
 
@@ -91,7 +91,7 @@ def test_the_urgent_come_first_and_take_the_place_of_a_batch_in_a_full_queue() -
 def test_a_request_waits_for_all_that_may_answer_and_takes_the_first() -> None:
     async def main() -> None:
         found = gate()
-        _, second = found.enter("a", 0), found.enter("b", 0)
+        _, second = found.lanes.enter("a", 0), found.lanes.enter("b", 0)
         waits = asyncio.ensure_future(found.place(["a", "b"], 30, urgent=True))
         await turns()
         leave(found, second)
@@ -104,8 +104,8 @@ def test_a_request_waits_for_all_that_may_answer_and_takes_the_first() -> None:
 def test_a_wait_that_would_be_too_long_is_not_begun() -> None:
     async def main() -> None:
         found = gate(ConcurrencyRules(enabled=False, most=(("*", 1),), wait_s_max=1.0))
-        leave(found, found.enter("d", 0), 4_000)
-        found.enter("d", 4_000)
+        leave(found, found.lanes.enter("d", 0), 4_000)
+        found.lanes.enter("d", 4_000)
         with pytest.raises(Overloaded) as told:
             await found.place(["d"], 30, urgent=True)
         assert told.value.retry_after_s == 4.0
@@ -122,7 +122,7 @@ class Busy:
     def __init__(self, world: World, *deployments: str) -> None:
         gate = world.engine.trying.gate
         gate.lanes.rules = world.engine.state.concurrency
-        self.places = [gate.enter(id_, 0) for id_ in deployments]
+        self.places = [gate.lanes.enter(id_, 0) for id_ in deployments]
         self.gate = gate
         for id_ in ("p1", "p2"):
             world.upstream.scripts[id_] = [answer(whole())]

@@ -198,15 +198,15 @@ def bills(usage: Usage | None) -> list[Bill]:
 def test_replies_are_passed_the_same(value: dict[str, Any]) -> None:
     body = body_of(value)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(passing, "quick_reply", lambda body, context: None)
-        if quick_reply(body, CONTEXT) is None:
+        patch.setattr(passing, "quick_reply", lambda body: None)
+        if quick_reply(body) is None:
             return
         right = passing.pass_reply(body, CONTEXT)
-    found = quick_reply(body, CONTEXT)
+    found = quick_reply(body)
     assert found is not None
     assert found.observed == right.observed
     for bill in bills(right.observed.usage):
-        again = quick_reply(body, CONTEXT)
+        again = quick_reply(body)
         assert again is not None
         assert json.loads(again.finish(bill)) == json.loads(right.finish(bill))
 
@@ -220,11 +220,12 @@ def test_plain_replies_are_read_quickly_and_others_are_not() -> None:
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
     }
-    found = quick_reply(body_of(plain), CONTEXT)
+    found = quick_reply(body_of(plain))
     assert found is not None
     assert found.observed.usage == Usage(input_tokens=5, output_tokens=2)
-    assert quick_reply(body_of(plain | {"usage": plain["usage"] | {"total_tokens": 8}}), CONTEXT) is None  # type: ignore[operator]
-    assert quick_reply(body_of(plain), msgspec.structs.replace(CONTEXT, legacy_functions=True)) is None
+    assert quick_reply(body_of(plain | {"usage": plain["usage"] | {"total_tokens": 8}})) is None  # type: ignore[operator]
+    legacy = msgspec.structs.replace(CONTEXT, legacy_functions=True)
+    assert not isinstance(passing.pass_reply(body_of(plain), legacy), quick.QuickBody)
     with pytest.raises(UpstreamError):
         passing.pass_reply(body_of({"error": {"message": "no"}}), CONTEXT)
 

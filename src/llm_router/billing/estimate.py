@@ -122,10 +122,13 @@ class Worst(msgspec.Struct, frozen=True):
         choices = _choices(inspected)
         amount, version, input_most, output_most = -1, "", 0, 0
         for window, most, input_rate, output_rate, request, of in self.rows:
-            count = min(plain, window)
-            output = (asked if most is None else min(asked, most)) * choices
+            count = plain if plain < window else window
+            output = (asked if most is None or asked < most else most) * choices
             cost = count * input_rate + request + output * output_rate
-            input_most, output_most = max(input_most, count), max(output_most, output)
+            if count > input_most:
+                input_most = count
+            if output > output_most:
+                output_most = output
             if cost > amount:
                 amount, version = cost, of
         return Estimate(
@@ -187,7 +190,7 @@ def continued_output_tokens(
 
 
 def _choices(inspected: Inspected) -> int:
-    return max(1, inspected.n)
+    return inspected.n if inspected.n > 1 else 1
 
 
 def _output_tokens(inspected: Inspected, deployment: Deployment, default: int) -> int:

@@ -47,7 +47,7 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
         context_tokens: a text of so many bytes fits every candidate; output_tokens_max: so does such a limit.
         prices: all that it may be charged by, and what these were made from.
         secret: what is sent of the gateway's credential at the first candidate.
-        base: the deadlines of its model; usual: those of a call whose client says nothing of its time.
+        base: the deadlines of its model, and total_us of them; usual: those of a call whose client says nothing of its time.
         ready: heads of calls that were made already, with what of the secret is in them: by whether the answer is
             streamed, and what is forwarded of the client's headers.
         limits: the key's own; more may have been made for whoever pays.
@@ -69,6 +69,7 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
     context_tokens: int | None
     output_tokens_max: int | None
     base: Deadlines
+    total_us: int
     usual: Deadlines
     secret: str | None
     ready: dict[object, tuple[str | None, Prepared]]
@@ -165,6 +166,7 @@ def board(
         context_tokens=min((w for w in windows if w is not None), default=None),
         output_tokens_max=min((m for m in limits if m is not None), default=None),
         base=(base := state.deadlines_for(plan.model)),
+        total_us=round(base.total_s * 1_000_000),
         usual=deadlines_of(base, NO_WISH, base.total_s, stream=inspected.stream, reasons=reasons(candidate)),
         secret=state.provider_keys.get(provider.id),
         ready={},

@@ -160,8 +160,6 @@ class Express:
             inspected = call.dialect.inspect(call.body, call.path_model, call.path_stream)
         except RouterError:
             return None
-        if not is_plain(inspected):
-            return None
         inspected.json_array = call.json_array
         now_ms = engine.clock.now_ms()
         boarding = self._boarding(call, key, inspected, now_ms)
@@ -202,7 +200,8 @@ class Express:
             price_list=boarding.price_list,
             own_keys=NONE,
             wish=wish,
-            due_us=call.started_us + round(total_of(boarding.base, wish) * 1_000_000),
+            due_us=call.started_us
+            + (boarding.total_us if wish is NO_WISH else round(total_of(boarding.base, wish) * 1_000_000)),
         )
         if key.tags:
             engine.tag(track, key.account, key.tags)
@@ -215,6 +214,8 @@ class Express:
     def _boarding(self, call: Call, key: Key, inspected: Inspected, now_ms: int) -> Boarding | None:
         """What holds for all requests of its kind."""
         engine = self._engine
+        if not (inspected.plain or is_plain(inspected)):
+            return None
         place = (key.id, inspected.model, call.dialect.name, call.operation, inspected.needs)
         found = self._kinds.get(place)
         if (
@@ -225,6 +226,8 @@ class Express:
             and now_ms < found.until_ms
         ):
             return found
+        if not is_plain(inspected):  # text alone, but perhaps for a preset: such a kind is never known
+            return None
         made = board(
             engine.planner, engine.attempts, engine.state, engine.price_list, call, key, inspected, now_ms
         )
@@ -333,7 +336,9 @@ class Ride(msgspec.Struct, eq=False):
         try:
             for price in boarding.prices:
                 engine.publish(price, track.created_ms)
-            track.admission = admission = self._count(limits, inspected)
+            expected = expected_input(inspected)
+            admission = self._count(limits, tokens_admitted(inspected, expected)) if limits else UNLIMITED
+            track.admission = admission
             worst = boarding.estimate(inspected)
             self._express.land_soon()
             books.hold_now(
@@ -356,7 +361,7 @@ class Ride(msgspec.Struct, eq=False):
             plan=boarding.plan,
             estimate=worst,
             admission=admission,
-            input_tokens_expected=expected_input(inspected),
+            input_tokens_expected=expected,
             output_tokens_cap=None,
             strict=key.strict,
             usage_chunk=key.usage_chunk if wish is None else wish,
@@ -365,19 +370,17 @@ class Ride(msgspec.Struct, eq=False):
         if inspected.stream and pause_s > 0 and not inspected.json_array:
             self._beat = asyncio.get_running_loop().call_later(pause_s, self._due)
 
-    def _count(self, limits: Sequence[Limit], inspected: Inspected) -> Admission:
+    def _count(self, limits: Sequence[Limit], tokens: int) -> Admission:
         """Count the request against its limits.
 
         Raises:
             RateLimitExceeded
         """
-        if not limits:
-            return UNLIMITED
         counters, track = self._express.counters, self.track
         assert counters is not None
-        tokens = tokens_admitted(inspected)
         admission = counters.admit_now(track.id, limits, tokens, track.created_ms)
-        refused_by(admission, tokens)
+        if admission.refused is not None:
+            refused_by(admission, tokens)
         track.counted = True
         return admission
 
@@ -441,7 +444,7 @@ class Ride(msgspec.Struct, eq=False):
         self._reply = prepared.launch(body, deadlines, due_s, self)
         self._attempt, self._launched_us = attempt, now_us
         trying.begin(track.state)
-        self._calling = trying.calls(candidate)
+        self._calling = trying.begun(candidate, attempt.started_ms, now_us)
         self._stage = _CALLING
         if inspected.stream:
             self._idle_s = deadlines.idle_s
@@ -659,19 +662,19 @@ class Ride(msgspec.Struct, eq=False):
         assert books is not None
         assert delivery is not None
         attempt.outcome = "delivered"
-        bill = self._tariffed(delivery)
+        bill, now_us = self._tariffed(delivery), engine.clock.monotonic_us()
         if bill is None:
             self._ended(True)
             self._metered = engine.metered(track)
         else:
             self._metered = bill
-            self._fill_in(attempt, delivery.observed, bill)
+            self._fill_in(attempt, delivery.observed, bill, now_us)
         if not reply.complete:  # take what follows, so that the connection can be used again
             self._rest = asyncio.get_running_loop().call_later(pump.REST_S, reply.abort)
         self._stage = _SETTLING
         if self._intake is not None:  # else it is the landing
             self._express.land_soon()
-        engine.watch.waits.begin(track.id, engine.clock.monotonic_us())
+        engine.watch.waits.begin(track.id, now_us)
         try:
             assert track.record is not None
             books.settle_now(track.record, self)
@@ -693,19 +696,19 @@ class Ride(msgspec.Struct, eq=False):
         bill = tariff.meter(usage, admitted.estimate.input_tokens, asked)
         return None if bill is None or bill.cost_pusd > admitted.estimate.amount_pusd else bill
 
-    def _fill_in(self, attempt: Attempt, seen: Observed, bill: Metered) -> None:
+    def _fill_in(self, attempt: Attempt, seen: Observed, bill: Metered, now_us: int) -> None:
         """Write down a plain answer: :meth:`_ended` and ``metered``, by the form of its kind."""
         track, engine, form, calling = self.track, self._engine, self._boarding.form, self._calling
         assert form is not None
         assert calling is not None
         self._attempt = self._calling = None
-        track.record = record = form.filled(track, attempt, seen, bill, engine.clock.monotonic_us())
+        track.record = record = form.filled(track, attempt, seen, bill, now_us)
         track.attempts += record.attempts
         track.settled = True
         if record.stream:
             engine.trying.called(track, attempt.candidate, calling, True)
         else:
-            engine.trying.answered(calling, seen.usage)
+            engine.trying.answered(calling, seen.usage, now_us, engine.clock.now_ms())
 
     def _settled(self, settled: Settled) -> None:
         track, engine, client = self.track, self._engine, self.client

@@ -99,10 +99,6 @@ class Gate:
         """Keep a place for a call that begins a little later."""
         return Promise(deployment, self.lanes.lane(deployment))
 
-    def enter(self, deployment: str, now_ms: int) -> Place:
-        """A call begins."""
-        return self.lanes.enter(deployment, now_ms)
-
     def leave(self, place: Place, now_ms: int, went: Went, kind: int, sample: float | None) -> None:
         """A call is over: who waits for its place gets it."""
         self.lanes.leave(place, now_ms, went, kind=kind, sample=sample)

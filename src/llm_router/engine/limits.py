@@ -39,7 +39,7 @@ async def admit_to_limits(
     Raises:
         RateLimitExceeded: naming the limit, with what is left of it and when to retry.
     """
-    tokens = tokens_admitted(inspected)
+    tokens = tokens_admitted(inspected, expected_input(inspected))
     admission = await counters.admit(ticket, limits, tokens, now_ms)
     refused_by(admission, tokens)
     return admission
@@ -54,9 +54,10 @@ def refused_by(admission: Admission, tokens: int) -> None:
         raise _refusal(admission, admission.refused, tokens)
 
 
-def tokens_admitted(inspected: Inspected) -> int:
-    """What a request is counted as by limits of tokens until its usage is known."""
-    return expected_input(inspected) + (inspected.output_tokens or 0) * inspected.n
+def tokens_admitted(inspected: Inspected, input_tokens: int) -> int:
+    """What a request with so many tokens of input is counted as by limits of tokens until its usage is known."""
+    asked = inspected.output_tokens
+    return input_tokens if asked is None else input_tokens + asked * inspected.n
 
 
 def _refusal(admission: Admission, limit: Limit, tokens: int) -> RateLimitExceeded:

@@ -299,25 +299,37 @@ def land(track: Track, behind: Behind[Any, Any], body: bytes, folded: events.Rep
         UpstreamError: as :func:`whole`.
     """
     assert track.candidate is not None
-    body = redact_body(body, track.sent_secret).removeprefix(BOM)
+    if track.sent_secret is not None:
+        body = redact_body(body, track.sent_secret)
+    body = body.removeprefix(BOM)
     body = _readable(body, track.state.reply_bytes_max, vectors=track.call.operation == "embed")
     track.hear(body, HEARD_BYTES_MAX)
     if track.landing is not None:
         track.landing.append(body)
     if folded is not None:
         track.delivery = BridgedDelivery(folded, track)
-    elif _is_stream(body):
+    elif not body.startswith(b"{") and _is_stream(body):
         decoder = behind.stream_decoder()
         track.delivery = BridgedDelivery(fold([*decoder.feed(body), *decoder.close()]), track)
     elif track.candidate.same_dialect:
-        front = track.call.dialect
-        assert isinstance(front, Dialect)
-        track.delivery = PassedDelivery(front.pass_reply(body, track.context()), front)
+        track.delivery = _passed(track, body)
     else:
         track.delivery = BridgedDelivery(behind.decode_reply(body), track)
     seen = track.delivery.observed
     if seen.error is not None:
         raise seen.error
+
+
+def _passed(track: Track, body: bytes) -> PassedDelivery:
+    """A reply in the client's own dialect.
+
+    Raises:
+        UpstreamError: it is none.
+    """
+    front, inspected = track.call.dialect, track.inspected
+    assert isinstance(front, Dialect)
+    plain = front.pass_plain(body) if inspected is not None and inspected.plain else None
+    return PassedDelivery(front.pass_reply(body, track.context()) if plain is None else plain, front)
 
 
 def _is_stream(body: bytes) -> bool:

@@ -73,6 +73,7 @@ class Trying:
         self._clock = clock
         self._pause = pause
         self._dice = dice
+        self._state: State | None = None  # whose rules they go by
         self.health = Health()
         self.gate = Gate()
         self.budget = RetryBudget()
@@ -163,10 +164,10 @@ class Trying:
     def begin(self, state: State) -> None:
         """Another exchange is tried, by the rules of its configuration, which may have been read again."""
         self.budget.earn()
-        if self.health.rules is not state.health:
+        if state is not self._state:
+            self._state = state
             self.health.rules = state.health
-        self.budget.rules = state.retries
-        if self.gate.lanes.rules is not state.concurrency:
+            self.budget.rules = state.retries
             self.gate.lanes.rules = state.concurrency
 
     def check(self, candidates: Sequence[Candidate], urgent: bool) -> None:
@@ -267,12 +268,15 @@ class Trying:
 
     def calls(self, candidate: Candidate, promise: Promise | None = None) -> Calling:
         """A deployment is about to be called. Hand what this returns to :meth:`called`, whatever comes."""
-        now_ms = self._clock.now_ms()
-        call = self.health.began(candidate.deployment.id, now_ms)
         if promise is not None and promise.deployment == candidate.deployment.id:
             promise.redeem()
-        place = None if candidate.own_key else self.gate.enter(candidate.deployment.id, now_ms)
-        return Calling(call, place, self._clock.monotonic_us())
+        return self.begun(candidate, self._clock.now_ms(), self._clock.monotonic_us())
+
+    def begun(self, candidate: Candidate, now_ms: int, now_us: int) -> Calling:
+        """The same, of a call that has just been made."""
+        id_ = candidate.deployment.id
+        place = None if candidate.own_key else self.gate.lanes.enter(id_, now_ms)
+        return Calling(self.health.began(id_, now_ms), place, now_us)
 
     def called(self, track: Track, candidate: Candidate, calling: Calling, ended: RouterError | bool) -> None:
         """A call is over: in its error, well (True), or broken off by us (False)."""
@@ -285,7 +289,8 @@ class Trying:
         ):
             track.other_key = False
             seen = None if track.delivery is None else track.delivery.observed
-            self.answered(calling, None if seen is None else seen.usage)
+            usage = None if seen is None else seen.usage
+            self.answered(calling, usage, self._clock.monotonic_us(), self._clock.now_ms())
             return
         how, why, cooldown_ms, went = Fared.NEITHER, "", None, Went.NEITHER
         if ended is True:
@@ -322,9 +327,8 @@ class Trying:
             tokens_per_s=speed,
         )
 
-    def answered(self, calling: Calling, usage: Usage | None) -> None:
+    def answered(self, calling: Calling, usage: Usage | None, now_us: int, now_ms: int) -> None:
         """A whole answer came: :meth:`called`, without what can only follow others."""
-        now_us, now_ms = self._clock.monotonic_us(), self._clock.now_ms()
         if calling.place is not None:
             sample = None
             if usage is not None and not self.lagging():

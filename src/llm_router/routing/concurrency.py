@@ -115,17 +115,14 @@ class LaneView(msgspec.Struct, frozen=True, kw_only=True):
     shed: int = 0
 
 
-class Place:
+class Place(msgspec.Struct, eq=False):
     """A call under way, from :meth:`Lanes.enter` to :meth:`Lanes.leave`. ``beside``: calls with it."""
 
-    __slots__ = ("began_ms", "beside", "deployment", "number", "over")
-
-    def __init__(self, deployment: str, number: int, beside: int, began_ms: int) -> None:
-        self.deployment = deployment
-        self.number = number
-        self.beside = beside
-        self.began_ms = began_ms
-        self.over = False
+    deployment: str
+    number: int
+    beside: int
+    began_ms: int
+    over: bool = False
 
 
 class _Round:

@@ -322,6 +322,10 @@ class Behind(msgspec.Struct, Generic[Asked, Answered], frozen=True, kw_only=True
     unframe: Callable[[], Unframer] | None = None
 
 
+def nothing_plain(body: bytes) -> None:
+    """No reply is plain."""
+
+
 class Dialect(Behind[Asked, Answered], Generic[Asked, Answered], frozen=True, kw_only=True):
     """A wire format and its whole codec, for clients and providers.
 
@@ -333,6 +337,7 @@ class Dialect(Behind[Asked, Answered], Generic[Asked, Answered], frozen=True, kw
             changed (model, include_usage, quirks, media that had to be fetched).
         encode_reply(reply, context, bill): a whole reply in this dialect.
         pass_reply(body, context): same-dialect reply with only its faults mended.
+        pass_plain(body): the same, of a plain reply to a plain request; None where there is more to look at, or no such way.
         encode_error(error, request_id): the dialect's error envelope.
         reply_id_prefix: how the ids of its replies begin; a provider's id that begins so is kept.
         inspect_count_tokens: as inspect, for a request whose tokens are only to be counted; None where
@@ -359,6 +364,7 @@ class Dialect(Behind[Asked, Answered], Generic[Asked, Answered], frozen=True, kw
     restored: Callable[[Inspected, Mapping[int, tuple[Part, ...]]], Inspected] | None = None
     heartbeat: bytes = b": heartbeat\n\n"
     key_parameter: str | None = None
+    pass_plain: Callable[[bytes], PassedReply | None] = nothing_plain
     head: Callable[[Head], str] = plain_head
     words: Mapping[str, str] = {}
 

@@ -98,9 +98,18 @@ class ListenedReply(LeanReply):
 
     def take(self) -> bytes:
         """As the port says."""
-        piece = self._take()
-        if self._inflater is not None and not piece and self.complete and self.failure is None:
-            self._check_inflated()
+        pieces = self._pieces
+        if self._inflater is not None or self._refused is not None:
+            piece = self._take()
+            if not piece and self.complete and self.failure is None:
+                self._check_inflated()
+            return piece
+        if not pieces:
+            return b""
+        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        if not self.complete:  # else the connection serves another already
+            self._drained()
         return piece
 
     def expect(self, within_s: float) -> None:

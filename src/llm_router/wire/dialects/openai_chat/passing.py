@@ -141,7 +141,7 @@ def pass_reply(body: bytes, context: ReplyContext) -> PassedReply:
     Raises:
         UpstreamError: it is an error in place of a reply, or no reply at all.
     """
-    quick = quick_reply(body, context)
+    quick = None if context.legacy_functions else quick_reply(body)
     if quick is not None:
         return quick
     mended = mend_body(body, reply_id=context.reply_id, model=context.model, created_s=context.created_s)

@@ -18,7 +18,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from llm_router.domain.money import format_usd
 from llm_router.domain.usage import MAX_COUNT, Provenance, Usage
 from llm_router.wire.asked import MODEL, Tree
-from llm_router.wire.dialect import Bill, Inspected, Observed, ReplyContext, Target
+from llm_router.wire.dialect import Bill, Inspected, Observed, Target
 from llm_router.wire.dialects.openai_chat.checks import TOKENS_MAX
 from llm_router.wire.dialects.openai_chat.head import TIERS, is_reply_id
 from llm_router.wire.dialects.openai_chat.options import finish_body
@@ -197,14 +197,14 @@ class QuickBody:
         return encode(reply)
 
 
-def quick_reply(body: bytes, context: ReplyContext) -> QuickBody | None:
+def quick_reply(body: bytes) -> QuickBody | None:
     """What ``pass_reply`` makes of a plain reply to a request in the modern style; None of any other."""
     try:
         reply = _read_reply(body)
     except NOT_JSON:
         return None
     usage = _usage_of(reply)
-    if usage is None or context.legacy_functions or not is_reply_id(reply.id):
+    if usage is None or not is_reply_id(reply.id):
         return None
     choice = reply.choices[0]
     observed = Observed(
