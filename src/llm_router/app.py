@@ -447,6 +447,7 @@ class Server:
             papers=stores.papers,
             seal=seals.seal,
             unseal=seals.unseal,
+            mark=seals.mark,
             logs=Logs(
                 books=stores.books,
                 papers=papers,

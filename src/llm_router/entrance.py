@@ -44,6 +44,10 @@ class Seals:
         """The value; None if it was not sealed for that name here."""
         return self._get().open(name, b"", base64.b64decode(text))
 
+    def mark(self, name: str, value: bytes) -> str:
+        """A keyed digest."""
+        return self._get().key(name, value).hex()
+
     def _get(self) -> Sealer:
         if self._sealer is None:
             self._sealer = Sealer(installation_secret(self._data_dir), self._purpose)

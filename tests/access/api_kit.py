@@ -119,6 +119,7 @@ class World:
             papers=None,  # type: ignore[arg-type]
             seal=lambda name, value: f"{name} {value.hex()}",
             unseal=lambda name, text: bytes.fromhex(text.removeprefix(f"{name} ")),
+            mark=lambda name, value: key_digest(name.encode() + value).hex(),
         )
         return Api(desk, ApiTable(routes))
 

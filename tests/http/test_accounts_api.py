@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import re
+import sqlite3
 import threading
 from decimal import Decimal
 
 import jsonschema
+import msgspec
 import pytest
 from gateway_kit import Gateway
 from people_kit import PASSWORD, Browser, first_operator, invited
@@ -299,6 +303,26 @@ def test_a_write_that_comes_again_is_done_once(gateway, ada):
     assert ada.post("/keys?account=default", {"name": "x"}, idempotency_key="make-1").status == 422
     names = [key["name"] for key in ada.get("/keys?account=default&limit=200").json["data"]]
     assert names.count("once") == 1
+
+
+def test_nobody_finds_out_by_guessing_what_was_sent_once(gateway, ada, team):
+    """What is remembered of a request tells nothing to who has the directory alone; of passwords there is nothing."""
+    viewer, words = team["viewer"], {"current": PASSWORD, "password": PASSWORD}
+    assert viewer.post("/me/password", words, idempotency_key="words").status == 200
+    assert viewer.post("/me/password", {**words, "current": "wrong"}, idempotency_key="words").status == 401
+    secret = {"key": "sk-of-a-provider-0123456789"}
+    for _ in range(2):
+        answer = ada.ask("PUT", "/gateway/providers/openai/key", secret, idempotency_key="secret")
+        assert answer.status == 200, answer.body
+    ada.delete("/gateway/providers/openai/key")
+    with contextlib.closing(sqlite3.connect(gateway.data_dir / "directory.db")) as store:
+        rows = [json.loads(row) for (row,) in store.execute("SELECT body FROM directory WHERE kind = 'repeat'")]
+    for path, body in (("/api/v1/me/password", words), ("/api/v1/gateway/providers/openai/key", secret)):
+        for method in ("POST", "PUT"):
+            for raw in (json.dumps(body), json.dumps(body).encode().hex()):
+                guess = hashlib.sha256(msgspec.json.encode((method, path, "", raw))).hexdigest()
+                assert guess not in {row["request"] for row in rows}
+    assert rows
 
 
 def test_bad_input_says_what_to_change(ada):

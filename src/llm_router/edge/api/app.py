@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from difflib import get_close_matches
 from typing import Any
@@ -143,7 +142,7 @@ class Api:
         self, route: ApiRoute, ask: Ask, raw: bytes
     ) -> tuple[int, bytes, tuple[str, ...], str | None]:
         key = ask.request.headers.get("idempotency-key")
-        if key is None or not route.writes or ask.who is None:
+        if key is None or not route.once or ask.who is None:
             return await _handled(route, ask)
         if not 1 <= len(key) <= 255:
             raise InvalidRequest("'Idempotency-Key' must have 1 to 255 characters.", param="idempotency-key")
@@ -159,8 +158,9 @@ class Api:
             IdempotencyMismatch: another request had that key.
         """
         directory, now_ms = self.desk.directory, self.desk.clock.now_ms()
-        id_ = _digest(ask.subject.id, key)
-        said = _digest(ask.request.method, ask.request.path, ask.request.query.decode("latin-1"), raw.hex())
+        id_ = self._mark("repeat", ask.subject.id, key)
+        query = ask.request.query.decode("latin-1")
+        said = self._mark("request", ask.request.method, ask.request.path, query, raw.hex())
         old = await find(directory, Repeat, id_)
         living = old is not None and old.expires_ms > now_ms
         if living and old is not None:
@@ -188,6 +188,11 @@ class Api:
         )
         await directory.write([kept], [], [])
         return answer
+
+    def _mark(self, what: str, *parts: str) -> str:
+        """What stands for these where requests are remembered: without the installation's secret nobody can try out
+        which request it was."""
+        return self.desk.mark(what, msgspec.json.encode(parts))
 
 
 async def _handled(route: ApiRoute, ask: Ask) -> tuple[int, bytes, tuple[str, ...], str | None]:
@@ -263,7 +268,3 @@ def _members_for(problem: str, body: type[Body]) -> str:
     near = get_close_matches(found[1][:100], known, n=1)
     meant = f" Did you mean '{near[0]}'?" if near else ""
     return f"{meant} Its members are: {', '.join(known)}." if known else " It takes no members."
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()

@@ -24,6 +24,7 @@ from llm_router.ports import Clock, Directory, Keyring, NoticeRefused, PaperBook
 
 Sealing = Callable[[str, bytes], str]
 Unsealing = Callable[[str, str], bytes | None]
+Marking = Callable[[str, bytes], str]
 Mailer = Callable[[str, str, str], Awaitable[None]]
 """Sends a text: to whom, subject, text."""
 
@@ -39,7 +40,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
         operate: runs an operator's command where the stores are.
         origin: under which browsers reach the gateway; None: where it happens to listen.
         trusted_proxies: ranges of addresses whose X-Forwarded-For is believed.
-        seal, unseal: of answers that are kept for who repeats a request.
+        seal, unseal: of answers that are kept for who repeats a request. mark: keyed digests of these requests.
         mail: None where no mail is configured. oidc: finds the issuer that people may sign in at now.
         sandbox: providers are simulated.
         tasks: what goes on in the background.
@@ -58,6 +59,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     papers: PaperBooks
     seal: Sealing
     unseal: Unsealing
+    mark: Marking
     logs: Logs | None = None
     origin: str | None = None
     trusted_proxies: tuple[str, ...] = ()

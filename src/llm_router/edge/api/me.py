@@ -18,7 +18,7 @@ from llm_router.edge.api.cookies import (
 )
 from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.house import person_entry
-from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, Loaded, Reply
+from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, Loaded, Proof, Reply
 from llm_router.engine.moments import iso_time
 from llm_router.engine.oidc import Oidc
 from llm_router.engine.rolls import find
@@ -28,31 +28,31 @@ from llm_router.engine.sso import CALLBACK
 ISSUER = "LLM Router"
 
 
-class Password(Body, frozen=True, kw_only=True):
+class Password(Proof, frozen=True, kw_only=True):
     email: str
     password: str
 
 
-class Code(Body, frozen=True, kw_only=True):
+class Code(Proof, frozen=True, kw_only=True):
     """``code``: of the authenticator, or one for recovery."""
 
     code: str
 
 
-class SetUp(Body, frozen=True, kw_only=True):
+class SetUp(Proof, frozen=True, kw_only=True):
     token: str
     email: str
     name: str
     password: str
 
 
-class Join(Body, frozen=True, kw_only=True):
+class Join(Proof, frozen=True, kw_only=True):
     token: str
     name: str
     password: str
 
 
-class SignUp(Body, frozen=True, kw_only=True):
+class SignUp(Proof, frozen=True, kw_only=True):
     email: str
     name: str
     account: str
@@ -63,12 +63,12 @@ class Address(Body, frozen=True, kw_only=True):
     email: str
 
 
-class NewPassword(Body, frozen=True, kw_only=True):
+class NewPassword(Proof, frozen=True, kw_only=True):
     token: str
     password: str
 
 
-class ChangePassword(Body, frozen=True, kw_only=True):
+class ChangePassword(Proof, frozen=True, kw_only=True):
     current: str
     password: str
 

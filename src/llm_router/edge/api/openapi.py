@@ -137,7 +137,7 @@ def _parameters(route: ApiRoute) -> list[dict[str, Any]]:
         )
     for name, meaning in route.parameters:
         found.append({"name": name, "in": "query", "description": meaning, "schema": text})
-    if route.writes:
+    if route.once:
         found.append(
             {
                 "name": "Idempotency-Key",

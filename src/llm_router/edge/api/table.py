@@ -71,6 +71,11 @@ def read_body(raw: bytes, kind: type[Body]) -> Body:
     return _decoder(kind).decode(raw or b"{}")
 
 
+class Proof(Body, frozen=True, kw_only=True):
+    """A request with a password, a code or the token of a link. No digest of it is kept: it could be guessed from it
+    at leisure. So an Idempotency-Key means nothing here: a repeated one is a new one."""
+
+
 def said(body: Body) -> dict[str, Any]:
     """The members of a body, without those that are null."""
     return {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
@@ -206,6 +211,11 @@ class ApiRoute(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def writes(self) -> bool:
         return self.method != "GET"
+
+    @property
+    def once(self) -> bool:
+        """Whether an Idempotency-Key is heard."""
+        return self.writes and not (self.body is not None and issubclass(self.body, Proof))
 
     @property
     def of_account(self) -> bool:
