@@ -316,7 +316,9 @@ def test_nobody_finds_out_by_guessing_what_was_sent_once(gateway, ada, team):
         assert answer.status == 200, answer.body
     ada.delete("/gateway/providers/openai/key")
     with contextlib.closing(sqlite3.connect(gateway.data_dir / "directory.db")) as store:
-        rows = [json.loads(row) for (row,) in store.execute("SELECT body FROM directory WHERE kind = 'repeat'")]
+        rows = [
+            json.loads(row) for (row,) in store.execute("SELECT body FROM directory WHERE kind = 'repeat'")
+        ]
     for path, body in (("/api/v1/me/password", words), ("/api/v1/gateway/providers/openai/key", secret)):
         for method in ("POST", "PUT"):
             for raw in (json.dumps(body), json.dumps(body).encode().hex()):

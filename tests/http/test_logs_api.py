@@ -173,9 +173,10 @@ def test_roles_see_what_is_theirs(ada, used):
 class Watcher:
     """Reads the live tail of an account. Of the chunks that it comes in, each holds whole lines."""
 
-    def __init__(self, browser, query):
+    def __init__(self, browser, query, key=None):
         self._socket = socket.create_connection(("127.0.0.1", browser.gateway.port), WAIT_S)
-        head = f"GET /api/v1/exchanges/live?{query} HTTP/1.1\r\nhost: x\r\ncookie: {browser.cookie}\r\n\r\n"
+        who = f"cookie: {browser.cookie}" if key is None else f"authorization: Bearer {key}"
+        head = f"GET /api/v1/exchanges/live?{query} HTTP/1.1\r\nhost: x\r\n{who}\r\n\r\n"
         self._socket.sendall(head.encode())
         self._lines = self._socket.makefile("rb")
         assert self._lines.readline().startswith(b"HTTP/1.1 200")
@@ -235,6 +236,31 @@ def test_the_live_tail_shows_what_ends(gateway, ada):
     every.leave()
     one.leave()
     assert gateway.chat(MODELS[0], key=key).status == 200
+
+
+def test_the_tail_ends_when_its_reader_may_read_no_more(gateway, ada):
+    gateway.command("credits.add", account="gone", amount="5", ref="gone")
+    asks = gateway.new_key("asks", account="gone")
+    people = {
+        name: invited(ada, "gone", "developer", f"{name}@gone.example")
+        for name in ("removed", "disabled", "left")
+    }
+    ids_of = {name: browser.get("/me").json["id"] for name, browser in people.items()}
+    made = ada.post("/keys?account=gone", {"name": "reads"}).json
+    stays = Watcher(ada, "account=gone")
+    gone = [Watcher(browser, "account=gone") for browser in people.values()]
+    gone.append(Watcher(ada, "", key=made["key"]))
+    assert ada.delete(f"/members/{ids_of['removed']}?account=gone").status == 200
+    assert ada.patch(f"/gateway/people/{ids_of['disabled']}", {"disabled": True}).status == 200
+    assert people["left"].post("/sign-out").status == 200
+    assert ada.delete(f"/keys/{made['data']['hash']}").status == 200
+    assert gateway.chat(MODELS[0], key=asks).status == 200
+    until(lambda: stays.rows and all(watcher.ended for watcher in gone))
+    assert not any(watcher.rows for watcher in gone)
+    for watcher in gone:
+        watcher.leave()
+    assert not stays.ended
+    stays.leave()
 
 
 def test_the_tail_ends_when_the_gateway_stops(tmp_path):

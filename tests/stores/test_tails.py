@@ -14,7 +14,7 @@ from store_cases import openers, record, run
 from llm_router.adapters.shared.remote import RemoteTails
 from llm_router.adapters.telemetry import NoTelemetry
 from llm_router.billing.search import ANY, Filter
-from llm_router.domain.errors import Overloaded
+from llm_router.domain.errors import Overloaded, RateLimitExceeded
 from llm_router.domain.record import ExchangeRecord
 from llm_router.engine import tailing
 from llm_router.engine.tailing import Tail
@@ -47,7 +47,7 @@ def test_a_listener_hears_of_its_account_what_it_asks_for():
 
 def test_who_does_not_keep_up_is_told_how_many_were_left_out(monkeypatch):
     monkeypatch.setattr(tailing, "QUEUE_MAX", 3)
-    monkeypatch.setattr(tailing, "LISTENERS_MAX", 1)
+    monkeypatch.setattr(tailing, "LISTENERS_MAX", 1 + tailing.OPERATORS_LAST)
 
     async def main():
         tail = Tail(NoTelemetry())
@@ -63,6 +63,27 @@ def test_who_does_not_keep_up_is_told_how_many_were_left_out(monkeypatch):
         tail.end(tail.listen("bolt", ANY))
 
     run(main())
+
+
+def test_nobody_takes_the_places_of_others():
+    def refused(kind, tail, *who, operator=False):
+        with pytest.raises(kind):
+            tail.listen(*who, operator=operator)
+
+    tail = Tail(NoTelemetry())
+    own = [tail.listen("acme", ANY, "key_1") for _ in range(tailing.OF_READER_MAX)]
+    refused(RateLimitExceeded, tail, "acme", ANY, "key_1")
+    for number in range(2, 2 + (tailing.OF_ACCOUNT_MAX - len(own))):
+        tail.listen("acme", ANY, f"key_{number}")
+    refused(RateLimitExceeded, tail, "acme", ANY, "key_0")
+    tail.end(own[0])
+    tail.listen("acme", ANY, "key_0")
+    for number in range(tailing.LISTENERS_MAX - tailing.OPERATORS_LAST - tailing.OF_ACCOUNT_MAX):
+        tail.listen(f"other {number}", ANY, f"key_{number}")
+    refused(Overloaded, tail, "late", ANY, "late")
+    for _ in range(tailing.OPERATORS_LAST):
+        tail.listen("acme", ANY, "usr_op", operator=True)
+    refused(Overloaded, tail, "acme", ANY, "usr_other", operator=True)
 
 
 async def soon(condition: Callable[[], bool]) -> None:

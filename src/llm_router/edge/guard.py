@@ -15,6 +15,9 @@ MODELS = "model:read"
 USAGE = "usage:read"
 CREDIT = "credit:read"
 
+LOOK_US = 1_000_000
+"""How often it is looked up, while a long answer is sent, whether who asked may still read it."""
+
 
 def address_of(request: Request, trusted: Sequence[str]) -> str:
     """The address of who asks, as far as that can be believed."""

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from llm_router.billing.statement_rows import statement_json
 from llm_router.domain.errors import InvalidRequest, NotFound, RouterError
 from llm_router.edge.gateway import Gateway
-from llm_router.edge.guard import USAGE
+from llm_router.edge.guard import LOOK_US, USAGE
 from llm_router.edge.http import AsgiClient, Request, Send, answer_json
 from llm_router.edge.responses import account_of
 from llm_router.edge.routes import Route
@@ -78,7 +78,7 @@ async def export(gateway: Gateway, request: Request, send: Send, parameters: dic
     span = reports.span(request.parameter("from"), request.parameter("to"))
     pieces = reports.export(span, account, format_, operator=False)
     first = await anext(pieces)
-    client = AsgiClient(send)
+    client, now_us = AsgiClient(send), gateway.engine.clock.monotonic_us
     headers = [
         (b"content-type", FORMATS[format_].encode()),
         (b"content-disposition", f'attachment; filename="usage.{format_}"'.encode()),
@@ -89,8 +89,12 @@ async def export(gateway: Gateway, request: Request, send: Send, parameters: dic
         await client.start(200, headers)
         if first:
             await client.send(first)
+        looked_us = now_us()
         try:
             async for piece in pieces:
+                if now_us() - looked_us >= LOOK_US:
+                    looked_us = now_us()
+                    await account_of(gateway, request, USAGE)  # the key may have been revoked
                 await client.send(piece)
         except RouterError as error:
             raise ConnectionError("the export broke off") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 
 import msgspec
@@ -17,6 +18,12 @@ from llm_router.engine.papers import Papers
 from llm_router.engine.state import State
 from llm_router.engine.tailing import Tail
 from llm_router.ports import Books, PaperBooks
+
+END = b"event: end\ndata: {}\n\n"
+"""Ask again now."""
+
+PACE_S = 0.1
+"""What ends meanwhile is told together: before each time it is looked up whether the listener may still read it."""
 
 BEAT_S = 15.0
 """Silence after which a listener is sent a comment, so that nobody takes the connection for dead."""
@@ -89,14 +96,19 @@ class Logs:
             "explanation": explain_record(record, state.snapshot, state.active),
         }
 
-    async def live(self, account: str, wanted: Filter) -> AsyncGenerator[bytes, None]:
+    async def live(
+        self, account: str, wanted: Filter, who: str = "", *, operator: bool = False
+    ) -> AsyncGenerator[bytes, None]:
         """Exchanges as they end, as server-sent events: ``exchange`` with a row of the log, ``skipped`` with how
         many were left out of a queue that nobody emptied, ``end`` when it is time to ask again.
 
+        Args:
+            who: the person or key that watches. operator: who runs the gateway.
+
         Raises:
-            Overloaded: too many watch.
+            Overloaded, RateLimitExceeded: too many watch.
         """
-        listener = self._tail.listen(account, wanted)
+        listener = self._tail.listen(account, wanted, who, operator=operator)
         until_us = self._monotonic_us() + LIVE_MS * 1000
         try:
             yield b": watching\n\n"
@@ -105,7 +117,9 @@ class Logs:
                 parts = [_event("skipped", {"count": skipped})] if skipped else []
                 parts += [_event("exchange", entry_of(record)) for record in records]
                 yield b"".join(parts) or b": nothing yet\n\n"
-            yield _event("end", {})
+                if parts:
+                    await asyncio.sleep(PACE_S)
+            yield END
         finally:
             self._tail.end(listener)
 

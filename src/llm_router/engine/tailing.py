@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 
 from llm_router.billing.search import Filter
-from llm_router.domain.errors import Overloaded
+from llm_router.domain.errors import Overloaded, RateLimitExceeded
 from llm_router.domain.record import ExchangeRecord
 from llm_router.ports import Telemetry
 
@@ -21,16 +21,28 @@ QUEUE_MAX = 256
 LISTENERS_MAX = 100
 """Of one process."""
 
+OPERATORS_LAST = 10
+"""So many of them are kept for who runs the gateway."""
+
+OF_ACCOUNT_MAX = 30
+"""Of one account, who runs the gateway not counted."""
+
+OF_READER_MAX = 10
+"""Of one person or key."""
+
 
 class Listener:
     """Somebody who watches the exchanges of an account.
 
     Attributes:
+        who: the person or key. operator: who runs the gateway.
         closed: nothing comes any more.
     """
 
-    def __init__(self, account: str, wanted: Filter) -> None:
+    def __init__(self, account: str, wanted: Filter, who: str, *, operator: bool) -> None:
         self.account = account
+        self.who = who
+        self.operator = operator
         self.closed = False
         self._wanted = wanted
         self._waiting: deque[ExchangeRecord] = deque()
@@ -104,19 +116,34 @@ class Tail:
         for listener in self._listeners.get(record.account, ()):
             listener.hear(record)
 
-    def listen(self, account: str, wanted: Filter) -> Listener:
+    def listen(self, account: str, wanted: Filter, who: str = "", *, operator: bool = False) -> Listener:
         """Watch an account until :meth:`end`.
 
         Raises:
             Overloaded: there are too many listeners, or the gateway stops.
+            RateLimitExceeded: there are too many of that reader or account.
         """
-        if self._closed or sum(map(len, self._listeners.values())) >= LISTENERS_MAX:
-            raise Overloaded("Too many watch the log at the moment. Try again later.", retry_after_s=30)
-        listener = Listener(account, wanted)
+        self._check_room(account, who, operator=operator)
+        listener = Listener(account, wanted, who, operator=operator)
         self._listeners.setdefault(account, []).append(listener)
         if len(self._listeners[account]) == 1:
             self._changed(list(self._listeners))
         return listener
+
+    def _check_room(self, account: str, who: str, *, operator: bool) -> None:
+        every = [listener for listeners in self._listeners.values() for listener in listeners]
+        if self._closed or len(every) >= LISTENERS_MAX - (0 if operator else OPERATORS_LAST):
+            raise Overloaded("Too many watch the log at the moment. Try again later.", retry_after_s=30)
+        if sum(listener.who == who for listener in every) >= OF_READER_MAX:
+            raise RateLimitExceeded(
+                f"You watch the log {OF_READER_MAX} times already: end one of these first.", retry_after_s=30
+            )
+        others = [listener for listener in every if listener.account == account and not listener.operator]
+        if not operator and len(others) >= OF_ACCOUNT_MAX:
+            raise RateLimitExceeded(
+                f"The log of '{account}' is watched {OF_ACCOUNT_MAX} times already: try again later.",
+                retry_after_s=30,
+            )
 
     def end(self, listener: Listener) -> None:
         """Watch no longer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import unquote
@@ -27,7 +28,7 @@ from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.table import Answer, ApiRoute, ApiTable, Ask, Body, Stream, admit, read_body
 from llm_router.edge.api.visitors import visitor_key
 from llm_router.edge.gateway import Gateway, credential
-from llm_router.edge.guard import address_of, check_key
+from llm_router.edge.guard import LOOK_US, address_of, check_key
 from llm_router.edge.http import AsgiClient, Request, Send, answer_json
 from llm_router.edge.packing import answer_packed
 from llm_router.engine.admit import authenticate
@@ -83,7 +84,7 @@ class Api:
             ask.body = _read(raw, route)
         value = None if route.writes else await route.handler(ask)
         if isinstance(value, Stream):
-            await _send_pieces(gateway, request, send, value)
+            await self._send_pieces(gateway, request, send, value, lambda: self._still(route, ask))
             return True
         status, data, cookies, location = (
             await self._answer(route, ask, raw) if route.writes else _encoded(route, value)
@@ -189,6 +190,62 @@ class Api:
         await directory.write([kept], [], [])
         return answer
 
+    async def _still(self, route: ApiRoute, ask: Ask) -> bool:
+        """Whether who asked may still read what is sent: nobody signed them out, disabled or removed them meanwhile,
+        or revoked their key."""
+        again = Ask(self.desk, ask.request, ask.parameters, ask.by)
+        try:
+            await self._identify(route, again)
+            await admit(route, again)
+        except RouterError:
+            return False
+        return again.account == ask.account and again.subject.id == ask.subject.id
+
+    async def _send_pieces(
+        self,
+        gateway: Gateway,
+        request: Request,
+        send: Send,
+        stream: Stream,
+        still: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """Send an answer in pieces. What fails before the first is an answer of its own, what breaks off later is cut.
+
+        Raises:
+            RouterError: nothing was sent.
+        """
+        first = await anext(stream.pieces)
+        client, now_us = AsgiClient(send), self.desk.clock.monotonic_us
+        headers = [*HEADERS, (b"content-type", stream.content_type.encode())]
+        if stream.filename is not None:
+            named = f'attachment; filename="{stream.filename}"'
+            headers.append((b"content-disposition", named.encode("latin-1")))
+
+        async def work() -> None:
+            await client.start(200, headers)
+            try:
+                if first:
+                    await client.send(first)
+                looked_us = now_us()
+                async for piece in stream.pieces:
+                    if stream.over is not None or now_us() - looked_us >= LOOK_US:
+                        if not await still():
+                            if stream.over is None:
+                                raise ConnectionError(
+                                    "the answer broke off: who asked may not read it any more"
+                                )
+                            await client.send(stream.over)
+                            break
+                        looked_us = now_us()
+                    await client.send(piece)
+            except RouterError as error:
+                raise ConnectionError("the answer broke off") from error
+            finally:
+                await stream.pieces.aclose()
+            await client.finish()
+
+        await gateway.watched(request, work())
+
     def _mark(self, what: str, *parts: str) -> str:
         """What stands for these where requests are remembered: without the installation's secret nobody can try out
         which request it was."""
@@ -203,35 +260,6 @@ def _encoded(route: ApiRoute, value: object) -> tuple[int, bytes, tuple[str, ...
     answer = value if isinstance(value, Answer) else Answer(value=value)
     status = route.status if answer.status is None else answer.status
     return status, msgspec.json.encode(answer.value), answer.cookies, answer.location
-
-
-async def _send_pieces(gateway: Gateway, request: Request, send: Send, stream: Stream) -> None:
-    """Send an answer in pieces. What fails before the first is an answer of its own, what breaks off later is cut.
-
-    Raises:
-        RouterError: nothing was sent.
-    """
-    first = await anext(stream.pieces)
-    client = AsgiClient(send)
-    headers = [*HEADERS, (b"content-type", stream.content_type.encode())]
-    if stream.filename is not None:
-        named = f'attachment; filename="{stream.filename}"'
-        headers.append((b"content-disposition", named.encode("latin-1")))
-
-    async def work() -> None:
-        await client.start(200, headers)
-        try:
-            if first:
-                await client.send(first)
-            async for piece in stream.pieces:
-                await client.send(piece)
-        except RouterError as error:
-            raise ConnectionError("the answer broke off") from error
-        finally:
-            await stream.pieces.aclose()
-        await client.finish()
-
-    await gateway.watched(request, work())
 
 
 def _read(raw: bytes, route: ApiRoute) -> Any:

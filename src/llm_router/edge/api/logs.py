@@ -17,7 +17,7 @@ from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.money import Rows
 from llm_router.edge.api.table import ApiRoute, Ask, Reply, Stream
 from llm_router.engine import statement_files
-from llm_router.engine.logs import Logs
+from llm_router.engine.logs import END, Logs
 from llm_router.engine.moments import iso_time
 from llm_router.engine.reports import FORMATS
 from llm_router.engine.standings import Standing, together
@@ -177,8 +177,11 @@ async def list_exchanges(ask: Ask) -> dict[str, object]:
 
 async def live(ask: Ask) -> Stream:
     return Stream(
-        pieces=logs_of(ask.desk).live(ask.account, filter_of(ask)),
+        pieces=logs_of(ask.desk).live(
+            ask.account, filter_of(ask), ask.subject.id, operator=ask.subject.operator
+        ),
         content_type="text/event-stream; charset=utf-8",
+        over=END,
     )
 
 

@@ -104,11 +104,14 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         filename: under which a browser keeps it; None: it is read as it comes.
+        over: what is said in place of the next piece to who may not read it any more; such an answer is looked at
+            before each piece. None: it breaks off, and is looked at from time to time.
     """
 
     pieces: AsyncGenerator[bytes, None]
     content_type: str
     filename: str | None = None
+    over: bytes | None = None
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
