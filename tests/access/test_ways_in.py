@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from llm_router.edge.api.offer import GiveCredit, MakeExperiment
 from llm_router.edge.api.routes import API_TABLE
+from llm_router.edge.api.table import read_body
 from llm_router.engine.operations import OPERATIONS
 
 BY_API = {
@@ -136,3 +140,11 @@ def test_every_row_of_the_api_is_the_way_to_an_operation_or_of_people_alone() ->
     left = rows() - set(BY_API.values()) - IN_PARTS - {"GET me", "PATCH me", "GET key"}
     assert {row for row in left if not row.partition(" ")[2].startswith(OF_PEOPLE_ALONE)} == set()
     assert rows() >= IN_PARTS
+
+
+def test_numbers_of_a_body_that_go_on_as_they_are_stay_numbers():
+    arm = b'{"name": "e", "of": "m", "arms": [{"name": "a", "parameters": {"temperature": 0.5}}]}'
+    body = read_body(arm, MakeExperiment)
+    assert msgspec.json.encode(body.arms[0].parameters) == b'{"temperature":0.5}'
+    given = read_body(b'{"account": "a", "amount": 1234567.123456789012}', GiveCredit)
+    assert given.amount.text == "1234567.123456789012"

@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from decimal import Decimal
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
@@ -60,6 +60,9 @@ def _read_member(kind: type, value: object) -> Any:
 
 @cache
 def _decoder(kind: type[Body]) -> msgspec.json.Decoder[Body]:
+    amounts = any(Dollars in (field.type, *get_args(field.type)) for field in msgspec.structs.fields(kind))
+    if not amounts:  # numbers of members that go on as they are stay numbers
+        return msgspec.json.Decoder(kind)
     return msgspec.json.Decoder(kind, dec_hook=_read_member, float_hook=Decimal)
 
 
