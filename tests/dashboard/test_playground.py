@@ -11,7 +11,7 @@ from typing import Any
 
 from browser_kit import browsing
 from gateway_kit import Gateway
-from people_kit import Browser
+from people_kit import Browser, invited
 
 HOSTILE = (
     "<script>alert(1)</script> <img src=x onerror=alert(2)> [a](javascript:alert(3)) [b](data:text/html,x) "
@@ -66,6 +66,29 @@ def test_models_answer_side_by_side(chromium: Any, gateway: Gateway, ada: Browse
         page.locator(".answer[aria-busy=false] .figures", has_text="Cost").nth(3).wait_for()
         page.get_by_role("button", name="Code").click()
         assert '"models"' in page.locator("dialog pre").inner_text()
+
+
+def test_who_is_in_several_teams_chooses_which_one_asks(
+    chromium: Any, gateway: Gateway, ada: Browser
+) -> None:
+    assert ada.post("/accounts", {"id": "several", "title": "Several"}).status == 201
+    assert ada.post("/gateway/credits", {"account": "several", "amount": 5}).status == 201
+    person = invited(ada, "several", "developer", "several@example.com")
+    for title in ("blue", "red"):
+        assert ada.post("/teams?account=several", {"title": title}).status == 201
+    id_ = person.get("/me").json["id"]
+    assert ada.patch(f"/members/{id_}?account=several", {"teams": ["blue", "red"]}).status == 200
+    with browsing(chromium, gateway, cookie=person.cookie) as watched:
+        watched.open("/playground?model=gpt-5-mini")
+        page = watched.page
+        for at, title in enumerate(("blue", "red")):
+            page.get_by_label("Team that asks").select_option(title)
+            page.get_by_label("Message").fill("Hello")
+            page.get_by_role("button", name="Send").click()
+            page.locator(".answer[aria-busy=false] .figures", has_text="Cost").nth(at).wait_for()
+        watched.open("/playground")
+        assert page.get_by_label("Team that asks").input_value() == "red"
+    assert [row["team"] for row in person.get("/exchanges").json["data"]] == ["red", "blue"]
 
 
 def test_markdown_becomes_elements_and_nothing_else(chromium: Any, gateway: Gateway, ada: Browser) -> None:

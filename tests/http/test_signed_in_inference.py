@@ -188,3 +188,41 @@ def test_prices_and_status_are_public_where_the_operator_says_so(gateway, ada, p
     assert (status["status"], status["models"], status["unavailable"]) == ("up", len(prices), [])
     assert ada.patch("/gateway/settings", {"public_pages": False}).status == 200
     assert nobody.get("/public/status").status == 404
+
+
+def test_who_is_in_several_teams_is_bound_by_the_one_that_asks(ada):
+    assert ada.post("/accounts", {"id": "teams", "title": "Teams"}).status == 201
+    assert ada.post("/gateway/credits", {"account": "teams", "amount": 5}).status == 201
+    developer = invited(ada, "teams", "developer", "several@example.com")
+    person = developer.get("/me").json["id"]
+    for title in ("red", "blue", "green"):
+        assert ada.post("/teams?account=teams", {"title": title}).status == 201
+    empty = {"scope": "team", "scope_id": "red", "amount": 0}
+    assert ada.post("/budgets?account=teams", empty).status == 201
+
+    def into(*teams):
+        assert ada.patch(f"/members/{person}?account=teams", {"teams": list(teams)}).status == 200
+        assert developer.get("/me").json["teams"] == ({"teams": list(teams)} if teams else {})
+
+    def asked(query=""):
+        return ask(developer, f"/v1/chat/completions{query}", CHAT)
+
+    into("red")
+    assert asked().status == 402
+    into("red", "blue")
+    refused = asked()
+    assert (refused.status, refused.error["param"]) == (400, "team")
+    assert "red, blue" in refused.error["message"]
+    assert ask(developer, "/v1/explain", CHAT).status == 400
+    assert ask(developer, "/v1/models").status == 200
+    assert asked("?team=red").status == 402
+    answer = asked("?team=blue")
+    assert answer.status == 200, answer.body
+    shown = developer.get(f"/exchanges/{answer.headers['x-generation-id']}").json
+    assert shown["team"] == "blue"
+    assert asked("?team=green").status == 403
+    assert asked("?team=ghost").status == 400
+    into()
+    assert asked().status == 200
+    assert asked("?team=red").status == 403
+    assert ask(ada, "/v1/chat/completions?account=teams&team=red", CHAT).status == 402

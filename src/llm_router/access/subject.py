@@ -18,6 +18,7 @@ from llm_router.domain.errors import Forbidden, NotFound
 from llm_router.domain.key import Key
 
 NO_ROLES: Mapping[str, Role] = MappingProxyType({})
+NO_TEAMS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +30,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         operator: runs the gateway.
         key: None for a person. person: None for a key.
         sign_in: the session's id, of a person.
+        teams: titles of those that a person is in, by account.
         closed: accounts among those of ``roles`` that are closed.
     """
 
@@ -39,6 +41,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     key: Key | None = None
     person: Person | None = None
     sign_in: str | None = None
+    teams: Mapping[str, tuple[str, ...]] = NO_TEAMS
 
     def permissions(self, account: str) -> Permissions:
         """What they may do with the objects of an account; nothing where it is not theirs."""
@@ -74,6 +77,7 @@ def subject_of_person(
         operator=person.operator,
         person=person,
         sign_in=sign_in,
+        teams=MappingProxyType({m.account: m.teams for m in members if m.teams and m.account in roles}),
     )
 
 

@@ -81,14 +81,26 @@ async function enter() {
   if (wanted) await isOurs(wanted);
   const ids = state.accounts.map((each) => each.id);
   state.account = [wanted, ...(own.includes("default") || state.me.operator ? ["default"] : []), ...own, ids[0]].find((id) => ids.includes(id)) ?? null;
-  configure({ account: state.account, onSignedOut: signedOut });
+  configure({ account: state.account, team: teamFor(state.account), onSignedOut: signedOut });
+}
+
+/** The team that models are asked for: of who is in several the one chosen last. */
+function teamFor(account) {
+  const teams = state.me.teams[account] ?? [];
+  const kept = memory.get(`team:${account}`);
+  return teams.length > 1 ? (teams.includes(kept) ? kept : teams[0]) : null;
+}
+
+function chooseTeam(team) {
+  memory.set(`team:${state.account}`, team);
+  configure({ team });
 }
 
 function signedOut(error) {
   if (!state.me) return;
   state.me = null;
   state.shell = null;
-  configure({ account: null });
+  configure({ account: null, team: null });
   toast(error.code === "session_ended" ? "Your session has ended. Sign in again." : error.message);
   const back = location.pathname + location.search;
   navigate(`/sign-in?to=${encodeURIComponent(back)}`, { replace: true });
@@ -98,14 +110,14 @@ async function signOut() {
   await api.post("/api/v1/sign-out", {}, { quiet: true }).catch(() => null);
   state.me = null;
   state.shell = null;
-  configure({ account: null });
+  configure({ account: null, team: null });
   navigate("/sign-in");
 }
 
 function takeAccount(id) {
   state.account = id;
   memory.set("account", id);
-  configure({ account: id });
+  configure({ account: id, team: teamFor(id) });
   state.shell = null;
 }
 
@@ -224,7 +236,7 @@ async function show() {
   state.abort = new AbortController();
   const ctx = {
     api, can, navigate, setQuery, toast, me: state.me, account: state.account, params: found.params,
-    query: new URLSearchParams(location.search), signal: state.abort.signal, setTitle: (text) => (document.title = `${text} · LLM Router`), reloadMe, chooseAccount,
+    query: new URLSearchParams(location.search), signal: state.abort.signal, setTitle: (text) => (document.title = `${text} · LLM Router`), reloadMe, chooseAccount, chooseTeam,
     has: (path) => { const there = find(path); return Boolean(there && seen(there.screen)); },
   };
   try {

@@ -81,6 +81,7 @@ class Begun(Reply, frozen=True, kw_only=True):
 
 class Me(Reply, frozen=True, kw_only=True):
     """Who asks. ``permissions``: by account, what they may do there; the operator has those of the house, too.
+    ``teams``: by account, the titles of those that a person is in.
     ``sandbox``: the gateway runs with simulated providers."""
 
     id: str
@@ -91,6 +92,7 @@ class Me(Reply, frozen=True, kw_only=True):
     second_factor: bool
     accounts: dict[str, Role | None]
     permissions: dict[str, list[str]]
+    teams: dict[str, list[str]]
     house: list[str]
     scopes: list[str] | None
     sandbox: bool
@@ -309,6 +311,7 @@ async def me(ask: Ask) -> dict[str, object]:
         "second_factor": person is not None and await ask.desk.sign_ins.has_totp(person),
         "accounts": {account: subject.roles.get(account) for account in subject.accounts()},
         "permissions": {account: sorted(subject.permissions(account)) for account in subject.accounts()},
+        "teams": {account: list(teams) for account, teams in subject.teams.items()},
         "house": sorted(subject.house()),
         "scopes": scopes,
         "sandbox": ask.desk.sandbox,

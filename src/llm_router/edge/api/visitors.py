@@ -3,14 +3,14 @@
 Such a request is charged to one account, in which the person's role must allow it, as if by a key that bears the
 person's name: without a text, made for this request and kept nowhere. It is bounded by everything that bounds a new key
 of that person: the account's credit, budgets and limits, those of the user (the e-mail address), and those of the
-team, of who is in exactly one.
+team. Who is in several says for which of them the request is: else a second one would free of the first one's bounds.
 """
 
 from __future__ import annotations
 
 from llm_router.access.subject import Subject, check, missing
-from llm_router.domain.account import Account, Actor, Member, member_id
-from llm_router.domain.errors import Forbidden, NotFound, SignInRefused
+from llm_router.domain.account import Account, Actor
+from llm_router.domain.errors import Forbidden, InvalidRequest, NotFound, SignInRefused
 from llm_router.domain.key import Key
 from llm_router.edge.api.cookies import check_origin, cookie_of
 from llm_router.edge.api.desk import Desk
@@ -18,6 +18,7 @@ from llm_router.edge.api.table import Ask, account_of
 from llm_router.edge.guard import MODELS, USE, address_of
 from llm_router.edge.http import Request
 from llm_router.engine.rolls import find
+from llm_router.engine.teams import team_title
 from llm_router.ports import Directory
 
 PREFIX = "session:"
@@ -31,7 +32,7 @@ async def visitor_key(desk: Desk, request: Request, permission: str) -> Key | No
     Raises:
         SignInRefused: the session has ended, or lacks its second factor.
         Forbidden: a page of another site may have asked, or the person's role does not allow it.
-        NotFound, InvalidRequest: the account is not theirs, or not named.
+        NotFound, InvalidRequest: the account is not theirs, or not named; the team is to be named.
     """
     token = cookie_of(request, desk.origin)
     if token is None or permission not in (USE, MODELS):
@@ -54,7 +55,16 @@ async def visitor_key(desk: Desk, request: Request, permission: str) -> Key | No
     account = account_of(ask)
     check(subject, permission, account)
     await _check_open(desk.directory, account)
-    return await _key(desk.directory, subject, account, sign_in.created_ms)
+    team = await _team(desk.directory, subject, account, request, permission)
+    return Key(
+        id=f"{PREFIX}{subject.id}",
+        account=account,
+        name=f"playground of {subject.name}",
+        prefix="",
+        created_ms=sign_in.created_ms,
+        team=team,
+        user=subject.name,
+    )
 
 
 async def _check_open(directory: Directory, account: str) -> None:
@@ -70,15 +80,24 @@ async def _check_open(directory: Directory, account: str) -> None:
         raise Forbidden(f"The account '{account}' is closed.")
 
 
-async def _key(directory: Directory, subject: Subject, account: str, created_ms: int) -> Key:
-    member = await find(directory, Member, member_id(account, subject.id))
-    teams = () if member is None else member.teams
-    return Key(
-        id=f"{PREFIX}{subject.id}",
-        account=account,
-        name=f"playground of {subject.name}",
-        prefix="",
-        created_ms=created_ms,
-        team=teams[0] if len(teams) == 1 else None,
-        user=subject.name,
-    )
+async def _team(
+    directory: Directory, subject: Subject, account: str, request: Request, permission: str
+) -> str | None:
+    """The title of the team whose budgets and limits bind a request: the one that is named, or the only one.
+
+    Raises:
+        InvalidRequest: there are several and none is named, or there is none of that name.
+        Forbidden: it is not theirs, and they make no keys for others.
+    """
+    teams, named = subject.teams.get(account, ()), request.parameter("team")
+    if named is None:
+        if len(teams) > 1 and permission == USE and request.method not in ("GET", "HEAD"):
+            raise InvalidRequest(
+                f"You are in several teams: say for which of them you ask, ?team=NAME of {', '.join(teams[:20])}.",
+                param="team",
+            )
+        return teams[0] if len(teams) == 1 else None
+    title = await team_title(directory, account, named, "team")
+    if title not in teams and "member:write" not in subject.permissions(account):
+        raise Forbidden(f"You are not in the team '{title}'.", param="team")
+    return title

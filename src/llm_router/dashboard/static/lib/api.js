@@ -12,15 +12,17 @@ export class ApiError extends Error {
   }
 }
 
-const state = { account: null, onSignedOut: null };
+const state = { account: null, team: null, onSignedOut: null };
 
-/** Name the account that requests are about, and who is told that the session is over. */
-export function configure({ account, onSignedOut }) {
+/** Name the account that requests are about, the team that models are asked for (null: there are not several), and who is told that the session is over. */
+export function configure({ account, team, onSignedOut }) {
+  if (team !== undefined) state.team = team;
   if (account !== undefined) state.account = account;
   if (onSignedOut !== undefined) state.onSignedOut = onSignedOut;
 }
 
 export const currentAccount = () => state.account;
+export const currentTeam = () => state.team;
 
 const UNBOUND = /^\/api\/v1\/(sign-\w+|set-up|join|password|me|accounts|gateway|openapi\.json)(\/|$)/;
 
@@ -37,6 +39,7 @@ function address(path, params) {
   const named = url.searchParams.has("account");
   if (state.account !== null && !named && /^\/(api|v1)\//.test(url.pathname) && !UNBOUND.test(url.pathname))
     url.searchParams.set("account", state.account);
+  if (state.team !== null && url.pathname.startsWith("/v1/") && !url.searchParams.has("team")) url.searchParams.set("team", state.team);
   return url.pathname + url.search;
 }
 

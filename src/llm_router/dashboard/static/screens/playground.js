@@ -1,6 +1,6 @@
 // Chat with any model, or with up to four at once: what they say, how long it took and what it cost.
 
-import { once } from "../lib/api.js";
+import { currentTeam, once } from "../lib/api.js";
 import { Answer, askAll, askOne } from "../lib/chat.js";
 import { h, replace, uid } from "../lib/dom.js";
 import { compact, count, dollars, duration, percent } from "../lib/format.js";
@@ -305,7 +305,9 @@ async function mount(root, ctx) {
   const attach = h("button.icon-button", { type: "button", "aria-label": "Add pictures", title: "Add pictures", onclick: () => file.click() }, icon("image"));
   const send = h("button.button.primary.send", { type: "submit" });
   const payer = h("span.faint", `Charged to ${ctx.account}`);
-  const composer = h("form.composer", { method: "post" }, thumbs, area, h("div.composer-foot", attach, file, payer, send));
+  const teams = ctx.me.teams[ctx.account] ?? [];
+  const team = teams.length > 1 ? h("select.pick", { "aria-label": "Team that asks", title: "Whose budgets and limits it counts against", value: currentTeam(), onchange: () => ctx.chooseTeam(team.value) }, teams.map((each) => h("option", { value: each }, each))) : null;
+  const composer = h("form.composer", { method: "post" }, thumbs, area, h("div.composer-foot", attach, file, payer, team, send));
   const grow = () => {
     area.style.setProperty("height", "auto");
     area.style.setProperty("height", `${Math.min(area.scrollHeight, 260)}px`);
