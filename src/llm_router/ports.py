@@ -791,12 +791,23 @@ class SessionBook(Protocol):
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds. ``idle_s`` bounds the gap between two chunks, ``total_s`` the whole call."""
+    """Seconds.
+
+    Attributes:
+        first_byte_s: to the first byte, and of a stream to its first content.
+        idle_s: bounds the gap between two chunks, silence_s that between two that bring content.
+        whole_s: one attempt at a reply that is not streamed; None: what the exchange has left.
+        total_s: the whole call.
+        own: names of those that stand in the configuration of one model: they count as they are.
+    """
 
     connect_s: float = 5.0
     first_byte_s: float = 60.0
     idle_s: float = 30.0
+    silence_s: float = 300.0
+    whole_s: float | None = None
     total_s: float = 600.0
+    own: tuple[str, ...] = ()
 
 
 class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -823,6 +834,11 @@ class UpstreamReply(Protocol):
         Raises:
             UpstreamError: TIMEOUT (idle, total) or TRUNCATED (the connection broke).
         """
+        ...
+
+    def expect_content(self, *, more: bool) -> None:
+        """Bytes alone are not enough from now on: by the first-byte deadline some must have been content, or
+        within ``silence_s`` from now if ``more``. Said again whenever content came."""
         ...
 
     async def read(self, bytes_max: int) -> bytes:

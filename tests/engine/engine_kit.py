@@ -240,6 +240,8 @@ class FakeReply:
         self._error = error
         self.closed = 0
 
+    def expect_content(self, *, more: bool) -> None: ...
+
     async def chunks(self) -> AsyncIterator[bytes]:
         for piece in self._pieces:
             await self._world.step("reply.chunk")

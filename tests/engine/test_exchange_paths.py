@@ -481,6 +481,8 @@ def test_stop_tells_the_client_and_settles(stream: bool) -> None:
             headers: dict[str, str] = {}
             closed = 0
 
+            def expect_content(self, *, more: bool) -> None: ...
+
             async def chunks(self) -> Any:
                 for piece in events()[:2]:
                     yield piece

@@ -281,6 +281,8 @@ def test_whatever_becomes_of_a_copy_the_user_has_his_answer(trouble: str, stream
             await gate.wait()
             raise UpstreamError("late", kind=UpstreamKind.TIMEOUT)
 
+        def expect_content(self, *, more: bool) -> None: ...
+
         async def chunks(self) -> Any:
             await gate.wait()
             raise UpstreamError("late", kind=UpstreamKind.TIMEOUT)

@@ -22,6 +22,7 @@ from engine_kit import (
 )
 
 from llm_router.domain.errors import UpstreamError, UpstreamKind
+from llm_router.engine.deadlines import NO_WISH, deadlines_of
 from llm_router.ports import Deadlines
 from llm_router.routing.health import HealthRules
 from llm_router.routing.key_ring import pool_of
@@ -188,6 +189,8 @@ class _Seen:
         ({"x-request-timeout": "9000"}, True, (5, 60, 30, 600)),
         ({"x-llm-router-timeouts": "connect=1, first-byte=2, idle=3, total=4"}, True, (1, 2, 3, 4)),
         ({"x-llm-router-timeouts": "first_byte=90"}, True, (5, 90, 30, 600)),
+        ({"x-llm-router-timeouts": "whole=90"}, False, (5, 90, 90, 90)),
+        ({"x-llm-router-timeouts": "whole=90"}, True, (5, 60, 30, 600)),
     ],
 )
 def test_deadlines_are_the_client_s_within_the_gateway_s(
@@ -241,6 +244,42 @@ def test_a_model_may_have_deadlines_of_its_own() -> None:
         assert 39.5 < found.total_s <= 40
 
     run(main())
+
+
+def test_a_whole_reply_leaves_time_for_the_next_deployment() -> None:
+    async def main() -> None:
+        world = world_of(deadlines=Deadlines(total_s=100))
+        world.upstream.scripts["p1"] = [late()]
+        world.upstream.scripts["p2"] = [good(False)]
+        seen = _Seen(world)
+        await world.serve(ask("m2"))
+        assert world.client.status == 200
+        first, last = seen.all
+        assert 79 < first.total_s <= 80
+        assert (
+            99 < last.total_s <= 100
+        )  # the clock stood still; nobody is left, so all that is left may be taken
+
+    run(main())
+
+
+@pytest.mark.parametrize(("name", "took"), [("m1", 7), ("m2", 7)])
+def test_an_operator_says_what_a_whole_reply_may_take(name: str, took: float) -> None:
+    async def main() -> None:
+        world = world_of(deadlines=Deadlines(total_s=100, whole_s=7))
+        world.upstream.scripts["p1"] = [good(False)]
+        seen = _Seen(world)
+        await world.serve(ask(name))
+        assert [each.total_s for each in seen.all] == [took]
+
+    run(main())
+
+
+def test_what_stands_for_one_model_is_no_less_for_one_that_reasons() -> None:
+    usual = Deadlines(first_byte_s=20, idle_s=10)
+    own = Deadlines(first_byte_s=20, idle_s=10, own=("first_byte_s",))
+    found = [deadlines_of(each, NO_WISH, 600, stream=True, reasons=True) for each in (usual, own)]
+    assert [(each.first_byte_s, each.idle_s) for each in found] == [(300, 300), (20, 300)]
 
 
 def late() -> Any:

@@ -260,23 +260,50 @@ def test_a_stream_that_stalls(impatient: Gateway, upstream: ScriptedUpstream, di
 
 @every_dialect
 @pytest.mark.slow
-def test_comments_for_ever_end_at_the_total_deadline(
-    impatient: Gateway, upstream: ScriptedUpstream, dialect: str
+@pytest.mark.parametrize("what", ["comments", "empty deltas"])
+def test_what_brings_no_content_is_late_all_the_same(
+    impatient: Gateway, upstream: ScriptedUpstream, dialect: str, what: str
 ) -> None:
     letter = LETTERS[dialect]
-    upstream.play(f"{letter}1", _drips(head(200)))
+    piece = b": still thinking\n\n" if what == "comments" else _nothing(dialect)
+    upstream.play(f"{letter}1", _drips(head(200), again=piece))
     answer = impatient.stream(f"m{letter}")
     assert_refused(answer, 504)
+    assert "no content within 0.6 s" in answer.error["message"]
 
 
-def _drips(*pieces: bytes) -> Script:
+def _nothing(dialect: str) -> bytes:
+    """An event in which the model says nothing."""
+    said: dict[str, Any] = {
+        "openai_chat": {"choices": [{"index": 0, "delta": {"content": ""}}]},
+        "anthropic_messages": {"type": "ping"},
+        "gemini_generate": {"candidates": [{"content": {"role": "model", "parts": [{"text": ""}]}}]},
+    }[dialect]
+    name = "event: ping\n" if dialect == "anthropic_messages" else ""
+    return f"{name}data: {json.dumps(said)}\n\n".encode()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("streamed", "part"), [(False, "whole"), (True, "first-byte")])
+def test_one_that_brings_nothing_leaves_time_for_the_next(
+    hostile: Gateway, upstream: ScriptedUpstream, streamed: bool, part: str
+) -> None:
+    upstream.play("o1", _drips(head(200)) if streamed else stalls())
+    upstream.play("o2", good("openai_chat", streamed))
+    answer = hostile.ask(streamed, "fo", headers={"x-llm-router-timeouts": f"{part}=3"})
+    assert_delivered(answer, streamed)
+    record = hostile.generation(answer.id)
+    assert [a.get("error_kind") for a in record["attempts"]] == ["timeout", None]
+
+
+def _drips(*pieces: bytes, again: bytes = b": still thinking\n\n") -> Script:
     """A byte of comment now and then, for ever."""
     import asyncio
 
     async def script(peer: Any) -> None:
         await peer.send(*pieces)
         while True:
-            await peer.send(b": still thinking\n\n")
+            await peer.send(again)
             await asyncio.sleep(0.05)
 
     return script

@@ -81,6 +81,8 @@ class _Reply:
     def __init__(self, first_s: float) -> None:
         self._first_s = first_s
 
+    def expect_content(self, *, more: bool) -> None: ...
+
     async def chunks(self) -> AsyncIterator[bytes]:
         await asyncio.sleep(self._first_s)
         for piece in events("one ", "two ", "three ", "four"):

@@ -89,6 +89,8 @@ class Reply:
         self.headers: Mapping[str, str] = {}
         self._pieces = pieces
 
+    def expect_content(self, *, more: bool) -> None: ...
+
     async def chunks(self) -> AsyncIterator[bytes]:
         for piece in self._pieces:
             yield piece

@@ -149,6 +149,8 @@ class SimReply:
         self.headers: Mapping[str, str] = {"content-type": "application/json"}
         call.pieces = _pieces(call, self.status)
 
+    def expect_content(self, *, more: bool) -> None: ...
+
     async def chunks(self) -> AsyncIterator[bytes]:
         call, script = self.call, self.call.script
         for number, piece in enumerate(call.pieces):

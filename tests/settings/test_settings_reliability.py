@@ -64,7 +64,7 @@ def test_what_is_said_arrives(builtin: Snapshot, tmp_path: Path) -> None:
     settings = read(builtin, tmp_path, text)
     assert (settings.retries.attempts_max, settings.retries.budget) == (5, 0.125)
     assert (settings.health.enabled, settings.health.error_rate_max) == (False, 0.25)
-    assert settings.timeouts_by_model == {"gpt-5": Deadlines(idle_s=7, total_s=90.5)}
+    assert settings.timeouts_by_model == {"gpt-5": Deadlines(idle_s=7, total_s=90.5, own=("total_s",))}
     assert settings.concurrency == ConcurrencyRules(
         wait_s_max=0.25, latency_factor=3.0, most=(("gpu-box/*", 8),)
     )

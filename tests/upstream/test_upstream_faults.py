@@ -287,6 +287,23 @@ async def test_a_stream_without_end(world: World) -> None:
     assert f"not over within {total_s:g} s" in error.message
 
 
+@pytest.mark.parametrize("more", [False, True])
+async def test_bytes_that_are_no_content_are_not_enough(world: World, more: bool) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED)
+        while True:
+            await peer.send(chunk(b": beat\n\n"))
+            await asyncio.sleep(0.01)
+
+    deadlines = Deadlines(connect_s=10, first_byte_s=2 if more else 0.5, idle_s=9, silence_s=0.05, total_s=9)
+    reply = await world.send(await world.server(script), deadlines=deadlines)
+    reply.expect_content(more=more)
+    error = await failure(reply.read(10**6))
+    assert error.kind is UpstreamKind.TIMEOUT
+    assert f"no content within {0.05 if more else 0.5:g} s" in error.message
+
+
 async def test_a_slow_reader_is_not_the_servers_fault(world: World) -> None:
     go_on = asyncio.Event()
 

@@ -357,12 +357,31 @@ def deadlines_for(track: Track, candidate: Candidate, now_us: int) -> Deadlines:
     base = track.state.deadlines_for(candidate.deployment.model)
     left_s = base.total_s if track.due_us is None else (track.due_us - now_us) / 1_000_000
     stream = track.inspected is not None and track.inspected.stream
-    return deadlines_of(base, track.wish, left_s, stream=stream, reasons=reasons(candidate))
+    return deadlines_of(
+        base,
+        track.wish,
+        left_s,
+        stream=stream,
+        reasons=reasons(candidate),
+        others=not stream and _others(track, candidate),
+    )
 
 
 def reasons(candidate: Candidate) -> bool:
     """Whether it may be silent for minutes because it thinks."""
     return (candidate.deployment.capabilities or candidate.model.capabilities).reasoning
+
+
+def _others(track: Track, candidate: Candidate) -> bool:
+    """Whether another deployment may be asked if this one fails."""
+    admitted = track.admitted
+    if admitted is None or len(track.attempts) + 1 >= track.state.retries.attempts_max:
+        return False
+    if not track.attempts:
+        return len(admitted.plan.candidates) > 1 or "general" in admitted.fallbacks
+    tried = {attempt.deployment for attempt in track.attempts} | {candidate.deployment.id}
+    every = (*admitted.plan.candidates, *admitted.fallbacks.get("general", ()))
+    return any(each.deployment.id not in tried for each in every)
 
 
 async def _error_body(reply: UpstreamReply) -> bytes:

@@ -47,7 +47,8 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
         context_tokens: a text of so many bytes fits every candidate; output_tokens_max: so does such a limit.
         prices: all that it may be charged by, and what these were made from.
         secret: what is sent of the gateway's credential at the first candidate.
-        base: the deadlines of its model, and total_us of them; usual: those of a call whose client says nothing of its time.
+        base: the deadlines of its model, and total_us of them; usual: those of a call whose client says nothing of its time;
+            share: the part of what is left that such a call may take.
         ready: heads of calls that were made already, with what of the secret is in them: by whether the answer is
             streamed, and what is forwarded of the client's headers.
         limits: the key's own; more may have been made for whoever pays.
@@ -71,6 +72,7 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
     base: Deadlines
     total_us: int
     usual: Deadlines
+    share: float
     secret: str | None
     ready: dict[object, tuple[str | None, Prepared]]
     worst: Worst | None
@@ -93,6 +95,7 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
             found = deadlines_for(track, self.candidate, now_us)
             return found, found.total_s
         left_s = (track.due_us - now_us) / 1_000_000
+        left_s = min(left_s * self.share, self.usual.total_s)
         return self.usual, left_s if left_s > LEAST_S else LEAST_S
 
     def fits(self, inspected: Inspected) -> bool:
@@ -167,7 +170,17 @@ def board(
         output_tokens_max=min((m for m in limits if m is not None), default=None),
         base=(base := state.deadlines_for(plan.model)),
         total_us=round(base.total_s * 1_000_000),
-        usual=deadlines_of(base, NO_WISH, base.total_s, stream=inspected.stream, reasons=reasons(candidate)),
+        usual=(
+            usual := deadlines_of(
+                base,
+                NO_WISH,
+                base.total_s,
+                stream=inspected.stream,
+                reasons=reasons(candidate),
+                others=not inspected.stream and len(plan.candidates) > 1 and state.retries.attempts_max > 1,
+            )
+        ),
+        share=usual.total_s / base.total_s if base.whole_s is None else 1.0,
         secret=state.provider_keys.get(provider.id),
         ready={},
         worst=worst_of(plan.deployments),

@@ -321,6 +321,7 @@ class Ride(msgspec.Struct, eq=False):
     _relay: Relay | None = None
     _head: bytes = b""
     _idle_s: float = 0.0
+    _had: int = 0
     _rest: asyncio.TimerHandle | None = None
     _beat: asyncio.TimerHandle | None = None
 
@@ -487,6 +488,8 @@ class Ride(msgspec.Struct, eq=False):
         if status and attempt.status is None:
             attempt.status = status
             attempt.first_byte_us = now_us - self._launched_us
+            if self._intake is not None:
+                reply.expect_content(more=False)
         if status and not 200 <= status < 300:
             self._refused(reply)
         elif self._intake is not None:
@@ -571,6 +574,9 @@ class Ride(msgspec.Struct, eq=False):
                 return
             self._closed()
         else:
+            if self._relay is not None and (had := pump.content_of(self._relay.observed)) != self._had:
+                self._had = had
+                reply.expect_content(more=True)
             reply.expect(self._idle_s)
 
     def _fed(self, data: bytes) -> bool:

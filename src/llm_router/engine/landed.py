@@ -37,6 +37,9 @@ class Replayed:
     async def chunks(self) -> AsyncIterator[bytes]:
         yield self._body
 
+    def expect_content(self, *, more: bool) -> None:
+        """All of it is there."""
+
     async def read(self, bytes_max: int) -> bytes:
         return self._body
 

@@ -154,10 +154,11 @@ async def stream(track: Track, behind: Behind[Any, Any], reply: UpstreamReply, c
     """
     chunks = reply.chunks() if behind.unframe is None else unframed(reply.chunks(), behind.unframe())
     intake = Intake(chunks, track.sent_secret, track.state.reply_bytes_max)
+    reply.expect_content(more=False)
     head = await _head(intake)
     relay = relay_of(track, behind, head)
     try:
-        await _relayed(track, relay, intake, head, clock)
+        await _relayed(track, relay, intake, head, clock, reply)
     except UpstreamError as error:
         if track.transcript is None or not await _was_whole(track, relay, clock):
             raise error
@@ -192,7 +193,9 @@ def relay_of(track: Track, behind: Behind[Any, Any], head: bytes) -> Relay:
     return relay
 
 
-async def _relayed(track: Track, relay: Relay, intake: Intake, head: bytes, clock: Clock) -> None:
+async def _relayed(
+    track: Track, relay: Relay, intake: Intake, head: bytes, clock: Clock, reply: UpstreamReply
+) -> None:
     """Give everything to the relay until the end is proven.
 
     Raises:
@@ -203,8 +206,12 @@ async def _relayed(track: Track, relay: Relay, intake: Intake, head: bytes, cloc
     if transcript is not None:
         transcript.hear(head)
     seen, waited_us = relay.observed, clock.monotonic_us()
+    had = content_of(seen)
     await _forward(track, relay.feed(head), clock)
     while not (seen.ended or seen.error):
+        if (now := content_of(seen)) != had:
+            had = now
+            reply.expect_content(more=True)
         chunk = await intake.next()
         if chunk is None:
             await _forward(track, relay.close(), clock)
@@ -218,6 +225,11 @@ async def _relayed(track: Track, relay: Relay, intake: Intake, head: bytes, cloc
         waited_us = clock.monotonic_us()
     if seen.error is not None or not seen.ended:
         raise broken(seen.error, head)
+
+
+def content_of(seen: Observed) -> int:
+    """A number that grows with the content that has come, and with nothing else."""
+    return seen.output_chars + seen.reasoning_chars + seen.content_started
 
 
 async def _was_whole(track: Track, relay: Relay, clock: Clock) -> bool:

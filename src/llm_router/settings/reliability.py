@@ -109,6 +109,7 @@ def deadlines(table: TimeoutsTable) -> Deadlines:
         connect_s=float(table.connect_s),
         first_byte_s=float(table.first_byte_s),
         idle_s=float(table.idle_s),
+        whole_s=None if table.whole_s is None else float(table.whole_s),
         total_s=float(table.total_s),
     )
 
@@ -119,5 +120,5 @@ def deadlines_by_model(tables: Mapping[str, ModelTable], usual: Deadlines) -> di
     for id_, table in tables.items():
         if table.timeouts is not None:
             own = {n: float(v) for n, v in msgspec.structs.asdict(table.timeouts).items() if v is not None}
-            found[id_] = msgspec.structs.replace(usual, **own)
+            found[id_] = msgspec.structs.replace(usual, **own, own=tuple(own))
     return found

@@ -79,6 +79,7 @@ class TimeoutsTable(Table, frozen=True, kw_only=True):
     connect_s: Seconds = Decimal(5)
     first_byte_s: Seconds = Decimal(60)
     idle_s: Seconds = Decimal(30)
+    whole_s: Seconds | None = None
     total_s: Seconds = Decimal(600)
 
 
@@ -142,6 +143,7 @@ class ModelTimeoutsTable(Table, frozen=True, kw_only=True):
     connect_s: Seconds | None = None
     first_byte_s: Seconds | None = None
     idle_s: Seconds | None = None
+    whole_s: Seconds | None = None
     total_s: Seconds | None = None
 
 

@@ -32,7 +32,8 @@ class _Call:
         self.connected = False
         self.queued = False
         self.first_due = total_due
-        self.total_due = total_due
+        self.total_due = self.content_due = total_due
+        self.content_s = deadlines.total_s
         self.deadlines = deadlines
         self.timeout = asyncio.timeout_at(total_due)
 
@@ -47,6 +48,8 @@ class _Call:
             return f"the call was not over within {self.deadlines.total_s:g} s"
         if not begun:
             return f"no first byte within {self.deadlines.first_byte_s:g} s"
+        if now + 0.002 >= self.content_due:
+            return f"no content within {self.content_s:g} s"
         return f"no further byte for {self.deadlines.idle_s:g} s"
 
 
@@ -218,6 +221,12 @@ class AiohttpReply:
         self._begun = True
         return piece
 
+    def expect_content(self, *, more: bool) -> None:
+        """As the port says."""
+        call = self._call
+        call.content_s = call.deadlines.silence_s if more else call.deadlines.first_byte_s
+        call.content_due = asyncio.get_running_loop().time() + call.content_s if more else call.first_due
+
     async def read(self, bytes_max: int) -> bytes:
         """The whole decoded body, see :meth:`llm_router.ports.UpstreamReply.read`."""
         pieces: list[bytes] = []
@@ -244,7 +253,7 @@ class AiohttpReply:
         if not self._begun:
             due = max(due, self._call.first_due)
         try:
-            async with asyncio.timeout_at(min(due, self._call.total_due)):
+            async with asyncio.timeout_at(min(due, self._call.content_due, self._call.total_due)):
                 return await self._response.content.readany()
         except asyncio.CancelledError:
             self._end(truncated(self._label, "the call was cancelled"))

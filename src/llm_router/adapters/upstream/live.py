@@ -118,7 +118,7 @@ class ListenedReply(LeanReply):
         if not self._begun and due < self._first_due:
             due = self._first_due
         if self._wire is not None:
-            self._wire.expect(min(due, self.total_due))
+            self._wire.expect(min(due, self._content_due, self.total_due))
 
     def abort(self) -> None:
         """As the port says. Nobody is told any more."""

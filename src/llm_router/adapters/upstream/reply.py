@@ -43,8 +43,8 @@ class LeanReply:
     """
 
     __slots__ = (
-        "_begun", "_deadlines", "_first_due", "_framing", "_inflater", "_length", "_loop", "_pieces", "_refused",
-        "_waiter", "_wire", "complete", "failure", "method", "size", "status", "total_due",
+        "_begun", "_content_due", "_deadlines", "_first_due", "_framing", "_inflater", "_length", "_loop", "_pieces",
+        "_refused", "_waiter", "_wire", "complete", "failure", "method", "size", "status", "total_due",
     )  # fmt: skip
 
     def __init__(
@@ -52,7 +52,7 @@ class LeanReply:
     ) -> None:
         self.status = self.size = 0
         self.method = method
-        self.total_due = self._first_due = total_due
+        self.total_due = self._first_due = self._content_due = total_due
         self.complete = self._begun = False
         self._loop = loop
         self._deadlines = deadlines
@@ -126,6 +126,9 @@ class LeanReply:
             return f"the call was not over within {deadlines.total_s:g} s"
         if not self._begun:
             return f"no first byte within {deadlines.first_byte_s:g} s"
+        if now + 0.002 >= self._content_due:
+            first = self._content_due == self._first_due
+            return f"no content within {deadlines.first_byte_s if first else deadlines.silence_s:g} s"
         return f"no further byte for {deadlines.idle_s:g} s"
 
     def wake(self) -> None:
@@ -167,6 +170,10 @@ class LeanReply:
                 self._check_inflated()
                 raise StopAsyncIteration
             await self._wait_body()
+
+    def expect_content(self, *, more: bool) -> None:
+        """As the port says."""
+        self._content_due = self._loop.time() + self._deadlines.silence_s if more else self._first_due
 
     async def read(self, bytes_max: int) -> bytes:
         """The whole decoded body, see :meth:`llm_router.ports.UpstreamReply.read`."""
@@ -249,7 +256,7 @@ class LeanReply:
         if not self._begun and due < self._first_due:
             due = self._first_due
         if self._wire is not None:
-            self._wire.expect(min(due, self.total_due))
+            self._wire.expect(min(due, self._content_due, self.total_due))
         await self._wait()
 
     async def _wait(self) -> None:
