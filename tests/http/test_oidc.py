@@ -207,10 +207,8 @@ def test_what_the_configuration_says_is_shown_and_can_be_tested(gateway, issuer)
         "keys",
         "client",
     }
-    assert (
-        "not a public address"
-        in ada.post("/gateway/sso/test", {"issuer": f"{issuer}/other"}).json["checks"][0]["problem"]
-    )
+    tried = ada.post("/gateway/sso/test", {"issuer": f"{issuer}/other"}).json
+    assert "is not https://" in tried["checks"][0]["problem"]
 
 
 def test_an_issuer_is_set_while_the_gateway_runs(issuer, tmp_path, capsys, monkeypatch):
@@ -303,5 +301,7 @@ def _what_cannot_be_set(ada, issuer):
     tried = ada.post("/gateway/sso/test", {"issuer": "https://127.0.0.1:9"}).json
     assert (tried["ok"], [each["check"] for each in tried["checks"]]) == (False, ["description"])
     assert "not a public address" in tried["checks"][0]["problem"]
-    tried = ada.post("/gateway/sso/test", {"issuer": issuer.replace("127.0.0.1", "localhost")}).json
+    tried = ada.post("/gateway/sso/test", {"issuer": "https://localhost:9"}).json
     assert "not a public address" in tried["checks"][0]["problem"]
+    tried = ada.post("/gateway/sso/test", {"issuer": issuer.replace("127.0.0.1", "localhost")}).json
+    assert "is not https://" in tried["checks"][0]["problem"]
