@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from enum import IntEnum
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
@@ -161,13 +162,30 @@ class IssuerCheck(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
 
 
+class Turn(IntEnum):
+    """Whose password is looked at first, where there is too much to do."""
+
+    FIRST = 0  # who was here before, or is
+    NEXT = 1  # who says so
+    LAST = 2  # who is new
+
+
 class Passwords(Protocol):
     """Hashes of passwords."""
 
-    async def hash(self, password: str) -> str: ...
+    async def hash(self, password: str, turn: Turn) -> str:
+        """
+        Raises:
+            Overloaded: too many wait already.
+        """
+        ...
 
-    async def verify(self, hash_: str | None, password: str) -> bool:
-        """Whether it is the password of that hash. None is never, and takes as long to say."""
+    async def verify(self, hash_: str | None, password: str, turn: Turn) -> bool:
+        """Whether it is the password of that hash. None is never, and takes as long to say.
+
+        Raises:
+            Overloaded: too many wait already.
+        """
         ...
 
 

@@ -30,9 +30,11 @@ from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.routes import API_TABLE
 from llm_router.edge.api.table import ApiRoute, ApiTable, Ask
 from llm_router.edge.http import Request
+from llm_router.engine.oidc import Oidc
 from llm_router.engine.people import People
 from llm_router.engine.rolls import digest
 from llm_router.engine.sign_in import SignIns
+from llm_router.ports import Turn
 
 NOW_MS = 1_800_000_000_000
 LATER_MS = NOW_MS + 86_400_000
@@ -52,10 +54,10 @@ class StoppedClock:
 class PlainPasswords:
     """Hashes nothing; the real ones take long on purpose."""
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, turn: Turn) -> str:
         return f"plain {password}"
 
-    async def verify(self, hash_: str | None, password: str) -> bool:
+    async def verify(self, hash_: str | None, password: str, turn: Turn) -> bool:
         return hash_ == f"plain {password}"
 
 
@@ -66,6 +68,8 @@ class World:
         self.clock = StoppedClock()
         self.directory = directory
         self.books = MemoryBooks()
+        self.oidc: Oidc | None = None
+        self.mails: list[tuple[str, str]] = []
         self._numbers = iter(range(1, 10_000))
         self.people = People(
             directory,
@@ -103,7 +107,13 @@ class World:
     def _token(self) -> str:
         return f"token-{next(self._numbers)}"
 
-    def api(self, routes: tuple[ApiRoute, ...] = API_TABLE.routes) -> Api:
+    async def _issuer(self) -> Oidc | None:
+        return self.oidc
+
+    async def _mail(self, to: str, subject: str, text: str) -> None:
+        self.mails.append((to, text))
+
+    def api(self, routes: tuple[ApiRoute, ...] = API_TABLE.routes, *, mail: bool = False) -> Api:
         async def operate(command: str, arguments: bytes, by: object) -> bytes:
             raise AssertionError(f"nobody runs {command} here")
 
@@ -120,6 +130,9 @@ class World:
             seal=lambda name, value: f"{name} {value.hex()}",
             unseal=lambda name, text: bytes.fromhex(text.removeprefix(f"{name} ")),
             mark=lambda name, value: key_digest(name.encode() + value).hex(),
+            origin="http://gateway.example" if mail else None,
+            mail=self._mail if mail else None,
+            oidc=self._issuer,
         )
         return Api(desk, ApiTable(routes))
 
@@ -166,11 +179,12 @@ class World:
 
 
 class Answered:
-    """What was answered. ``json``: its body; of an error the error."""
+    """What was answered. ``json``: its body; of an error the error. ``session``: the token of one that began."""
 
     def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.status, self.headers = status, headers
         self.json = json.loads(body) if body else None
+        self.session = ""
 
 
 async def ask(
@@ -214,7 +228,11 @@ async def ask(
         return Answered(error.status, {}, msgspec.json.encode({"code": error.code, "message": error.message}))
     assert found, f"nobody knows {plain}"
     got = {name.decode(): value.decode() for name, value in parts[0]["headers"]}
-    return Answered(parts[0]["status"], got, parts[1]["body"])
+    answered = Answered(parts[0]["status"], got, parts[1]["body"])
+    for name, value in parts[0]["headers"]:
+        if name == b"set-cookie" and value.startswith(b"llm_router_session="):
+            answered.session = value.decode().partition(";")[0].partition("=")[2]
+    return answered
 
 
 def stubbed(route: ApiRoute) -> ApiRoute:

@@ -12,6 +12,7 @@ from llm_router.adapters.passwords import Argon2Passwords
 from llm_router.domain.account import COMMAND_LINE, Person
 from llm_router.edge.api.cookies import own_path
 from llm_router.engine.rolls import named
+from llm_router.ports import Turn
 
 PASSWORD = "correct horse battery"
 ADA = "ada@example.com"
@@ -104,9 +105,9 @@ def test_wrong_and_unknown_are_told_alike_and_have_to_wait_alike(tmp_path):
         ]
         assert shown[0] == shown[1]
         assert [a.status for a in told[ADA]] == [401] * 5 + [429] * 2
-        assert (await sign_in(api)).status == 429  # the right one, too
+        assert (await sign_in(api, peer="elsewhere")).status == 429  # the right one, too
         world.clock.now += 15_000
-        assert (await sign_in(api)).status == 200
+        assert (await sign_in(api, peer="elsewhere")).status == 200
         assert (await sign_in(api, password="wrong again")).status == 401  # counted from the beginning
 
     play(tmp_path, scenario)
@@ -354,12 +355,12 @@ def test_passwords_are_argon2id():
 
     async def main():
         passwords = Argon2Passwords()
-        hashed = await passwords.hash(PASSWORD)
+        hashed = await passwords.hash(PASSWORD, Turn.NEXT)
         assert hashed.startswith("$argon2id$")
-        assert await passwords.verify(hashed, PASSWORD)
-        assert not await passwords.verify(hashed, PASSWORD + "!")
-        assert not await passwords.verify(None, "nobody has this password")
-        assert not await passwords.verify("no hash", PASSWORD)
+        assert await passwords.verify(hashed, PASSWORD, Turn.NEXT)
+        assert not await passwords.verify(hashed, PASSWORD + "!", Turn.NEXT)
+        assert not await passwords.verify(None, "nobody has this password", Turn.NEXT)
+        assert not await passwords.verify("no hash", PASSWORD, Turn.NEXT)
 
     run(main())
 

@@ -37,6 +37,14 @@ def within(outer: Sequence[str] | None, inner: Sequence[str] | None) -> bool:
     )
 
 
+def network_of(address: str) -> str:
+    """What one caller has at least: an address of IPv4, of IPv6 the network of 64 bits. What is none stays as it is."""
+    found = _address(address)
+    if found is None or found.version == 4:
+        return address if found is None else str(found)
+    return str(ipaddress.IPv6Network((int(found) >> 64 << 64, 64)))
+
+
 def client_address(peer: str, forwarded: str | None, trusted: Sequence[str]) -> str:
     """The address of who asks.
 

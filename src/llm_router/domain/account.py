@@ -50,8 +50,10 @@ class Person(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="p
 
     Attributes:
         email: in small letters; nobody else has the same.
-        operator: runs the gateway, and so sees every account.
+        operator: runs the gateway, and so sees every account. operator_groups: because groups at the issuer say so.
         disabled_ms: may not sign in any more.
+        proven: whoever signs in has the mail of that address: an issuer, a link that was mailed to it, or the
+            operator said so.
     """
 
     id: str
@@ -59,12 +61,20 @@ class Person(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="p
     title: str
     created_ms: int
     operator: bool = False
+    operator_groups: bool = False
     disabled_ms: int | None = None
+    proven: bool = False
     version: int = 1
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="member"):
-    """A person in an account. Its id is :func:`member_id`."""
+    """A person in an account. Its id is :func:`member_id`.
+
+    Attributes:
+        role: what holds: the greater one of what people here gave and what groups at the issuer gave.
+        groups: what groups gave when the person signed in last; None: nothing. here: what people here gave, where
+            groups gave something too; None: nothing.
+    """
 
     id: str
     account: str
@@ -72,6 +82,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="m
     role: Role
     created_ms: int
     teams: tuple[str, ...] = ()
+    groups: Role | None = None
+    here: Role | None = None
     version: int = 1
 
 
@@ -91,6 +103,7 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", ta
     Attributes:
         digest: SHA-256 of the link's token, in hexadecimal digits.
         by: who made it: their role bounds what it gives when it is taken up, too.
+        mailed: the link was mailed to that address, and nobody else has seen it.
     """
 
     id: str
@@ -102,6 +115,7 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", ta
     created_ms: int
     expires_ms: int
     teams: tuple[str, ...] = ()
+    mailed: bool = False
     version: int = 1
 
 
@@ -157,12 +171,14 @@ class Tries(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="tr
 
     Attributes:
         locked_until_ms: none is looked at before.
+        known_until_ms: until then it is known that somebody signed in from there; 0: nobody did.
     """
 
     id: str
     failures: int
     locked_until_ms: int
     expires_ms: int
+    known_until_ms: int = 0
     version: int = 1
 
 
@@ -183,10 +199,12 @@ class Repeat(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="r
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="link"):
-    """A link that can be used once: for the first operator, or for who forgot a password.
+    """A link that can be used once: for the first operator, for who forgot a password, or for who signs up.
 
     Attributes:
-        purpose: "setup" or "reset"; person: whose password it sets, of a reset.
+        purpose: "setup", "reset" or "sign_up"; person: whose password it sets, of a reset.
+        email, account: of who signs up.
+        mailed: nobody but who reads the mail of that address has seen it.
     """
 
     id: str
@@ -195,6 +213,9 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="lin
     created_ms: int
     expires_ms: int
     person: str | None = None
+    email: str = ""
+    account: str = ""
+    mailed: bool = False
     version: int = 1
 
 
@@ -321,3 +342,8 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
 def member_id(account: str, person: str) -> str:
     """The id of a membership. No name of an account has a slash."""
     return f"{account}/{person}"
+
+
+def given_here(member: Member) -> Role | None:
+    """The role that people here gave; None: groups at the issuer alone gave one."""
+    return member.role if member.groups is None else member.here

@@ -21,11 +21,12 @@ from llm_router.domain.account import (
     Noun,
     Person,
     Role,
+    given_here,
     member_id,
 )
 from llm_router.domain.errors import Forbidden, InvalidRequest, SignInRefused
 from llm_router.engine.people import email_of
-from llm_router.engine.rolls import act, digest, find, named, overtaken
+from llm_router.engine.rolls import act, digest, every, find, named, overtaken
 from llm_router.engine.sign_in import Opened, SignIns
 from llm_router.ports import Issuer
 
@@ -54,6 +55,15 @@ class OidcRules(msgspec.Struct, frozen=True, kw_only=True):
     operators: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
     emails_verified: bool = False
+
+
+class _Change:
+    """What a sign-in writes, in one step."""
+
+    def __init__(self) -> None:
+        self.puts: list[Noun] = []
+        self.removes: list[tuple[str, str]] = []
+        self.acts: list[Act] = []
 
 
 class Oidc:
@@ -111,27 +121,58 @@ class Oidc:
         return await self._sign_ins.open(person, by, agent, self.rules.name), handshake.back
 
     async def _person(self, claims: Mapping[str, Any], by: Actor) -> Person:
-        """Who that is here, made anew if need be, in the roles that their groups give."""
+        """Who that is here, made anew if need be, in the roles that their groups give.
+
+        Raises:
+            Forbidden: they may not sign in here.
+        """
         self._check_domain(claims)
-        subject, now_ms = str(claims["sub"]), self._clock.now_ms()
+        subject, change = str(claims["sub"]), _Change()
         id_ = digest(f"{self.rules.issuer} {subject}")
         identity = await find(self._directory, Identity, id_)
-        person = None if identity is None else await find(self._directory, Person, identity.person)
-        puts: list[Noun] = []
-        if person is None:
-            person = await self._known_by_email(claims)
-            if person is None:
-                person = self._new_person(claims, now_ms)
-                puts.append(person)
-            puts.append(
-                Identity(
-                    id=id_, person=person.id, issuer=self.rules.issuer, subject=subject, created_ms=now_ms,
-                    version=1 if identity is None else identity.version + 1,
-                )
-            )  # fmt: skip
+        stored = None if identity is None else await find(self._directory, Person, identity.person)
+        linked = stored is not None
+        if stored is None:
+            stored = await self._known_by_email(claims)
+        person = self._new_person(claims) if stored is None else stored
         if person.disabled_ms is not None:
             raise Forbidden("You may not sign in here any more.")
-        return await self._in_roles(person, claims, puts, by)
+        if not linked:
+            change.puts.append(
+                Identity(
+                    id=id_, person=person.id, issuer=self.rules.issuer, subject=subject,
+                    created_ms=self._clock.now_ms(), version=1 if identity is None else identity.version + 1,
+                )
+            )  # fmt: skip
+        if not person.proven:
+            person, gone, acts = await self._sign_ins.reclaimed(person, by, self.rules.name)
+            change.removes += gone
+            change.acts += acts
+        person, may = await self._in_roles(stored, person, claims, change, by)
+        if stored is not None or may:
+            await self._write(stored, person, change, by)
+        if not may:
+            raise Forbidden("None of your groups may use this gateway: ask its operator.")
+        return person
+
+    async def _write(self, stored: Person | None, person: Person, change: _Change, by: Actor) -> None:
+        """Write all of it in one step, with the person as they become.
+
+        Raises:
+            IdempotencyConflict: somebody else was faster.
+        """
+        if person != stored:
+            version = 1 if stored is None else stored.version + 1
+            after = msgspec.structs.replace(person, version=version)
+            action = "people.create" if stored is None else "people.change"
+            change.puts.append(after)
+            change.acts.append(self._act(person, by, action, before=stored, after=after))
+        if not (change.puts or change.removes):
+            return
+        if not await self._directory.write(change.puts, change.removes, change.acts):
+            raise overtaken("The person")
+        if stored is not None and not stored.proven:
+            await self._sign_ins.sweep(person)
 
     def _check_domain(self, claims: Mapping[str, Any]) -> None:
         """
@@ -160,62 +201,125 @@ class Oidc:
         except InvalidRequest:
             raise Forbidden("The issuer names no e-mail address of yours.") from None
 
-    def _new_person(self, claims: Mapping[str, Any], now_ms: int) -> Person:
+    def _new_person(self, claims: Mapping[str, Any]) -> Person:
         email = self._email(claims)
         title = "".join(c for c in str(claims.get("name") or email) if c.isprintable()).strip()[:100]
-        return Person(id=self._people.new_id("usr"), email=email, title=title or email, created_ms=now_ms)
+        return Person(
+            id=self._people.new_id("usr"), email=email, title=title or email, created_ms=self._clock.now_ms(),
+            proven=True,
+        )  # fmt: skip
+
+    def _groups(self, claims: Mapping[str, Any]) -> set[str] | None:
+        """The groups that a token names; None: it says that they are to be asked for elsewhere
+        (https://openid.net/specs/openid-connect-core-1_0.html#AggregatedDistributedClaims)."""
+        claim = self.rules.groups_claim
+        groups, elsewhere = claims.get(claim), claims.get("_claim_names")
+        if groups is None:
+            return None if isinstance(elsewhere, dict) and claim in elsewhere else set()
+        return {str(group) for group in groups} if isinstance(groups, list) else {str(groups)}
 
     async def _in_roles(
-        self, person: Person, claims: Mapping[str, Any], puts: list[Noun], by: Actor
-    ) -> Person:
-        """Write the person, and the membership that their groups come to."""
-        rules, self_ = self.rules, Actor(id=person.id, name=person.email, ip=by.ip)
-        groups = claims.get(rules.groups_claim)
-        mine = {str(group) for group in groups} if isinstance(groups, list) else {str(groups)}
-        given = [role for group, role in rules.roles.items() if group in mine]
-        role = max(given, key=lambda each: len(ROLES[each]), default=rules.default_role)
-        member = await find(self._directory, Member, member_id(rules.account, person.id))
-        operator = person.operator or bool(mine.intersection(rules.operators))
-        if role is None and member is None and not operator:
-            known = await self._directory.rows("member", person=person.id, limit=1)
-            if not known:
-                raise Forbidden("None of your groups may use this gateway: ask its operator.")
-        acts: list[Act] = []
-        new = any(noun.id == person.id for noun in puts)
-        after = person
-        if operator != person.operator:
-            after = msgspec.structs.replace(person, operator=True, version=person.version + (0 if new else 1))
-        if new or after is not person:
-            puts = [noun for noun in puts if noun.id != person.id] + [after]
-            action = "people.create" if new else "people.change"
-            acts.append(act(self_, self._clock.now_ms(), action, before=None if new else person, after=after))
-        if role is not None and (
-            member is None or (member.role is not role and member.role is not Role.OWNER)
-        ):
-            puts += await self._membership(member, person, role)
-            changed = puts[-1]
-            acts.append(
-                act(
-                    self_,
-                    self._clock.now_ms(),
-                    "members.change",
-                    account=rules.account,
-                    before=member,
-                    after=changed,
-                )
-            )
-        if puts and not await self._directory.write(puts, [], acts):
-            raise overtaken("The person")
+        self, stored: Person | None, person: Person, claims: Mapping[str, Any], change: _Change, by: Actor
+    ) -> tuple[Person, bool]:
+        """The person as their groups have them run the gateway or not, and whether they may do anything here; what
+        becomes of their memberships is added to the change."""
+        groups = self._groups(claims)
+        members = {each.account: each for each in await every(self._directory, Member, person=person.id)}
+        if groups is None and stored is not None:
+            return person, bool(members) or person.operator
+        named = groups or set()
+        person = await self._as_operator(person, not named.isdisjoint(self.rules.operators), change)
+        given = [role for group, role in self.rules.roles.items() if group in named]
+        role = max(given, key=_weight, default=self.rules.default_role)
+        own = self.rules.account
+        left = 0
+        for account in dict.fromkeys([own, *members]):
+            gives = role if account == own else None
+            left += await self._membership(members.get(account), account, person, gives, change, by)
+        return person, bool(left) or person.operator
+
+    async def _as_operator(self, person: Person, said: bool, change: _Change) -> Person:
+        """Groups make an operator, and end that of whom they made one; the last one stays."""
+        if said and not person.operator:
+            return msgspec.structs.replace(person, operator=True, operator_groups=True)
+        if said or not person.operator_groups:
+            return person
+        after = msgspec.structs.replace(person, operator=False, operator_groups=False)
+        try:
+            change.puts += await self._people.without_operator(person, after)
+        except InvalidRequest:
+            return person
         return after
 
-    async def _membership(self, member: Member | None, person: Person, role: Role) -> list[Noun]:
-        account, now_ms = self.rules.account, self._clock.now_ms()
+    async def _membership(
+        self,
+        member: Member | None,
+        account: str,
+        person: Person,
+        groups: Role | None,
+        change: _Change,
+        by: Actor,
+    ) -> bool:
+        """Add what a membership becomes to the change; whether there is one then. What people here gave stays, and the
+        last owner, too."""
+        here = None if member is None else given_here(member)
+        roles = [each for each in (here, groups) if each is not None]
+        role = max(roles, key=_weight, default=None)
+        after = self._member(member, account, person, role, groups, None if groups is None else here)
+        if after == member:
+            return after is not None
         if member is not None:
-            return [msgspec.structs.replace(member, role=role, version=member.version + 1)]
-        made: list[Noun] = []
-        if await find(self._directory, Account, account) is None:
-            made.append(Account(id=account, title=account, created_ms=now_ms))
-        new = Member(
-            id=member_id(account, person.id), account=account, person=person.id, role=role, created_ms=now_ms
+            try:
+                change.puts += await self._people.without_owner(member, role)
+            except InvalidRequest:
+                return True
+        if after is not None:
+            change.puts.append(after)
+            if member is None and await find(self._directory, Account, account) is None:
+                change.puts.append(Account(id=account, title=account, created_ms=self._clock.now_ms()))
+        elif member is not None:
+            change.removes.append(("member", member.id))
+        if member is None or after is None or member.role is not after.role:
+            action = "members.remove" if after is None else "members.change"
+            change.acts.append(self._act(person, by, action, account=account, before=member, after=after))
+        return after is not None
+
+    def _member(
+        self,
+        member: Member | None,
+        account: str,
+        person: Person,
+        role: Role | None,
+        groups: Role | None,
+        here: Role | None,
+    ) -> Member | None:
+        if role is None:
+            return None
+        if member is None:
+            return Member(
+                id=member_id(account, person.id), account=account, person=person.id, role=role, groups=groups,
+                created_ms=self._clock.now_ms(),
+            )  # fmt: skip
+        if (member.role, member.groups, member.here) == (role, groups, here):
+            return member
+        return msgspec.structs.replace(
+            member, role=role, groups=groups, here=here, version=member.version + 1
         )
-        return [*made, new]
+
+    def _act(
+        self,
+        person: Person,
+        by: Actor,
+        action: str,
+        *,
+        account: str = "",
+        before: Noun | None,
+        after: Noun | None,
+    ) -> Act:
+        self_ = Actor(id=person.id, name=person.email, ip=by.ip)
+        return act(self_, self._clock.now_ms(), action, account=account, before=before, after=after)
+
+
+def _weight(role: Role) -> int:
+    """How much a role holds."""
+    return len(ROLES[role])

@@ -103,14 +103,14 @@ class People:
         found = await find(self.directory, Account, id_)
         return Account(id=id_, title=id_, created_ms=0, version=0) if found is None else found
 
-    async def free_name(self, id_: str) -> str:
-        """A name that an account can have, and that nothing belongs to yet.
+    async def new_name(self, id_: str) -> str:
+        """A name that a new account can have: there is none of it, and nothing belongs to it yet.
 
         Raises:
             InvalidRequest: it is none, or taken.
         """
         name = account_name(id_)
-        if await self._taken(name):
+        if await find(self.directory, Account, name) is not None or await self._taken(name):
             raise InvalidRequest(f"the account '{name}' is there already", param="id", code="taken")
         return name
 
@@ -184,10 +184,11 @@ class People:
         after = msgspec.structs.replace(
             member,
             role=member.role if role is None else role,
+            here=member.here if role is None or member.groups is None else role,
             teams=member.teams if teams is None else await self._teams(member.account, teams),
             version=member.version + 1,
         )
-        puts: list[Noun] = [after, *await self._without_owner(member, after.role)]
+        puts: list[Noun] = [after, *await self.without_owner(member, after.role)]
         entry = self._act(by, "members.change", member.account, before=member, after=after)
         await self._write(puts, [], [entry], "The member")
         return after
@@ -203,12 +204,16 @@ class People:
             check_role_grant(subject, member.account, member.role)
         entry = self._act(by, "members.remove", member.account, before=member)
         await self._write(
-            list(await self._without_owner(member, None)), [("member", member.id)], [entry], "The member"
+            list(await self.without_owner(member, None)), [("member", member.id)], [entry], "The member"
         )
 
-    async def _without_owner(self, member: Member, role: Role | None) -> tuple[Account, ...]:
+    async def without_owner(self, member: Member, role: Role | None) -> tuple[Account, ...]:
         """What else to write when an owner becomes none. The account's version goes up, so that of two
-        owners who remove each other at the same time one is refused."""
+        owners who remove each other at the same time one is refused.
+
+        Raises:
+            InvalidRequest: it is the last one.
+        """
         if member.role is not Role.OWNER or role is Role.OWNER:
             return ()
         account = await self.account(member.account)  # before the members: who changes them writes it too
@@ -298,6 +303,12 @@ class People:
         await self._write([invitation], [], [entry], "The invitation")
         return invitation, token
 
+    async def mailed(self, invitation: Invitation) -> None:
+        """The link was mailed, and is shown to nobody else: who opens it has the mail of that address. One that was
+        taken up meanwhile stays as it is."""
+        after = msgspec.structs.replace(invitation, mailed=True, version=invitation.version + 1)
+        await self.directory.write([after], [], [])
+
     async def withdraw(self, invitation: Invitation, by: Actor) -> None:
         """Take an invitation back."""
         entry = self._act(by, "invitations.remove", invitation.account, before=invitation)
@@ -327,6 +338,8 @@ class People:
         if person.email != invitation.email:
             raise Forbidden("This invitation is for another address of e-mail: sign in with that one.")
         await self._check_maker(invitation)
+        if invitation.mailed and not person.proven:
+            more = [msgspec.structs.replace(person, proven=True, version=person.version + 1)]
         member = self._member(invitation.account, person.id, invitation.role, invitation.teams)
         entry = self._act(by, "invitations.accept", invitation.account, before=invitation, after=member)
         await self._write([*more, member], [("invitation", invitation.id)], [entry], "The invitation")
@@ -406,22 +419,31 @@ class People:
             person,
             title=person.title if title is None else label(title, "title"),
             operator=person.operator if operator is None else operator,
+            operator_groups=person.operator_groups and operator is None,
             disabled_ms=person.disabled_ms if disabled is None else now_ms if disabled else None,
             version=person.version + 1,
         )
-        puts: list[Noun] = [after]
-        if _runs(person) and not _runs(after):
-            house = await self.house()  # of two operators who remove each other at once one is refused
-            others = [p for p in await every(self.directory, Person) if p.id != person.id]
-            if not any(_runs(other) for other in others):
-                raise InvalidRequest(
-                    "The gateway has an operator: make somebody else one first.", code="last_operator"
-                )
-            puts.append(msgspec.structs.replace(house, version=house.version + 1))
+        puts: list[Noun] = [after, *await self.without_operator(person, after)]
         await self._write(
             puts, [], [self._act(by, "people.change", "", before=person, after=after)], "The person"
         )
         return after
+
+    async def without_operator(self, person: Person, after: Person) -> tuple[House, ...]:
+        """What else to write when somebody does not run the gateway any more.
+
+        Raises:
+            InvalidRequest: nobody would.
+        """
+        if not _runs(person) or _runs(after):
+            return ()
+        house = await self.house()  # of two operators who remove each other at once one is refused
+        others = [p for p in await every(self.directory, Person) if p.id != person.id]
+        if not any(_runs(other) for other in others):
+            raise InvalidRequest(
+                "The gateway has an operator: make somebody else one first.", code="last_operator"
+            )
+        return (msgspec.structs.replace(house, version=house.version + 1),)
 
     async def _write(
         self, puts: list[Noun], removes: list[tuple[str, str]], acts: list[Act], what: str

@@ -14,7 +14,7 @@ import msgspec
 
 from llm_router.access import totp
 from llm_router.access.subject import Subject
-from llm_router.access.tries import FREE, FREE_PLACE, failed, wait_ms
+from llm_router.access.tries import FREE
 from llm_router.domain.account import (
     COMMAND_LINE,
     Account,
@@ -27,14 +27,14 @@ from llm_router.domain.account import (
     Person,
     Role,
     SignIn,
-    Tries,
     member_id,
 )
-from llm_router.domain.errors import Forbidden, InvalidRequest, NotFound, RateLimitExceeded, SignInRefused
+from llm_router.domain.errors import Forbidden, InvalidRequest, NotFound, SignInRefused
+from llm_router.engine.doors import Doors
 from llm_router.engine.operator import DEFAULT_ACCOUNT, label
 from llm_router.engine.people import People, email_of
 from llm_router.engine.rolls import act, digest, every, find, named, overtaken
-from llm_router.ports import Passwords
+from llm_router.ports import Passwords, Turn
 
 HOUR_MS = 3_600_000
 SESSION_MS = 14 * 24 * HOUR_MS
@@ -90,6 +90,7 @@ class SignIns:
         unseal: Open,
     ) -> None:
         self.people = people
+        self.doors = Doors(people.directory, people.clock)
         self._directory = people.directory
         self._clock = people.clock
         self._passwords = passwords
@@ -144,6 +145,8 @@ class SignIns:
         )
         if old is None or not await self._directory.write([sign_in], [("sign_in", old.id)], acts):
             await self._directory.write([sign_in], [], acts)
+        if not pending:
+            await self.doors.remember(person.email, by.ip)
         return Opened(token=token, sign_in=sign_in)
 
     async def sessions(self, person: str) -> list[SignIn]:
@@ -170,21 +173,34 @@ class SignIns:
             RateLimitExceeded: there were too many wrong tries.
         """
         address = email.strip().lower()[:300]
-        door, place = digest(f"email {address}"), digest(f"ip {by.ip}")
-        await self._charge(place, FREE_PLACE)
-        await self._charge(door, FREE)
+        door = await self.doors.of(address, by.ip)
+        await self.doors.knock(door)
         person = await named(self._directory, Person, address)
         known = None if person is None else await find(self._directory, Credentials, person.id)
         right = await self._passwords.verify(
-            None if known is None else known.password, password[: PASSWORD_CHARS_MAX + 1]
+            None if known is None else known.password,
+            password[: PASSWORD_CHARS_MAX + 1],
+            Turn.FIRST if door.known else Turn.NEXT,
         )
         if not right or person is None or person.disabled_ms is not None:
             await self._refused(person, by)
             raise SignInRefused("This e-mail address and password do not belong together.")
-        await self._forget(door)
-        await self._refund(place)
+        await self.doors.right(door)
         pending = known is not None and known.totp is not None
-        return await self.open(person, by, agent, "password", old=old, pending=pending), person
+        opened = await self.open(person, by, agent, "password", old=old, pending=pending)
+        await self._check_still(opened, known)
+        return opened, person
+
+    async def _check_still(self, opened: Opened, known: Credentials | None) -> None:
+        """End a session that began while the password was taken from who had it (:meth:`reclaimed`).
+
+        Raises:
+            SignInRefused
+        """
+        now = await find(self._directory, Credentials, opened.sign_in.person)
+        if known is None or now is None or now.password != known.password:
+            await self._directory.write([], [("sign_in", opened.sign_in.id)], [])
+            raise SignInRefused("This e-mail address and password do not belong together.")
 
     async def second_factor(self, person: Person, code: str, by: Actor, agent: str, old: SignIn) -> Opened:
         """Turn a pending session into one that is good for something, with a token of its own.
@@ -193,13 +209,17 @@ class SignIns:
             SignInRefused: the code is wrong, too old or used already.
             RateLimitExceeded: there were too many wrong ones.
         """
-        place = digest(f"second {person.id}")
-        await self._charge(place, FREE)
+        door = await self.doors.of(person.email, by.ip, "second")
+        await self.doors.charge(door.id, FREE)
         if not await self._take_code(person, code):
             await self._refused(person, by)
             raise SignInRefused("This code is wrong, too old or used already.")
-        await self._forget(place)
-        return await self.open(person, by, agent, old.how, old=old)
+        await self.doors.forget(door.id)
+        opened = await self.open(person, by, agent, old.how, old=old)
+        if (await self._credentials(person)).totp is None:  # it was taken from who had it meanwhile
+            await self._directory.write([], [("sign_in", opened.sign_in.id)], [])
+            raise SignInRefused("This session has ended: sign in again.", code="session_ended")
+        return opened
 
     async def _take_code(self, person: Person, code: str) -> bool:
         """Use a code up, of the authenticator or of those for recovery. Of two at once one is taken."""
@@ -226,13 +246,13 @@ class SignIns:
             InvalidRequest: the new one will not do.
         """
         check_password(new)
-        place = digest(f"email {person.email}")
-        await self._charge(place, FREE)
+        place = digest(f"session {keep}")  # what strangers try elsewhere keeps nobody out here
+        await self.doors.charge(place, FREE)
         known = await self._credentials(person)
-        if not await self._passwords.verify(known.password, current[: PASSWORD_CHARS_MAX + 1]):
+        if not await self._passwords.verify(known.password, current[: PASSWORD_CHARS_MAX + 1], Turn.FIRST):
             await self._refused(person, by)
             raise SignInRefused("The current password is wrong.")
-        await self._forget(place)
+        await self.doors.forget(place)
         await self._set_password(person, new, by, "password.change", keep=keep)
 
     async def _set_password(
@@ -245,14 +265,51 @@ class SignIns:
         keep: str = "",
         link: Link | None = None,
     ) -> None:
-        hashed = await self._passwords.hash(password)
+        hashed = await self._passwords.hash(password, Turn.FIRST)
         known = await self._credentials(person)
         after = msgspec.structs.replace(known, password=hashed, version=known.version + 1)
+        note: dict[str, object] = {}
+        puts: list[Noun] = []
+        if link is not None and not person.proven:
+            if link.mailed and known.totp is not None:  # by whom is not known
+                after = msgspec.structs.replace(after, totp=None, totp_new=None, recovery=())
+                note["second_factor_ended"] = True
+            if after.totp is None:
+                puts.append(msgspec.structs.replace(person, proven=True, version=person.version + 1))
         ended = [s for s in await every(self._directory, SignIn, person=person.id) if s.id != keep]
         removes = [("sign_in", s.id) for s in ended] + ([] if link is None else [("link", link.id)])
-        entry = self._act(person, by, action, {"sessions_ended": len(ended)})
-        if not await self._directory.write([after], removes, [entry]):
+        entry = self._act(person, by, action, {"sessions_ended": len(ended), **note})
+        if not await self._directory.write([after, *puts], removes, [entry]):
             raise overtaken("The password")
+        await self.sweep(person, keep)
+
+    async def sweep(self, person: Person, keep: str = "") -> None:
+        """End the sessions that began while a password was taken away or changed."""
+        for late in await every(self._directory, SignIn, person=person.id):
+            if late.id != keep:
+                await self._directory.write([], [("sign_in", late.id)], [])
+
+    async def reclaimed(
+        self, person: Person, by: Actor, how: str
+    ) -> tuple[Person, list[tuple[str, str]], list[Act]]:
+        """What to write when it is proven whose address somebody has, who had not proven it: whatever was set before
+        goes (password, second factor, sessions, links), so that nobody but the owner of the address goes on. Call
+        :meth:`sweep` when it is written.
+        """
+        known = await find(self._directory, Credentials, person.id)
+        sessions = await every(self._directory, SignIn, person=person.id)
+        links = await every(self._directory, Link, person=person.id)
+        gone = [("sign_in", each.id) for each in sessions] + [("link", each.id) for each in links]
+        if known is not None:
+            gone.append(("credentials", known.id))
+        note = {
+            "how": how,
+            "password": known is not None and known.password is not None,
+            "second_factor": known is not None and known.totp is not None,
+            "sessions_ended": len(sessions),
+        }
+        after = msgspec.structs.replace(person, proven=True, version=person.version + 1)
+        return after, gone, [self._act(person, by, "people.reclaim", note)]
 
     # Links that work once
 
@@ -289,11 +346,11 @@ class SignIns:
         check_password(password)
         person = Person(
             id=self.people.new_id("usr"), email=email_of(email), title=label(title, "name"),
-            created_ms=self._clock.now_ms(), operator=True,
+            created_ms=self._clock.now_ms(), operator=True, proven=True,
         )  # fmt: skip
         puts: list[Noun] = [
             person,
-            Credentials(id=person.id, password=await self._passwords.hash(password)),
+            Credentials(id=person.id, password=await self._passwords.hash(password, Turn.FIRST)),
             _owner(DEFAULT_ACCOUNT, person),
         ]
         if await find(self._directory, Account, DEFAULT_ACCOUNT) is None:
@@ -312,19 +369,20 @@ class SignIns:
         if person is None or person.disabled_ms is not None:
             return None
         if by != COMMAND_LINE:  # nobody's mailbox is filled by strangers
-            await self._charge(digest(f"reset {person.id}"), FREE_MAILS)
+            await self.doors.charge(digest(f"reset {person.id}"), FREE_MAILS)
         now_ms, token = self._clock.now_ms(), self._new_token()
         before = await every(self._directory, Link, person=person.id)
         link = Link(
             id=self.people.new_id("lnk"), purpose="reset", digest=digest(token), created_ms=now_ms,
-            expires_ms=now_ms + RESET_MS, person=person.id,
+            expires_ms=now_ms + RESET_MS, person=person.id, mailed=by != COMMAND_LINE,
         )  # fmt: skip
         entry = act(by, now_ms, "password.reset_link", object_=person.id, note={"link": link.id})
         await self._directory.write([link], [("link", old.id) for old in before], [entry])
         return person, token
 
     async def reset(self, token: str, password: str, by: Actor) -> None:
-        """Set a password by a link; all sessions end, and a second factor stays.
+        """Set a password by a link; all sessions end, and a second factor stays, but for one that was set by somebody
+        who had not proven that the address is theirs, where the link was mailed to it.
 
         Raises:
             NotFound: the link is not valid any more.
@@ -336,7 +394,7 @@ class SignIns:
         if person is None or person.disabled_ms is not None:
             raise NotFound(_STALE)
         await self._set_password(person, password, by, "password.reset", link=link)
-        await self._forget(digest(f"email {person.email}"))
+        await self.doors.forget(digest(f"email {person.email}"))
 
     async def link(self, token: str, purpose: str) -> Link:
         """
@@ -359,43 +417,109 @@ class SignIns:
             NotFound: the invitation is not valid any more.
             Forbidden: there is somebody of that address, who has to sign in for it.
         """
+        asked = await named(self._directory, Link, digest(token))
+        if asked is not None and asked.purpose == "sign_up":
+            return await self._join_own(await self.link(token, "sign_up"), title, password, by, agent)
         invitation = await self.people.invitation(token)
         if await named(self._directory, Person, invitation.email) is not None:
             raise Forbidden("There is somebody of this e-mail address: sign in, then take the invitation up.")
-        person, credentials = await self._new_person(invitation.email, title, password)
+        person, credentials = await self._new_person(
+            invitation.email, title, password, Turn.NEXT, proven=invitation.mailed
+        )
         member = await self.people.accept(invitation, person, [person, credentials], _self(person, by))
         return await self.open(person, by, agent, "link"), member
 
-    async def sign_up(
-        self, email: str, title: str, account: str, password: str, by: Actor, agent: str
-    ) -> Opened:
-        """Make oneself a person with an account of one's own, where the operator lets strangers.
+    async def _join_own(
+        self, link: Link, title: str, password: str, by: Actor, agent: str
+    ) -> tuple[Opened, Member]:
+        """Take up the link that was mailed to who signs up."""
+        if await named(self._directory, Person, link.email) is not None:
+            raise Forbidden("There is somebody of this e-mail address: sign in.")
+        person, credentials = await self._new_person(link.email, title, password, Turn.NEXT, proven=True)
+        member = await self._found(link.account, person, credentials, by, [("link", link.id)])
+        return await self.open(person, by, agent, "link"), member
 
+    async def check_sign_up(self, by: Actor) -> None:
+        """
         Raises:
-            Forbidden: the operator does not.
-            InvalidRequest: something of it will not do, or is taken.
+            Forbidden: the operator lets no strangers in.
+            RateLimitExceeded: too many came from there.
         """
         if not (await self.people.house()).sign_up:
             raise Forbidden(
                 "Nobody can sign up here: ask the operator for an invitation.", code="sign_up_closed"
             )
-        account = await self.people.free_name(account)
-        person, credentials = await self._new_person(email_of(email), title, password)
-        new = Account(id=account, title=label(account, "account"), created_ms=person.created_ms)
-        acts = [act(_self(person, by), person.created_ms, "accounts.create", account=account, after=new)]
-        if not await self._directory.write([person, credentials, new, _owner(account, person)], [], acts):
-            raise InvalidRequest("This e-mail address or account is taken.", code="taken")
+        await self.doors.sign_up(by.ip)
+
+    async def sign_up(
+        self, email: str, title: str, account: str, password: str, by: Actor, agent: str
+    ) -> Opened:
+        """Make oneself a person with an account of one's own. Nobody has proven that the address is theirs.
+
+        Raises:
+            InvalidRequest: something of it will not do, or is taken.
+        """
+        account = await self.people.new_name(account)
+        address = email_of(email)
+        check_password(password)
+        if await named(self._directory, Person, address) is not None:
+            raise InvalidRequest("This e-mail address is taken.", param="email", code="taken")
+        person, credentials = await self._new_person(address, title, password, Turn.LAST, proven=False)
+        await self._found(account, person, credentials, by, [])
         return await self.open(person, by, agent, "password")
 
-    async def _new_person(self, email: str, title: str, password: str) -> tuple[Person, Credentials]:
+    async def sign_up_link(self, email: str, account: str) -> str | None:
+        """The token of a link by which the owner of an address makes themselves an account; None where they are
+        somebody already.
+
+        Raises:
+            RateLimitExceeded: too many were mailed to that address.
+        """
+        await self.doors.charge(digest(f"sign-up {email}"), FREE_MAILS)
+        if await named(self._directory, Person, email) is not None:
+            return None
+        now_ms, token = self._clock.now_ms(), self._new_token()
+        link = Link(
+            id=self.people.new_id("lnk"), purpose="sign_up", digest=digest(token), created_ms=now_ms,
+            expires_ms=now_ms + SETUP_MS, email=email, account=account, mailed=True,
+        )  # fmt: skip
+        await self._directory.write([link], [], [])
+        return token
+
+    async def _found(
+        self,
+        account: str,
+        person: Person,
+        credentials: Credentials,
+        by: Actor,
+        removes: list[tuple[str, str]],
+    ) -> Member:
+        """Write somebody new with an account of theirs.
+
+        Raises:
+            InvalidRequest: its name is taken, or somebody of that address was faster.
+        """
+        name = await self.people.new_name(account)
+        new = Account(id=name, title=label(name, "account"), created_ms=person.created_ms)
+        owner = _owner(name, person)
+        acts = [act(_self(person, by), person.created_ms, "accounts.create", account=name, after=new)]
+        if not await self._directory.write([person, credentials, new, owner], removes, acts):
+            raise InvalidRequest("This was taken meanwhile: begin again.", code="taken")
+        return owner
+
+    async def _new_person(
+        self, email: str, title: str, password: str, turn: Turn, *, proven: bool
+    ) -> tuple[Person, Credentials]:
         check_password(password)
         person = Person(
             id=self.people.new_id("usr"),
             email=email,
             title=label(title, "name"),
             created_ms=self._clock.now_ms(),
+            proven=proven,
         )
-        return person, Credentials(id=person.id, password=await self._passwords.hash(password))
+        hashed = await self._passwords.hash(password, turn)
+        return person, Credentials(id=person.id, password=hashed)
 
     # Second factor
 
@@ -432,18 +556,18 @@ class SignIns:
             raise overtaken("The second factor")
         return codes
 
-    async def end_totp(self, person: Person, code: str, by: Actor) -> None:
+    async def end_totp(self, person: Person, code: str, by: Actor, session: str) -> None:
         """Do without a second factor; a code of it is needed for that.
 
         Raises:
             SignInRefused, RateLimitExceeded: the code is wrong.
         """
-        place = digest(f"second {person.id}")
-        await self._charge(place, FREE)
+        place = digest(f"session {session}")
+        await self.doors.charge(place, FREE)
         if not await self._take_code(person, code):
             await self._refused(person, by)
             raise SignInRefused("This code is wrong, too old or used already.")
-        await self._forget(place)
+        await self.doors.forget(place)
         known = await self._credentials(person)
         after = msgspec.structs.replace(
             known, totp=None, totp_new=None, recovery=(), version=known.version + 1
@@ -454,40 +578,10 @@ class SignIns:
     async def has_totp(self, person: Person) -> bool:
         return (await self._credentials(person)).totp is not None
 
-    # Wrong tries
-
-    async def _charge(self, place: str, free: int) -> None:
-        """Count a try as wrong before anybody looks at it, so that of many at the same time all count.
-
-        Raises:
-            RateLimitExceeded: it has to wait.
-        """
-        while True:
-            now_ms = self._clock.now_ms()
-            before = await find(self._directory, Tries, place)
-            if wait := wait_ms(before, now_ms):
-                raise RateLimitExceeded(
-                    "Too many wrong tries. Wait, then try again.", retry_after_s=-(-wait // 1000)
-                )
-            if await self._directory.write([failed(before, place, now_ms, free)], [], []):
-                return
-
-    async def _refund(self, place: str) -> None:
-        """That try was right; those before it stay counted."""
-        before = await find(self._directory, Tries, place)
-        if before is not None:
-            after = msgspec.structs.replace(
-                before, failures=before.failures - 1, locked_until_ms=0, version=before.version + 1
-            )
-            await self._directory.write([after], [], [])
-
     async def _refused(self, person: Person | None, by: Actor) -> None:
         """Log a wrong try at somebody's door."""
         if person is not None:
             await self._directory.write([], [], [self._act(person, by, "sessions.refused", {})])
-
-    async def _forget(self, id_: str) -> None:
-        await self._directory.write([], [("tries", id_)], [])
 
     async def _credentials(self, person: Person) -> Credentials:
         found = await find(self._directory, Credentials, person.id)

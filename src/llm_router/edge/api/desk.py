@@ -101,6 +101,11 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
         told to who asked, and not mailed."""
         return self.origin or f"http://{request.headers.get('host', 'localhost')}"
 
+    @property
+    def mails(self) -> bool:
+        """Whether links are mailed."""
+        return self.mail is not None and self.origin is not None
+
     async def send(self, to: str, subject: str, text: str) -> bool:
         """Mail a text; False if it was not mailed. Links are mailed only where the operator says where they
         lead: the Host header is the client's word."""

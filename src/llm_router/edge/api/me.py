@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from llm_router.access.permissions import PLAIN_SCOPES
 from llm_router.domain.account import Person, Role, SignIn
-from llm_router.domain.errors import Forbidden, NotFound, RouterError, SignInRefused
+from llm_router.domain.errors import Forbidden, InvalidRequest, NotFound, RouterError, SignInRefused
 from llm_router.edge.api.cookies import (
     clear_cookie,
     clear_state,
@@ -21,6 +21,7 @@ from llm_router.edge.api.house import person_entry
 from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, Loaded, Proof, Reply
 from llm_router.engine.moments import iso_time
 from llm_router.engine.oidc import Oidc
+from llm_router.engine.people import email_of
 from llm_router.engine.rolls import find
 from llm_router.engine.sign_in import Opened
 from llm_router.engine.sso import CALLBACK
@@ -53,10 +54,12 @@ class Join(Proof, frozen=True, kw_only=True):
 
 
 class SignUp(Proof, frozen=True, kw_only=True):
+    """``name``, ``password``: where no mail is configured; else they are said by who opens the link."""
+
     email: str
-    name: str
     account: str
-    password: str
+    name: str | None = None
+    password: str | None = None
 
 
 class Address(Body, frozen=True, kw_only=True):
@@ -74,9 +77,10 @@ class ChangePassword(Proof, frozen=True, kw_only=True):
 
 
 class Begun(Reply, frozen=True, kw_only=True):
-    """``second_factor``: a code is still to be given."""
+    """``second_factor``: a code is still to be given. ``mailed``: a link was mailed, and nothing has begun yet."""
 
     second_factor: bool
+    mailed: bool = False
 
 
 class Me(Reply, frozen=True, kw_only=True):
@@ -114,11 +118,12 @@ class SessionList(Reply, frozen=True, kw_only=True):
 
 
 class Way(Reply, frozen=True, kw_only=True):
-    """How one can sign in here, and whether one has."""
+    """How one can sign in here, and whether one has. ``mail``: links are mailed, to who signs up as well."""
 
     signed_in: bool
     password: bool
     sign_up: bool
+    mail: bool
     set_up: bool
     oidc: str | None
 
@@ -154,6 +159,7 @@ async def ways(ask: Ask) -> dict[str, object]:
         "signed_in": ask.who is not None,
         "password": True,
         "sign_up": (await ask.desk.people.house()).sign_up,
+        "mail": ask.desk.mails,
         "set_up": await ask.desk.sign_ins.is_new(),
         "oidc": await _issuer_name(ask.desk),
     }
@@ -255,30 +261,68 @@ async def set_up(ask: Ask) -> Answer:
 
 
 async def join(ask: Ask) -> Answer:
-    """Take an invitation up as somebody new."""
+    """Take an invitation up as somebody new, or the link that was mailed to who signs up."""
     body: Join = ask.body
     opened, _ = await ask.desk.sign_ins.join(body.token, body.name, body.password, ask.by, _agent(ask))
     return _begun(ask, opened)
 
 
 async def sign_up(ask: Ask) -> Answer:
+    """Make oneself an account. Where mail is configured the answer is the same whether the address is known or not: a
+    link is mailed, and who opens it has the address."""
     body: SignUp = ask.body
+    email = email_of(body.email)
+    await ask.desk.sign_ins.check_sign_up(ask.by)
+    await _check_domain(ask.desk, email)
+    if ask.desk.mails:
+        account = await ask.desk.people.new_name(body.account)
+        ask.desk.background(_mail_sign_up(ask, email, account))
+        return Answer(value={"second_factor": False, "mailed": True})
+    if body.name is None or body.password is None:
+        raise InvalidRequest(
+            "No mail leaves here: send a name and a password, too.",
+            param="name" if body.name is None else "password",
+        )
     return _begun(
         ask,
-        await ask.desk.sign_ins.sign_up(
-            body.email, body.name, body.account, body.password, ask.by, _agent(ask)
-        ),
+        await ask.desk.sign_ins.sign_up(email, body.name, body.account, body.password, ask.by, _agent(ask)),
     )
+
+
+async def _check_domain(desk: Desk, email: str) -> None:
+    """
+    Raises:
+        Forbidden: addresses of that domain come through the issuer.
+    """
+    oidc = await desk.oidc()
+    if oidc is not None and email.rpartition("@")[2] in oidc.rules.domains:
+        raise Forbidden(f"Addresses of that domain sign in with {oidc.rules.name}.", code="issuer_only")
+
+
+async def _mail_sign_up(ask: Ask, email: str, account: str) -> None:
+    token = await ask.desk.sign_ins.sign_up_link(email, account)
+    origin = ask.desk.origin
+    if token is None:
+        text = (
+            f"Somebody asked for an account here with your address, and you have one. Sign in:\n\n{origin}/sign-in\n\n"
+            "If you did not ask for it, do nothing.\n"
+        )
+    else:
+        text = (
+            f"Make your account {account} within a day by this link:\n\n{origin}/sign-up#{token}\n\n"
+            "If you did not ask for it, do nothing.\n"
+        )
+    await ask.desk.send(email, "Your account", text)
 
 
 async def forgot(ask: Ask) -> dict[str, object]:
     """Have a link mailed. The answer is the same whether there is such a person or not."""
     ask.desk.background(_mail_reset(ask, ask.body.email))
-    return {"mailed": ask.desk.mail is not None and ask.desk.origin is not None}
+    return {"mailed": ask.desk.mails}
 
 
 async def _mail_reset(ask: Ask, email: str) -> None:
-    if ask.desk.mail is None or ask.desk.origin is None:
+    if not ask.desk.mails:
         return
     found = await ask.desk.sign_ins.reset_link(email, ask.by)
     if found is not None:
@@ -379,7 +423,8 @@ async def confirm_totp(ask: Ask) -> dict[str, object]:
 
 
 async def end_totp(ask: Ask) -> dict[str, object]:
-    await ask.desk.sign_ins.end_totp(_person(ask), ask.body.code, ask.by)
+    assert ask.sign_in is not None
+    await ask.desk.sign_ins.end_totp(_person(ask), ask.body.code, ask.by, ask.sign_in.id)
     return {"deleted": True}
 
 

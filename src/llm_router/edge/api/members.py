@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llm_router.domain.account import Account, Invitation, Member, Person, Role, Team, member_id
+from llm_router.domain.account import Account, Invitation, Member, Person, Role, Team, given_here, member_id
 from llm_router.domain.errors import InvalidRequest, NotFound
 from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.money import check_gives_roles
@@ -43,10 +43,13 @@ class PatchAccount(Body, frozen=True, kw_only=True):
 
 
 class MemberEntry(Reply, frozen=True, kw_only=True):
+    """``role_from_groups``: groups at the issuer gave the role, and can take it."""
+
     person: str
     email: str
     name: str
     role: Role
+    role_from_groups: bool
     teams: list[str]
     created: str
 
@@ -80,7 +83,7 @@ class MakeTeam(Body, frozen=True, kw_only=True):
 
 
 class InvitationEntry(Reply, frozen=True, kw_only=True):
-    """``url``: the link, shown once."""
+    """``url``: the link, shown once, where it was not ``mailed``."""
 
     id: str
     account: str
@@ -181,6 +184,7 @@ async def _member(ask: Ask, member: Member) -> dict[str, object]:
         "email": "" if person is None else person.email,
         "name": "" if person is None else person.title,
         "role": member.role,
+        "role_from_groups": member.role is not given_here(member),
         "teams": list(member.teams),
         "created": iso_time(member.created_ms),
     }
@@ -251,7 +255,8 @@ async def list_invitations(ask: Ask) -> dict[str, object]:
 
 
 async def make_invitation(ask: Ask) -> Answer:
-    """Invite somebody. The answer holds the link, this once; it is mailed where mail is configured."""
+    """Invite somebody. The link is mailed where mail is configured, and shown to nobody else: who opens it has the mail
+    of that address. Otherwise the answer holds it, this once."""
     body: MakeInvitation = ask.body
     await check_gives_roles(ask)
     invitation, token = await ask.desk.people.invite(
@@ -263,7 +268,10 @@ async def make_invitation(ask: Ask) -> Answer:
         f"You are invited to {ask.account}",
         f"{ask.by.name} invites you to the account {ask.account}. Open this link within a week:\n\n{url}\n",
     )
-    return Answer(value={**_invitation(invitation), "url": url, "mailed": mailed}, status=201)
+    if mailed:
+        await ask.desk.people.mailed(invitation)
+    shown = None if mailed else url
+    return Answer(value={**_invitation(invitation), "url": shown, "mailed": mailed}, status=201)
 
 
 async def show_invitation(ask: Ask) -> dict[str, object]:

@@ -70,7 +70,7 @@ async function signIn(place, ctx) {
       submit: async (values) => begun(place, ctx, await ctx.api.post("/api/v1/sign-in", values, { quiet: true })),
     }),
     ways.oidc ? h("a.button.wide", { href: `/api/v1/sign-in/oidc?back=${encodeURIComponent(new URLSearchParams(location.search).get("to") ?? "/")}`, target: "_self" }, `Sign in with ${ways.oidc}`) : null,
-    h("p.gate-foot", link("Forgot your password?", () => forgot(place, ctx)), ways.sign_up ? link("Make an account", () => signUp(place, ctx)) : null),
+    h("p.gate-foot", link("Forgot your password?", () => forgot(place, ctx)), ways.sign_up ? link("Make an account", () => signUp(place, ctx, ways.mail)) : null),
   );
 }
 
@@ -95,15 +95,20 @@ function forgot(place, ctx) {
   );
 }
 
-function signUp(place, ctx) {
+function signUp(place, ctx, mail) {
+  const account = field({ label: "Name of the account", name: "account", required: true, hint: "Lower-case letters, digits and hyphens. Keys and books know it by this, for good.", pattern: "[a-z0-9][a-z0-9-]*", maxlength: 60 });
   present(
     place,
-    head("Make an account"),
+    head("Make an account", mail ? "We mail you a link that is good for a day." : undefined),
     form({
-      fields: [name(), email(), field({ label: "Name of the account", name: "account", required: true, hint: "Lower-case letters, digits and hyphens. Keys and books know it by this, for good.", pattern: "[a-z0-9][a-z0-9-]*", maxlength: 60 }), newPassword()],
-      action: "Make the account",
+      fields: mail ? [email(), account] : [name(), email(), account, newPassword()],
+      action: mail ? "Send the link" : "Make the account",
       wide: true,
-      submit: async (values) => begun(place, ctx, await ctx.api.post("/api/v1/sign-up", values, { quiet: true })),
+      submit: async (values) => {
+        const answer = await ctx.api.post("/api/v1/sign-up", values, { quiet: true });
+        if (!answer.mailed) return begun(place, ctx, answer);
+        present(place, head("Look into your mail", `A message to ${values.email} says how to go on.`), h("p.gate-foot", link("Back to signing in", () => signIn(place, ctx))));
+      },
     }),
     h("p.gate-foot", link("Back to signing in", () => signIn(place, ctx))),
   );
@@ -147,6 +152,21 @@ async function join(place, ctx) {
       submit: async (values) => begun(place, ctx, await ctx.api.post("/api/v1/join", { ...values, token: token() }, { quiet: true })),
     }),
     h("p.gate-foot", link("I sign in here already", () => takeUp(place, ctx))),
+  );
+}
+
+/** What was mailed to who signs up leads here. */
+async function signedUp(place, ctx) {
+  if (!token()) return ctx.navigate("/sign-in", { replace: true });
+  present(
+    place,
+    head("Make your account", "Choose how you are called and a password."),
+    form({
+      fields: [name(), newPassword()],
+      action: "Make the account",
+      wide: true,
+      submit: async (values) => begun(place, ctx, await ctx.api.post("/api/v1/join", { ...values, token: token() }, { quiet: true })),
+    }),
   );
 }
 
@@ -197,5 +217,6 @@ export const gates = [
   { path: "/sign-in", title: "Sign in", mount: signIn },
   { path: "/set-up", title: "Set up", mount: setUp },
   { path: "/join", title: "Join", mount: join },
+  { path: "/sign-up", title: "Make your account", mount: signedUp },
   { path: "/reset", title: "New password", mount: reset },
 ];

@@ -34,7 +34,7 @@ async function mount(root, ctx) {
     label: "Members",
     columns: [
       { key: "name", label: "Name", sort: true, wide: true, render: (each) => h("span", each.name, each.person === ctx.me.id ? h("span.muted", " (you)") : null, h("span.cell-sub", each.email)) },
-      { key: "role", label: "Role", sort: (each) => ORDER.indexOf(each.role), render: (each) => badge(each.role) },
+      { key: "role", label: "Role", sort: (each) => ORDER.indexOf(each.role), render: (each) => h("span", badge(each.role), each.role_from_groups ? h("span.cell-sub", "from the issuer") : null) },
       { key: "teams", label: "Teams", hideOnPhone: true, render: (each) => each.teams.join(", ") || "–" },
       { key: "created", label: "Since", sort: true, hideOnPhone: true, render: (each) => when(each.created) },
       { key: "more", align: "end", render: (each) => (each.person === ctx.me.id ? menu([{ label: "Leave the account", icon: "door", tone: "danger", run: () => leave() }], { label: "Your membership" }) : writes && (mine === "owner" || ctx.me.operator || each.role !== "owner") ? menu([{ label: "Change role and teams", icon: "edit", run: () => change(each) }, { label: "Remove", icon: "trash", tone: "danger", run: () => remove(each) }], { label: `Actions for ${each.name}` }) : h("span")) },
@@ -90,7 +90,7 @@ async function mount(root, ctx) {
   function change(each) {
     const node = dialog({
       title: each.name,
-      text: each.email,
+      text: each.role_from_groups ? `${each.email}. Groups at the issuer gave the role: they give it again at the next sign-in, where it is the greater one.` : each.email,
       body: form({
         fields: [field({ label: "Role", name: "role", type: "select", options, value: each.role }), teamField(each.teams)],
         cancel: () => node.close(),
@@ -116,7 +116,8 @@ async function mount(root, ctx) {
           const made = await ctx.api.post("/api/v1/invitations", values, { headers });
           node.close();
           await invitations.reload();
-          dialog({ title: "Invited", text: made.mailed ? `The link was mailed to ${made.email}.` : `Send this link to ${made.email}: it is shown this once, and was not mailed.`, body: codeBlock(made.url, { label: "Link" }), actions: [copyButton(made.url, { label: "Copy the link", small: false })] });
+          if (made.mailed) dialog({ title: "Invited", text: `The link was mailed to ${made.email}, and is shown to nobody else.` });
+          else dialog({ title: "Invited", text: `Send this link to ${made.email}: it is shown this once, and was not mailed.`, body: codeBlock(made.url, { label: "Link" }), actions: [copyButton(made.url, { label: "Copy the link", small: false })] });
         },
       }),
     });
