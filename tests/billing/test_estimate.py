@@ -13,12 +13,13 @@ from llm_router.billing.estimate import (
     affordable_output_tokens,
     estimate,
     expected_input,
+    worst_of,
 )
 from llm_router.billing.tokens import FRAME_TOKENS, FRAME_TOKENS_PLAIN, tokens_upper
 from llm_router.domain.model import Deployment
 from llm_router.domain.price import Price, Rates, Tier, cost_lines
 from llm_router.domain.usage import Usage
-from llm_router.wire.dialect import Inspected
+from llm_router.wire.dialect import Beside, Inspected
 
 
 def upper(text_bytes):
@@ -239,3 +240,35 @@ def test_what_makes_a_provider_add_text_of_its_own_is_held(need):
     plain = estimate(request(text_bytes=100, needs=frozenset({"stream"})), [PLAIN])
     framed = estimate(request(text_bytes=100, needs=frozenset({need})), [PLAIN])
     assert framed.input_tokens - plain.input_tokens == FRAME_TOKENS - FRAME_TOKENS_PLAIN > 0
+
+
+def test_files_that_only_the_provider_sees_are_held():
+    unseen = request(text_bytes=40, output_tokens=5, beside=Beside(unseen_tokens=50_000))
+    assert estimate(unseen, [PLAIN]).input_tokens == upper(40) + 50_000
+    assert (
+        estimate(unseen, [deployment(Rates(input=3, output=15), context_tokens=9_000)]).input_tokens == 9_000
+    )
+
+
+def test_what_the_provider_searches_is_held_with_what_it_brings():
+    rates = Rates(input=3, output=15, web_search=10**10)
+    asked = request(text_bytes=40, output_tokens=5, beside=Beside(searches=50, lookup_tokens=900_000))
+    held = estimate(asked, [deployment(rates)])
+    assert held.input_tokens == upper(40) + 900_000
+    assert held.amount_pusd == held.input_tokens * 3 + 5 * 15 + 50 * 10**10
+    bounded = estimate(asked, [deployment(rates, context_tokens=100_000)])
+    assert bounded.input_tokens == 400_000  # tools may fill the window several times
+    assert affordable_output_tokens(asked, [deployment(rates)], held.amount_pusd) == 5
+    assert affordable_output_tokens(asked, [deployment(rates)], 50 * 10**10) == 0
+
+
+def test_tools_that_the_provider_runs_are_held_at_their_price():
+    tools = {"code_interpreter": Price(version="t", rates=Rates(input=0, output=0, web_search=3 * 10**10))}
+    uses = (("code_interpreter", Usage(web_searches=2)), ("unpriced", Usage(web_searches=9)))
+    asked = request(text_bytes=40, output_tokens=5, beside=Beside(tools=uses))
+    at = deployment(Rates(input=3, output=15), tools=tools)
+    assert estimate(asked, [at]).amount_pusd == upper(40) * 3 + 5 * 15 + 6 * 10**10
+
+
+def test_the_quick_way_leaves_such_requests_to_the_thorough_one():
+    assert worst_of([PLAIN]).estimate(request(text_bytes=40, beside=Beside(searches=1)), 100) is None

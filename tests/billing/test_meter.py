@@ -257,3 +257,15 @@ def test_what_is_counted_here_is_never_more_than_was_asked_for(end: End) -> None
     )
     assert (found.usage.output_tokens, found.usage.reasoning_tokens) == (30, 0)
     assert found.usage.input_tokens == 10
+
+
+def test_an_answer_is_no_failure_that_is_empty_because_no_output_was_asked_for():
+    warmed = Usage(input_tokens=4, cache_write_1h_tokens=160_000)
+    cost = 160_004 * 10 + 3
+    asked = Bounds(input_tokens=200_000, output_tokens=0)
+    result = charge(End.DELIVERED, warmed, bounds=asked)
+    assert (result.cost_pusd, result.usage, result.flags) == (cost, warmed, ())
+    assert charge(End.CLIENT_GONE, warmed, bounds=asked).cost_pusd == cost
+    for end in (End.FAILED, End.CUT):
+        assert charge(end, warmed, bounds=asked).cost_pusd == 0
+    assert charge(End.DELIVERED, warmed, bounds=Bounds(input_tokens=200_000, output_tokens=1)).cost_pusd == 0

@@ -86,3 +86,38 @@ def test_media_are_held_beside_tiny_text(sandbox: Gateway) -> None:
     plain = asked()
     assert asked(*[image] * 10) >= plain + 10 * 5000
     assert asked(document) >= plain + 20_000
+
+
+def test_filling_a_cache_without_output_is_charged(sandbox: Gateway) -> None:
+    kept = {
+        "type": "text",
+        "text": "It says a lot. " * 3000,
+        "cache_control": {"type": "ephemeral", "ttl": "1h"},
+    }
+    body = {
+        "model": "claude-sonnet-5",
+        "max_tokens": 0,
+        "system": [kept],
+        "messages": APIS["messages"][1]["messages"],
+    }
+    answer = post(sandbox, "/v1/messages", json.dumps(body).encode())
+    assert answer.status == 200, answer.body
+    usage = answer.json["usage"]
+    assert usage["cache_creation_input_tokens"] > 10_000
+    assert usage["cost"] > 0.01
+    elsewhere = post(sandbox, "/v1/messages", json.dumps({**body, "model": "gpt-6-luna"}).encode())
+    assert elsewhere.status == 400
+    assert b"max_tokens" in elsewhere.body
+
+
+def test_what_only_the_provider_sees_and_finds_is_estimated(sandbox: Gateway) -> None:
+    video = {"fileData": {"fileUri": "https://www.youtube.com/watch?v=abc", "mimeType": "video/mp4"}}
+    gemini = {
+        "model": "gemini-2.5-flash",
+        "contents": [{"role": "user", "parts": [video, {"text": "Sum up."}]}],
+    }
+    assert estimated(sandbox, gemini)["input_tokens"]["max"] > 900_000
+    tool = {"type": "web_search_20250305", "name": "web_search", "max_uses": 50}
+    asked = {**APIS["messages"][1], "model": "claude-sonnet-5", "max_tokens": 100}
+    plain, searching = (estimated(sandbox, {**asked, **more}) for more in ({}, {"tools": [tool]}))
+    assert searching["cost"]["max"] > 1 + plain["cost"]["max"]

@@ -11,9 +11,10 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
+from llm_router.billing.policy import INJECTED_WINDOWS
 from llm_router.billing.tokens import FRAME_TOKENS, FRAME_TOKENS_PLAIN, estimate_tokens, tokens_upper
 from llm_router.domain.model import Deployment
-from llm_router.domain.price import Price, Rates
+from llm_router.domain.price import Price, Rates, cost_lines
 from llm_router.domain.usage import MAX_COUNT
 from llm_router.wire.dialect import Inspected
 
@@ -91,6 +92,7 @@ def estimate(
         output = _output_tokens(inspected, deployment, output_tokens_default) * _choices(inspected)
         rates = _dearest(deployment.price, sum(counts), inspected.service_tier)
         amount = _input_pusd(rates, counts) + output * _output_rate(rates)
+        amount += _beside_pusd(inspected, deployment, rates)
         input_most, output_most = max(input_most, sum(counts)), max(output_most, output)
         if worst is None or amount > worst.amount_pusd:
             worst = Estimate(
@@ -114,7 +116,7 @@ class Worst(msgspec.Struct, frozen=True):
         """What :func:`estimate` says; None of a request that holds more than text."""
         if inspected.images or inspected.file_bytes or inspected.audio_bytes or inspected.media_urls:
             return None
-        if inspected.service_tier is not None or inspected.inputs != 1:
+        if inspected.service_tier is not None or inspected.inputs != 1 or inspected.beside is not None:
             return None
         frame = FRAME_TOKENS if _FRAMED & inspected.needs else FRAME_TOKENS_PLAIN
         plain = tokens_upper(inspected.text_bytes, frame) + inspected.input_tokens
@@ -165,7 +167,7 @@ def affordable_output_tokens(
             continue
         counts = _input_counts(inspected, deployment)
         rates = _dearest(deployment.price, sum(counts), inspected.service_tier)
-        left = available_pusd - _input_pusd(rates, counts)
+        left = available_pusd - _input_pusd(rates, counts) - _beside_pusd(inspected, deployment, rates)
         if left < 0:
             return 0
         most = MAX_COUNT if deployment.output_tokens_max is None else deployment.output_tokens_max
@@ -201,7 +203,8 @@ def _output_tokens(inspected: Inspected, deployment: Deployment, default: int) -
 def _input_counts(inspected: Inspected, deployment: Deployment) -> tuple[int, int]:
     """Upper bounds of (text, images and documents; sound), together within the context window.
 
-    A provider refuses, unbilled, what does not fit the window. Of several inputs each has its own.
+    A provider refuses, unbilled, what does not fit the window. Of several inputs each has its own, and tools
+    that the provider runs may fill it several times.
     """
     remote = sum(1 for kind, _ in inspected.media_urls if kind != "image")
     frame = FRAME_TOKENS if _FRAMED & inspected.needs else FRAME_TOKENS_PLAIN
@@ -211,8 +214,28 @@ def _input_counts(inspected: Inspected, deployment: Deployment) -> tuple[int, in
     plain += remote * REMOTE_TOKENS_MAX
     sound = -(-inspected.audio_bytes // AUDIO_BYTES_PER_TOKEN)
     window = MAX_COUNT if deployment.context_tokens is None else deployment.context_tokens * inspected.inputs
+    beside = inspected.beside
+    if beside is not None:
+        plain += beside.unseen_tokens
     sound = min(sound, window)
-    return min(plain, window - sound), sound
+    plain = min(plain, window - sound)
+    if beside is not None and beside.lookup_tokens:
+        plain = min(plain + beside.lookup_tokens, window * INJECTED_WINDOWS, MAX_COUNT)
+    return plain, sound
+
+
+def _beside_pusd(inspected: Inspected, deployment: Deployment, rates: Rates) -> int:
+    """The dearest that what the provider runs beside the model can cost, but for the tokens that it adds."""
+    beside = inspected.beside
+    if beside is None:
+        return 0
+    searches = beside.searches * (0 if rates.web_search is None else rates.web_search)
+    return searches + sum(
+        line.amount_pusd
+        for name, usage in beside.tools
+        if name in deployment.tools
+        for line in cost_lines(deployment.tools[name], usage)
+    )
 
 
 def _image_tokens(model: str) -> int:
@@ -256,6 +279,7 @@ def _dearest(price: Price, input_tokens: int, service_tier: str | None) -> Rates
         reasoning=_most(0, *(r.reasoning for r in sets)),
         output_audio=_most(0, *(r.output_audio for r in sets)),
         output_image=_most(0, *(r.output_image for r in sets)),
+        web_search=_most(0, *(r.web_search for r in sets)),
         request=max(r.request for r in sets),
     )
 

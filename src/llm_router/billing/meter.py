@@ -6,6 +6,7 @@
     delivered, no usage                                   what was counted; estimated no_usage
     delivered, the usage cannot be true                   what was counted; estimated absurd
     delivered, but empty                                  nothing                     empty
+    empty because the request asked for no output         the usage as if delivered   zero
     failed before any content                             nothing                     failed
     cut after content                                     nothing                     cut
     the client left after content                         the usage if it is whole,   gone
@@ -100,6 +101,7 @@ def meter(
         if believed is None:
             usage, flags = None, (FLAG_ABSURD,)
     counted = _asked_for(counted, bounds)
+    produced = produced or _none_asked(end, usage, bounds)
     basis = _basis(end, usage, counted, policy, produced, absurd=bool(flags) or (nonsense and usage is None))
     if isinstance(basis, str):
         return _free(usage, (*flags, *((basis,) if basis else ())))
@@ -173,6 +175,14 @@ def _produced(end: End, usage: Usage | None, counted_tokens: int) -> bool:
     if end is End.CLIENT_GONE:
         return usage.output_image_tokens > 0 or usage.output_audio_tokens > 0
     return usage.completion_tokens > 0
+
+
+def _none_asked(end: End, usage: Usage | None, bounds: Bounds | None) -> bool:
+    """Whether an answer without content is all that the request asked for (Anthropic's ``max_tokens: 0`` fills
+    a cache). Of a client that left, the usage must have come: there is no content that it could have left after."""
+    if bounds is None or bounds.output_tokens != 0:
+        return False
+    return end is End.DELIVERED or (end is End.CLIENT_GONE and usage is not None)
 
 
 def _counted(output_chars: int, reasoning_chars: int, input_tokens: int) -> Usage:

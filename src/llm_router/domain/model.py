@@ -212,6 +212,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         cost: what the provider bills the operator, where that is another price.
         quantization: precision of the weights ("fp8"); None is unknown.
         weight: its share of the calls beside the model's other deployments, where they are drawn by lot.
+        tools: what the provider's own tools cost there, by name; those of no price are not in it.
     """
 
     id: str
@@ -228,6 +229,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     base_names: tuple[str, ...] = ()
     quantization: str | None = None
     weight: int = 1
+    tools: dict[str, Price] = {}
 
     @property
     def names(self) -> tuple[str, ...]:

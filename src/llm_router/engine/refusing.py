@@ -26,6 +26,9 @@ from llm_router.wire.operations import ENDPOINTS
 
 NOT_OF_KEY = "this API key may not use its provider"
 
+_AT_FAULT = {"calls no tools": "tools", "takes no max_tokens of 0": "max_tokens"}
+"""The member of a request that a deployment cannot take, by its reason."""
+
 SHOWN_MAX = 5
 """Reasons in the message of an error; more stand in its details."""
 
@@ -94,7 +97,7 @@ def nothing_serves(plan: Plan, snapshot: Snapshot) -> RouterError:
     if lacking:
         return UnsupportedContent(
             f"'{plan.model}' {' and '.join(dict.fromkeys(lacking))}. Choose another model.",
-            param="tools" if lacking[0] == "calls no tools" else "messages",
+            param=_AT_FAULT.get(lacking[0], "messages"),
         )
     names = dict.fromkeys(r.deployment.split("/", 1)[0] for r in plan.rejections)
     hints = [

@@ -10,11 +10,14 @@ from llm_router.domain.decision import Named
 from llm_router.domain.model import Deployment, Model, Provider
 from llm_router.routing.arrange import Arrangement
 from llm_router.routing.auto.choose import Choice
-from llm_router.routing.speaking import speak
+from llm_router.routing.speaking import Spoken, speak
 
 NOT_CONFIGURED = "provider not configured"
 UNPRICED = "unpriced"
 NO_OPERATION = "not offered by the API that is spoken there"
+
+NO_OUTPUT = frozenset({"anthropic_messages"})
+"""Formats in which an output limit of 0 means no output: elsewhere it is refused, or means no limit at all."""
 
 NAME_CHARS_MAX = 200
 """Of a name that is kept as it was written."""
@@ -149,7 +152,7 @@ def make_plan(
             rejections.append(Rejection(deployment=deployment.id, reason=NOT_CONFIGURED))
         elif (way := speak(deployment, provider, front, needs, formats)) is None:
             rejections.append(Rejection(deployment=deployment.id, reason=NO_OPERATION))
-        elif (lacking := _declared_lack(way.deployment, needs)) is not None:
+        elif (lacking := _declared_lack(way, needs)) is not None:
             rejections.append(Rejection(deployment=deployment.id, reason=lacking))
         else:
             candidates.append(
@@ -186,9 +189,11 @@ def _named(model: Model, deployments: Sequence[Deployment], asked: str, via: str
     return (Named(asked=asked[:NAME_CHARS_MAX], model=model.id, via=via, provider=provider),)
 
 
-def _declared_lack(deployment: Deployment, needs: frozenset[str]) -> str | None:
-    """What the deployment says of itself that it cannot do, though the request needs it."""
-    can = deployment.capabilities
+def _declared_lack(way: Spoken, needs: frozenset[str]) -> str | None:
+    """What the deployment, or the API that is spoken there, cannot do, though the request needs it."""
+    if "no_output" in needs and way.format not in NO_OUTPUT:
+        return "takes no max_tokens of 0"
+    can = way.deployment.capabilities
     if can is None:
         return None
     for form in ("image", "audio", "video", "file"):

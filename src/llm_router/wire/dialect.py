@@ -120,6 +120,22 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
     seams: tuple[Seam, ...] = ()
 
 
+class Beside(msgspec.Struct, frozen=True, kw_only=True):
+    """What an answer may cost beside the tokens that can be counted here.
+
+    Attributes:
+        unseen_tokens: the most of files of which only the provider knows how large they are.
+        lookup_tokens: the most that tools which the provider runs may add to the input.
+        searches: how often the provider may search the web at most.
+        tools: other tools that the provider runs, each with the most that one answer may use of it.
+    """
+
+    unseen_tokens: int = 0
+    lookup_tokens: int = 0
+    searches: int = 0
+    tools: tuple[tuple[str, Usage], ...] = ()
+
+
 class Inspected(msgspec.Struct, kw_only=True):
     """What ``inspect`` found in a request: enough to admit, route and hold, without decoding it.
 
@@ -132,7 +148,9 @@ class Inspected(msgspec.Struct, kw_only=True):
         input_tokens: tokens that came as such, beside the text.
         inputs: how many independent inputs there are, each with the whole context window to itself.
         images, files, audio_bytes: media, for the hold (files in bytes of base64 or 0 for URLs).
-        needs: of "image", "audio", "video", "file", "tools", "json_object", "json_schema", "stream".
+        needs: of "image", "audio", "video", "file", "tools", "json_object", "json_schema", "stream",
+            "no_output" (an output limit of 0), and "tool:NAME" of each tool of ``beside``.
+        beside: what it may cost otherwise; None if nothing.
         usage_chunk: the client's ``include_usage``; None if it did not say.
         media_urls: http(s) URLs of media, with their part kind ("image", "audio", "video", "file").
         tree: the dialect's own parse, for its decode_request and edit_request. Not to be changed.
@@ -155,6 +173,7 @@ class Inspected(msgspec.Struct, kw_only=True):
     images: int = 0
     file_bytes: int = 0
     audio_bytes: int = 0
+    beside: Beside | None = None
     needs: frozenset[str] = frozenset()
     usage_chunk: bool | None = None
     legacy_functions: bool = False

@@ -5,6 +5,7 @@ https://docs.anthropic.com/en/api/messages
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -14,10 +15,14 @@ from llm_router.wire import media
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Inspected
 from llm_router.wire.dialects.anthropic_messages.usage import priced_tier
+from llm_router.wire.hosted import Hosted
 from llm_router.wire.routed import routing_of
 from llm_router.wire.verbatim import NOT_JSON, members
 
 THINKING_BUDGET_MIN = 1024
+
+TOKENS_MAX = 10**8
+"""The largest token limit that is believed."""
 
 
 class Tree(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +60,7 @@ def _inspect(
         model = listed[0]
     if not isinstance(model, str) or not model:
         raise _refuse("model", 'a model\'s name, such as "claude-sonnet-4-5", is required')
-    limit = _integer(body, "max_tokens", 0, None)
+    limit = _integer(body, "max_tokens", 0, TOKENS_MAX)
     if limit is None and output_limit:
         raise _refuse("max_tokens", "field required: the most tokens that may be generated")
     _check_options(body)
@@ -66,6 +71,11 @@ def _inspect(
     if _json_schema(body) is not None:
         measure.needs.add("json_schema")
         measure.plain(_json_schema(body))
+    if limit == 0 and output_limit:
+        measure.needs.add("no_output")
+    if body.get("mcp_servers"):
+        measure.hosted.lookup()
+    measure.needs |= measure.hosted.needs()
     stream = body.get("stream") is True if path_stream is None else path_stream
     if stream:
         measure.needs.add("stream")
@@ -78,6 +88,7 @@ def _inspect(
         text_bytes=measure.text_bytes,
         images=measure.images,
         file_bytes=measure.file_bytes,
+        beside=measure.hosted.beside(),
         needs=frozenset(measure.needs),
         media_urls=tuple(measure.urls),
         session=user,
@@ -136,7 +147,7 @@ def _check_options(body: dict[str, Any]) -> None:
 def _check_thinking(thinking: dict[str, Any]) -> None:
     if thinking.get("type") != "enabled":
         return
-    if _integer(thinking, "budget_tokens", THINKING_BUDGET_MIN, None, "thinking.") is None:
+    if _integer(thinking, "budget_tokens", THINKING_BUDGET_MIN, TOKENS_MAX, "thinking.") is None:
         raise _refuse("thinking.budget_tokens", "field required when thinking is enabled")
 
 
@@ -155,8 +166,10 @@ def _integer(body: dict[str, Any], name: str, low: int, high: int | None, path: 
         return None
     if isinstance(number, bool) or not isinstance(number, int):
         raise _refuse(path + name, "must be a whole number")
-    if number < low or (high is not None and number > high):
+    if number < low:
         raise _refuse(path + name, f"must be at least {low}")
+    if high is not None and number > high:
+        raise _refuse(path + name, f"must be at most {high}")
     return number
 
 
@@ -169,6 +182,7 @@ class _Measure:
         self.file_bytes = 0
         self.needs: set[str] = set()
         self.urls: list[tuple[str, str]] = []
+        self.hosted = Hosted()
 
     def system(self, system: object) -> None:
         if system is None:
@@ -248,6 +262,8 @@ class _Measure:
         url = source.get("url")
         if isinstance(url, str) and media.is_http_url(url):
             self.urls.append((form, url))
+        elif not size:
+            self.hosted.unseen(form)
 
     def tools(self, tools: object) -> None:
         if tools is None:
@@ -264,9 +280,22 @@ class _Measure:
                     raise _refuse(
                         f"tools.{number}.input_schema", "field required: a JSON schema of an object"
                     )
+            else:
+                self.hosted_tool(tool)
             self.plain(tool)
         if tools:
             self.needs.add("tools")
+
+    def hosted_tool(self, tool: dict[str, Any]) -> None:
+        """Note a tool that is named by its type: https://docs.claude.com/en/docs/agents-and-tools/tool-use/overview"""
+        kind = tool["type"]
+        name = _DATED.sub("", kind) if isinstance(kind, str) else ""
+        if name == "web_search":
+            self.hosted.search(tool.get("max_uses"))
+        elif name in ("web_fetch", "advisor", "mcp_toolset"):
+            self.hosted.lookup(tool.get("max_uses"))
+        elif name and not name.startswith(_CLIENTS):
+            self.hosted.tool(name, tool.get("max_uses"))
 
     def plain(self, found: object) -> None:
         """Add the UTF-8 bytes of a text, or of all keys and values of a structure."""
@@ -290,4 +319,8 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "tool_use": ("id", "name"),
     "tool_result": ("tool_use_id",),
 }
+_CLIENTS = ("computer", "bash", "text_editor", "memory", "tool_search_tool")
+"""Tools that clients run, and those that only choose among the others."""
+
+_DATED = re.compile(r"_20\d{6}$")
 _UNCOUNTED = ("type", "signature", "cache_control", "encrypted_content")

@@ -6,6 +6,7 @@ does. Unknown members are let through. https://ai.google.dev/api/generate-conten
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -13,12 +14,14 @@ import msgspec
 from llm_router.domain.errors import InvalidRequest
 from llm_router.wire.dialect import Inspected
 from llm_router.wire.dialects.gemini_generate.members import camel, listed, member
+from llm_router.wire.hosted import Hosted
 from llm_router.wire.media import is_http_url, media_form
 from llm_router.wire.routed import routing_of
 
 ROLES = ("user", "model", "function", "system", "tool")
 STOPS_MAX = 5
 CANDIDATES_MAX = 8
+TOKENS_MAX = 10**8  # the largest token limit that is believed
 _PARTS = (
     "text", "inlineData", "fileData", "functionCall", "functionResponse", "executableCode",
     "codeExecutionResult", "toolCall", "toolResponse", "thought", "thoughtSignature",
@@ -55,14 +58,16 @@ def inspect(body: bytes, path_model: str | None, path_stream: bool | None) -> In
         _once(config, "generationConfig.")
     inspected = Inspected(model=_model(path_model, value), stream=bool(path_stream), tree=Tree(body, value))
     needs: set[str] = {"stream"} if inspected.stream else set()
-    _contents(inspected, value, needs)
+    hosted = Hosted()
+    _contents(inspected, value, needs, hosted)
     _config(inspected, value, needs)
-    _tools(inspected, value, needs)
+    _tools(inspected, value, needs, hosted)
     tier = member(value, "serviceTier")
     if tier is not None and not isinstance(tier, str):
         raise InvalidRequest("serviceTier must be a string.", param="serviceTier")
     inspected.service_tier = tier
-    inspected.needs = frozenset(needs)
+    inspected.needs = frozenset(needs | hosted.needs())
+    inspected.beside = hosted.beside()
     inspected.routing = routing_of(value)
     return inspected
 
@@ -122,7 +127,7 @@ def _model(path_model: str | None, value: dict[str, Any]) -> str:
     return name.removeprefix("models/")
 
 
-def _contents(inspected: Inspected, value: dict[str, Any], needs: set[str]) -> None:
+def _contents(inspected: Inspected, value: dict[str, Any], needs: set[str], hosted: Hosted) -> None:
     contents = listed(member(value, "contents"))
     if not contents:
         raise InvalidRequest("contents is required and must not be empty.", param="contents")
@@ -138,10 +143,10 @@ def _contents(inspected: Inspected, value: dict[str, Any], needs: set[str]) -> N
         if not parts:
             raise InvalidRequest(f"{path}.parts must not be empty.", param=f"{path}.parts")
         for index, part in enumerate(parts):
-            _part(inspected, part, f"{path}.parts[{index}]", needs, urls)
+            _part(inspected, part, f"{path}.parts[{index}]", needs, urls, hosted)
     system = member(value, "systemInstruction")
     for index, part in enumerate(system_parts(system)):
-        _part(inspected, part, f"systemInstruction.parts[{index}]", needs, urls)
+        _part(inspected, part, f"systemInstruction.parts[{index}]", needs, urls, hosted)
     inspected.media_urls = tuple(dict.fromkeys(urls))
 
 
@@ -161,7 +166,12 @@ def system_parts(system: object) -> list[Any]:
 
 
 def _part(
-    inspected: Inspected, part: object, path: str, needs: set[str], urls: list[tuple[str, str]]
+    inspected: Inspected,
+    part: object,
+    path: str,
+    needs: set[str],
+    urls: list[tuple[str, str]],
+    hosted: Hosted,
 ) -> None:
     if not isinstance(part, dict):
         raise InvalidRequest(f'{path} must be an object such as {{"text": "..."}}.', param=path)
@@ -176,7 +186,7 @@ def _part(
         value = member(part, name)
         if value is not None and not isinstance(value, dict):
             raise InvalidRequest(f"{path}.{name} must be an object.", param=f"{path}.{name}")
-    _media(inspected, part, path, needs, urls)
+    _media(inspected, part, path, needs, urls, hosted)
     for name in ("functionCall", "functionResponse"):
         value = member(part, name)
         if value is None:
@@ -186,11 +196,16 @@ def _part(
         inspected.text_bytes += len(msgspec.json.encode(value.get("args", value.get("response"))))
         for index, inner in enumerate(listed(value.get("parts")) if name == "functionResponse" else []):
             if isinstance(inner, dict):
-                _media(inspected, inner, f"{path}.{name}.parts[{index}]", needs, urls)
+                _media(inspected, inner, f"{path}.{name}.parts[{index}]", needs, urls, hosted)
 
 
 def _media(
-    inspected: Inspected, part: dict[str, Any], path: str, needs: set[str], urls: list[tuple[str, str]]
+    inspected: Inspected,
+    part: dict[str, Any],
+    path: str,
+    needs: set[str],
+    urls: list[tuple[str, str]],
+    hosted: Hosted,
 ) -> None:
     blob, file = member(part, "inlineData"), member(part, "fileData")
     if isinstance(blob, dict):
@@ -212,17 +227,26 @@ def _media(
         _weigh(inspected, form, 0, needs)
         if is_plain_url(uri):
             urls.append((form, uri))
+        else:
+            hosted.unseen("video" if _host(uri) in _VIDEOS else form)
 
 
 def is_plain_url(uri: str) -> bool:
     """Whether anybody could fetch it: not a file stored at Google, nor a YouTube video."""
     if not is_http_url(uri):
         return False
-    host = uri.partition("://")[2].partition("/")[0].lower()
-    return not (host.endswith(".googleapis.com") or host in _GOOGLE_ONLY)
+    host = _host(uri)
+    return not (host.endswith(".googleapis.com") or host in _VIDEOS)
 
 
-_GOOGLE_ONLY = frozenset({"youtube.com", "www.youtube.com", "m.youtube.com", "youtu.be"})
+def _host(uri: str) -> str:
+    """The host that an address names, bare."""
+    place = re.split(r"[/\\?#]", uri.partition("://")[2], maxsplit=1)[0]
+    return place.rpartition("@")[2].partition(":")[0].rstrip(".").lower()
+
+
+_VIDEOS = frozenset({"youtube.com", "www.youtube.com", "m.youtube.com", "music.youtube.com", "youtu.be"})
+"""Places whose videos only Google reads."""
 
 
 def _weigh(inspected: Inspected, form: str, size: int, needs: set[str]) -> None:
@@ -244,7 +268,7 @@ def _config(inspected: Inspected, value: dict[str, Any], needs: set[str]) -> Non
         raise InvalidRequest("generationConfig must be an object.", param="generationConfig")
     for name, low, high in _NUMBERS:
         _bounded(config, name, low, high)
-    inspected.output_tokens = _count(config, "maxOutputTokens", 1, None)
+    inspected.output_tokens = _count(config, "maxOutputTokens", 1, TOKENS_MAX)
     inspected.n = _count(config, "candidateCount", 1, CANDIDATES_MAX) or 1
     _count(config, "seed", None, None)
     if isinstance(member(config, "logprobs"), bool):
@@ -301,11 +325,26 @@ def _count(config: dict[str, Any], name: str, low: int | None, high: int | None)
     return number
 
 
-def _tools(inspected: Inspected, value: dict[str, Any], needs: set[str]) -> None:
+def _hosted(tool: dict[str, Any], hosted: Hosted) -> None:
+    """Note the tools that Google runs: https://ai.google.dev/gemini-api/docs/tools"""
+    for name, of in tool.items():
+        kind = camel(name)
+        if of is None or kind in ("functionDeclarations", "computerUse", "type"):
+            continue
+        if kind in ("googleSearch", "googleSearchRetrieval"):
+            hosted.search()
+        elif kind in ("urlContext", "fileSearch", "codeExecution", "mcpServers"):
+            hosted.lookup()
+        else:
+            hosted.tool(kind)
+
+
+def _tools(inspected: Inspected, value: dict[str, Any], needs: set[str], hosted: Hosted) -> None:
     for number, tool in enumerate(listed(value.get("tools"))):
         path = f"tools[{number}]"
         if not isinstance(tool, dict):
             raise InvalidRequest(f"{path} must be an object.", param=path)
+        _hosted(tool, hosted)
         declarations = listed(member(tool, "functionDeclarations"))
         for index, declaration in enumerate(declarations):
             where = f"{path}.functionDeclarations[{index}]"

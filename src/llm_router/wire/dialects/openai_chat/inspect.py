@@ -39,6 +39,8 @@ def inspect(body: bytes, path_model: str | None = None, path_stream: bool | None
     options = members.get("stream_options") or {}
     measure_options(members, tree.raw, found)
     stream = bool(path_stream) if stream is None else stream
+    if found.hosted is not None:
+        found.needs |= found.hosted.needs()
     return Inspected(
         model=model,
         stream=stream,
@@ -49,6 +51,7 @@ def inspect(body: bytes, path_model: str | None = None, path_stream: bool | None
         images=found.images,
         file_bytes=found.file_bytes,
         audio_bytes=found.audio_bytes,
+        beside=None if found.hosted is None else found.hosted.beside(),
         needs=frozenset((*found.needs, "stream") if stream else found.needs),
         usage_chunk=options.get("include_usage"),
         legacy_functions=bool(members.get("functions")) and not members.get("tools"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from llm_router.wire.hosted import Hosted
 from llm_router.wire.media import is_http_url
 
 
@@ -19,6 +20,13 @@ class Measured(msgspec.Struct, kw_only=True):
     needs: set[str] = msgspec.field(default_factory=set)
     media_urls: list[tuple[str, str]] = msgspec.field(default_factory=list)
     custom_tools: tuple[str, ...] = ()
+    hosted: Hosted | None = None
+
+    def hosting(self) -> Hosted:
+        """Where what the provider runs is noted."""
+        if self.hosted is None:
+            self.hosted = Hosted()
+        return self.hosted
 
 
 def measure(messages: list[dict[str, Any]]) -> Measured:
@@ -36,6 +44,16 @@ def measure_options(members: dict[str, Any], raw: dict[str, msgspec.Raw], found:
         found.needs.add("tools")
         found.text_bytes += len(bytes(raw["tools"]))
         found.custom_tools = tuple(t["custom"]["name"] for t in tools if t.get("type") == "custom")
+        for tool in tools:
+            if (kind := tool.get("type")) not in ("function", "custom", None):
+                _hosted(kind, tool, found.hosting())
+    for name in _SEARCHING:
+        if members.get(name):
+            found.hosting().search(1 if name == "web_search_options" else None)
+    plugins = members.get("plugins")
+    for plugin in plugins if isinstance(plugins, list) else ():
+        if isinstance(plugin, dict) and plugin.get("id") == "web":
+            found.hosting().search()
     if members.get("functions"):
         found.needs.add("tools")
         found.text_bytes += len(bytes(raw["functions"]))
@@ -43,6 +61,23 @@ def measure_options(members: dict[str, Any], raw: dict[str, msgspec.Raw], found:
     if format_ is not None and format_["type"] in ("json_object", "json_schema"):
         found.needs.add(format_["type"])
         found.text_bytes += len(bytes(raw["response_format"]))
+
+
+_SEARCHING = ("web_search_options", "search_parameters", "enable_search")
+"""Members that have the provider search: OpenAI's and Perplexity's, xAI's, Alibaba's."""
+
+
+def _hosted(kind: object, tool: dict[str, Any], hosted: Hosted) -> None:
+    """Note a tool of a kind that only the provider can run."""
+    name = str(kind).rpartition(":")[2]
+    inner = tool.get("parameters") or tool.get("function")
+    inner = inner if isinstance(inner, dict) else {}
+    if name.startswith("web_search") or inner.get("name") == "$web_search":
+        hosted.search(inner.get("max_uses"))
+    elif name == "mcp":
+        hosted.lookup()
+    else:
+        hosted.tool(name)
 
 
 def _message(message: dict[str, Any], found: Measured) -> None:
@@ -95,6 +130,7 @@ def _file(file: dict[str, Any], found: Measured) -> None:
         _media("file", data, found)
     else:
         found.needs.add("file")
+        found.hosting().unseen("file")
 
 
 def _media(kind: str, url: str, found: Measured) -> None:

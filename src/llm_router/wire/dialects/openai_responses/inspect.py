@@ -41,6 +41,7 @@ def inspect(body: bytes, path_model: str | None = None, path_stream: bool | None
     found = measure(members, tree.raw)
     stream = members.get("stream")
     stream = bool(path_stream) if stream is None else stream
+    found.needs |= found.hosted.needs()
     return Inspected(
         model=model,
         stream=stream,
@@ -50,6 +51,7 @@ def inspect(body: bytes, path_model: str | None = None, path_stream: bool | None
         images=found.images,
         file_bytes=found.file_bytes,
         audio_bytes=found.audio_bytes,
+        beside=found.hosted.beside(),
         needs=frozenset((*found.needs, "stream") if stream else found.needs),
         custom_tools=found.custom_tools,
         media_urls=tuple(found.media_urls),

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from llm_router.wire.dialects.openai_responses.words import kind_of, objects, text_of
+from llm_router.wire.hosted import Hosted
 from llm_router.wire.media import is_http_url
 from llm_router.wire.verbatim import encode
 
@@ -21,6 +22,7 @@ class Measured(msgspec.Struct, kw_only=True):
     needs: set[str] = msgspec.field(default_factory=set)
     media_urls: list[tuple[str, str]] = msgspec.field(default_factory=list)
     custom_tools: tuple[str, ...] = ()
+    hosted: Hosted = msgspec.field(default_factory=Hosted)
 
 
 def measure(body: dict[str, Any], raw: dict[str, msgspec.Raw]) -> Measured:
@@ -37,11 +39,36 @@ def measure(body: dict[str, Any], raw: dict[str, msgspec.Raw]) -> Measured:
         found.needs.add("tools")
         found.text_bytes += len(bytes(raw["tools"]))
         found.custom_tools = tuple(tool["name"] for tool in tools if tool["type"] == "custom")
+        for tool in tools:
+            if tool["type"] not in _CLIENTS:
+                _hosted(tool, body.get("max_tool_calls"), found.hosted)
     format_ = (body.get("text") or {}).get("format")
     if format_ is not None and format_["type"] in ("json_object", "json_schema"):
         found.needs.add(format_["type"])
         found.text_bytes += len(bytes(raw["text"]))
     return found
+
+
+_CLIENTS = frozenset(
+    ("function", "custom", "namespace", "local_shell", "apply_patch", "computer", "computer_use",
+     "computer_use_preview", "tool_search")
+)  # fmt: skip
+"""Tools that clients run, or that only choose among the others."""
+
+
+def _hosted(tool: dict[str, Any], most: object, hosted: Hosted) -> None:
+    """Note a tool that the provider runs: https://platform.openai.com/docs/guides/tools"""
+    kind = tool["type"]
+    if kind.startswith("web_search"):
+        hosted.search(most)
+    elif kind == "mcp":
+        hosted.lookup(most)
+    elif kind == "shell":
+        place = tool.get("environment")
+        if isinstance(place, dict) and str(place.get("type")).startswith("container"):
+            hosted.tool(kind, most)
+    else:
+        hosted.tool(kind, most, tool.get("quality"))
 
 
 def _item(item: dict[str, Any], found: Measured) -> None:
@@ -82,6 +109,8 @@ def _part(part: dict[str, Any], found: Measured) -> None:
             data = text_of(part.get("file_data"))
             found.file_bytes += len(data)
             _media("file", text_of(part.get("file_url")), found)
+            if not data and not is_http_url(text_of(part.get("file_url"))):
+                found.hosted.unseen("file")
         case "input_audio":
             found.needs.add("audio")
             found.audio_bytes += len(part["input_audio"]["data"])
