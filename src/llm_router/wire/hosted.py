@@ -18,9 +18,9 @@ USES_DEFAULT: Final = 5
 USES_MAX: Final = 100
 """Uses of a tool that are held for at most."""
 
-LOOKUP_TOKENS: Final = 10_000
-"""What one search, fetched page or other use of a hosted tool brings as input: up to 9,000 tokens a search in
-recorded answers. Ten searches came to 404,500, since each reads what the ones before it brought."""
+LOOKUP_TOKENS: Final = 20_000
+"""Held for what one search, fetched page or other use of a hosted tool brings as input. One search comes to some
+8,000 to 17,000 tokens; of many, each may be read again with the later ones."""
 
 VIDEO_TOKENS: Final = 1_000_000
 """A video that only its provider can see: about an hour (https://ai.google.dev/gemini-api/docs/video-understanding)."""
@@ -82,10 +82,9 @@ class Hosted:
         """All of it; None if it is nothing."""
         if not (self.unseen_tokens or self._lookups):
             return None
-        n = min(self._lookups, USES_MAX)
         return Beside(
             unseen_tokens=self.unseen_tokens,
-            lookup_tokens=LOOKUP_TOKENS * n * (n + 1) // 2,
+            lookup_tokens=LOOKUP_TOKENS * min(self._lookups, USES_MAX),
             searches=self._searches,
             tools=tuple(sorted(self._tools.items(), key=lambda item: item[0])),
         )
