@@ -69,7 +69,9 @@ class Hosted:
         count = uses(most)
         self._lookups += count
         if name == "image_generation":
-            each = IMAGE_TOKENS.get(quality, IMAGE_TOKENS_MAX) if isinstance(quality, str) else IMAGE_TOKENS_MAX
+            each = (
+                IMAGE_TOKENS.get(quality, IMAGE_TOKENS_MAX) if isinstance(quality, str) else IMAGE_TOKENS_MAX
+            )
             self._tools[name] = Usage(output_image_tokens=count * each)
         else:
             self._tools[name] = Usage(web_searches=count)
