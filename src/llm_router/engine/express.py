@@ -495,15 +495,16 @@ class Ride(msgspec.Struct, eq=False):
         elif self._intake is not None:
             self._flow(reply, self._intake)
         elif not reply.complete:
-            self._gather(reply)
+            self._take_in(reply)
             if reply.failure is not None:
                 raise reply.failure
         elif self._came_us is None:
             self._came_us = now_us
             self._express.land_soon(self)
 
-    def _gather(self, reply: LiveReply) -> bytes:
-        """Take what has come of a whole reply, and return all of it.
+    def _take_in(self, reply: LiveReply) -> list[bytes] | None:
+        """Take what has come of a whole reply. All pieces of it, not joined: they may be many; None if there are
+        none.
 
         Raises:
             UpstreamError: it is too large, or cannot be read.
@@ -518,6 +519,15 @@ class Ride(msgspec.Struct, eq=False):
             if pieces is None:
                 pieces = self._pieces = []
             pieces.append(data)
+        return pieces
+
+    def _gather(self, reply: LiveReply) -> bytes:
+        """All of a whole reply.
+
+        Raises:
+            UpstreamError: as :meth:`_take_in`.
+        """
+        pieces = self._take_in(reply)
         if pieces is None:
             return b""
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
