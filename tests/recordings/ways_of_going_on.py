@@ -47,6 +47,10 @@ WAYS: dict[str, Way] = {
     "begins with them, in other white space": lambda told, last, rest: _spaced(last) + rest,
     "begins with them, in other quotes": lambda told, last, rest: last.translate(_CURLY) + rest,
     "says something before them": lambda told, last, rest: "Sure, continuing:\n\n" + last + rest,
+    "begins with an ellipsis and them": lambda told, last, rest: "... " + last + rest,
+    "begins with an ellipsis and the last three words": lambda told, last, rest: (
+        "\u2026" + " ".join(told.split(" ")[-3:]) + rest
+    ),
     "puts a fence around them and the rest": lambda told, last, rest: f"```\n{last}{rest}\n```",
     "goes on, and repeats nothing": lambda told, last, rest: rest,
     "says something, and goes on": lambda told, last, rest: "Here is the rest:\n\n" + rest,

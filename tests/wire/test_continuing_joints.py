@@ -97,6 +97,33 @@ def with_a_preamble(before: str, rest: str) -> Iterator[str]:
             yield words + said
 
 
+MARKS = (
+    "...", "... ", "\u2026", "\u2026 ", "[...] ", "(cont.) ", "(continued)\n", "- ", "\u2014 ", '"', "**", "> ", "\u200b", ". . . ",
+)  # fmt: skip
+
+
+def marks_then_the_last_words(before: str, rest: str) -> Iterator[str]:
+    for mark in MARKS[len(before) % 3 :: 3]:
+        yield mark + anchor(before) + rest
+        for words in (2, 3, 5):
+            if said := of_the_end(before, words):
+                yield mark + said + rest
+
+
+def of_the_end(before: str, words: int) -> str:
+    """So many last words, letters in the first and the last one of them; else nothing."""
+    said = before.split(" ")[-words:]
+    several = len(said) == words and said[0][:1].isalnum() and any(map(str.isalnum, said[-1]))
+    return " ".join(said) if several and len(" ".join(said)) < len(before) else ""
+
+
+def the_last_words_in_other_letters(before: str, rest: str) -> Iterator[str]:
+    for words in (2, 3, 5):
+        if said := of_the_end(before, words):
+            yield said[0].swapcase() + said[1:] + rest
+            yield said.replace(" ", "\u200b ") + rest
+
+
 PREFACES = (
     "Sure, here is it again:\n",
     "Certainly! ",
@@ -129,6 +156,8 @@ MANNERS = {
         anew,
         in_a_fence,
         with_a_preamble,
+        marks_then_the_last_words,
+        the_last_words_in_other_letters,
         a_preface_then_anew,
         a_preface_then_the_last_words,
     )

@@ -10,6 +10,7 @@ it cannot be known, nothing of it is told. White space counts as equal, whatever
     what stands at the end, or could be said twice    not told: the model repeats, or the text does
     a preface, then the last words, or all of it      taken off, with the preface
     a preface, then anything else                     not told
+    an ellipsis, a bullet, ... then the last words    taken off, if they are those that were asked for; else not told
     the first words of the answer, behind some others not told: it begins anew
     something that stands nowhere before              gone on with
     what resembles the text before, or an excuse      not told: another answer, or a word of the model's own
@@ -62,6 +63,19 @@ _WORDS = (
 _FENCE = re.compile(r"\s*(?:`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*\n")
 _MAY_BE_FENCE = re.compile(r"\s*(?:`{1,2}|~{1,2}|(?:`{3,}|~{3,})[^\n`]*)\Z")
 _FENCES = re.compile(r"^ {0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*(?:\n|\Z)", re.MULTILINE)
+_ELLIPSIS = re.compile(
+    r"[\s\u200b-\u200d\ufeff]*(?:\.{2,}|\. \. \.|\u2026|[\[(]\s*(?:\.{2,}|\u2026|cont(?:'d|inued|inuing|inues)?\.?)\s*[\])])",
+    re.IGNORECASE,
+)
+_MARKS = re.compile(
+    r"(?:[\s\u200b-\u200d\ufeff\u2060\u00ad.\u2026\[\](){}\u2010-\u2015\-_*~`\"'\u2018-\u201f\u00ab\u00bb>#+|\u2022\u00b7:;,]"
+    r"|cont(?:'d|inued|inuing|inues)?\b)*",
+    re.IGNORECASE,
+)
+"""What a model may put in front of words that it says again."""
+_TOKENS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+")
+_UNSEEN = dict.fromkeys((0x200B, 0x200C, 0x200D, 0xFEFF, 0x2060, 0xAD))
+_TOKENS_MAX = 12
 _FIRST = re.compile(r"\W*\w{1,12}")
 _FOLDED = str.maketrans("\u201c\u201d\u2018\u2019\u2013\u2014\u2026", "\"\"''--.")
 
@@ -166,12 +180,38 @@ class Overlap:
                 return self._tell(lead + cut, matched=True)
         if self._json is not None:
             return self._in_json(held, leads, last=last)
+        marks = _MARKS.match(held)
+        if marks is not None and marks.end() and (cut := self._as_asked(held[marks.end() :])) is not None:
+            return self._tell(marks.end() + cut, matched=True)
         start = self._goes_on(held)
         if self._says_again(held, start):
             raise Diverged
         if not last and len(held) < start + WINDOW_CHARS:
             return self._listens(start)
+        if _ELLIPSIS.match(held) or self._says_words_again(held[start:], 1):
+            raise Diverged
         return self._tell(start)
+
+    def _as_asked(self, said: str) -> int | None:
+        """How much of it is just the words that were asked for; None if it does not begin with them."""
+        asked = self._before[len(self._before) - self._asked :]
+        begins = len(asked) >= 2 * PROOF_MIN and self._plain(said).startswith(asked)
+        return raw_length(said, len(asked)) if begins else None
+
+    def _says_words_again(self, said: str, least: int) -> bool:
+        """Whether the first words, whatever stands in front of them and in whatever letters, are the last ones of
+        the text before. ``least``: how many, where marks stand in front; without those two are."""
+        marks = _MARKS.match(said)
+        count = least if marks is not None and marks.group().strip() else max(least, 2)
+        body = said[0 if marks is None else marks.end() :][:WINDOW_CHARS]
+        words, known = _tokens(body)[:_TOKENS_MAX], _tokens(self._raw[-WINDOW_CHARS:])
+        cut_off = self._raw[-1].isalnum()
+        for size in range(count, min(len(words), len(known)) + 1):
+            *whole, end = known[-size:]
+            same = words[size - 1].startswith(end) if cut_off else words[size - 1] == end
+            if same and words[: size - 1] == whole:
+                return True
+        return False
 
     def _listens(self, start: int = 0) -> str:
         """Tell nothing before the window is full."""
@@ -204,7 +244,11 @@ class Overlap:
         if len(before) < PROOF_MIN or not body.startswith(before):
             if self._says_again(held) or (self._raw[-1].isalnum() and _PREFACE.match(held)):
                 raise Diverged
-            return self._listens() if not last and len(held) < WINDOW_CHARS else self._tell(0)
+            if not last and len(held) < WINDOW_CHARS:
+                return self._listens()
+            if _ELLIPSIS.match(held) and self._says_words_again(held, 2):
+                raise Diverged
+            return self._tell(0)
         if may_be_said_twice(self._likened, len(before)):
             raise Diverged
         return self._tell(raw_length(held, len(before) + held[:1].isspace()), matched=True)
@@ -327,6 +371,7 @@ class Overlap:
         doubt = (
             leads != [0]
             or _PREFACE.match(held) is not None
+            or _ELLIPSIS.match(held) is not None
             or self._says_again(held)
             or bool(_borders(self._before, body.lstrip()))
             or _short_border(self._plain(self._raw), body)
@@ -361,7 +406,7 @@ class Overlap:
 
     def _is_prefaced(self, held: str, leads: list[int]) -> bool:
         """Whether the first words in a string may be the model's own, which no syntax shows."""
-        if leads != [0] or _PREFACE.match(held):
+        if leads != [0] or _PREFACE.match(held) or _ELLIPSIS.match(held):
             return True
         first = _folded(self._before.lstrip()[:PROOF_MIN])
         return first in _folded(self._plain(held[1 : WINDOW_CHARS + 1]))
@@ -472,6 +517,11 @@ def _open_fence(text: str) -> str | None:
         elif found[1][0] == fence[0] and len(found[1]) >= len(fence) and not found[2]:
             fence = ""
     return language if fence else None
+
+
+def _tokens(text: str) -> list[str]:
+    """The words of a text, without case and marks; of scripts without blanks the characters."""
+    return _TOKENS.findall(_folded(text.translate(_UNSEEN)))
 
 
 def _folded(text: str) -> str:
