@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 from llm_router.access.addresses import within
 from llm_router.access.permissions import GRANTS, PLAIN_SCOPES, ROLE_GRANTS, ROLES, of_scopes
@@ -11,6 +12,12 @@ from llm_router.access.subject import Subject
 from llm_router.domain.account import KeyScope, Person, Role
 from llm_router.domain.errors import Forbidden, InvalidRequest
 from llm_router.domain.key import Key, Limits
+
+HELD = (
+    "models", "providers", "ip_ranges", "scopes", "team", "user", "expires", "disabled", "priority",
+    *Limits.__struct_fields__,
+)  # fmt: skip
+"""Bounds of a key that are its own; that in dollars ("limit") is a budget."""
 
 
 def grantable_scopes(subject: Subject, account: str) -> frozenset[KeyScope]:
@@ -65,6 +72,65 @@ def unbounded_only(bounds: Sequence[str], what: str) -> Forbidden:
         f"This API key is bounded ({', '.join(bounds)}), and so it {what}: use one without bounds.",
         code="key_bounded",
     )
+
+
+def bound_of(key: Key, name: str) -> object:
+    """A bound of a key by the name that the API has for it; None: it is not bound by it."""
+    match name:
+        case "expires":
+            return key.expires_ms
+        case "disabled":
+            return key.disabled or None
+        case "priority":
+            return None if key.priority == "interactive" else key.priority
+    return getattr(key.limits if name in Limits.__struct_fields__ else key, name)
+
+
+def held_after(before: Key, after: Key) -> tuple[str, ...]:
+    """What is held of a key when somebody else than who made it has changed it."""
+    held = dict.fromkeys(before.held)
+    for name in HELD:
+        if bound_of(after, name) is None:
+            held.pop(name, None)
+        elif bound_of(after, name) != bound_of(before, name):
+            held[name] = None
+    return tuple(held)
+
+
+def check_held(before: Key, after: Key) -> None:
+    """Refuse that who made a key takes back what somebody who manages the keys of others set on it.
+
+    Raises:
+        Forbidden: names the bound.
+    """
+    for name in before.held:
+        if name in HELD and not _as_narrow(name, bound_of(before, name), bound_of(after, name)):
+            raise held_bound(name)
+
+
+def held_bound(name: str) -> Forbidden:
+    """What is said of a bound that may not be made wider."""
+    return Forbidden(
+        f"{name} was set by somebody who manages the keys of others: you may make it narrower, and they wider.",
+        param=name,
+        code="bound_held",
+    )
+
+
+def _as_narrow(name: str, was: Any, is_: Any) -> bool:
+    """Whether a bound leaves no more than it did."""
+    if was is None or was == is_:
+        return True
+    match name:
+        case "models" | "providers":
+            return _narrower(was, is_)
+        case "ip_ranges":
+            return within(was, is_)
+        case "scopes":
+            return is_ is not None and set(is_) <= set(was)
+        case "expires" | "requests_per_minute" | "tokens_per_minute" | "concurrency":
+            return is_ is not None and is_ <= was
+    return False
 
 
 def check_key_grant(subject: Subject, key: Key) -> None:

@@ -47,6 +47,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
         rotated_ms: when it last got another text. old_until_ms: until when the text before it works.
         version: 1, 2, 3 and so on, one more with each change.
         tags: what all its requests are called, beside what they say themselves.
+        held: names of bounds that somebody else than who made it set: they who may not manage the keys of others make
+            these narrower, and no wider.
         priority: "interactive", or "batch": the first to be refused when there is too much to do.
     """
 
@@ -74,6 +76,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     old_until_ms: int | None = None
     version: int = 1
     tags: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
 
 
 def key_digest(text: bytes) -> bytes:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from llm_router.billing.budgets import Spend
 from llm_router.domain.budget import Budget, Scope, Window
-from llm_router.domain.errors import InvalidRequest, NotFound
+from llm_router.domain.errors import IdempotencyConflict, InvalidRequest, NotFound
+from llm_router.domain.key import Key
 from llm_router.domain.money import MAX_PUSD, format_usd, parse_usd
 from llm_router.engine.moments import iso_time
 from llm_router.engine.operator import (
@@ -67,8 +70,14 @@ async def set_budget(arguments: SetBudget, context: Context) -> Result:
     )
     spends = await context.books.budgets(wanted.account, now_ms)
     budget = next((_renewed(s.budget, wanted) for s in spends if _place(s.budget) == _place(wanted)), wanted)
+    held = await _held(budget, context)
     try:
-        await context.books.set_budget(budget, now_ms)
+        if held is None:
+            await context.books.set_budget(budget, now_ms)
+        elif not await context.books.write_key(held, None, budget, None, now_ms):
+            raise IdempotencyConflict(
+                f"the key '{held.id}' was changed meanwhile: repeat the budget", code="overtaken"
+            )
     except ValueError as error:
         raise InvalidRequest(str(error)) from None
     found = [s for s in await context.books.budgets(budget.account, now_ms) if s.budget.id == budget.id]
@@ -95,7 +104,27 @@ async def remove_budget(arguments: RemoveBudget, context: Context) -> Result:
         raise NotFound(
             f"there is no budget with the id '{arguments.id[:100]}'; llm-router budgets list shows them"
         )
+    await _let_go(budget, context)
     return _describe(budget, [])
+
+
+async def _held(budget: Budget, context: Context) -> Key | None:
+    """The key that a budget bounds, to be written with it: who made it may not take back what somebody else set. None:
+    nothing of it changes."""
+    if budget.scope is not Scope.KEY:
+        return None
+    key = await context.keyring.get(budget.scope_id)
+    if key is None or key.revoked_ms is not None or context.by.id == key.by or "limit" in key.held:
+        return None
+    return msgspec.structs.replace(key, held=(*key.held, "limit"), version=key.version + 1)
+
+
+async def _let_go(budget: Budget, context: Context) -> None:
+    """Nobody holds a limit any more that is gone. A key that is changed meanwhile stays as it is."""
+    key = await context.keyring.get(budget.scope_id) if budget.scope is Scope.KEY else None
+    if key is not None and key.revoked_ms is None and "limit" in key.held:
+        left = tuple(name for name in key.held if name != "limit")
+        await context.keyring.change(msgspec.structs.replace(key, held=left, version=key.version + 1))
 
 
 def _place(budget: Budget) -> tuple[object, ...]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from llm_router.access.grants import held_after
 from llm_router.domain.account import KeyScope
 from llm_router.domain.errors import IdempotencyConflict, InvalidRequest
 from llm_router.domain.key import Key, Limits, Priority, key_digest
-from llm_router.engine.key_limits import Reset, bound_of
+from llm_router.engine.key_limits import Bound, Reset, bound_of, key_limit
 from llm_router.engine.keys import (
     PREFIX_CHARS,
     allowed_models,
@@ -83,9 +84,25 @@ async def change_key(arguments: ChangeKey, context: Context) -> Result:
         key = await in_its_team(key, context)
     now_ms = context.clock.now_ms()
     bound = await bound_of(key, arguments.limit, arguments.limit_reset, context)
+    if context.by.id != before.by:
+        key = msgspec.structs.replace(key, held=await _held(before, key, bound, context))
     if not await context.books.write_key(key, None, bound.budget, bound.removed, now_ms):
         raise _overtaken(key)
     return await describe_whole(key, context)
+
+
+async def _held(before: Key, after: Key, bound: Bound, context: Context) -> tuple[str, ...]:
+    """What is held of the key, the limit in dollars included."""
+    held = held_after(before, after)
+    if bound.budget is None:
+        return tuple(name for name in held if name != "limit") if bound.removed is not None else held
+    spend = await key_limit(before, context)
+    old = None if spend is None else spend.budget
+    same = old is not None and (old.amount_pusd, old.window) == (
+        bound.budget.amount_pusd,
+        bound.budget.window,
+    )
+    return held if same else tuple(dict.fromkeys([*held, "limit"]))
 
 
 async def rotate_key(arguments: RotateKey, context: Context) -> Result:

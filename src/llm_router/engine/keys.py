@@ -342,6 +342,7 @@ def describe_key(key: Key, now_ms: int) -> Result:
         "providers": None if key.providers is None else list(key.providers),
         "ip_ranges": None if key.ip_ranges is None else list(key.ip_ranges),
         "by": key.by,
+        "held": list(key.held),
         "rotated": None if key.rotated_ms is None else iso_time(key.rotated_ms),
         "old_text_until": None if key.old_until_ms is None else iso_time(key.old_until_ms),
         "version": key.version,

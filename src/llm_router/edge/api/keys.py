@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from llm_router.access.grants import check_key_grant, check_spending_grant, own_place
+from llm_router.access.grants import check_held, check_key_grant, check_spending_grant, held_bound, own_place
 from llm_router.billing.rollups import COUNTS
 from llm_router.domain.account import KeyScope, Person
 from llm_router.domain.errors import Forbidden, InvalidRequest
@@ -111,7 +111,8 @@ class TurnKey(Body, frozen=True, kw_only=True):
 
 class KeyEntry(Reply, frozen=True, kw_only=True):
     """A key. ``hash`` is its id; the text is not stored and not shown. ``last_used_at``: the hour, today, or else the
-    day (UTC) of its last request within 31 days; null: there was none."""
+    day (UTC) of its last request within 31 days; null: there was none. ``held``: bounds that who made it makes narrower
+    alone, and others set."""
 
     hash: str
     id: str
@@ -133,6 +134,7 @@ class KeyEntry(Reply, frozen=True, kw_only=True):
     expires_at: str | None
     last_used_at: str | None
     tags: list[str]
+    held: list[str]
 
 
 class KeyPage(Reply, frozen=True, kw_only=True):
@@ -287,6 +289,9 @@ async def patch_key(ask: Ask) -> dict[str, object]:
     await _check_place(ask, changes)
     after = _changed(ask, key, changes)
     check_key_grant(ask.subject, after)
+    if _for_itself(ask):
+        check_held(key, after)
+        await _check_held_limit(ask, key, body)
     for each in (key, after):
         await _check_spending(ask, each, limit=body.limit is not UNSET or body.limit_reset is not UNSET)
     if body.limit is not UNSET:
@@ -317,9 +322,31 @@ async def revoke_key(ask: Ask) -> dict[str, object]:
     return {"deleted": True}
 
 
+def _for_itself(ask: Ask) -> bool:
+    """Whether somebody asks who makes keys for their own use alone."""
+    return ask.subject.key is None and "member:write" not in ask.subject.permissions(ask.account)
+
+
+async def _check_held_limit(ask: Ask, key: Key, body: PatchKey) -> None:
+    """Refuse that who made a key spends more by it than somebody who manages the keys of others lets it.
+
+    Raises:
+        Forbidden
+    """
+    if "limit" not in key.held or (body.limit is UNSET and body.limit_reset is UNSET):
+        return
+    held = (await _figures(ask, key.account)).budgets.get(key.id)
+    if held is None:
+        return
+    if body.limit_reset is not UNSET and body.limit_reset != _RESETS[held.window]:
+        raise held_bound("limit_reset")
+    if body.limit is None or (body.limit is not UNSET and Decimal(_limit(body.limit)) > held.amount):
+        raise held_bound("limit")
+
+
 def _check_own(ask: Ask, key: Key) -> None:
     """Who may make keys for use alone touches only those that they made."""
-    if "member:write" in ask.subject.permissions(ask.account) or ask.subject.key is not None:
+    if not _for_itself(ask):
         return
     if key.by != ask.subject.id:
         raise Forbidden("Your role may change the keys that you made, and this one is somebody else's.")
@@ -332,7 +359,7 @@ async def _team(ask: Ask, named: str | None) -> str | None:
 
 async def _own_teams(ask: Ask) -> tuple[str, ...] | None:
     """The teams of who makes keys for their own use alone; None for who makes them for others, too."""
-    if ask.subject.person is None or "member:write" in ask.subject.permissions(ask.account):
+    if not _for_itself(ask):
         return None
     return (await ask.desk.people.member(ask.account, ask.subject.id)).teams
 
@@ -400,7 +427,7 @@ def _changed(ask: Ask, key: Key, changes: dict[str, Any]) -> Key:
     if "expires" in changes:
         text = changes["expires"]
         new["expires_ms"] = None if text is None else parse_expiry(text, ask.desk.clock.now_ms())
-    new |= {name: changes[name] for name in ("team", "user") if name in changes}
+    new |= {name: changes[name] for name in ("team", "user", "disabled", "priority") if name in changes}
     bounds = {name: changes[name] for name in Limits.__struct_fields__ if name in changes}
     return msgspec.structs.replace(key, limits=msgspec.structs.replace(key.limits, **bounds), **new)
 
