@@ -118,3 +118,19 @@ def test_the_last_moment_of_all_is_one(gateway, ada):
     found = {key["name"]: key for key in ada.get("/keys?account=default").json["data"]}
     assert found["for ever"]["expires_at"] == "9999-12-31T23:59:59Z"
     assert json.dumps(gateway.command("keys.list", account="default")["keys"], default=str)
+
+
+def test_long_patterns_and_names_are_refused_unread(ada):
+    for text in ("[" * 100_000, "*a" * 100_000, "a" * 500_000):
+        for path, body in (
+            ("/keys?account=default", {"name": "p", "models": [text]}),
+            ("/keys?account=default", {"name": "p", "providers": [text]}),
+            ("/keys?account=default", {"name": "p", "ip_ranges": [text]}),
+            ("/limits?account=default", {"kind": "requests", "amount": 5, "model": text}),
+            ("/gateway/prices", {"percent": "5", "account": text}),
+            ("/gateway/prices", {"percent": "5", "models": [text]}),
+            ("/budgets?account=default", {"amount": 5, "time_zone": text}),
+        ):
+            answer = ada.post(path, body)
+            assert answer.status == 400, (path, text[:9], answer.body[:200])
+            assert len(answer.body) < 2000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from llm_router.domain.errors import UpstreamError
 from llm_router.domain.errors import UpstreamKind as K
 from llm_router.routing.advance import KEYS_FAULT, Reach, verdict_of
 from llm_router.routing.health import Fared
+from llm_router.wire import quoted
 from llm_router.wire.dialects.registry import DIALECTS
 from llm_router.wire.quoted import quotes, weigh
 
@@ -271,3 +273,18 @@ def test_inside_a_stream_names_go_before_words() -> None:
 def test_words_are_found_however_they_are_written(text: bytes) -> None:
     assert quotes([b"{}", text], "api key not valid")
     assert not quotes([text], "api key expired")
+
+
+def test_marks_without_end_are_read_in_pieces(monkeypatch):
+    longest = 0
+
+    def recorded(form, text):
+        nonlocal longest
+        longest = max(longest, sum(not char.isascii() for char in text))
+        return unicodedata.normalize(form, text)
+
+    monkeypatch.setattr(quoted, "normalize", recorded)
+    text = "too many tokens " + "\u0300\u0316" * 100_000 + " \uff54\uff4f\uff4f \u0301"
+    assert quotes([text.encode()], "too many tokens")
+    assert not quotes([text.encode()], "too few tokens")
+    assert 0 < longest <= 64

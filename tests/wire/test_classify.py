@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_router.domain.errors import UpstreamKind as K
-from llm_router.wire.classify import header_retry_after_s, message_retry_after_s, scrub
+from llm_router.wire.classify import header_retry_after_s, message_retry_after_s, scrub, without_tags
 from llm_router.wire.judging import classify
 
 CASES = [
@@ -207,3 +207,22 @@ def test_secrets_are_hidden(text: str) -> None:
 )
 def test_other_text_is_kept(text: str) -> None:
     assert scrub(text) == text
+
+
+@pytest.mark.parametrize(
+    ("page", "shown"),
+    [
+        ("<html><script>if (a<b) {}</script><p>Bad <b>gateway</b></p>", "Bad gateway"),
+        ("<style>a</style>x<script>no end", "x no end"),
+        ("<<<a", "<<<a"),
+        ("no page <b>", "no page"),
+        ("<script <script <script>y</script>z", "<script <script z"),
+    ],
+)
+def test_what_a_page_shows(page, shown):
+    assert " ".join(without_tags(page).split()) == shown
+
+
+def test_a_page_of_nothing_but_begun_tags_is_read():
+    for begun in ("<", "<script ", "<style <script ", "<a "):
+        assert without_tags(begun * 8000).startswith("<")

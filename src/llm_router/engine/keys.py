@@ -39,6 +39,12 @@ PREFIX_CHARS = 12
 
 PATTERNS_MAX = 200
 
+RANGE_CHARS_MAX = 60
+"""Of a range of addresses. The longest has fewer, so that what is cut is none."""
+
+PATTERN_CHARS_MAX = 200
+"""Of the name of a model, or a pattern of such names."""
+
 RANGES_MAX = 100
 
 
@@ -283,7 +289,7 @@ def ranges_of(texts: Sequence[str]) -> tuple[str, ...]:
     if not 0 < len(texts) <= RANGES_MAX:
         raise InvalidRequest(f"ip_ranges must name 1 to {RANGES_MAX} ranges of addresses", param="ip_ranges")
     try:
-        return tuple(dict.fromkeys(parse_range(text) for text in texts))
+        return tuple(dict.fromkeys(parse_range(text[:RANGE_CHARS_MAX]) for text in texts))
     except ValueError as error:
         raise InvalidRequest(
             f"ip_ranges must be addresses or ranges such as 10.0.0.0/8 or 2001:db8::/32: {error}",
@@ -308,6 +314,8 @@ def model_pattern(pattern: str, snapshot: Snapshot, param: str) -> str:
     Raises:
         InvalidRequest: it fits no model, so that it was mistyped.
     """
+    if len(pattern) > PATTERN_CHARS_MAX:  # a long one takes minutes to be read
+        raise InvalidRequest(f"{param} must have at most {PATTERN_CHARS_MAX} characters each", param=param)
     if any(c in pattern for c in "*?["):
         if any(fnmatchcase(id_, pattern) for id_ in snapshot.models):
             return pattern

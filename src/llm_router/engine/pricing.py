@@ -66,7 +66,7 @@ async def publish_prices(arguments: PublishPrices, context: Context) -> Result:
         published_ms=now_ms,
         valid_from_ms=start_ms,
         scope=arguments.scope,
-        account=arguments.account,
+        account=label(arguments.account, "account"),
         scope_id=_scope_id(arguments),
         models=_patterns(arguments.models, "models"),
         providers=_patterns(arguments.providers, "providers"),

@@ -72,6 +72,14 @@ def _http_date(text: str) -> float | None:
         return None
 
 
+_TAGS = re.compile(r"<(script|style)\b(?:(?!<\1\b).)*?</\1>|<[^<>]*>", re.S | re.I)
+
+
+def without_tags(page: str) -> str:
+    """What a web page shows, if it is one. It is read once, however many tags begin in it and never end."""
+    return _TAGS.sub(" ", page) if "<" in page[:200] else page
+
+
 REDACTED = "[redacted]"
 
 _SECRETS = (

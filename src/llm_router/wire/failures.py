@@ -6,21 +6,19 @@ list of one of these, plain text, a web page, nothing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from llm_router.domain.errors import UpstreamError, UpstreamKind
-from llm_router.wire.classify import header_retry_after_s, message_retry_after_s, scrub
+from llm_router.wire.classify import header_retry_after_s, message_retry_after_s, scrub, without_tags
 from llm_router.wire.judging import Judged, judge, member_at_fault
 from llm_router.wire.lenient import load, mapping
 
 MESSAGE_CHARS_MAX = 4000
 """How much of a provider's text is passed on."""
 
-_TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.S | re.I)
 _TEXTS = ("message", "error", "detail", "msg", "error_message", "title")
 
 
@@ -114,9 +112,7 @@ def truncated() -> UpstreamError:
 
 def _plain(body: bytes) -> str:
     """Text that is not JSON; of a web page what it shows, of binary data nothing."""
-    text = body[: 8 * MESSAGE_CHARS_MAX].decode("utf-8", "replace")
-    if "<" in text[:200]:
-        text = _TAGS.sub(" ", text)
+    text = without_tags(body[: 8 * MESSAGE_CHARS_MAX].decode("utf-8", "replace"))
     text = " ".join(text.split())[:MESSAGE_CHARS_MAX]
     odd = sum(not c.isprintable() or c == "\ufffd" for c in text)
     return text if odd * 20 <= len(text) else ""

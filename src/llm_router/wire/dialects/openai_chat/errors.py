@@ -11,12 +11,11 @@ HTML, plain text, nothing                            proxies
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from llm_router.domain.errors import UpstreamError, UpstreamKind
-from llm_router.wire.classify import header_retry_after_s, message_retry_after_s, scrub
+from llm_router.wire.classify import header_retry_after_s, message_retry_after_s, scrub, without_tags
 from llm_router.wire.judging import judge, member_at_fault
 from llm_router.wire.lenient import load
 
@@ -24,7 +23,6 @@ MESSAGE_CHARS_MAX = 4000
 """Of a provider's error text that is passed on."""
 
 _KEPT_DETAILS = ("failed_generation", "innererror", "n_ctx", "n_prompt_tokens")
-_TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.S | re.I)
 
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
@@ -83,9 +81,7 @@ def is_error(payload: dict[str, Any]) -> bool:
 
 
 def _plain_text(body: bytes) -> str:
-    text = body.decode("utf-8", "replace")
-    if "<" in text[:200]:
-        text = _TAGS.sub(" ", text)
+    text = without_tags(body[: 8 * MESSAGE_CHARS_MAX].decode("utf-8", "replace"))
     return " ".join(text.split())[:MESSAGE_CHARS_MAX] if text.isprintable() or _mostly_text(text) else ""
 
 

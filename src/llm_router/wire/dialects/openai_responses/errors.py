@@ -14,15 +14,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
-from llm_router.wire.classify import header_retry_after_s, message_retry_after_s, scrub
+from llm_router.wire.classify import header_retry_after_s, message_retry_after_s, scrub, without_tags
 from llm_router.wire.judging import judge, member_at_fault
 from llm_router.wire.lenient import load
 from llm_router.wire.openaierrors import error_members
 
 MESSAGE_CHARS_MAX = 4000
 """Of a provider's error text that is passed on."""
-
-_TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.S | re.I)
 
 _KINDS: Final = {
     "server_error": UpstreamKind.SERVER,
@@ -167,9 +165,7 @@ def _word(fields: dict[str, Any], name: str) -> str | None:
 
 
 def _plain_text(body: bytes) -> str:
-    text = body.decode("utf-8", "replace")
-    if "<" in text[:200]:
-        text = _TAGS.sub(" ", text)
+    text = without_tags(body[: 8 * MESSAGE_CHARS_MAX].decode("utf-8", "replace"))
     head = text[:500]
     odd = sum(not (c.isprintable() or c in "\r\n\t") or c == "\ufffd" for c in head)
     return "" if odd * 20 > len(head) else " ".join(text.split())[:MESSAGE_CHARS_MAX]
