@@ -212,17 +212,26 @@ def test_a_file_that_cannot_be_made_here_is_not_offered_again(
     chromium: Any, gateway: Gateway, ada: Browser
 ) -> None:
     assert gateway.chat(MODEL, "hi").status == 200
-    told = {"error": {"code": "extra_missing", "message": "PDF files need the extra"}}
+    told = {"error": {"code": "font_missing", "message": "No font has the letters"}}
+    months = ada.get("/statements?account=default").json
+    listed = {"data": [], "missing_formats": {"pdf": "PDF files need the extra"}}
+    listed["data"] = [{**each, **dict.fromkeys(("opening", "used", "closing"), 0)} for each in months["data"]]
     with browsing(chromium, gateway, cookie=ada.cookie) as watched:
         page = watched.page
         page.route("**/file?*", lambda route: route.fulfill(status=400, json=told))
         watched.open("/usage")
         page.get_by_role("region", name="Statements").locator(".row-link").first.click()
-        page.locator("dialog.drawer").get_by_role("button", name="PDF").click()
-        page.locator("dialog.drawer").get_by_text("PDF files need the extra").wait_for()
-        page.locator("dialog.drawer").get_by_role("button", name="PDF").wait_for(state="hidden")
-        assert page.locator("dialog.drawer").get_by_role("button", name="HTML").is_visible()
+        drawer = page.locator("dialog.drawer")
+        drawer.get_by_role("button", name="CSV").click()
+        drawer.get_by_text("No font has the letters").wait_for()
+        assert drawer.get_by_role("button", name="CSV: not available here").is_disabled()
+        assert drawer.get_by_role("button", name="HTML").is_enabled()
         refused(watched, 400)
+        page.route("**/api/v1/statements?*", lambda route: route.fulfill(json=listed))
+        watched.open("/usage")
+        page.get_by_role("region", name="Statements").locator(".row-link").first.click()
+        drawer.get_by_text("PDF files need the extra").wait_for()
+        assert drawer.get_by_role("button", name="PDF: not available here").is_disabled()
 
 
 SPILLED = """() => [...document.querySelectorAll('td, th')]

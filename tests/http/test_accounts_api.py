@@ -72,7 +72,12 @@ def test_a_key_from_its_making_to_its_end(gateway, ada):
     assert chat(gateway, text).status == 402
     lifted = ada.patch(path, {"limit": None}).json["data"]
     assert (lifted["limit"], lifted["limit_reset"]) == (None, None)
-    turned = ada.post(f"{path}/rotate", {"overlap_s": 0})
+    turned = ada.post(f"{path}/rotate", {"overlap_s": 3600})
+    assert turned.json["data"]["old_text_until"] is not None
+    assert chat(gateway, text).status == 200
+    ended = ada.patch(path, {"old_text_until": None})
+    assert (ended.status, ended.json["data"]["old_text_until"]) == (200, None)
+    assert ada.patch(path, {"old_text_until": "2999-01-01"}).status == 400
     assert chat(gateway, text).status == 401
     assert chat(gateway, turned.json["key"]).status == 200
     assert ada.delete(path).json == {"deleted": True}

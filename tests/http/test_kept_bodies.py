@@ -67,6 +67,9 @@ def test_request_and_answer_are_kept_as_the_account_wants_them(gateway):
     assert found["response"]["status"] == 200
     assert found["response"]["complete"] is True
     assert found["redacted"] == {"credential": 2, "email": 2, "card": 2, "pattern": 2}
+    for side in ("request", "response"):
+        assert found[side]["redacted"] == {"credential": 1, "email": 1, "card": 1, "pattern": 1}
+        assert found[side]["files_left_out"] == 0
     load = gateway.get("/readyz").json["load"]
     assert load["bodies_dropped"] == 0
 

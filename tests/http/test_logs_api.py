@@ -8,6 +8,7 @@ import json
 import socket
 import threading
 from decimal import Decimal
+from importlib.util import find_spec
 
 import pytest
 from gateway_kit import WAIT_S, Gateway, until
@@ -103,7 +104,9 @@ def test_sums_and_statements_come_to_what_was_charged(ada, used):
     whole = ada.get("/gateway/usage?by=account").json
     assert {row["account"] for row in whole["data"]} >= {"acme"}
     assert "operator_cost" in whole["total"]
-    months = ada.get("/statements?account=acme").json["data"]
+    listed = ada.get("/statements?account=acme").json
+    assert set(listed["missing_formats"]) == (set() if find_spec("fpdf") else {"pdf"})
+    months = listed["data"]
     assert Decimal(months[0]["used"]) == sum(costs)
     month = ada.get(f"/statements/{months[0]['month']}?account=acme").json
     assert Decimal(month["closing"]) == Decimal(months[0]["closing"]) == 5 - sum(costs)

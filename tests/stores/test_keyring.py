@@ -119,6 +119,20 @@ def test_a_rotated_key_has_two_texts_for_a_time(open_store):
     with_store(open_store, scenario)
 
 
+def test_the_old_text_of_a_rotated_key_can_be_ended(open_store):
+    async def scenario(store):
+        key, digest = make_key(1)
+        await store.create(key, digest)
+        second = changed(key, old_until_ms=500)
+        assert await store.rotate(second, key_digest(b"second"))
+        assert await store.find(digest) is not None
+        assert await store.change(changed(second, old_until_ms=None))
+        assert await store.find(digest) is None
+        assert await store.find(key_digest(b"second")) is not None
+
+    with_store(open_store, scenario)
+
+
 def test_revocation_takes_both_texts(open_store):
     async def scenario(store):
         key, digest = make_key(1)

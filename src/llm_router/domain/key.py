@@ -87,7 +87,9 @@ def key_digest(text: bytes) -> bytes:
     return hashlib.sha256(text).digest()
 
 
-def until(key: Key, old_until_ms: int) -> Key:
-    """The key as the text has it that it had before it was rotated: it ends with that time."""
-    ends_ms = old_until_ms if key.expires_ms is None else min(key.expires_ms, old_until_ms)
+def until(key: Key) -> Key | None:
+    """The key as the text has it that it had before it was rotated: it ends with that time; None if it has ended."""
+    if key.old_until_ms is None:
+        return None
+    ends_ms = key.old_until_ms if key.expires_ms is None else min(key.expires_ms, key.old_until_ms)
     return msgspec.structs.replace(key, expires_ms=ends_ms)

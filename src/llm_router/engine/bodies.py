@@ -338,8 +338,17 @@ def prepare(job: Job, secrets: Iterable[str] = ()) -> StoredBody:
 
 
 def _side(cleaner: Cleaner, data: bytes, too_long: bool) -> dict[str, Any]:
+    counts, files = dict(cleaner.counts), cleaner.files
     side = Side(truncated=True) if too_long else cleaner.side(data)
-    return {"body": side.body, "size_bytes": side.size_bytes, "truncated": side.truncated}
+    return {
+        "body": side.body,
+        "size_bytes": side.size_bytes,
+        "truncated": side.truncated,
+        "redacted": {
+            kind: more for kind, count in cleaner.counts.items() if (more := count - counts.get(kind, 0))
+        },
+        "files_left_out": cleaner.files - files,
+    }
 
 
 def _users(request: bytes, record: ExchangeRecord) -> tuple[str, ...]:

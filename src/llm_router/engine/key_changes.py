@@ -34,6 +34,7 @@ class ChangeKey(Arguments, frozen=True, kw_only=True):
 
     Attributes:
         limit: plain decimal dollars that it may spend, in all or in each ``limit_reset``.
+        old_text_until: None: the text before the last rotation works no more.
         version: of the key that is to be changed, as it was read; None: whatever it is.
     """
 
@@ -57,6 +58,7 @@ class ChangeKey(Arguments, frozen=True, kw_only=True):
     limit: str | UnsetType | None = UNSET
     limit_reset: Reset | UnsetType | None = UNSET
     tags: tuple[str, ...] | UnsetType | None = UNSET
+    old_text_until: UnsetType | None = UNSET
 
 
 class RotateKey(Arguments, frozen=True, kw_only=True):
@@ -166,6 +168,8 @@ def changed_key(key: Key, wanted: ChangeKey, context: Context) -> Key:
         new["scopes"] = None if wanted.scopes is None else scopes_of(wanted.scopes)
     if wanted.ip_ranges is not UNSET:
         new["ip_ranges"] = None if wanted.ip_ranges is None else ranges_of(wanted.ip_ranges)
+    if wanted.old_text_until is None:
+        new["old_until_ms"] = None
     if wanted.tags is not UNSET:
         new["tags"] = key_tags(wanted.tags or ())
     return msgspec.structs.replace(key, limits=_limits(key.limits, wanted), version=key.version + 1, **new)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import msgspec
 
 from llm_router.billing.statement_rows import statement_json, statement_rows
@@ -16,6 +18,16 @@ FORMATS = {
     "json": "application/json",
 }
 """Each with its media type."""
+
+PDF_MISSING = (
+    "PDF files need the extra [pdf]: pip install '.[pdf]' in the checkout, or pip install fpdf2 elsewhere; "
+    "the format html works without"
+)
+
+
+def missing_formats() -> dict[str, str]:
+    """The formats that statements cannot have here, each with the reason."""
+    return {} if find_spec("fpdf") else {"pdf": PDF_MISSING}
 
 
 def render(statement: Statement, format_: str) -> bytes:

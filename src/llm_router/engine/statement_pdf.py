@@ -11,6 +11,7 @@ from llm_router.billing.statement_rows import cents, percent, shown
 from llm_router.billing.statements import CENT_PUSD, Invoice, Statement
 from llm_router.domain.errors import ServerError
 from llm_router.engine.moments import iso_time
+from llm_router.engine.statement_files import PDF_MISSING
 from llm_router.engine.statement_html import KINDS, failed_lines, foot_lines, last_day, month_name, usd
 
 INK, SOFT, LINE, TINT, ACCENT = (22, 32, 44), (93, 107, 122), (220, 226, 233), (245, 247, 250), (47, 91, 234)
@@ -35,11 +36,7 @@ def statement_pdf(s: Statement) -> bytes:
     try:
         library = importlib.import_module("fpdf")
     except ImportError:
-        raise ServerError(
-            "PDF files need the extra [pdf]: pip install '.[pdf]' in the checkout, or pip install fpdf2 elsewhere; "
-            "the format html works without",
-            code="extra_missing",
-        ) from None
+        raise ServerError(PDF_MISSING, code="extra_missing") from None
     return _Page(library, s).made()
 
 

@@ -54,12 +54,13 @@ class Cleaner:
     """Goes through a body, and takes out what is not to be kept.
 
     Attributes:
-        files: how many were left out.
+        counts: what was taken out so far, by its kind. files: how many were left out.
     """
 
     def __init__(self, rule: BodyRule, redactor: Redactor) -> None:
         self._rule = rule
         self._redactor = redactor
+        self.counts = redactor.counts
         self.files = 0
 
     def side(self, data: bytes) -> Side:

@@ -235,7 +235,7 @@ class MemoryBooks:
             return key
         id_ = next((id_ for id_, old in self._old.items() if old == digest), None)
         found = None if id_ is None else await self.get(id_)
-        return None if found is None or found.old_until_ms is None else until(found, found.old_until_ms)
+        return None if found is None else until(found)
 
     async def create(self, key: Key, digest: bytes) -> None:
         if digest in self._keys or key.id in self._digests:

@@ -31,7 +31,7 @@ _ROTATE = (
 )
 _TELL = "SELECT pg_notify($1, encode(digest, 'hex')) FROM unnest($2::bytea[]) digest"
 _BY_DIGEST = "SELECT body, revoked_ms FROM keys WHERE digest = $1"
-_BY_OLD = "SELECT body, revoked_ms, old_until_ms FROM keys WHERE old_digest = $1"
+_BY_OLD = "SELECT body, revoked_ms FROM keys WHERE old_digest = $1"
 _BY_ID = "SELECT body, revoked_ms, digest, old_digest FROM keys WHERE id = $1"
 _OF_ACCOUNT = (
     "SELECT body, revoked_ms FROM keys WHERE account = $1 AND ($2::text = '' OR (created_ms, id) > "
@@ -128,7 +128,7 @@ async def read_one(connection: asyncpg.Connection, digest: bytes) -> Key | None:
     if row is not None:
         return _key(row)
     row = await connection.fetchrow(_BY_OLD, digest)
-    return None if row is None else until(_key(row), row["old_until_ms"])
+    return None if row is None else until(_key(row))
 
 
 async def read_all(connection: asyncpg.Connection) -> list[Key]:

@@ -21,7 +21,7 @@ ROTATE = (
     "WHERE id = ?5 AND version = ?6 AND account = ?7"
 )
 _BY_DIGEST = "SELECT body, revoked_ms FROM keys WHERE digest = ?"
-_BY_OLD = "SELECT body, revoked_ms, old_until_ms FROM keys WHERE old_digest = ?"
+_BY_OLD = "SELECT body, revoked_ms FROM keys WHERE old_digest = ?"
 _BY_ID = "SELECT body, revoked_ms, digest, old_digest FROM keys WHERE id = ?"
 _OF_ACCOUNT = "SELECT body, revoked_ms FROM keys WHERE account = ?1 ORDER BY created_ms, id LIMIT ?3"
 _BEHIND = (
@@ -46,7 +46,7 @@ def read_key(connection: sqlite3.Connection, digest: bytes) -> Key | None:
     if row is not None:
         return _key(row[0], row[1])
     row = connection.execute(_BY_OLD, (digest,)).fetchone()
-    return None if row is None else until(_key(row[0], row[1]), row[2])
+    return None if row is None else until(_key(*row))
 
 
 def read_key_by_id(connection: sqlite3.Connection, key_id: str) -> tuple[Key, tuple[bytes, ...]] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from llm_router.domain.bodies import BYTES_DEFAULT, DAYS_DEFAULT, Redactable
 from llm_router.edge.api.logs import has_exchange
@@ -82,11 +83,14 @@ class Forgotten(Reply, frozen=True, kw_only=True):
 
 
 class Side(Reply, frozen=True, kw_only=True):
-    """A request. ``body``: JSON, or a text where it is none or was cut; ``size_bytes``: as it came."""
+    """A request. ``body``: JSON, or a text where it is none or was cut; ``size_bytes``: as it came; ``redacted``: how
+    much was taken out of it, by its kind; these and ``files_left_out`` are missing where the first versions kept it."""
 
     body: Any
     size_bytes: int
     truncated: bool
+    redacted: dict[str, int] | UnsetType = UNSET
+    files_left_out: int | UnsetType = UNSET
 
 
 class AnswerSide(Side, frozen=True, kw_only=True):
@@ -98,7 +102,7 @@ class AnswerSide(Side, frozen=True, kw_only=True):
 
 
 class Content(Reply, frozen=True, kw_only=True):
-    """What was said in an exchange. ``redacted``: how much was taken out, by its kind."""
+    """What was said in an exchange. ``redacted``: how much was taken out of both, by its kind."""
 
     object: str
     id: str

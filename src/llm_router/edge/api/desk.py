@@ -68,7 +68,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: bool = False
     tasks: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
     offered: Callable[[], list[Model]] = list
-    told: dict[str, tuple[int, dict[str, object]]] = msgspec.field(default_factory=dict)
+    told: dict[str, tuple[int, dict[str, dict[str, object]]]] = msgspec.field(default_factory=dict)
 
     def background(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something that no answer waits for, not even by how long it takes."""

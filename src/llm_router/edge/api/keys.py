@@ -79,7 +79,8 @@ class MakeKey(Body, frozen=True, kw_only=True):
 
 
 class PatchKey(Body, frozen=True, kw_only=True):
-    """What is to change of a key; what is left out stays. ``version``: as it was read, to be sure."""
+    """What is to change of a key; what is left out stays. ``old_text_until``: null ends the text before the last
+    rotation now. ``version``: as it was read, to be sure."""
 
     name: str | UnsetType = UNSET
     disabled: bool | UnsetType = UNSET
@@ -100,6 +101,7 @@ class PatchKey(Body, frozen=True, kw_only=True):
     strict: bool | UnsetType = UNSET
     priority: Priority | UnsetType = UNSET
     tags: tuple[str, ...] | UnsetType | None = UNSET
+    old_text_until: UnsetType | None = UNSET
     version: int | None = None
 
 
@@ -281,7 +283,7 @@ async def patch_key(ask: Ask) -> dict[str, object]:
     _check_byok(body.include_byok_in_limit)
     changes: dict[str, Any] = {
         name: value
-        for name in (*_OWN, "disabled", "expires", "limit_reset")
+        for name in (*_OWN, "disabled", "expires", "limit_reset", "old_text_until")
         if (value := getattr(body, name)) is not UNSET
     }
     if (team := changes.get("team")) not in (None, key.team):

@@ -204,6 +204,12 @@ async def show_receipt(ask: Ask) -> dict[str, object]:
     return await logs.papers.receipts.of_exchange(ask.account, record.id)
 
 
+class StatementRows(Rows, frozen=True, kw_only=True):
+    """``missing_formats``: files that this gateway cannot make of them, each with the reason."""
+
+    missing_formats: dict[str, str]
+
+
 async def list_statements(ask: Ask) -> dict[str, object]:
     """The months that were issued, and the present one as it stands, the newest first."""
     statements = logs_of(ask.desk).papers.statements
@@ -213,7 +219,10 @@ async def list_statements(ask: Ask) -> dict[str, object]:
     found.append(await statements.show(ask.account, month))
     names = ("month", "issued", "invoice_number", "opening", "used", "closing")
     shown = [statement_json(each, iso_time) for each in reversed(found)]
-    return {"data": [{name: each[name] for name in names} for each in shown]}
+    return {
+        "data": [{name: each[name] for name in names} for each in shown],
+        "missing_formats": statement_files.missing_formats(),
+    }
 
 
 async def show_statement(ask: Ask) -> dict[str, object]:
@@ -315,7 +324,7 @@ _ROUTES: tuple[Mapping[str, Any], ...] = (
         "summary": "The signed receipt of an exchange.",
     },
     {
-        "path": "/api/v1/statements", "handler": list_statements, "permission": "credit:read", "reply": Rows,
+        "path": "/api/v1/statements", "handler": list_statements, "permission": "credit:read", "reply": StatementRows,
         "summary": "The account's months: those issued, and the present one as it stands.",
     },
     {

@@ -1,6 +1,7 @@
-"""What anybody may see where the operator lets them: the prices, and whether the models can be asked.
+"""What anybody may see where the operator lets them: the prices, and whether the models can be asked. Members see the
+latter always, with who rests.
 
-Neither tells of providers: who resells need not say where they buy.
+Nothing for anybody tells of providers: who resells need not say where they buy.
 """
 
 from __future__ import annotations
@@ -46,27 +47,63 @@ class PublicStatus(Reply, frozen=True, kw_only=True):
     unavailable: list[dict[str, str]]
 
 
+class RestingDeployment(Reply, frozen=True, kw_only=True):
+    """Who is not asked now. ``back``: when it is tried again; null: not known."""
+
+    model: str
+    provider: str
+    back: str | None
+
+
+class ModelsStatus(Reply, frozen=True, kw_only=True):
+    """``unavailable``: ids of models that nobody answers for now."""
+
+    checked: str
+    unavailable: list[str]
+    resting: list[RestingDeployment]
+
+
 async def prices(ask: Ask) -> dict[str, object]:
     await _check_open(ask.desk)
     return {"data": [_entry(model) for model in ask.desk.offered()]}
 
 
 async def status(ask: Ask) -> dict[str, object]:
+    await _check_open(ask.desk)
+    return (await _standing(ask))["public"]
+
+
+async def models_status(ask: Ask) -> dict[str, object]:
+    """The same truth as :func:`status`, for who may list the models, and with the providers."""
+    return (await _standing(ask))["members"]
+
+
+async def _standing(ask: Ask) -> dict[str, dict[str, object]]:
+    """What both are told, found anew every few seconds at most."""
     desk, now_ms = ask.desk, ask.desk.clock.now_ms()
-    await _check_open(desk)
     known = desk.told.get("status")
     if known is not None and 0 <= now_ms - known[0] < BELIEVED_MS:
         return known[1]
     found = await desk.run("deployments", ask.by, {"every": True})
     processes = msgspec.json.decode(found["processes"], type=list[dict[str, Any]])
-    resting = {r["deployment"] for p in processes for r in p["deployments"] if not r["available"]}
+    resting = {r["deployment"]: r for p in processes for r in p["deployments"] if not r["available"]}
     offered = desk.offered()
     gone = [m for m in offered if all(d.id in resting for d in m.deployments)]
-    told: dict[str, object] = {
-        "status": "up" if not gone else "down" if len(gone) == len(offered) else "degraded",
-        "checked": iso_time(now_ms),
-        "models": len(offered),
-        "unavailable": [{"id": model.id, "name": model.name} for model in gone],
+    checked = iso_time(now_ms)
+    told: dict[str, dict[str, object]] = {
+        "public": {
+            "status": "up" if not gone else "down" if len(gone) == len(offered) else "degraded",
+            "checked": checked,
+            "models": len(offered),
+            "unavailable": [{"id": model.id, "name": model.name} for model in gone],
+        },
+        "members": {
+            "checked": checked,
+            "unavailable": [model.id for model in gone],
+            "resting": [
+                {name: row[name] for name in ("model", "provider", "back")} for row in resting.values()
+            ],
+        },
     }
     desk.told["status"] = (now_ms, told)
     return told
@@ -106,5 +143,9 @@ PUBLIC_ROUTES = (
     ApiRoute(
         method="GET", path="/api/v1/public/status", handler=status, who="anybody", reply=PublicStatus,
         summary="Whether the models can be asked now, for anybody, where the operator shows it.",
+    ),
+    ApiRoute(
+        method="GET", path="/api/v1/models/status", handler=models_status, permission="model:read", reply=ModelsStatus,
+        summary="Which models nobody answers for now, and which providers of theirs rest.",
     ),
 )  # fmt: skip

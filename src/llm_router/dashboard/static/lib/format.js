@@ -22,6 +22,9 @@ export function dollars(value, { digits } = {}) {
   return number({ style: "currency", currency: "USD", currencyDisplay: "narrowSymbol", minimumFractionDigits: Math.min(2, shown), maximumFractionDigits: shown }).format(amount);
 }
 
+/** Dollars that come or go, with their sign. */
+export const signedDollars = (value) => `${Number(value) > 0 ? "+" : ""}${dollars(value)}`;
+
 /** A price for a million tokens. */
 export const perMillion = (value) => (missing(value) ? NONE : `${dollars(value)}`);
 

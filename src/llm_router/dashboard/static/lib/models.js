@@ -4,7 +4,7 @@ import { api, currentAccount } from "./api.js";
 import { h, replace, uid } from "./dom.js";
 import { compact, perMillion } from "./format.js";
 import { icon } from "./icons.js";
-import { dialog } from "./ui.js";
+import { dialog, empty, linkButton } from "./ui.js";
 
 const kept = new Map();
 
@@ -20,6 +20,28 @@ export async function models({ signal } = {}) {
 
 /** Whether a request to it would be answered by it now. */
 export const isAlive = (model) => model.available && model.status !== "shutdown";
+
+/** What stands in the place of models where none can be asked, with what to do about it. */
+export const noModels = (ctx) =>
+  empty({
+    icon: "cube",
+    title: "No model can be asked yet",
+    text: ctx.can("provider:write")
+      ? "No provider has a key here, and no local model was found. Give one under Settings, Providers; or start the gateway with --sandbox to try everything without one."
+      : "No provider has a key here. Ask the operator of this gateway to give it one.",
+    action: ctx.can("provider:write") ? linkButton("Give a key", "/settings/providers", { tone: "primary" }) : null,
+  });
+
+/** Which models nobody answers for now and which of their providers rest: `{gone: Set(id), resting: Map("model provider" -> row)}`. */
+export async function standings({ api: gateway, signal }) {
+  try {
+    const found = await gateway.get("/api/v1/models/status", {}, { signal });
+    return { gone: new Set(found.unavailable), resting: new Map(found.resting.map((row) => [`${row.model} ${row.provider}`, row])) };
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    return { gone: new Set(), resting: new Map() }; // the models are worth seeing without
+  }
+}
 
 /** What stands under a model's name in lists. */
 export function brief(model) {

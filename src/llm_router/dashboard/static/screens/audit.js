@@ -6,11 +6,22 @@ import { button, card, drawer, facts, pageHead, saveFile, segments, table, toast
 
 const shown = (value) => h("pre", h("code", value === null ? "nothing" : JSON.stringify(value, null, 2)));
 
-/** What an entry's act is called, in words: "keys.create" as "keys: create". */
-const named = (action) => action.replace(".", ": ").replaceAll("_", " ");
+const KINDS = { house: "gateway settings", bodies: "retention", byok: "own keys", sso: "single sign-on", settings: "gateway settings" };
 
-/** What it was done to. An act on no one thing was done to everything that it could be done to. */
-const objectOf = ({ object }) => (!object || object === "None" ? "everything" : object);
+/** What an entry's act is called, in words: "keys.create" as "keys: create". */
+function named(action) {
+  const [kind, act] = action.split(".", 2);
+  return `${KINDS[kind] ?? kind.replaceAll("_", " ")}${act ? `: ${act.replaceAll("_", " ")}` : ""}`;
+}
+
+/** The members that an act changed, in words. */
+const changed = ({ before, after }) => Object.keys(after ?? {}).filter((name) => name !== "version" && JSON.stringify(after[name]) !== JSON.stringify(before?.[name])).map((name) => name.replaceAll("_", " "));
+
+/** What it was done to: a row, or else the account or the gateway as a whole. */
+function objectOf(entry) {
+  if (entry.action === "house.change") return changed(entry).filter((name) => name !== "id").join(", ") || "nothing new";
+  return entry.object && entry.object !== "None" ? entry.object : entry.account || "the gateway";
+}
 
 function open(entry) {
   drawer({

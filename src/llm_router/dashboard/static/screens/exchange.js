@@ -22,6 +22,9 @@ const WHY = { first: "first choice", other: "next in line", retry: "tried again"
 /** The name of a key for people; who asks here without one asks as himself. */
 export const keyName = (id, names) => names.get(id) ?? (id.startsWith("session:") ? "dashboard" : id);
 
+/** A time that is counted in whole milliseconds. */
+const took = (ms) => (ms < 1 ? "under 1 ms" : duration(ms));
+
 const part = (title, note, ...content) => h("section.part", h("header", h("h3", title), note ? h("p", note) : null), content);
 
 /** Bars of the attempts on one scale of time. */
@@ -112,7 +115,7 @@ function content(ctx, found, { names, onFilter, close }) {
   const receipt = h("div");
   return [
     found.error ? h("div.notice.bad", { role: "note" }, icon("warning"), h("div", h("b", words(found.error)), h("p.break", found.error_message ?? ""))) : null,
-    stats(stat("Cost", dollars(found.cost)), stat("First token", duration(found.first_token_ms)), stat("Took", duration(found.duration_ms), { note: found.overhead_us === null ? null : `${duration(found.overhead_us / 1000)} in the gateway` }), stat("Speed", produced === null ? "–" : `${compact(Math.round(produced))}/s`, { note: `${compact(found.output_tokens)} tokens out` })),
+    stats(stat("Cost", dollars(found.cost)), stat("First token", duration(found.first_token_ms)), stat("Took", took(found.duration_ms), { note: found.overhead_us === null ? null : `${took(Math.min(Math.floor(found.overhead_us / 1000), found.duration_ms))} in the gateway` }), stat("Speed", produced === null ? "–" : `${compact(Math.round(produced))}/s`, { note: `${compact(found.output_tokens)} tokens out` })),
     part("What happened", attempts.length ? null : "Nobody was asked.", attempts.length ? timeline(found, attempts) : null, found.explanation.stopped ? h("p.muted", `Then it stopped: ${words(found.explanation.stopped)}.`) : null),
     part("Why it went there", null, reasons(found), candidates(found.explanation)),
     part("Cost", null, costs(found)),

@@ -1,6 +1,7 @@
 // What one sees before being signed in: signing in, setting up, joining, a new password.
 
 import { h, replace } from "../lib/dom.js";
+import { plural } from "../lib/format.js";
 import { icon, mark } from "../lib/icons.js";
 import { button, failure, field, form, messageOf, skeleton } from "../lib/ui.js";
 
@@ -23,6 +24,18 @@ function present(place, ...content) {
   (place.querySelector("input") ?? place.querySelector("h1"))?.focus();
 }
 
+/** What a refusal for too many tries says, with how long to wait. */
+async function patient(work) {
+  try {
+    return await work;
+  } catch (error) {
+    if (error.status === 429 && error.retryAfterS > 0) error.message = `Too many wrong tries. Try again in ${waited(error.retryAfterS)}.`;
+    throw error;
+  }
+}
+
+const waited = (s) => (s < 90 ? plural(Math.ceil(s), "second") : plural(Math.ceil(s / 60), "minute"));
+
 async function begun(place, ctx, answer) {
   if (!answer.second_factor) return ctx.signedIn();
   let recovery = false;
@@ -34,7 +47,7 @@ async function begun(place, ctx, answer) {
         fields: [field({ label: recovery ? "Recovery code" : "Code", name: "code", required: true, autocomplete: "one-time-code", inputmode: recovery ? "text" : "numeric", class: "code-input", maxlength: 40 })],
         action: "Continue",
         wide: true,
-        submit: async ({ code }) => begun(place, ctx, await ctx.api.post("/api/v1/sign-in/code", { code: code.trim() }, { quiet: true })),
+        submit: async ({ code }) => begun(place, ctx, await patient(ctx.api.post("/api/v1/sign-in/code", { code: code.trim() }, { quiet: true }))),
       }),
       h("p.gate-foot", link(recovery ? "Use the authenticator" : "Use a recovery code", () => ((recovery = !recovery), draw()))),
     );
@@ -67,7 +80,7 @@ async function signIn(place, ctx) {
       fields: [email(), password()],
       action: "Sign in",
       wide: true,
-      submit: async (values) => begun(place, ctx, await ctx.api.post("/api/v1/sign-in", values, { quiet: true })),
+      submit: async (values) => begun(place, ctx, await patient(ctx.api.post("/api/v1/sign-in", values, { quiet: true }))),
     }),
     ways.oidc ? h("a.button.wide", { href: `/api/v1/sign-in/oidc?back=${encodeURIComponent(new URLSearchParams(location.search).get("to") ?? "/")}`, target: "_self" }, `Sign in with ${ways.oidc}`) : null,
     h("p.gate-foot", link("Forgot your password?", () => forgot(place, ctx)), ways.sign_up ? link("Make an account", () => signUp(place, ctx, ways.mail)) : null),
@@ -181,7 +194,7 @@ function takeUp(place, ctx) {
       action: "Sign in",
       wide: true,
       submit: async (values) => {
-        const answer = await ctx.api.post("/api/v1/sign-in", values, { quiet: true });
+        const answer = await patient(ctx.api.post("/api/v1/sign-in", values, { quiet: true }));
         const accept = async () => {
           try {
             await ctx.api.post("/api/v1/me/invitations", { token: invited }, { quiet: true });

@@ -4,7 +4,8 @@ import { chart, meter } from "../lib/chart.js";
 import { h, replace } from "../lib/dom.js";
 import { ago, compact, count, day, dollars, duration, percent, plural } from "../lib/format.js";
 import { icon } from "../lib/icons.js";
-import { snippetTabs } from "../lib/snippets.js";
+import { keysById, stillBounds } from "../lib/keys.js";
+import { asksModels, snippetTabs } from "../lib/snippets.js";
 import { badge, button, card, empty, linkButton, load, pageHead, segments, stat, stats, statsRoom } from "../lib/ui.js";
 import { makeKey } from "./keys.js";
 
@@ -65,7 +66,7 @@ async function mount(root, ctx) {
   well?.catch(() => null); // who waits for it tells
   let keyNames = new Map();
 
-  const named = ctx.can("key:read") ? ctx.api.get("/api/v1/keys", { limit: 200 }, { signal: ctx.signal }).then((page) => (keyNames = new Map(page.data.map((key) => [key.id, key.name]))), () => keyNames) : Promise.resolve(keyNames);
+  const named = keysById(ctx).then((keys) => (keyNames = new Map([...keys].map(([id, key]) => [id, key.name]))), () => keyNames);
 
   const nameOf = (by) => (name) => (name === null || name === "" ? "none" : by === "key" ? (keyNames.get(name) ?? (name.startsWith("session:") ? "Playground" : name)) : name);
   const usage = async (by) => {
@@ -108,19 +109,22 @@ async function mount(root, ctx) {
     uses && card({ title: null }, h("div.row.between", segments(METRICS.map(([name, text]) => [name, text]), say.metric, (value) => { say.metric = value; void redraw({ quiet: true }); }, { label: "What" }), segments(BY, say.by, (value) => { say.by = value; void redraw({ quiet: true }); }, { label: "By" })), drawing),
     h("div.grid-2", ctx.can("budget:read") ? card({ title: "Budgets", text: "What may still be spent." }, budgets) : null, ctx.can("health:read") ? card({ title: "Health", text: "Where requests can go now." }, health) : null),
   );
-  if (ctx.can("budget:read")) load(budgets, async () => budgetList(ctx, await named), { height: 88 });
+  if (ctx.can("budget:read")) load(budgets, () => budgetList(ctx), { height: 88 });
   if (ctx.can("health:read")) load(health, () => healthList(well), { height: 88 });
   await steps(first, ctx, well, () => loads.forEach((each) => void each({ quiet: true })));
 }
 
-async function budgetList(ctx, names) {
-  const { data } = await ctx.api.get("/api/v1/budgets", {}, { signal: ctx.signal });
+async function budgetList(ctx) {
+  const found = await ctx.api.get("/api/v1/budgets", {}, { signal: ctx.signal });
+  const ids = found.data.filter((budget) => budget.scope === "key").map((budget) => budget.scope_id);
+  const keys = ids.length ? await keysById(ctx, ids).catch(() => new Map()) : new Map();
+  const data = found.data.filter(stillBounds(keys));
   if (!data.length) return h("p.muted", "No budgets. The account spends what credit it has; keys may be given budgets of their own.");
   const rows = data.map((budget) => ({ budget, spend: budget.spends[0] ?? { spent: 0, held: 0, left: budget.amount, resets: null } }));
   const share = ({ budget, spend }) => (budget.amount > 0 ? (spend.spent + spend.held) / budget.amount : 1);
   return h("div.stack", rows.sort((a, b) => share(b) - share(a)).slice(0, 5).map((row) => {
     const { budget, spend } = row;
-    const whose = budget.scope === "account" ? "Account" : budget.scope === "key" ? (names.get(budget.scope_id) ?? budget.scope_id) : `${budget.scope} ${budget.scope_id}`;
+    const whose = budget.scope === "account" ? "Account" : budget.scope === "key" ? (keys.get(budget.scope_id)?.name ?? budget.scope_id) : `${budget.scope} ${budget.scope_id}`;
     return h("div.stack.tight", h("div.row.between", h("span", whose, h("span.muted", ` · ${budget.window}`)), h("span.num", `${dollars(spend.spent)} of ${dollars(budget.amount)}`)), meter(share(row), { label: `${whose}: ${percent(share(row))} used` }), spend.resets ? h("span.faint", `begins anew ${["hour", "day"].includes(budget.window) ? ago(spend.resets) : `on ${day(spend.resets)}`}`) : null);
   }));
 }
@@ -137,13 +141,17 @@ async function healthList(asked) {
 async function steps(place, ctx, well, changed) {
   const hidden = `first-steps:${ctx.account}`;
   if (!ctx.can("key:write") || localStorage.getItem(hidden)) return;
-  const known = { key: null, text: null, answer: null, asking: false, problem: null };
+  const known = { key: null, text: null, answer: null, asking: false, problem: null, credit: null, ways: null };
   const look = async () => {
-    const [usage, keys, health] = await Promise.all([
+    const [usage, keys, health, credit, ways] = await Promise.all([
       ctx.api.get("/api/v1/usage", { by: "day", from: "2020-01-01" }, { signal: ctx.signal }).catch(() => null),
       ctx.api.get("/api/v1/keys", { limit: 200 }, { signal: ctx.signal }),
       well?.catch(() => null),
+      ctx.can("credit:read") ? ctx.api.get("/api/v1/credits", {}, { signal: ctx.signal }).catch(() => null) : null,
+      ctx.can("credit:write") ? ctx.api.get("/api/v1/credits/ways", {}, { signal: ctx.signal }).catch(() => null) : null,
     ]);
+    known.credit = credit?.data.credits_remaining ?? null;
+    known.ways = ways;
     known.requests = usage?.total.requests ?? 0;
     const active = keys.data.filter((key) => key.status === "active");
     known.key = active.find((key) => key.by === ctx.me.id) ?? active[0] ?? null;
@@ -165,7 +173,7 @@ async function steps(place, ctx, well, changed) {
     draw();
     const line = place.querySelector(".answer");
     try {
-      const headers = known.text ? { authorization: `Bearer ${known.text}` } : {};
+      const headers = known.text && asksModels(known.scopes) ? { authorization: `Bearer ${known.text}` } : {};
       const body = { model: "auto", stream: true, messages: [{ role: "user", content: "Greet me in one short sentence." }] };
       for await (const { data } of ctx.api.stream("POST", "/v1/chat/completions", { body, headers, signal: ctx.signal, quiet: true, onResponse: (response) => (known.simulated = response.headers.has("x-llm-router-simulated")) })) {
         if (data === "[DONE]") break;
@@ -176,11 +184,13 @@ async function steps(place, ctx, well, changed) {
         known.model = chunk.model ?? known.model;
         line.textContent = known.answer;
       }
+      known.credit = null;
       known.requests += 1;
       changed();
     } catch (error) {
       if (error.name === "AbortError") return;
       known.problem = error.message;
+      if (error.status === 402) known.credit = 0;
     }
     known.asking = false;
     draw();
@@ -188,18 +198,29 @@ async function steps(place, ctx, well, changed) {
 
   const step = (number, done, title, text, action, more) => h("li.step", { class: done && "done" }, h("span.step-mark", { role: "img", "aria-label": done ? "Done" : `Step ${number}` }, done ? icon("check", { size: 14 }) : number), h("div", h("h3", title), h("p", text)), action ?? null, more ? h("div.more-body", more) : null);
 
+  /** What brings credit into an account that has none. */
+  function credit() {
+    const own = known.ways !== null;
+    const text = own ? (known.ways.top_up ? "It has none yet. Buy some, or redeem a voucher." : "It has none yet. Redeem a voucher, or ask the operator of this gateway for some.") : "It has none yet. Ask its owner, or the operator of this gateway.";
+    const operator = ctx.me.operator ? h("span", " You run the gateway: ", h("code.break", `llm-router credits add --account ${ctx.account} 5`), " gives it some.") : null;
+    return [text, operator, own ? linkButton(known.ways.top_up ? "Top up" : "Redeem a voucher", "/usage", { tone: "primary" }) : null];
+  }
+
   function draw() {
     const ready = known.deployments === null || known.deployments > 0;
     const asked = known.requests > 0;
+    const poor = known.credit !== null && known.credit <= 0;
+    const [creditText, creditHint, creditAction] = poor ? credit() : [];
     replace(
       place,
       card(
         { title: "First steps", text: "From here to the first answer takes a minute.", actions: button("Hide", { tone: "quiet", small: true, onclick: () => { localStorage.setItem(hidden, "1"); place.hidden = true; } }), flush: true },
         h("ol.steps",
           step(1, ready, ready ? "Models can be asked" : "Give it a provider", ready ? (known.deployments ? `${plural(known.deployments, "deployment")} of ${plural(known.providers, "provider")} can be called.` : "Your operator has seen to that.") : ctx.can("provider:write") ? "The key of any provider, given here or by the environment of the gateway. Or start it with --sandbox: simulated providers answer then, at no cost." : "Ask the operator of this gateway for a provider.", !ready && ctx.can("provider:write") ? linkButton("Give a key", "/settings/providers", { tone: "primary" }) : null),
-          step(2, Boolean(known.key), known.key ? `The key “${known.key.name}”` : "Make a key", known.key && !known.text ? "Its text was shown when it was made. Programs send it with their requests." : "Programs send it with their requests. It can have a budget and limits of its own.", known.text ? null : button(known.key ? "Make another" : "Make a key", { tone: ready && !known.key ? "primary" : "plain", onclick: () => makeKey(ctx, (made) => { known.key = made.data; known.text = made.key; draw(); }) })),
-          step(3, asked && !known.asking, asked && !known.asking ? "The first answer" : "Ask a model", known.answer === null ? "From your own program, or here and now." : "", asked ? null : button("Ask now", { tone: known.key ? "primary" : "plain", disabled: !ready || known.asking, onclick: ask }), known.answer !== null || known.problem ? h("div.stack.tight", h("p.answer", { "aria-live": "polite" }, known.answer), known.problem ? h("p.bad", known.problem) : null, known.asking ? null : known.answer ? h("p.faint", [known.model, known.cost === undefined ? null : dollars(known.cost), known.simulated ? "simulated by the sandbox" : null].filter(Boolean).join(" · ")) : null) : known.text && !asked ? snippetTabs({ key: known.text }) : null),
-          step(4, asked && !known.asking, "See where it went", asked ? "Each request is in the log, with what was tried, why, and what it cost." : "Each request appears in the log, with what was tried, why, and what it cost.", asked && !known.asking && ctx.has("/logs") ? linkButton("Open the log", "/logs") : null),
+          step(2, Boolean(known.key), known.key ? `The key “${known.key.name}”` : "Make a key", known.key && !known.text ? "Its text was shown when it was made. Programs send it with their requests." : "Programs send it with their requests. It can have a budget and limits of its own.", known.text ? null : button(known.key ? "Make another" : "Make a key", { tone: ready && !known.key ? "primary" : "plain", onclick: () => makeKey(ctx, (made) => { Object.assign(known, { key: made.data, text: made.key, scopes: made.data.scopes, models: made.data.models }); draw(); }) })),
+          poor ? step(3, false, "Credit for the account", [creditText, creditHint], creditAction) : null,
+          step(poor ? 4 : 3, asked && !known.asking, asked && !known.asking ? "The first answer" : "Ask a model", known.answer === null ? "From your own program, or here and now." : "", asked ? null : button("Ask now", { tone: known.key && !poor ? "primary" : "plain", disabled: !ready || known.asking, onclick: ask }), known.answer !== null || known.problem ? h("div.stack.tight", h("p.answer", { "aria-live": "polite" }, known.answer), known.problem ? h("p.bad", known.problem) : null, known.asking ? null : known.answer ? h("p.faint", [known.model, known.cost === undefined ? null : dollars(known.cost), known.simulated ? "simulated by the sandbox" : null].filter(Boolean).join(" · ")) : null) : known.text && !asked ? snippetTabs({ key: known.text, scopes: known.scopes, models: known.models }) : null),
+          step(poor ? 5 : 4, asked && !known.asking, "See where it went", asked ? "Each request is in the log, with what was tried, why, and what it cost." : "Each request appears in the log, with what was tried, why, and what it cost.", asked && !known.asking && ctx.has("/logs") ? linkButton("Open the log", "/logs") : null),
         ),
       ),
     );

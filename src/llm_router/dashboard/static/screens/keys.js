@@ -57,6 +57,9 @@ const localTime = (iso) => {
   return new Date(at.getTime() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
 };
 
+/** Whether the text from before the last rotation works. */
+const oldWorks = (key) => key.status === "active" && Boolean(key.old_text_until) && new Date(key.old_text_until) > new Date();
+
 /** The values of the form as the API takes them. */
 function wanted(values) {
   const plain = values.scopes.length === PLAIN.length && PLAIN.every((each) => values.scopes.includes(each));
@@ -83,7 +86,7 @@ function showText(made, title, onClose) {
     title,
     wide: true,
     text: "Copy it now: it is not stored, and not shown again.",
-    body: [codeBlock(made.key, { label: "Key" }), h("h3", "Use it"), snippetTabs({ key: made.key })],
+    body: [codeBlock(made.key, { label: "Key" }), h("h3", "Use it"), snippetTabs({ key: made.key, scopes: made.data.scopes, models: made.data.models })],
     actions: [button("Done", { tone: "primary", onclick: (event) => event.target.closest("dialog").close() })],
     onClose,
   });
@@ -129,7 +132,7 @@ async function mount(root, ctx) {
   const rows = table({
     label: "Keys",
     columns: [
-      { key: "name", label: "Name", sort: true, wide: true, render: (key) => h("span", key.name, h("span.cell-sub.mono", key.label)) },
+      { key: "name", label: "Name", sort: true, wide: true, render: (key) => h("span", key.name, h("span.cell-sub.mono", key.label), oldWorks(key) ? h("span.cell-sub", "the old text works until ", when(key.old_text_until, { exact: true })) : null) },
       { key: "status", label: "Status", sort: true, render: (key) => badge(key.status, TONES[key.status], { dot: true }) },
       { key: "usage_monthly", label: "Spent", sort: true, align: "end", render: spent },
       { key: "usage", label: "In all", sort: true, align: "end", hideOnPhone: true, render: (key) => dollars(key.usage) },
@@ -144,6 +147,7 @@ async function mount(root, ctx) {
   const actions = (key) => [
     { label: "Change", icon: "edit", run: () => change(key) },
     { label: "Rotate", icon: "refresh", run: () => rotate(key) },
+    oldWorks(key) && { label: "End the old text now", icon: "clock", run: () => endOld(key) },
     key.status === "disabled" ? { label: "Switch on", icon: "play", run: () => patch(key, { disabled: false }, "The key works again.") } : { label: "Switch off", icon: "pause", run: () => patch(key, { disabled: true }, "The key is refused until you switch it on.") },
     { label: "Revoke", icon: "trash", tone: "danger", run: () => revoke(key) },
   ];
@@ -156,6 +160,10 @@ async function mount(root, ctx) {
       toast(error.message, { tone: "bad" });
     }
     await rows.reload();
+  }
+
+  async function endOld(key) {
+    if (await confirm({ title: `End the old text of “${key.name}”?`, text: "Who still sends the text from before the rotation is refused from now on. The new one works as it does.", action: "End it" })) await patch(key, { old_text_until: null }, "The old text is refused now.");
   }
 
   async function change(key) {
@@ -231,14 +239,14 @@ async function mount(root, ctx) {
           ["Made", when(key.created, { exact: true })],
           ["Ends", key.expires ? when(key.expires, { exact: true }) : "not by itself"],
           key.rotated && ["Rotated", when(key.rotated, { exact: true })],
-          key.old_text_until && ["The old text works until", when(key.old_text_until, { exact: true })],
+          key.old_text_until && [oldWorks(key) ? "The old text works until" : "The old text worked until", when(key.old_text_until, { exact: true })],
           key.revoked && ["Revoked", when(key.revoked, { exact: true })],
           ["Id", h("span.mono", key.id)],
         ]),
         h("h3", "Use it"),
-        snippetTabs(),
+        snippetTabs({ scopes: key.scopes, models: key.models }),
       ],
-      actions: changeable ? actions(key).map((each) => button(each.label, { tone: each.tone ?? "plain", onclick: () => { node.close(); each.run(); } })) : null,
+      actions: changeable ? actions(key).filter(Boolean).map((each) => button(each.label, { tone: each.tone ?? "plain", onclick: () => { node.close(); each.run(); } })) : null,
     });
   }
 

@@ -1,10 +1,10 @@
 // The catalogue: what there is, what it costs, what it can do, and what it would cost on one's own traffic.
 
 import { h, on } from "../lib/dom.js";
-import { compact, count, day, dollars, duration, percent, perMillion, plural } from "../lib/format.js";
+import { ago, clock, compact, count, day, dollars, duration, percent, perMillion, plural } from "../lib/format.js";
 import { icon } from "../lib/icons.js";
-import { isAlive, models, search } from "../lib/models.js";
-import { snippets } from "../lib/programs.js";
+import { isAlive, models, noModels, search, standings } from "../lib/models.js";
+import { programs } from "../lib/programs.js";
 import { badge, button, card, codeBlock, copyButton, drawer, facts, pageHead, table, tabs } from "../lib/ui.js";
 
 const MONTH_MS = 30 * 86_400_000;
@@ -21,12 +21,15 @@ const ABILITIES = [
 
 const STATES = { active: ["active", "good"], preview: ["preview", "info"], deprecated: ["deprecated", "warn"], shutdown: ["shut down", "bad"] };
 
+/** `[in price_per_mtok, in pricing, shown]` */
 const RATES = [
-  ["input", "Input"], ["cache_read", "Input from the cache"], ["cache_write", "Input into the cache"], ["cache_write_1h", "Input into the cache for an hour"],
-  ["input_audio", "Sound in"], ["output", "Output"], ["reasoning", "Reasoning"], ["output_audio", "Sound out"], ["output_image", "Pictures out"],
+  ["input", "prompt", "Input"], ["cache_read", "input_cache_read", "Input from the cache"], ["cache_write", "input_cache_write", "Input into the cache"],
+  ["cache_write_1h", "input_cache_write_1h", "Input into the cache for an hour"], ["input_audio", "audio", "Sound in"], ["output", "completion", "Output"],
+  ["reasoning", "internal_reasoning", "Reasoning"], ["output_audio", "audio_output", "Sound out"], ["output_image", "image_output", "Pictures out"],
 ];
 
-const standing = (model) => {
+const standing = (model, gone) => {
+  if (gone.has(model.id)) return badge("unavailable", "bad", { dot: true });
   const [word, tone] = STATES[model.status] ?? [model.status, "plain"];
   return badge(word, tone, { dot: true });
 };
@@ -54,7 +57,7 @@ async function ownTraffic(ctx) {
 
 async function mount(root, ctx) {
   const wanted = { q: ctx.query.get("q") ?? "", developer: ctx.query.get("developer") ?? "", use: ctx.query.get("use") ?? "chat", all: ctx.query.get("all") === "1", can: new Set(ctx.query.getAll("can")) };
-  const [all, traffic] = await Promise.all([models({ signal: ctx.signal }), ownTraffic(ctx)]);
+  const [all, traffic, now] = await Promise.all([models({ signal: ctx.signal }), ownTraffic(ctx), standings(ctx)]);
   const developers = [...new Set(all.map((model) => model.developer))].sort((a, b) => a.localeCompare(b));
   const spent = traffic?.total.requests ? traffic : null;
 
@@ -93,15 +96,19 @@ async function mount(root, ctx) {
     { key: "output", label: "Output / M", sort: (model) => rate(model, "output"), align: "end", render: (model) => perMillion(rate(model, "output")) },
     spent ? { key: "own", label: "On your traffic", sort: (model) => costOf(model, spent.total), align: "end", hideOnPhone: true, render: (model) => onTraffic(model, spent) } : null,
     { key: "released", label: "Released", sort: (model) => model.released ?? "", align: "end", hideOnPhone: true, render: (model) => (model.released ? day(model.released) : "–") },
-    { key: "status", label: "Status", hideOnPhone: true, sort: (model) => `${isAlive(model) ? 0 : 1}${model.status}`, render: (model) => (isAlive(model) ? standing(model) : model.status === "shutdown" ? standing(model) : badge("no provider", "plain", { dot: true })) },
+    { key: "status", label: "Status", hideOnPhone: true, sort: (model) => `${now.gone.has(model.id) ? 1 : isAlive(model) ? 0 : 2}${model.status}`, render: (model) => (isAlive(model) || model.status === "shutdown" ? standing(model, now.gone) : badge("no provider", "plain", { dot: true })) },
   ].filter(Boolean);
   const list = table({ columns, rows: [], label: "Models", sort: wanted.q ? null : { key: "released", down: true }, onRow: (model) => open(model), empty: { icon: "search", title: "No model is like that", text: "Take a filter away, or search for something else.", action: button("Show all", { onclick: () => { ctx.navigate("/models"); } }) } });
+
+  const none = all.some(isAlive) ? null : h("div", noModels(ctx));
+  if (none) none.append(card({ flush: true }, list));
 
   function draw() {
     const fitting = (model) =>
       (!wanted.developer || model.developer === wanted.developer) && (!wanted.use || model.operations.includes(wanted.use)) && (wanted.all || isAlive(model)) && ABILITIES.every(([name, , has]) => !wanted.can.has(name) || has(model));
     const shown = search(all.filter(fitting), wanted.q);
     list.setRows(shown);
+    if (none) none.lastChild.hidden = !shown.length;
     note.textContent = plural(shown.length, "model");
     ctx.setQuery({ q: wanted.q, developer: wanted.developer, use: wanted.use === "chat" ? null : wanted.use || null, all: wanted.all ? "1" : null });
   }
@@ -116,14 +123,14 @@ async function mount(root, ctx) {
   const open = (model) => {
     ctx.setQuery({ model: model.id });
     const closed = () => location.pathname === "/models" && new URLSearchParams(location.search).get("model") === model.id && ctx.setQuery({ model: null });
-    showModel(ctx, all, model, traffic, closed, open);
+    showModel(ctx, all, model, { traffic, now }, closed, open);
   };
 
   root.classList.add("wide");
   root.append(
     pageHead("Models", { text: spent ? `Prices are dollars a million tokens, as you pay them. "On your traffic" is what the ${plural(spent.total.requests, "request")} of your last 30 days would have cost with each model.` : "Prices are dollars a million tokens, as you pay them." }),
     filters,
-    card({ flush: true }, list),
+    none ?? card({ flush: true }, list),
   );
   draw();
   const named = all.find((model) => model.id === ctx.query.get("model") || model.aliases?.includes(ctx.query.get("model")));
@@ -142,7 +149,7 @@ function onTraffic(model, { total, by }) {
 
 // --- One model --------------------------------------------------------------------------
 
-function showModel(ctx, all, model, traffic, onClose, open) {
+function showModel(ctx, all, model, { traffic, now }, onClose, open) {
   const can = ABILITIES.filter(([, , has]) => has(model)).map(([, label]) => badge(label));
   const embeds = !model.operations.includes("chat");
   const go = (id) => {
@@ -162,7 +169,7 @@ function showModel(ctx, all, model, traffic, onClose, open) {
     wide: true,
     onClose,
     body: [
-      h("div.row", standing(model), isAlive(model) ? null : badge(model.status === "shutdown" ? "cannot be asked" : "no provider has a key here", "warn"), can.length ? h("span.abilities", can) : null),
+      h("div.row", standing(model, now.gone), isAlive(model) ? null : badge(model.status === "shutdown" ? "cannot be asked" : "no provider has a key here", "warn"), can.length ? h("span.abilities", can) : null),
       h("div.row", embeds || !isAlive(model) || !ctx.can("inference:use") ? null : button("Try it", { icon: "chat", tone: "primary", onclick: () => { node.close(); ctx.navigate(`/playground?model=${encodeURIComponent(model.id)}`); } }), copyButton(model.id, { label: "Copy the id", small: false })),
       note(model, go),
       part("Figures", facts([
@@ -177,7 +184,7 @@ function showModel(ctx, all, model, traffic, onClose, open) {
       ])),
       part("Price", priceTable(model)),
       prices,
-      part("Providers", providerTable(model)),
+      part("Providers", providerTable(model, now)),
       traffic ? part("Your last 30 days", ownPart(model, traffic)) : null,
       part("Use it", useIt(model, embeds)),
     ],
@@ -194,11 +201,12 @@ async function priceHistory(ctx, model) {
   }
   const rows = found.providers.flatMap((provider) => provider.history.map((step) => ({ provider: provider.id, ...step })));
   if (!rows.length) return null;
+  const sameDay = (row) => rows.some((other) => other !== row && other.provider === row.provider && day(other.from) === day(row.from));
   return table({
     label: "Price history",
     rows,
     columns: [
-      { key: "from", label: "From", render: (row) => day(row.from) },
+      { key: "from", label: "From", render: (row) => h("span", day(row.from), sameDay(row) ? h("span.cell-sub", clock(row.from)) : null) },
       { key: "provider", label: "Provider", wide: true },
       { key: "input", label: "Input / M", align: "end", render: (row) => (row.price ? perMillion(row.price.input) : "–") },
       { key: "output", label: "Output / M", align: "end", render: (row) => (row.price ? perMillion(row.price.output) : "–") },
@@ -212,7 +220,7 @@ function note(model, go) {
   return null;
 }
 
-const RATE_NAMES = { prompt: "Input", completion: "Output", input_cache_read: "Input from the cache", input_cache_write: "Input into the cache", input_cache_write_1h: "Into the cache for an hour", audio: "Sound in", internal_reasoning: "Reasoning", audio_output: "Sound out", image_output: "Pictures out" };
+const RATE_NAMES = Object.fromEntries(RATES.map(([, name, label]) => [name, label]));
 
 /** Dollars a token, as they stand in `pricing`, by our names and for a million. */
 const perMtok = (rates) => Object.fromEntries(Object.entries(rates ?? {}).filter(([name]) => RATE_NAMES[name]).map(([name, text]) => [RATE_NAMES[name], Number(text) * 1e6]));
@@ -220,7 +228,7 @@ const perMtok = (rates) => Object.fromEntries(Object.entries(rates ?? {}).filter
 function priceTable(model) {
   const price = model.price_per_mtok;
   if (!price) return h("p.muted", "It has no price here: requests for it are refused until the operator gives it one.");
-  const sets = [["Standard", Object.fromEntries(RATES.filter(([name]) => price[name] !== undefined).map(([name, label]) => [label, price[name]]))]];
+  const sets = [["Standard", Object.fromEntries(RATES.filter(([name]) => price[name] !== undefined).map(([name, , label]) => [label, price[name]]))]];
   for (const tier of model.pricing.long_context ?? []) sets.push([`Above ${compact(tier.above_prompt_tokens)} tokens`, perMtok(tier)]);
   if (model.pricing.off_peak) sets.push([`${model.pricing.off_peak.hours_utc.join(", ")} UTC`, perMtok(model.pricing.off_peak)]);
   for (const [name, rates] of Object.entries(model.pricing.service_tiers ?? {})) sets.push([`Tier "${name}"`, perMtok(rates)]);
@@ -232,13 +240,18 @@ function priceTable(model) {
   ];
 }
 
-function providerTable(model) {
+function providerTable(model, { resting }) {
+  const state = (row) => {
+    if (!row.available) return badge("no key", "plain", { dot: true });
+    const rests = resting.get(`${model.id} ${row.id}`);
+    return rests ? h("span", badge("unavailable", "bad", { dot: true }), rests.back ? h("span.cell-sub", `tried again ${ago(rests.back)}`) : null) : badge("ready", "good", { dot: true });
+  };
   const columns = [
     { key: "id", label: "Provider", render: (row) => h("span", row.id, h("span.cell-sub", h("code", row.upstream_model))) },
     { key: "input", label: "Input / M", align: "end", render: (row) => perMillion(row.price_per_mtok?.input) },
     { key: "output", label: "Output / M", align: "end", render: (row) => perMillion(row.price_per_mtok?.output) },
     { key: "context", label: "Context", align: "end", hideOnPhone: true, render: (row) => compact(row.context_length) },
-    { key: "available", label: "Here", render: (row) => (row.available ? badge("ready", "good", { dot: true }) : badge("no key", "plain", { dot: true })) },
+    { key: "available", label: "Here", render: state },
   ];
   const rows = [...model.providers].sort((a, b) => Number(b.available) - Number(a.available));
   return h("div.price-table", table({ columns, rows, label: "Providers" }));
@@ -258,7 +271,8 @@ function ownPart(model, { total, by }) {
 
 function useIt(model, embeds) {
   const [path, body] = embeds ? ["/embeddings", { model: model.id, input: "Hello!" }] : ["/chat/completions", { model: model.id, messages: [{ role: "user", content: "Hello!" }], stream: true }];
-  const all = embeds ? snippets(path, body).slice(0, 1) : snippets(path, body);
+  const { languages } = programs(path, body);
+  const all = embeds ? languages.slice(0, 1) : languages;
   return tabs(all.map(([name, title, text]) => [name, title, () => codeBlock(text, { label: title })]), { label: "Languages" });
 }
 

@@ -1,15 +1,15 @@
 // Chat with any model, or with up to four at once: what they say, how long it took and what it cost.
 
 import { currentTeam, once } from "../lib/api.js";
-import { Answer, askAll, askOne } from "../lib/chat.js";
+import { Answer, askAll, askOne, settle } from "../lib/chat.js";
 import { h, replace, uid } from "../lib/dom.js";
 import { compact, count, dollars, duration, percent } from "../lib/format.js";
 import { icon } from "../lib/icons.js";
 import { codeOf, growing } from "../lib/markdown.js";
-import { isAlive, models, pick } from "../lib/models.js";
-import { snippets } from "../lib/programs.js";
+import { isAlive, models, noModels, pick } from "../lib/models.js";
+import { programs } from "../lib/programs.js";
 import { openExchange } from "./exchange.js";
-import { badge, button, cleanups, codeBlock, copyButton, dialog, empty, field, form, messageOf, tabs, toast } from "../lib/ui.js";
+import { badge, button, cleanups, codeBlock, copyButton, dialog, field, form, messageOf, saveFile, tabs, toast } from "../lib/ui.js";
 
 const LANES_MAX = 4;
 const PICTURES_MAX = 6;
@@ -149,8 +149,17 @@ function callsOf(answer, onResults) {
   return node;
 }
 
+/** What is said of a stopped answer, by how its charge stands. */
+const STOPPED = {
+  waited: "Stopped. What it costs is being settled; a provider that bills to the end is read to its end first.",
+  part: "Stopped. What had come by then is charged.",
+  whole: "Stopped. This provider bills to the end, so the whole answer is charged.",
+  nothing: "Stopped. Nothing is charged.",
+  unknown: "Stopped. What had come by then is charged, or all of it where the provider bills to the end: the log tells when it is settled.",
+};
+
 function problemOf(answer) {
-  if (answer.stopped) return h("p.faint", "Stopped. What had come by then is charged.");
+  if (answer.stopped) return h("p.faint", { role: "status" }, STOPPED[answer.settled]);
   if (answer.error) return h("div.notice.bad", { role: "alert" }, icon("warning"), h("div", h("p", messageOf(answer.error)), answer.error.code ? h("small.faint", [answer.error.status || null, answer.error.code].filter(Boolean).join(" · ")) : null));
   if (answer.finish === "length") return h("p.faint", "Cut off at the output limit.");
   if (answer.finish === "content_filter") return h("p.faint", "Held back by the provider's content filter.");
@@ -164,7 +173,7 @@ function footOf(answer, { onRetry, onWhy }) {
     answer.latencyMs === null ? null : ["Time", duration(answer.latencyMs)],
     answer.firstMs === null ? null : ["First token", duration(answer.firstMs)],
     usage ? ["Tokens", `${count(usage.prompt_tokens)} in, ${count(usage.completion_tokens)} out`, cached ? `${percent(cached / usage.prompt_tokens)} of the input from the cache` : null] : null,
-    usage && answer.firstMs !== null && answer.latencyMs - answer.firstMs >= SPEED_MS_MIN && usage.completion_tokens > 1 ? ["Speed", `${compact(Math.round(usage.completion_tokens / ((answer.latencyMs - answer.firstMs) / 1000)))} tokens/s`] : null,
+    usage && !answer.stopped && answer.firstMs !== null && answer.latencyMs - answer.firstMs >= SPEED_MS_MIN && usage.completion_tokens > 1 ? ["Speed", `${compact(Math.round(usage.completion_tokens / ((answer.latencyMs - answer.firstMs) / 1000)))} tokens/s`] : null,
     answer.cost === null ? null : ["Cost", dollars(answer.cost)],
     answer.provider ? ["Served by", answer.answeredBy && answer.answeredBy !== answer.model ? `${answer.answeredBy} at ${answer.provider}` : answer.provider] : null,
   ].filter(Boolean);
@@ -193,11 +202,12 @@ async function mount(root, ctx) {
   const asked = ctx.query.getAll("model").filter(Boolean).slice(0, LANES_MAX);
   const first = [asked, kept.models ?? []].map((list) => list.filter((id) => typeof id === "string" && id)).find((list) => list.length) ?? (alive.length ? [usual(alive).id] : []);
   let lanes = first.map((model) => ({ model, messages: [] }));
+  const taken = new Set();
   let running = null;
   let pictures = [];
 
   if (!alive.length) {
-    root.append(h("header.page-head", h("h1", { tabindex: -1 }, "Playground")), empty({ icon: "cube", title: "No model can be asked yet", text: "No provider has a key here, and no local model was found. Give the gateway a provider's key in its configuration, or start it with --sandbox to try everything without one." }));
+    root.append(h("header.page-head", h("h1", { tabindex: -1 }, "Playground")), noModels(ctx));
     return () => cleanup.run();
   }
 
@@ -243,7 +253,7 @@ async function mount(root, ctx) {
   /** Say what is left. What one of several answers knows of it counts what is held for the others. */
   async function tellBalance(answers) {
     let left = answers.length === 1 ? answers[0].usage?.credits_remaining : null;
-    if (answers.length > 1 && ctx.can("credit:read")) left = await ctx.api.get("/api/v1/credits", {}, { signal: ctx.signal }).then(({ data }) => data.credits_remaining, () => null);
+    if ((left === null || left === undefined) && ctx.can("credit:read")) left = await ctx.api.get("/api/v1/credits", {}, { signal: ctx.signal }).then(({ data }) => data.credits_remaining, () => null);
     payer.textContent = `Charged to ${ctx.account}${left === null || left === undefined ? "" : ` · ${dollars(Math.floor(left * 100) / 100)} left`}`;
   }
 
@@ -275,8 +285,9 @@ async function mount(root, ctx) {
     try {
       bodies = pairs.map(([lane]) => bodyOf(lane));
     } catch (error) {
-      return toast(error.message, { tone: "bad" });
+      return complain(error.message);
     }
+    complain(null);
     running = new AbortController();
     drawSend();
     const mine = pairs.map(([lane, cell]) => ({ lane, view: place(lane, cell) }));
@@ -294,7 +305,16 @@ async function mount(root, ctx) {
     if (mine.length > 1) markBest(mine.map(({ view }) => view));
     running = null;
     drawSend();
-    await tellBalance(mine.map(({ view }) => view.answer));
+    const answers = mine.map(({ view }) => view.answer);
+    const stopped = answers.filter((answer) => answer.stopped);
+    if (stopped.length) void learn(stopped, changed);
+    else await tellBalance(answers);
+  }
+
+  /** Learn what stopped answers cost, and what is left then. */
+  async function learn(stopped, changed) {
+    await settle(stopped, { api: ctx.api, signal: ctx.signal, changed, taken, of: ctx.can("exchange:read") ? `session:${ctx.me.id}` : null });
+    if (!ctx.signal?.aborted) await tellBalance(stopped);
   }
 
   // The composer.
@@ -307,7 +327,13 @@ async function mount(root, ctx) {
   const payer = h("span.faint", `Charged to ${ctx.account}`);
   const teams = ctx.me.teams[ctx.account] ?? [];
   const team = teams.length > 1 ? h("select.pick", { "aria-label": "Team that asks", title: "Whose budgets and limits it counts against", value: currentTeam(), onchange: () => ctx.chooseTeam(team.value) }, teams.map((each) => h("option", { value: each }, each))) : null;
-  const composer = h("form.composer", { method: "post" }, thumbs, area, h("div.composer-foot", attach, file, payer, team, send));
+  const problem = h("p.composer-problem", { role: "alert", hidden: true });
+  /** Say what is wrong with what is to be sent, until something is sent; null: nothing is. */
+  const complain = (text) => {
+    problem.hidden = text === null;
+    problem.textContent = text ?? "";
+  };
+  const composer = h("form.composer", { method: "post" }, problem, thumbs, area, h("div.composer-foot", attach, file, payer, team, send));
   const grow = () => {
     area.style.setProperty("height", "auto");
     area.style.setProperty("height", `${Math.min(area.scrollHeight, 260)}px`);
@@ -321,14 +347,19 @@ async function mount(root, ctx) {
   };
   const drawThumbs = () => (drawSend(), replace(thumbs, pictures.map((url, at) => h("span.thumb", h("img", { src: url, alt: `Picture ${at + 1}` }), h("button.icon-button", { type: "button", "aria-label": `Remove picture ${at + 1}`, onclick: () => { pictures = pictures.filter((_, index) => index !== at); drawThumbs(); area.focus(); } }, icon("close", { size: 12 }))))));
   const addFiles = async (files) => {
+    const wrong = [];
     for (const each of files) {
-      if (!/^image\/(png|jpeg|webp|gif)$/.test(each.type)) toast(`${each.name} is no picture that models take (PNG, JPEG, WebP, GIF).`, { tone: "bad" });
-      else if (each.size > PICTURE_BYTES_MAX) toast(`${each.name} is larger than 8 MB.`, { tone: "bad" });
-      else if (pictures.length >= PICTURES_MAX) return toast(`No more than ${PICTURES_MAX} pictures at once.`, { tone: "bad" });
+      if (!/^image\/(png|jpeg|webp|gif)$/.test(each.type)) wrong.push(`${each.name} is no picture that models take (PNG, JPEG, WebP, GIF).`);
+      else if (each.size > PICTURE_BYTES_MAX) wrong.push(`${each.name} is larger than 8 MB.`);
+      else if (pictures.length >= PICTURES_MAX) {
+        wrong.push(`No more than ${PICTURES_MAX} pictures at once.`);
+        break;
+      }
       else pictures.push(await dataUrl(each));
     }
     const blind = lanes.filter((lane) => known.has(lane.model) && !known.get(lane.model).capabilities.vision);
-    if (pictures.length && blind.length) toast(`${blind.map((lane) => titleOf(lane.model)).join(", ")} cannot see pictures.`, { tone: "bad" });
+    if (pictures.length && blind.length) wrong.push(`${blind.map((lane) => titleOf(lane.model)).join(", ")} cannot see pictures.`);
+    complain(wrong.length ? wrong.join(" ") : null);
     drawThumbs();
   };
   const submit = () => {
@@ -337,7 +368,7 @@ async function mount(root, ctx) {
     try {
       parametersOf(settings);
     } catch (error) {
-      return toast(error.message, { tone: "bad" });
+      return complain(error.message);
     }
     if (!lanes.some((lane) => lane.messages.length)) replace(log);
     const content = contentOf(text, pictures);
@@ -403,7 +434,7 @@ async function mount(root, ctx) {
     root.classList.add("side-off");
     toggle.setAttribute("aria-expanded", "false");
   }
-  const actions = [toggle, button("Code", { icon: "command", tone: "quiet", onclick: () => { showCode(lanes, typedNow(), bodyOf); } }), ctx.can("model:write") ? button("Save as preset", { icon: "star", tone: "quiet", title: "Save as preset", data: { brief: "" }, onclick: () => { savePreset(ctx, lanes, settings); } }) : null, button("New chat", { icon: "plus", onclick: clear })];
+  const actions = [toggle, button("Code", { icon: "command", tone: "quiet", onclick: () => { showCode(lanes, typedNow(), bodyOf, complain); } }), ctx.can("model:write") ? button("Save as preset", { icon: "star", tone: "quiet", title: "Save as preset", data: { brief: "" }, onclick: () => { savePreset(ctx, lanes, settings, complain); } }) : null, button("New chat", { icon: "plus", onclick: clear })];
   root.append(h("header.page-head", h("div", h("h1", { tabindex: -1 }, "Playground")), h("div.actions", actions)), h("div.play", h("div.play-main", row, log, composer), side));
   drawRow();
   drawEmpty();
@@ -474,7 +505,15 @@ function settingsPanel(settings, save) {
   );
 }
 
-function showCode(lanes, typed, bodyOf) {
+const blobOf = (url) => new Blob([Uint8Array.from(atob(url.slice(url.indexOf(",") + 1)), (each) => each.charCodeAt(0))]);
+
+/** What a program reads besides: pictures that are too large to stand in it. */
+const filesBeside = (files) =>
+  files.length
+    ? h("div.notice", icon("image"), h("div", h("p", `${files.length === 1 ? "A picture is" : "Pictures are"} too large to stand in a program. It reads ${files.length === 1 ? "it" : "them"} from the folder where it runs: `, files.map((file, at) => [at ? ", " : null, h("code", file.name)]), "."), h("div.row", files.map((file) => button(`Save ${file.name}`, { small: true, icon: "download", onclick: () => { saveFile(file.name, blobOf(file.url), file.type); } })))))
+    : null;
+
+function showCode(lanes, typed, bodyOf, complain) {
   let path;
   let body;
   try {
@@ -485,17 +524,18 @@ function showCode(lanes, typed, bodyOf) {
     path = several ? "/compare" : "/chat/completions";
     body = several ? { models: [...new Set(lanes.map((lane) => lane.model))], messages: shown, ...rest } : { model: lanes[0].model, messages: shown, ...rest, stream: true };
   } catch (error) {
-    return toast(error.message, { tone: "bad" });
+    return complain(error.message);
   }
-  dialog({ title: "This request as a program", text: "It takes an API key, in the environment variable LLM_ROUTER_KEY.", wide: true, body: tabs(snippets(path, body).map(([name, title, text]) => [name, title, () => codeBlock(text, { label: title })]), { label: "Languages" }) });
+  const { languages, files } = programs(path, body);
+  dialog({ title: "This request as a program", text: "It takes an API key, in the environment variable LLM_ROUTER_KEY.", wide: true, body: [filesBeside(files), tabs(languages.map(([name, title, text]) => [name, title, () => codeBlock(text, { label: title })]), { label: "Languages" })] });
 }
 
-function savePreset(ctx, lanes, settings) {
+function savePreset(ctx, lanes, settings, complain) {
   let parameters;
   try {
     parameters = parametersOf(settings);
   } catch (error) {
-    return toast(error.message, { tone: "bad" });
+    return complain(error.message);
   }
   const { provider, ...rest } = parameters;
   const node = dialog({

@@ -48,7 +48,8 @@ function conversation(body) {
 const KINDS = { credential: ["credential"], email: ["e-mail address", "e-mail addresses"], phone: ["phone number"], card: ["card number"], iban: ["bank account"], ip: ["IP address", "IP addresses"], pattern: ["match of your patterns", "matches of your patterns"] };
 
 function notes(kept, side) {
-  const out = Object.entries(kept.redacted);
+  const out = Object.entries(side.redacted ?? kept.redacted);
+  const files = side.files_left_out ?? kept.files_left_out;
   return h(
     "div.row.said-notes",
     side.status ? badge(`HTTP ${side.status}`, side.status < 400 ? "good" : "bad") : null,
@@ -57,7 +58,7 @@ function notes(kept, side) {
     side.truncated ? badge("cut off", "warn") : null,
     h("span.muted", bytes(side.size_bytes)),
     out.length ? h("span.muted", `taken out: ${out.map(([kind, count]) => plural(count, ...(KINDS[kind] ?? [kind]))).join(", ")}`) : null,
-    kept.files_left_out ? h("span.muted", `${plural(kept.files_left_out, "file")} left out`) : null,
+    files ? h("span.muted", `${plural(files, "file")} left out`) : null,
   );
 }
 

@@ -8,6 +8,7 @@ import { alerts } from "./settings/alerts.js";
 import { ownKeys } from "./settings/own_keys.js";
 import { retention } from "./settings/retention.js";
 import { sso } from "./settings/sso.js";
+import { keysById, stillBounds } from "../lib/keys.js";
 import { qrCode } from "../lib/qr.js";
 
 const attempt = async (work, told) => {
@@ -168,9 +169,17 @@ const most = ({ kind, amount }) => (kind === "concurrency" ? `${count(amount)} a
 const SPANS = [["minute", "a minute"], ["hour", "an hour"], ["day", "a day"]];
 
 async function named(ctx) {
-  const [keys, teams] = await Promise.all([ctx.api.get("/api/v1/keys", { limit: 200 }, { signal: ctx.signal }).catch(() => ({ data: [] })), ctx.api.get("/api/v1/teams", { limit: 200 }, { signal: ctx.signal }).catch(() => ({ data: [] }))]);
-  const live = keys.data.filter((key) => key.status !== "revoked");
-  return { key: live.map((key) => [key.id, key.name]), team: teams.data.map((team) => [team.title, team.title]) };
+  const [keys, teams] = await Promise.all([keysById(ctx).catch(() => new Map()), ctx.api.get("/api/v1/teams", { limit: 200 }, { signal: ctx.signal }).catch(() => ({ data: [] }))]);
+  const live = [...keys.values()].filter((key) => key.status !== "revoked");
+  return { keys, key: live.map((key) => [key.id, key.name]), team: teams.data.map((team) => [team.title, team.title]) };
+}
+
+/** The rows that still bound something, with the names of the keys that they are of. */
+async function bounding(ctx, known, path) {
+  const found = await ctx.api.get(path, {}, { signal: ctx.signal });
+  const ids = found.data.filter((row) => row.scope === "key").map((row) => row.scope_id);
+  if (ids.some((id) => !known.keys.has(id))) known.keys = await keysById(ctx, ids).catch(() => known.keys);
+  return { ...found, data: found.data.filter(stillBounds(known.keys)) };
 }
 
 /** What a budget or limit is of, as two fields of which the second depends on the first. */
@@ -186,7 +195,7 @@ function scopeFields(known) {
   return { fields: [choose, of], values: () => ({ scope: choose.value, scope_id: of.querySelector("select,input")?.value ?? null }) };
 }
 
-const whose = (known) => (row) => (row.scope === "account" ? "The whole account" : h("span", (known[row.scope] ?? []).find(([id]) => id === row.scope_id)?.[1] ?? row.scope_id, h("span.cell-sub", row.scope)));
+const whose = (known) => (row) => (row.scope === "account" ? "The whole account" : h("span", (row.scope === "key" ? known.keys.get(row.scope_id)?.name : null) ?? row.scope_id, h("span.cell-sub", row.scope)));
 const wordOf = (list, name) => list.find(([each]) => each === name)?.[1] ?? name ?? "";
 
 async function budgets(ctx) {
@@ -200,7 +209,7 @@ async function budgets(ctx) {
       { key: "resets", label: "Begins anew", hideOnPhone: true, render: (row) => when(row.spends[0]?.resets) },
       { key: "more", align: "end", render: (row) => (writes ? button("Remove", { tone: "quiet", small: true, onclick: async () => { if ((await confirm({ title: "Remove this budget?", text: "Nothing is bounded by it any more.", action: "Remove" })) && (await attempt(() => ctx.api.del(`/api/v1/budgets/${row.id}`), "Removed."))) await rows.reload(); } }) : h("span")) },
     ],
-    load: () => ctx.api.get("/api/v1/budgets", {}, { signal: ctx.signal }),
+    load: () => bounding(ctx, known, "/api/v1/budgets"),
     empty: { icon: "card", title: "No budgets", text: "Without one, the account spends what credit it has." },
   });
   const add = () => {
@@ -234,7 +243,7 @@ async function limits(ctx) {
       { key: "model", label: "Of models", hideOnPhone: true, render: (row) => row.model ?? "all" },
       { key: "more", align: "end", render: (row) => (writes ? button("Remove", { tone: "quiet", small: true, onclick: async () => { if (await attempt(() => ctx.api.del(`/api/v1/limits/${row.id}`), "Removed.")) await rows.reload(); } }) : h("span")) },
     ],
-    load: () => ctx.api.get("/api/v1/limits", {}, { signal: ctx.signal }),
+    load: () => bounding(ctx, known, "/api/v1/limits"),
     empty: { icon: "sliders", title: "No limits", text: "Requests, tokens and calls at a time are not bounded here." },
   });
   const add = () => {

@@ -2,7 +2,7 @@
 
 import { h, replace } from "../lib/dom.js";
 import { chart } from "../lib/chart.js";
-import { compact, count, day, dollars, duration, percent, time } from "../lib/format.js";
+import { compact, count, day, dollars, duration, percent, signedDollars, time } from "../lib/format.js";
 import { icon } from "../lib/icons.js";
 import { badge, button, card, dialog, drawer, empty, facts, field, form, linkButton, load, pageHead, reveal, saveFile, segments, skeleton, stat, stats, statsRoom, table, toast } from "../lib/ui.js";
 import { keyName } from "./exchange.js";
@@ -148,6 +148,7 @@ async function billing(root, ctx) {
   const balance = h("div");
   const entries = h("div");
   const months = h("div");
+  let missing = {};
   const reload = load(balance, async () => {
     const [{ data }, ways] = await Promise.all([ctx.api.get("/api/v1/credits", {}, { signal: ctx.signal }), ctx.can("credit:write") ? ctx.api.get("/api/v1/credits/ways", {}, { signal: ctx.signal }) : null]);
     const again = () => (reload({ quiet: true }), books.reload());
@@ -166,7 +167,7 @@ async function billing(root, ctx) {
       { key: "created", label: "When", render: (row) => time(row.created) },
       { key: "kind", label: "What", render: (row) => KINDS[row.kind] ?? row.kind },
       { key: "note", label: "For", wide: true, hideOnPhone: true, render: (row) => h("span.break.faint", row.note || row.id) },
-      { key: "amount", label: "Amount", align: "end", render: (row) => h("span.money", { class: Number(row.amount) > 0 && "good" }, `${Number(row.amount) > 0 ? "+" : ""}${dollars(row.amount)}`) },
+      { key: "amount", label: "Amount", align: "end", render: (row) => h("span.money", { class: Number(row.amount) > 0 && "good" }, signedDollars(row.amount)) },
     ],
   });
   replace(entries, books);
@@ -174,9 +175,13 @@ async function billing(root, ctx) {
     months,
     table({
       label: "Statements",
-      load: () => ctx.api.get("/api/v1/statements", {}, { signal: ctx.signal }).then((page) => ({ data: page.data, next: null })),
+      load: async () => {
+        const found = await ctx.api.get("/api/v1/statements", {}, { signal: ctx.signal });
+        missing = found.missing_formats;
+        return { data: found.data, next: null };
+      },
       empty: { icon: "card", title: "No statement yet" },
-      onRow: (row) => openStatement(ctx, row.month),
+      onRow: (row) => openStatement(ctx, row.month, missing),
       columns: [
         { key: "month", label: "Month", wide: true, render: (row) => monthName(row.month) },
         { key: "issued", label: "State", render: (row) => (row.issued ? badge(row.invoice_number ?? "issued", "good") : badge("running")) },
@@ -229,22 +234,27 @@ async function download(ctx, path, name) {
   saveFile(name, await response.blob(), response.headers.get("content-type"));
 }
 
-async function openStatement(ctx, month) {
+async function openStatement(ctx, month, missing) {
   const place = h("div");
   const fileOf = (format) => `/api/v1/statements/${month}/file?${new URLSearchParams({ format, account: ctx.account })}`;
   const hint = h("p.muted", { role: "status" });
-  /** What this gateway cannot make is not offered again. */
+  const title = (format) => format.toUpperCase();
+  /** What this gateway cannot make is not offered, with the reason. */
+  const away = (format, why) => {
+    hint.textContent = why;
+    return button(title(format), { icon: "download", title: why, disabled: true, "aria-label": `${title(format)}: not available here` });
+  };
   const keep = async (node, format) => {
     try {
       await download(ctx, fileOf(format), `${ctx.account}-${month}.${format}`);
     } catch (error) {
       if (!["extra_missing", "font_missing"].includes(error.code)) throw error;
-      hint.textContent = error.message;
-      node.hidden = true;
+      node.replaceWith(away(format, error.message));
     }
   };
-  const files = [["pdf", "PDF"], ["html", "HTML"], ["csv", "CSV"]].map(([format, title]) => {
-    const node = button(title, { icon: "download", title: `Statement as ${title}`, onclick: () => keep(node, format) });
+  const files = ["pdf", "html", "csv"].map((format) => {
+    if (missing?.[format]) return away(format, missing[format]);
+    const node = button(title(format), { icon: "download", title: `Statement as ${title(format)}`, onclick: () => keep(node, format) });
     return node;
   });
   drawer({ title: monthName(month), text: "Statement", body: [hint, place], wide: true, actions: files });
@@ -258,7 +268,7 @@ async function openStatement(ctx, month) {
         ["Opening balance", dollars(found.opening)],
         Number(found.late_credits) !== 0 && ["Credits booked late", dollars(found.late_credits)],
         Number(found.late_usage) !== 0 && ["Use booked late", dollars(found.late_usage)],
-        ...found.credits.map((line) => [line.note || line.kind, h("span", `+${dollars(line.amount)} `, h("span.faint", day(line.created)))]),
+        ...found.credits.map((line) => [line.note || line.kind, h("span", `${signedDollars(line.amount)} `, h("span.faint", day(line.created)))]),
         ["Used", dollars(found.used)],
         ["Closing balance", h("b", dollars(found.closing))],
       ]),

@@ -43,7 +43,7 @@ export function alerts(ctx) {
       { key: "types", label: "Told of", hideOnPhone: true, render: (row) => (row.types.length ? row.types.map((each) => h("code.block", each)) : "everything") },
       { key: "delivered", label: "Last try", render: (row) => lastTry(row) },
       { key: "waiting", label: "Waiting", align: "end", hideOnPhone: true, render: (row) => count(row.waiting) },
-      { key: "more", align: "end", render: (row) => (writes ? h("span.row.tight", row.kind === null ? null : button("Send a test", { tone: "quiet", small: true, onclick: () => test(row) }), ownIn(row) ? null : menu(actionsOf(row), { label: `Actions for ${row.name}` })) : h("span")) },
+      { key: "more", align: "end", render: (row) => (writes ? h("span.row.tight", row.kind === null ? null : h("span.not-phone", button("Send a test", { tone: "quiet", small: true, onclick: () => test(row) })), h("span", { class: ownIn(row) && "phone-only" }, menu(actionsOf(row), { label: `Actions for ${row.name}` }))) : h("span")) },
     ],
     load: async () => {
       const found = await ctx.api.get("/api/v1/gateway/alerts", {}, { signal: ctx.signal });
@@ -64,7 +64,9 @@ export function alerts(ctx) {
   };
 
   /** What cannot be opened, since it was sealed by another installation, can only be removed. */
-  const actionsOf = (row) => [
+  const actionsOf = (row) => [row.kind !== null && { label: "Send a test", icon: "up", run: () => test(row) }, ...(ownIn(row) ? [] : changesOf(row))];
+
+  const changesOf = (row) => [
     row.kind !== null && { label: "Change", icon: "edit", run: () => change(row) },
     row.kind !== null && { label: row.enabled ? "Switch off" : "Switch on", icon: row.enabled ? "close" : "check", run: () => attempt(() => ctx.api.patch(pathOf(row), { enabled: !row.enabled }), row.enabled ? "Nothing is sent there now." : "It is told again.") },
     row.kind === "webhook" && { label: "Make another secret", icon: "refresh", run: () => another(row) },
