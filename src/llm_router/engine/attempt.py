@@ -24,12 +24,13 @@ from llm_router.domain.own_key import OwnKey, origin_of
 from llm_router.domain.record import AttemptRecord
 from llm_router.domain.usage import Usage
 from llm_router.engine import continuing, pump
+from llm_router.engine.admit import Call
 from llm_router.engine.credentials import addressed, credential_headers, credential_of, sent_secret, signed
 from llm_router.engine.deadlines import deadlines_of, told
 from llm_router.engine.intake import redact_error
 from llm_router.engine.landed import Landed, Replayed
 from llm_router.engine.recall import Recall, may_give_state
-from llm_router.engine.tracks import Track, price_of
+from llm_router.engine.tracks import NOTHING, Track, price_of
 from llm_router.engine.weighing import weigh_error
 from llm_router.ports import Clock, Deadlines, Fetcher, Tokens, Upstream, UpstreamReply, UpstreamRequest
 from llm_router.routing.eligible import is_parameter
@@ -188,6 +189,15 @@ class Attempts:
             assert isinstance(call.dialect, Dialect)  # a front alone is never what a provider speaks
             track.tool_names = {}
             body, losses = call.dialect.edit_request(inspected, target, fetched)
+        elif (
+            inspected.plain
+            and restored is None
+            and going is None
+            and not (inspected.losses or track.losses)
+            and (plain := _written_plainly(call, behind, target, inspected)) is not None
+        ):
+            track.tool_names = NOTHING
+            return plain, {}
         else:
             if track.canonical is None:
                 track.canonical = call.dialect.decode_request(inspected)
@@ -414,6 +424,18 @@ def target_for(candidate: Candidate, output_tokens_cap: int | None) -> Target:
         knows=provider.knows,
         base_names=deployment.base_names,
     )
+
+
+def _written_plainly(
+    call: Call, behind: Behind[Any, Any], target: Target, inspected: Inspected
+) -> bytes | None:
+    """A plain request in another dialect, where that has a word for all of it."""
+    front = call.dialect
+    if behind.write_plain is None or behind.place is not None:
+        return None
+    if not isinstance(front, Dialect) or front.plain_request is None:
+        return None
+    return behind.write_plain(front.plain_request(inspected), target)
 
 
 def _forwarded(track: Track, behind: Behind[Any, Any]) -> dict[str, str]:

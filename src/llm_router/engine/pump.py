@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
 from llm_router.engine import continuing
 from llm_router.engine.intake import TURN_BYTES, Intake, redact_body, unframed
-from llm_router.engine.tracks import Track, reply_headers, tools_back
+from llm_router.engine.tracks import Delivery, Track, reply_headers, tools_back
 from llm_router.ports import Clock, UpstreamReply
 from llm_router.wire import chat, events
 from llm_router.wire.bounds import overgrown
-from llm_router.wire.dialect import Behind, Bill, Dialect, Observed, PassedReply, Relay, Spoken
+from llm_router.wire.dialect import Behind, Bill, Dialect, Observed, PassedReply, Relay, ReplyContext, Spoken
 from llm_router.wire.embeddings.canonical import EmbedReply, check_count
 from llm_router.wire.failures import malformed
 from llm_router.wire.fold import fold, unfold
 from llm_router.wire.framing.sse import EventTooLarge, utf8
 from llm_router.wire.loss import Loss
+from llm_router.wire.plain import PlainReply
 from llm_router.wire.relay import BridgeRelay
 
 SNIFF_BYTES_MAX = 64
@@ -99,6 +100,37 @@ class BridgedDelivery:
 
     def losses(self) -> Sequence[Loss]:
         return self._losses
+
+
+class PlainDelivery:
+    """An answer of text that came in another dialect."""
+
+    def __init__(
+        self, reply: PlainReply, tell: Callable[[PlainReply, ReplyContext, Bill], bytes], track: Track
+    ) -> None:
+        self._reply = reply
+        self._tell = tell
+        self._context = track.context()
+        self._front = track.call.dialect
+        self.observed = Observed(
+            content_started=True,
+            ended=True,
+            usage=reply.usage,
+            finish=reply.finish.value,
+            native_finish=reply.native_finish,
+            output_chars=len(reply.text),
+            upstream_id=reply.id or None,
+            upstream_model=reply.model or None,
+        )
+
+    def finish(self, bill: Bill) -> bytes:
+        return self._tell(self._reply, self._context, bill)
+
+    def fail(self, error: RouterError, request_id: str) -> bytes:
+        return self._front.encode_error(error, request_id)
+
+    def losses(self) -> Sequence[Loss]:
+        return ()
 
 
 def _may_lose(reply: events.Reply | EmbedReply, front: Spoken) -> bool:
@@ -326,7 +358,7 @@ def land(track: Track, behind: Behind[Any, Any], body: bytes, folded: events.Rep
     elif track.candidate.same_dialect:
         track.delivery = _passed(track, body)
     else:
-        track.delivery = BridgedDelivery(behind.decode_reply(body), track)
+        track.delivery = _bridged(track, behind, body)
     seen = track.delivery.observed
     if seen.error is not None:
         raise seen.error
@@ -342,6 +374,20 @@ def _passed(track: Track, body: bytes) -> PassedDelivery:
     assert isinstance(front, Dialect)
     plain = front.pass_plain(body) if inspected is not None and inspected.plain else None
     return PassedDelivery(front.pass_reply(body, track.context()) if plain is None else plain, front)
+
+
+def _bridged(track: Track, behind: Behind[Any, Any], body: bytes) -> Delivery:
+    """A reply in another dialect than the client's.
+
+    Raises:
+        UpstreamError: it is none.
+    """
+    front, inspected = track.call.dialect, track.inspected
+    if inspected is not None and inspected.plain and isinstance(front, Dialect):
+        plain = None if behind.read_plain is None else behind.read_plain(body)
+        if plain is not None and front.tell_plain is not None:
+            return PlainDelivery(plain, front.tell_plain, track)
+    return BridgedDelivery(behind.decode_reply(body), track)
 
 
 def _is_stream(body: bytes) -> bool:

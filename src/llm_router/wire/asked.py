@@ -55,6 +55,11 @@ class Tree:
         self.ids = ids
 
     @property
+    def data(self) -> bytes:
+        """The whole of a body that is known to be right; nothing of others."""
+        return self._data
+
+    @property
     def body(self) -> dict[str, Any]:
         if self._body is None:
             self._body = _decode(self._data)

@@ -28,6 +28,7 @@ from llm_router.wire.chat import ChatRequest, Part
 from llm_router.wire.events import Event, Reply
 from llm_router.wire.heads import Head, plain_head
 from llm_router.wire.loss import Loss
+from llm_router.wire.plain import PlainReply, PlainRequest
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -323,6 +324,8 @@ class Behind(msgspec.Struct, Generic[Asked, Answered], frozen=True, kw_only=True
         place(body, headers, operation): the body and the forwarded headers as the platform takes them
             that the dialect lives on, and what was lost by it.
         unframe(): where the platform wraps the stream; see :mod:`wire.placement` for both.
+        write_plain(request, target): what ``encode_request`` makes of a plain request, if nothing of it is lost.
+        read_plain(body): what ``decode_reply`` makes of a plain reply; None of any other. Neither raises.
     """
 
     name: str
@@ -339,6 +342,8 @@ class Behind(msgspec.Struct, Generic[Asked, Answered], frozen=True, kw_only=True
         Callable[[bytes, Mapping[str, str], str], tuple[bytes, dict[str, str], tuple[Loss, ...]]] | None
     ) = None
     unframe: Callable[[], Unframer] | None = None
+    write_plain: Callable[[PlainRequest, Target], bytes | None] | None = None
+    read_plain: Callable[[bytes], PlainReply | None] | None = None
 
 
 def nothing_plain(body: bytes) -> None:
@@ -361,6 +366,8 @@ class Dialect(Behind[Asked, Answered], Generic[Asked, Answered], frozen=True, kw
         reply_id_prefix: how the ids of its replies begin; a provider's id that begins so is kept.
         inspect_count_tokens: as inspect, for a request whose tokens are only to be counted; None where
             the dialect has no such operation.
+        plain_request(inspected): a request that ``inspect`` found plain, for dialects that write such ones.
+        tell_plain(reply, context, bill): what ``encode_reply`` makes of a plain reply of another dialect.
         restored(inspected, turns): the client's own request with opaque state put back into messages,
             by their place; None where it is decoded and encoded for that.
         heartbeat: bytes that tell a waiting stream reader "still there" and nothing else.
@@ -384,6 +391,8 @@ class Dialect(Behind[Asked, Answered], Generic[Asked, Answered], frozen=True, kw
     heartbeat: bytes = b": heartbeat\n\n"
     key_parameter: str | None = None
     pass_plain: Callable[[bytes], PassedReply | None] = nothing_plain
+    plain_request: Callable[[Inspected], PlainRequest] | None = None
+    tell_plain: Callable[[PlainReply, ReplyContext, Bill], bytes] | None = None
     head: Callable[[Head], str] = plain_head
     words: Mapping[str, str] = {}
 

@@ -11,6 +11,7 @@ from llm_router.wire.dialects.anthropic_messages.facts import NAME
 from llm_router.wire.dialects.anthropic_messages.inspect import inspect, inspect_count_tokens
 from llm_router.wire.dialects.anthropic_messages.passing import PassRelay, edit_request, pass_reply
 from llm_router.wire.dialects.anthropic_messages.paths import WORDS
+from llm_router.wire.dialects.anthropic_messages.plain import read_plain, write_plain
 from llm_router.wire.dialects.anthropic_messages.reply import decode_reply, encode_reply
 from llm_router.wire.dialects.anthropic_messages.request import decode_request
 from llm_router.wire.dialects.anthropic_messages.stream import Decoder
@@ -59,6 +60,8 @@ DIALECT = Dialect(
     encode_request=encode_request,
     edit_request=edit_request,
     decode_reply=decode_reply,
+    write_plain=write_plain,
+    read_plain=read_plain,
     encode_reply=encode_reply,
     pass_reply=pass_reply,
     pass_relay=PassRelay,

@@ -23,6 +23,7 @@ from llm_router.wire.dialects.gemini_generate.inspect import inspect, inspect_co
 from llm_router.wire.dialects.gemini_generate.members import NAME
 from llm_router.wire.dialects.gemini_generate.passing import PassedReply, PassRelay
 from llm_router.wire.dialects.gemini_generate.paths import WORDS
+from llm_router.wire.dialects.gemini_generate.plain import read_plain, write_plain
 from llm_router.wire.dialects.gemini_generate.reply import decode_reply, encode_reply
 from llm_router.wire.dialects.gemini_generate.stream import HEARTBEAT, Decoder, Encoder
 
@@ -72,6 +73,8 @@ DIALECT = Dialect(
     encode_request=encode_request,
     edit_request=edit_request,
     decode_reply=decode_reply,
+    write_plain=write_plain,
+    read_plain=read_plain,
     encode_reply=encode_reply,
     pass_reply=PassedReply,
     pass_relay=PassRelay,

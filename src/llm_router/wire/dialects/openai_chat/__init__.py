@@ -20,7 +20,7 @@ from llm_router.wire.dialects.openai_chat.kept import restored, state_members
 from llm_router.wire.dialects.openai_chat.parts import NAME
 from llm_router.wire.dialects.openai_chat.passing import PassRelay, pass_reply
 from llm_router.wire.dialects.openai_chat.paths import WORDS
-from llm_router.wire.dialects.openai_chat.quick import quick_reply
+from llm_router.wire.dialects.openai_chat.quick import plain_request, quick_reply, tell_plain
 from llm_router.wire.dialects.openai_chat.reply import decode_reply, encode_reply
 from llm_router.wire.dialects.openai_chat.request import encode_request
 from llm_router.wire.dialects.openai_chat.stream import ChatStreamDecoder
@@ -56,6 +56,8 @@ DIALECT = Dialect(
     encode_reply=encode_reply,
     pass_reply=pass_reply,
     pass_plain=quick_reply,
+    plain_request=plain_request,
+    tell_plain=tell_plain,
     pass_relay=PassRelay,
     stream_decoder=ChatStreamDecoder,
     stream_encoder=ChatStreamEncoder,

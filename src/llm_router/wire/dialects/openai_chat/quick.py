@@ -18,40 +18,36 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from llm_router.domain.money import format_usd
 from llm_router.domain.usage import MAX_COUNT, Provenance, Usage
 from llm_router.wire.asked import MODEL, Tree
-from llm_router.wire.dialect import Bill, Inspected, Observed, Target
+from llm_router.wire.dialect import Bill, Inspected, Observed, ReplyContext, Target
 from llm_router.wire.dialects.openai_chat.checks import TOKENS_MAX
 from llm_router.wire.dialects.openai_chat.head import TIERS, is_reply_id
 from llm_router.wire.dialects.openai_chat.options import finish_body
 from llm_router.wire.dialects.openai_chat.usage import usage_object
 from llm_router.wire.loss import Loss
+from llm_router.wire.plain import PlainReply, PlainRequest, PlainTurn
 from llm_router.wire.verbatim import NOT_JSON, encode
 
 # -- requests --------------------------------------------------------------------------------------
 
 _Limit = Annotated[int, Meta(ge=1, le=TOKENS_MAX)]
-_Penalty = Annotated[float, Meta(ge=-2, le=2)]
-
-
-class _Turn(msgspec.Struct, forbid_unknown_fields=True):
-    role: Literal["system", "user", "assistant"]
-    content: str
+_Temperature = Annotated[int, Meta(ge=0, le=2)] | Annotated[float, Meta(ge=0, le=2)]
+_Share = Annotated[int, Meta(ge=0, le=1)] | Annotated[float, Meta(ge=0, le=1)]
+_Penalty = Annotated[int, Meta(ge=-2, le=2)] | Annotated[float, Meta(ge=-2, le=2)]
 
 
 class _StreamOptions(msgspec.Struct, forbid_unknown_fields=True):
     include_usage: bool | None = None
 
 
-class _Request(msgspec.Struct, forbid_unknown_fields=True):
-    model: str
-    messages: Annotated[list[_Turn], Meta(min_length=1)]
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+class _Request(PlainRequest, forbid_unknown_fields=True):
+    messages: Annotated[list[PlainTurn], Meta(min_length=1)]
+    temperature: _Temperature | None = None
+    top_p: _Share | None = None
     frequency_penalty: _Penalty | None = None
     presence_penalty: _Penalty | None = None
     max_tokens: _Limit | None = None
-    max_completion_tokens: _Limit | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    stream: bool | None = None
+    max_completion_tokens: _Limit | None = None
     stream_options: _StreamOptions | None = None
     n: Literal[1] | None = None
 
@@ -105,6 +101,15 @@ def quick_edit(inspected: Inspected, target: Target) -> tuple[bytes, tuple[Loss,
             body["stream_options"] = {"include_usage": True}
     losses = finish_body(body, target)
     return encode(body), tuple(losses)
+
+
+def plain_request(inspected: Inspected) -> PlainRequest:
+    """A plain request as other dialects may write it."""
+    tree = inspected.tree
+    assert isinstance(tree, Tree)
+    asked = _read_request(tree.data)
+    asked.max_tokens, asked.stream = inspected.output_tokens, inspected.stream
+    return asked
 
 
 # -- replies ---------------------------------------------------------------------------------------
@@ -219,6 +224,29 @@ def quick_reply(body: bytes) -> QuickBody | None:
         reply_id=reply.id,
     )
     return QuickBody(reply, observed)
+
+
+def tell_plain(reply: PlainReply, context: ReplyContext, bill: Bill) -> bytes:
+    """What ``encode_reply`` makes of a plain reply of another dialect."""
+    choice: dict[str, Any] = {
+        "index": 0,
+        "message": {"role": "assistant", "content": reply.text, "refusal": None},
+        "logprobs": None,
+        "finish_reason": reply.finish,
+    }
+    if reply.native_finish != reply.finish:
+        choice["native_finish_reason"] = reply.native_finish
+    return encode(
+        {
+            "id": reply.id if is_reply_id(reply.id) else context.reply_id,
+            "object": "chat.completion",
+            "created": context.created_s,
+            "model": reply.model or context.model,
+            "choices": [choice],
+            "usage": usage_object(bill),
+            "system_fingerprint": None,
+        }
+    )
 
 
 def _usage_of(reply: _Reply) -> Usage | None:
