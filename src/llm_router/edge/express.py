@@ -397,7 +397,8 @@ class ExpressProtocol(GuardedProtocol):
                 self.transport.close()
             return
         self.server_state.total_requests += 1
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         self._idle_since_s = self.loop.time()
         if self._idle is None:
             self._idle = self.loop.call_later(self.timeout_keep_alive, self._idled)

@@ -25,7 +25,7 @@ from llm_router.engine.forms import Form, form_of
 from llm_router.engine.own_keys import NONE
 from llm_router.engine.planning import Occasion, Planner, bounded
 from llm_router.engine.state import State
-from llm_router.engine.tracks import Track
+from llm_router.engine.tracks import Track, whose
 from llm_router.limits.rules import own_limits
 from llm_router.ports import Deadlines, Prepared
 from llm_router.routing.hedging import hedged
@@ -53,6 +53,7 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
             streamed, and what is forwarded of the client's headers.
         limits: the key's own; more may have been made for whoever pays.
         target: the first candidate as the wire knows it, for requests whose limit stays as it is.
+        whose: the lines of a reply's head that say who answers.
         tariff: what plain answers of the first candidate cost, and form: what is recorded of them; None: each is
             to be looked at.
     """
@@ -78,6 +79,7 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
     worst: Worst | None
     limits: tuple[Limit, ...]
     target: Target
+    whose: str
     tariff: Tariff | None
     form: Form | None
 
@@ -186,6 +188,7 @@ def board(
         worst=worst_of(plan.deployments),
         limits=tuple(own_limits(payer, key.limits, state.default_limits)),
         target=target_for(candidate, None),
+        whose=whose(candidate.model, candidate),
         tariff=tariff_of(candidate.deployment),
         form=form_of(call, payer, inspected, plan, candidate),
     )

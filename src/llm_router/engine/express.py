@@ -44,7 +44,7 @@ from llm_router.engine.deadlines import NO_WISH, Wish, total_of
 from llm_router.engine.intake import Intake
 from llm_router.engine.limits import concerning_of, refused_by, tokens_admitted
 from llm_router.engine.own_keys import NONE
-from llm_router.engine.tracks import Delivery, Track, reply_head
+from llm_router.engine.tracks import Delivery, Track, reply_head, whole_head
 from llm_router.engine.trying import Calling
 from llm_router.ports import (
     Client,
@@ -733,7 +733,8 @@ class Ride(msgspec.Struct, eq=False):
         if client.started:
             client.end(data)
         else:
-            client.answer(200, reply_head(track), data)
+            head = reply_head(track) if self._intake is not None else whole_head(track, self._boarding.whose)
+            client.answer(200, head, data)
         self._over()
 
     def _unsettled(self, exception: BaseException) -> None:

@@ -272,14 +272,7 @@ def reply_head(track: Track, error: RouterError | None = None) -> str:
         lines += "cache-control: no-cache\r\nx-accel-buffering: no\r\n"
     if RECEIPT_HEADER in asked and error is None:
         lines += f"x-llm-router-receipt: /v1/generations/{track.id}/receipt\r\n"
-    if track.model is not None:
-        lines += f"x-llm-router-model: {track.model.id}\r\n"
-        if candidate is not None and candidate.via == "successor":
-            lines += f"x-llm-router-successor-of: {_line(candidate.asked)}\r\n"
-    if candidate is not None:
-        lines += f"x-llm-router-provider: {candidate.provider.id}\r\n"
-        if candidate.provider.simulated:
-            lines += "x-llm-router-simulated: true\r\n"
+    lines += whose(track.model, candidate)
     if track.shared:
         lines += "x-llm-router-shared: true\r\n"
     if track.losses:
@@ -288,12 +281,37 @@ def reply_head(track: Track, error: RouterError | None = None) -> str:
     if cap is not None and not isinstance(error, Overloaded):  # nothing was sent, and the hold is given back
         lines += f"x-llm-router-max-tokens: {cap}\r\n"
     if track.delivery is not None and error is None and not stream:
-        native = track.delivery.observed.native_finish
-        if native is not None and native.isprintable():
-            lines += f"x-llm-router-native-finish-reason: {_line(native[:NATIVE_CHARS_MAX])}\r\n"
+        lines += _native(track.delivery.observed)
     if HEADER in asked and (said := explain_header(track)) is not None:
         lines += f"x-llm-router-explain: {said.decode()}\r\n"
     return lines if error is None else lines + error_head(error)
+
+
+def whole_head(track: Track, whose: str) -> str:
+    """The same of a whole answer to a request without wishes, whose output limit is its own. ``whose``: see there."""
+    if track.losses or track.delivery is None:
+        return reply_head(track)
+    native = _native(track.delivery.observed)
+    return f"content-type: application/json\r\nx-generation-id: {track.id}\r\n{_head(track, None)}{whose}{native}"
+
+
+def whose(model: Model | None, candidate: Candidate | None) -> str:
+    """The lines that say who answers."""
+    lines = "" if model is None else f"x-llm-router-model: {model.id}\r\n"
+    if candidate is not None:
+        if candidate.via == "successor" and model is not None:
+            lines += f"x-llm-router-successor-of: {_line(candidate.asked)}\r\n"
+        lines += f"x-llm-router-provider: {candidate.provider.id}\r\n"
+        if candidate.provider.simulated:
+            lines += "x-llm-router-simulated: true\r\n"
+    return lines
+
+
+def _native(seen: Observed) -> str:
+    native = seen.native_finish
+    if native is None or not native.isprintable():
+        return ""
+    return f"x-llm-router-native-finish-reason: {_line(native[:NATIVE_CHARS_MAX])}\r\n"
 
 
 def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[bytes, bytes]]:

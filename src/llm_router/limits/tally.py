@@ -71,7 +71,7 @@ class Tally:
                 window = None
                 over = self._slots.get(limit.id, 0) + 1 - limit.amount
             else:
-                window = self._window(limit, length, now_ms)
+                window = self._window(limit.id, length, now_ms)
                 over = window.total + (1 if limit.kind is _REQUESTS else tokens) - limit.amount
             windows.append(window)
             if over > 0:
@@ -93,7 +93,7 @@ class Tally:
     def count(self, ticket: str, limits: Sequence[Limit], tokens: int, now_ms: int) -> None:
         """Count a request that somebody else has admitted, whether there is room or not."""
         windows = [
-            None if limit.window is None else self._window(limit, limit.window, now_ms) for limit in limits
+            None if limit.window is None else self._window(limit.id, limit.window, now_ms) for limit in limits
         ]
         self._count(ticket, limits, windows, tokens, now_ms)
         self._sweep(now_ms, len(limits) + 1)
@@ -112,7 +112,7 @@ class Tally:
         for limit, window, where in request.tokens if more else ():
             if more > 0:
                 assert limit.window is not None, "slots are no tokens"
-                self._window(limit, limit.window, now_ms).add(more, now_ms)
+                self._window(limit.id, limit.window, now_ms).add(more, now_ms)
             else:
                 window.take_back(-more, where)
 
@@ -120,8 +120,8 @@ class Tally:
         """Open requests by limit of concurrency."""
         return dict(self._slots)
 
-    def _window(self, limit: Limit, length: Length, now_ms: int) -> Window:
-        shelf, id_ = self._windows[length], limit.id
+    def _window(self, id_: str, length: Length, now_ms: int) -> Window:
+        shelf = self._windows[length]
         window = shelf.get(id_)
         if window is None:
             window = shelf[id_] = Window(WINDOWS_MS[length])

@@ -85,8 +85,16 @@ def anthropic_head(head: Head) -> str:
 def duration(ms: int) -> str:
     """Write a time as OpenAI's headers do, in whole seconds rounded up: "0s", "1s", "6m0s", "1h0m0s"."""
     seconds = -(-ms // 1000)
+    return _SHORT[seconds] if seconds < len(_SHORT) else _long(seconds)
+
+
+def _long(seconds: int) -> str:
     if seconds < 60:
         return f"{seconds}s"
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes}m{seconds}s" if hours else f"{minutes}m{seconds}s"
+
+
+_SHORT = tuple(_long(seconds) for seconds in range(121))
+"""Most limits are by the minute."""

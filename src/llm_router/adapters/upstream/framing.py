@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 _KEEP_ALIVE = re.compile(r"\btimeout\s*=\s*\"?([0-9]{1,9})")
 
 
 Fields = list[tuple[bytes, bytes]]
 
 
-class Framing:
+class Framing(msgspec.Struct, eq=False):
     """What a head says of its body.
 
     Attributes:
@@ -29,25 +31,13 @@ class Framing:
         keep_s: how long the server says it keeps the connection (Keep-Alive: timeout=).
     """
 
-    __slots__ = ("_fields", "_headers", "bodiless", "coding", "keep_s", "length", "until_close")
-
-    def __init__(
-        self,
-        fields: Fields | bytes,
-        *,
-        length: int | None,
-        coding: str = "identity",
-        bodiless: bool = False,
-        until_close: bool = False,
-        keep_s: float | None = None,
-    ) -> None:
-        self._fields = fields  # or their lines
-        self._headers: dict[str, str] | None = None
-        self.length = length
-        self.coding = coding
-        self.bodiless = bodiless
-        self.until_close = until_close
-        self.keep_s = keep_s
+    _fields: Fields | bytes  # or their lines
+    length: int | None
+    coding: str = "identity"
+    bodiless: bool = False
+    until_close: bool = False
+    keep_s: float | None = None
+    _headers: dict[str, str] | None = None
 
     @property
     def headers(self) -> dict[str, str]:

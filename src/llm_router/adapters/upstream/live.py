@@ -27,7 +27,7 @@ class PreparedRequest:
         self, body: bytes, deadlines: Deadlines, total_due_s: float, listener: Listener
     ) -> ListenedReply:
         """As the port says."""
-        reply = ListenedReply(self._loop, self._method, deadlines, total_due_s, listener)
+        reply = ListenedReply(self._loop, self._method, deadlines, total_due_s, _listener=listener)
         head = b"%bcontent-length: %d\r\n\r\n" % (self._start, len(body))
         connection = self._pool.take()
         if connection is not None:
@@ -61,20 +61,9 @@ class ListenedReply(LeanReply):
         dialling: what waits for a connection, while there is none.
     """
 
-    __slots__ = ("_connection", "_listener", "dialling")
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        method: str,
-        deadlines: Deadlines,
-        total_due: float,
-        listener: Listener,
-    ) -> None:
-        super().__init__(loop, method, deadlines, total_due)
-        self._listener: Listener | None = listener
-        self._connection: Connection | None = None
-        self.dialling: asyncio.Task[None] | None = None
+    dialling: asyncio.Task[None] | None = None
+    _listener: Listener | None = None
+    _connection: Connection | None = None
 
     def begin(self, connection: Connection, head: bytes, body: bytes) -> None:
         """Send the request; the reply comes on that connection."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from io import BytesIO
+from math import inf
 from typing import Protocol
+
+import msgspec
 
 from llm_router.adapters.upstream.faults import malformed, truncated
 from llm_router.adapters.upstream.framing import Framing
@@ -32,7 +35,7 @@ class Wire(Protocol):
         ...
 
 
-class LeanReply:
+class LeanReply(msgspec.Struct, eq=False):
     """One reply on one connection. Implements :class:`~llm_router.ports.UpstreamReply`.
 
     The connection writes (``take_head``, ``push``, ``end``, ``fail``), one task reads. When the last
@@ -42,28 +45,24 @@ class LeanReply:
         complete: the whole body has arrived (not: has been read); failure: why it ended before.
     """
 
-    __slots__ = (
-        "_begun", "_content_due", "_deadlines", "_first_due", "_framing", "_inflater", "_length", "_loop", "_pieces",
-        "_refused", "_waiter", "_wire", "complete", "failure", "method", "size", "status", "total_due",
-    )  # fmt: skip
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, method: str, deadlines: Deadlines, total_due: float
-    ) -> None:
-        self.status = self.size = 0
-        self.method = method
-        self.total_due = self._first_due = self._content_due = total_due
-        self.complete = self._begun = False
-        self._loop = loop
-        self._deadlines = deadlines
-        self._pieces: list[bytes] = []
-        self.failure: UpstreamError | None = None
-        self._length: int | None = None
-        self._framing: Framing | None = None
-        self._wire: Wire | None = None
-        self._inflater: Inflater | None = None
-        self._refused: str | None = None
-        self._waiter: asyncio.Future[None] | None = None
+    _loop: asyncio.AbstractEventLoop
+    method: str
+    _deadlines: Deadlines
+    total_due: float
+    _first_due: float = 0.0
+    _content_due: float = inf
+    status: int = 0
+    size: int = 0
+    complete: bool = False
+    failure: UpstreamError | None = None
+    _begun: bool = False
+    _length: int | None = None
+    _framing: Framing | None = None
+    _wire: Wire | None = None
+    _pieces: list[bytes] = msgspec.field(default_factory=list)
+    _inflater: Inflater | None = None
+    _refused: str | None = None
+    _waiter: asyncio.Future[None] | None = None
 
     @property
     def headers(self) -> dict[str, str]:
