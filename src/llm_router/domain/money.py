@@ -64,7 +64,5 @@ def format_usd(pusd: int) -> str:
     """
     if pusd < 0:
         return f"-{format_usd(-pusd)}"
-    text = str(pusd)
-    whole, part = (text[:-12], text[-12:]) if len(text) > 12 else ("0", text.zfill(12))
-    part = part.rstrip("0")
-    return f"{whole}.{part}" if part else whole
+    whole, part = divmod(pusd, PUSD_PER_USD)
+    return f"{whole}.{part:012d}".rstrip("0") if part else str(whole)

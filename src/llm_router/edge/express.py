@@ -201,7 +201,8 @@ class ExpressProtocol(GuardedProtocol):
         if len(body) > gateway.body_bytes_max or not gateway.has_room():
             return False
         engine = gateway.engine
-        key = engine.express.find(entry.digest, engine.clock.now_ms())
+        now_ms = engine.clock.now_ms()
+        key = engine.express.find(entry.digest, now_ms)
         if key is None or not (key is self._key or _is_plain(key)):
             return False
         if self.timeout_keep_alive_task is not None:
@@ -210,7 +211,7 @@ class ExpressProtocol(GuardedProtocol):
             self._head_came()
         self.url, self.headers, self._length = entry.target, entry.fields, length
         self._key, self._started_us = key, engine.clock.monotonic_us()
-        self._begin(entry, key, body)
+        self._begin(entry, key, body, now_ms)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -328,9 +329,10 @@ class ExpressProtocol(GuardedProtocol):
         assert key is not None
         self._entry = None
         self._hurry()
-        self._begin(entry, key, pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._begin(entry, key, body, self.gateway.engine.clock.now_ms())
 
-    def _begin(self, entry: Entry, key: Key, body: bytes) -> None:
+    def _begin(self, entry: Entry, key: Key, body: bytes, now_ms: int) -> None:
         """The engine takes a request on, or ASGI gets it."""
         if few_objects(body):
             gateway, place = self.gateway, entry.place
@@ -349,7 +351,7 @@ class ExpressProtocol(GuardedProtocol):
             passenger = Passenger(self)
             self._ride = passenger
             try:
-                passenger.ride = gateway.engine.express.take(call, key, passenger, entry.wish)
+                passenger.ride = gateway.engine.express.take(call, key, passenger, now_ms, entry.wish)
             except Exception:  # the parser would take it for a fault of the client's
                 report("POST", place.operation)
             if passenger.ride is not None:

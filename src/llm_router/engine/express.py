@@ -43,7 +43,6 @@ from llm_router.engine.braking import check_alone, limits_of, may_repeat
 from llm_router.engine.deadlines import NO_WISH, Wish, total_of
 from llm_router.engine.intake import Intake
 from llm_router.engine.limits import concerning_of, refused_by, tokens_admitted
-from llm_router.engine.own_keys import NONE
 from llm_router.engine.tracks import Delivery, Track, reply_head, whole_head
 from llm_router.engine.trying import Calling
 from llm_router.ports import (
@@ -144,7 +143,9 @@ class Express:
             return None
         return key
 
-    def take(self, call: Call, key: Key, client: PromptClient, wish: Wish = NO_WISH) -> Ride | None:
+    def take(
+        self, call: Call, key: Key, client: PromptClient, now_ms: int, wish: Wish = NO_WISH
+    ) -> Ride | None:
         """Take a request on; None if it has to go the ordinary way: then nothing was changed.
 
         Args:
@@ -161,7 +162,6 @@ class Express:
         except RouterError:
             return None
         inspected.json_array = call.json_array
-        now_ms = engine.clock.now_ms()
         boarding = self._boarding(call, key, inspected, now_ms)
         if boarding is None or not boarding.fits(inspected):
             return None
@@ -198,7 +198,6 @@ class Express:
             plan=boarding.plan,
             model=boarding.candidate.model,
             price_list=boarding.price_list,
-            own_keys=NONE,
             wish=wish,
             due_us=call.started_us
             + (boarding.total_us if wish is NO_WISH else round(total_of(boarding.base, wish) * 1_000_000)),
