@@ -213,7 +213,7 @@ class Attempts:
                 body, losses = crossed(canonical, behind, target, call.dialect.words)
             else:
                 body, losses = behind.encode_request(canonical, target)
-        forwarded = _forwarded(track, behind) if candidate.same_dialect else {}
+        forwarded = _forwarded(track, behind) if candidate.same_dialect and behind.forwards else {}
         if behind.place is not None:
             body, forwarded, lost = behind.place(body, forwarded, call.operation)
             losses += lost
@@ -292,7 +292,8 @@ class Attempts:
 
     def behind(self, candidate: Candidate) -> Behind[Any, Any]:
         """How the candidate's provider is spoken to."""
-        return placed(self._dialects[candidate.dialect], candidate.provider.placement)
+        placement, spoken = candidate.provider.placement, self._dialects[candidate.dialect]
+        return spoken if placement is None else placed(spoken, placement)
 
     async def _fetch(self, track: Track, provider: Provider) -> dict[str, Fetched]:
         """The bytes of the media whose URLs the provider does not take."""
@@ -440,8 +441,6 @@ def _written_plainly(
 
 def _forwarded(track: Track, behind: Behind[Any, Any]) -> dict[str, str]:
     """The client's headers that belong to the dialect, which is spoken on both sides."""
-    if not behind.forwards:
-        return {}
     given = track.call.headers
     return {name: given[name] for name in behind.forwards if name in given}
 

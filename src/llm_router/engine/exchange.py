@@ -558,7 +558,7 @@ class Engine:
 
     def _end_step(self, track: Track) -> None:
         """The step of a session is over; one that was refused does not count."""
-        if not track.stepped or track.key is None:
+        if track.key is None:
             return
         track.stepped = False
         session = track.payer().session
@@ -700,7 +700,8 @@ class Engine:
         assert track.record is not None
         track.record = settle.settled_record(track.record, settled.charged_pusd)
         self._learn(track, track.record)
-        self._end_step(track)  # before the end is told: the next step may come at once
+        if track.stepped:
+            self._end_step(track)  # before the end is told: the next step may come at once
         return Bill(
             usage=settle.shared_usage(track) if metered is None else settle.shown_usage(track, metered),
             cost_pusd=settled.charged_pusd,
@@ -720,7 +721,8 @@ class Engine:
 
     def over(self, track: Track) -> None:
         """An exchange is over and its hold resolved: whoever is concerned hears of it."""
-        self._end_step(track)
+        if track.stepped:
+            self._end_step(track)
         if track.held and track.key is not None:
             self.holding.waiting.freed(track.key.account)
         if track.record is not None:

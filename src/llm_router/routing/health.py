@@ -197,13 +197,18 @@ class Call(msgspec.Struct, kw_only=True):
 
 
 class Health:
-    """What one process knows of all deployments. Each step is one method call."""
+    """What one process knows of all deployments. Each step is one method call.
+
+    Attributes:
+        quiet: every deployment may be called as usual. Costs nothing: ask it first.
+    """
 
     def __init__(self, rules: HealthRules | None = None) -> None:
         self._rules = HealthRules() if rules is None else rules
         self._slot_ms = _slot_ms(self._rules)
         self._known: OrderedDict[str, _Standing] = OrderedDict()
         self._troubled: set[str] = set()
+        self.quiet = True
 
     @property
     def rules(self) -> HealthRules:
@@ -214,11 +219,6 @@ class Health:
     def rules(self, rules: HealthRules) -> None:
         self._rules = rules
         self._slot_ms = _slot_ms(rules)
-
-    @property
-    def quiet(self) -> bool:
-        """Whether every deployment may be called as usual. Costs nothing: ask it first."""
-        return not self._troubled
 
     def __contains__(self, deployment: str) -> bool:
         """Whether it was ever called."""
@@ -273,7 +273,7 @@ class Health:
             self._well(standing, call, now_ms)
             if ttft_ms is not None or tokens_per_s is not None:
                 _timed(standing, input_tokens, ttft_ms, tokens_per_s)
-            if cooldown_ms is None and not self._troubled:  # so this one is not, and stays so
+            if cooldown_ms is None and self.quiet:  # so this one is not, and stays so
                 return
         elif fared is Fared.BADLY:
             self._badly(standing, call, now_ms, why)
@@ -398,6 +398,7 @@ class Health:
             self._troubled.discard(deployment)
         else:
             self._troubled.add(deployment)
+        self.quiet = not self._troubled
 
     def _forget(self) -> None:
         if len(self._known) <= DEPLOYMENTS_MAX:
@@ -406,6 +407,7 @@ class Health:
             if not standing.in_flight:
                 del self._known[deployment]
                 self._troubled.discard(deployment)
+                self.quiet = not self._troubled
                 return
 
 

@@ -123,7 +123,7 @@ class Pool:
             connection.close()
             return
         connection.park(self._loop.time() + idle_s)
-        waiter = self._next_waiter()
+        waiter = self._next_waiter() if self._waiters else None
         if waiter is not None:
             waiter.set_result(connection)
         else:

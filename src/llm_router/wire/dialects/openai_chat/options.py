@@ -62,6 +62,8 @@ def takes(target: Target, field: str) -> bool:
 
 def finish_body(body: dict[str, Any], target: Target) -> list[Loss]:
     """The last edits of every upstream body, in order: sampling, limit, quirks."""
+    if target.capabilities.sampling and target.output_tokens_cap is None and not target.quirks:
+        return []  # as most
     losses = drop_sampling(body, target)
     cap_output(body, target)
     return losses + apply_quirks(body, target.quirks, *target.names)
