@@ -109,7 +109,7 @@ function forgot(place, ctx) {
 }
 
 function signUp(place, ctx, mail) {
-  const account = field({ label: "Name of the account", name: "account", required: true, hint: "Lower-case letters, digits and hyphens. Keys and books know it by this, for good.", pattern: "[a-z0-9][a-z0-9-]*", maxlength: 60 });
+  const account = field({ label: "Name of the account", name: "account", required: true, hint: "Lower-case letters, digits and hyphens. Keys and books know it by this, for good.", pattern: "[a-z0-9][a-z0-9\\-]*", maxlength: 60 });
   present(
     place,
     head("Make an account", mail ? "We mail you a link that is good for a day." : undefined),
