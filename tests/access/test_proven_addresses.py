@@ -219,14 +219,14 @@ def test_a_link_of_the_operator_proves_it_too_but_leaves_a_second_factor(tmp_pat
 def test_a_password_that_is_looked_at_meanwhile_opens_nothing(tmp_path):
     async def scenario(scene):
         await scene.join((await scene.invite()).json["url"])
-        verify = scene.world.sign_ins._passwords.verify
+        verify = scene.world.sign_ins.passwords.verify
 
         async def slow(*arguments):
             right = await verify(*arguments)
             session_of(await scene.comes())
             return right
 
-        scene.world.sign_ins._passwords.verify = slow
+        scene.world.sign_ins.passwords.verify = slow
         assert (await sign_in(scene)).status == 401
         boss = await scene.person()
         assert [each.how for each in await scene.world.sign_ins.sessions(boss.id)] == ["IdP"]

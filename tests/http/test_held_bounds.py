@@ -20,7 +20,7 @@ HELD = [
     ({"models": ["gpt-5*"]}, {"models": ["gpt-*"]}, {"models": ["gpt-5-mini"]}),
     ({"providers": ["openai"]}, {"providers": ["openai", "anthropic"]}, {"providers": ["openai"]}),
     ({"ip_ranges": ["10.0.0.0/8"]}, {"ip_ranges": ["0.0.0.0/0"]}, {"ip_ranges": ["10.1.0.0/16"]}),
-    ({"scopes": ["models"]}, {"scopes": None}, {"scopes": ["models"]}),
+    ({"scopes": ["models", "usage"]}, {"scopes": None}, {"scopes": ["models"]}),
     ({"priority": "batch"}, {"priority": "interactive"}, {"priority": "batch"}),
     ({"user": "bot"}, {"user": None}, None),
 ]
@@ -112,6 +112,21 @@ def test_a_budget_of_the_key_is_held_too(gateway, admin, dev, how):
     assert dev.get(path).json["data"]["held"] == []
     assert dev.patch(path, {"limit": 7}).status == 200
     assert dev.patch(path, {"limit": 8}).status == 200
+
+
+def test_a_form_that_says_all_again_changes_nothing(admin, dev):
+    """The dashboard sends all members of a key."""
+    path = made(dev, limit=1, limit_reset="monthly")
+    plain = ["inference", "models", "usage"]
+    whole = {
+        "name": "k", "limit": 1, "limit_reset": "monthly", "expires": None, "scopes": plain, "models": None,
+        "providers": None, "ip_ranges": None, "tags": None, "requests_per_minute": None, "tokens_per_minute": None,
+        "concurrency": None,
+    }  # fmt: skip
+    assert admin.patch(path, whole).json["data"]["held"] == []
+    assert admin.patch(path, {**whole, "limit": 0.5}).json["data"]["held"] == ["limit"]
+    assert dev.patch(path, {**whole, "limit": 0.5, "scopes": None, "name": "new"}).status == 200
+    assert dev.patch(path, whole).error["param"] == "limit"
 
 
 def test_the_command_line_holds_as_well(gateway, dev):

@@ -83,6 +83,9 @@ def bound_of(key: Key, name: str) -> object:
             return key.disabled or None
         case "priority":
             return None if key.priority == "interactive" else key.priority
+        case "scopes":
+            plain = key.scopes is None or set(key.scopes) == set(PLAIN_SCOPES)
+            return None if plain else key.scopes
     return getattr(key.limits if name in Limits.__struct_fields__ else key, name)
 
 

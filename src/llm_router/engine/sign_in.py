@@ -29,7 +29,7 @@ from llm_router.domain.account import (
     SignIn,
     member_id,
 )
-from llm_router.domain.errors import Forbidden, InvalidRequest, NotFound, SignInRefused
+from llm_router.domain.errors import InvalidRequest, NotFound, SignInRefused
 from llm_router.engine.doors import Doors
 from llm_router.engine.operator import DEFAULT_ACCOUNT, label
 from llm_router.engine.people import People, email_of
@@ -93,8 +93,8 @@ class SignIns:
         self.doors = Doors(people.directory, people.clock)
         self._directory = people.directory
         self._clock = people.clock
-        self._passwords = passwords
-        self._new_token = new_token
+        self.passwords = passwords
+        self.new_token = new_token
         self._new_code = new_code
         self._new_secret = new_secret
         self._seal = seal
@@ -127,7 +127,7 @@ class SignIns:
         pending: bool = False,
     ) -> Opened:
         """Begin a session with a token of its own; the one that the browser had ends."""
-        token, now_ms = self._new_token(), self._clock.now_ms()
+        token, now_ms = self.new_token(), self._clock.now_ms()
         sign_in = SignIn(
             id=self.people.new_id("ses"),
             person=person.id,
@@ -177,7 +177,7 @@ class SignIns:
         await self.doors.knock(door)
         person = await named(self._directory, Person, address)
         known = None if person is None else await find(self._directory, Credentials, person.id)
-        right = await self._passwords.verify(
+        right = await self.passwords.verify(
             None if known is None else known.password,
             password[: PASSWORD_CHARS_MAX + 1],
             Turn.FIRST if door.known else Turn.NEXT,
@@ -249,7 +249,7 @@ class SignIns:
         place = digest(f"session {keep}")  # what strangers try elsewhere keeps nobody out here
         await self.doors.charge(place, FREE)
         known = await self._credentials(person)
-        if not await self._passwords.verify(known.password, current[: PASSWORD_CHARS_MAX + 1], Turn.FIRST):
+        if not await self.passwords.verify(known.password, current[: PASSWORD_CHARS_MAX + 1], Turn.FIRST):
             await self._refused(person, by)
             raise SignInRefused("The current password is wrong.")
         await self.doors.forget(place)
@@ -265,7 +265,7 @@ class SignIns:
         keep: str = "",
         link: Link | None = None,
     ) -> None:
-        hashed = await self._passwords.hash(password, Turn.FIRST)
+        hashed = await self.passwords.hash(password, Turn.FIRST)
         known = await self._credentials(person)
         after = msgspec.structs.replace(known, password=hashed, version=known.version + 1)
         note: dict[str, object] = {}
@@ -324,7 +324,7 @@ class SignIns:
         """
         if not await self.is_new():
             return None
-        now_ms, token = self._clock.now_ms(), self._new_token()
+        now_ms, token = self._clock.now_ms(), self.new_token()
         before = [link for link in await every(self._directory, Link) if link.purpose == "setup"]
         link = Link(
             id=self.people.new_id("lnk"), purpose="setup", digest=digest(token), created_ms=now_ms,
@@ -350,12 +350,12 @@ class SignIns:
         )  # fmt: skip
         puts: list[Noun] = [
             person,
-            Credentials(id=person.id, password=await self._passwords.hash(password, Turn.FIRST)),
-            _owner(DEFAULT_ACCOUNT, person),
+            Credentials(id=person.id, password=await self.passwords.hash(password, Turn.FIRST)),
+            owner_of(DEFAULT_ACCOUNT, person),
         ]
         if await find(self._directory, Account, DEFAULT_ACCOUNT) is None:
             puts.append(Account(id=DEFAULT_ACCOUNT, title=DEFAULT_ACCOUNT, created_ms=person.created_ms))
-        entry = act(_self(person, by), person.created_ms, "people.create", after=person)
+        entry = act(self_of(person, by), person.created_ms, "people.create", after=person)
         if not await self._directory.write(puts, [("link", link.id)], [entry]):
             raise overtaken("The link")
         return await self.open(person, by, agent, "link")
@@ -370,7 +370,7 @@ class SignIns:
             return None
         if by != COMMAND_LINE:  # nobody's mailbox is filled by strangers
             await self.doors.charge(digest(f"reset {person.id}"), FREE_MAILS)
-        now_ms, token = self._clock.now_ms(), self._new_token()
+        now_ms, token = self._clock.now_ms(), self.new_token()
         before = await every(self._directory, Link, person=person.id)
         link = Link(
             id=self.people.new_id("lnk"), purpose="reset", digest=digest(token), created_ms=now_ms,
@@ -405,121 +405,6 @@ class SignIns:
         if found is None or found.purpose != purpose or found.expires_ms <= self._clock.now_ms():
             raise NotFound(_STALE)
         return found
-
-    # New people
-
-    async def join(
-        self, token: str, title: str, password: str, by: Actor, agent: str
-    ) -> tuple[Opened, Member]:
-        """Take an invitation up as somebody who never signed in before.
-
-        Raises:
-            NotFound: the invitation is not valid any more.
-            Forbidden: there is somebody of that address, who has to sign in for it.
-        """
-        asked = await named(self._directory, Link, digest(token))
-        if asked is not None and asked.purpose == "sign_up":
-            return await self._join_own(await self.link(token, "sign_up"), title, password, by, agent)
-        invitation = await self.people.invitation(token)
-        if await named(self._directory, Person, invitation.email) is not None:
-            raise Forbidden("There is somebody of this e-mail address: sign in, then take the invitation up.")
-        person, credentials = await self._new_person(
-            invitation.email, title, password, Turn.NEXT, proven=invitation.mailed
-        )
-        member = await self.people.accept(invitation, person, [person, credentials], _self(person, by))
-        return await self.open(person, by, agent, "link"), member
-
-    async def _join_own(
-        self, link: Link, title: str, password: str, by: Actor, agent: str
-    ) -> tuple[Opened, Member]:
-        """Take up the link that was mailed to who signs up."""
-        if await named(self._directory, Person, link.email) is not None:
-            raise Forbidden("There is somebody of this e-mail address: sign in.")
-        person, credentials = await self._new_person(link.email, title, password, Turn.NEXT, proven=True)
-        member = await self._found(link.account, person, credentials, by, [("link", link.id)])
-        return await self.open(person, by, agent, "link"), member
-
-    async def check_sign_up(self, by: Actor) -> None:
-        """
-        Raises:
-            Forbidden: the operator lets no strangers in.
-            RateLimitExceeded: too many came from there.
-        """
-        if not (await self.people.house()).sign_up:
-            raise Forbidden(
-                "Nobody can sign up here: ask the operator for an invitation.", code="sign_up_closed"
-            )
-        await self.doors.sign_up(by.ip)
-
-    async def sign_up(
-        self, email: str, title: str, account: str, password: str, by: Actor, agent: str
-    ) -> Opened:
-        """Make oneself a person with an account of one's own. Nobody has proven that the address is theirs.
-
-        Raises:
-            InvalidRequest: something of it will not do, or is taken.
-        """
-        account = await self.people.new_name(account)
-        address = email_of(email)
-        check_password(password)
-        if await named(self._directory, Person, address) is not None:
-            raise InvalidRequest("This e-mail address is taken.", param="email", code="taken")
-        person, credentials = await self._new_person(address, title, password, Turn.LAST, proven=False)
-        await self._found(account, person, credentials, by, [])
-        return await self.open(person, by, agent, "password")
-
-    async def sign_up_link(self, email: str, account: str) -> str | None:
-        """The token of a link by which the owner of an address makes themselves an account; None where they are
-        somebody already.
-
-        Raises:
-            RateLimitExceeded: too many were mailed to that address.
-        """
-        await self.doors.charge(digest(f"sign-up {email}"), FREE_MAILS)
-        if await named(self._directory, Person, email) is not None:
-            return None
-        now_ms, token = self._clock.now_ms(), self._new_token()
-        link = Link(
-            id=self.people.new_id("lnk"), purpose="sign_up", digest=digest(token), created_ms=now_ms,
-            expires_ms=now_ms + SETUP_MS, email=email, account=account, mailed=True,
-        )  # fmt: skip
-        await self._directory.write([link], [], [])
-        return token
-
-    async def _found(
-        self,
-        account: str,
-        person: Person,
-        credentials: Credentials,
-        by: Actor,
-        removes: list[tuple[str, str]],
-    ) -> Member:
-        """Write somebody new with an account of theirs.
-
-        Raises:
-            InvalidRequest: its name is taken, or somebody of that address was faster.
-        """
-        name = await self.people.new_name(account)
-        new = Account(id=name, title=label(name, "account"), created_ms=person.created_ms)
-        owner = _owner(name, person)
-        acts = [act(_self(person, by), person.created_ms, "accounts.create", account=name, after=new)]
-        if not await self._directory.write([person, credentials, new, owner], removes, acts):
-            raise InvalidRequest("This was taken meanwhile: begin again.", code="taken")
-        return owner
-
-    async def _new_person(
-        self, email: str, title: str, password: str, turn: Turn, *, proven: bool
-    ) -> tuple[Person, Credentials]:
-        check_password(password)
-        person = Person(
-            id=self.people.new_id("usr"),
-            email=email,
-            title=label(title, "name"),
-            created_ms=self._clock.now_ms(),
-            proven=proven,
-        )
-        hashed = await self._passwords.hash(password, turn)
-        return person, Credentials(id=person.id, password=hashed)
 
     # Second factor
 
@@ -588,7 +473,7 @@ class SignIns:
         return Credentials(id=person.id, version=0) if found is None else found
 
     def _act(self, person: Person, by: Actor, action: str, note: dict[str, object]) -> Act:
-        return act(_self(person, by), self._clock.now_ms(), action, object_=person.id, note=note)
+        return act(self_of(person, by), self._clock.now_ms(), action, object_=person.id, note=note)
 
 
 _STALE = "This link is not valid any more: ask for another."
@@ -605,14 +490,14 @@ def check_password(password: str) -> None:
         )
 
 
-def _owner(account: str, person: Person) -> Member:
+def owner_of(account: str, person: Person) -> Member:
     return Member(
         id=member_id(account, person.id), account=account, person=person.id, role=Role.OWNER,
         created_ms=person.created_ms,
     )  # fmt: skip
 
 
-def _self(person: Person, by: Actor) -> Actor:
+def self_of(person: Person, by: Actor) -> Actor:
     """Somebody who does something for themselves, before they have a session."""
     return Actor(id=person.id, name=person.email, ip=by.ip)
 

@@ -20,6 +20,7 @@ from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.house import person_entry
 from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, Loaded, Proof, Reply
 from llm_router.engine.moments import iso_time
+from llm_router.engine.newcomers import Newcomers
 from llm_router.engine.oidc import Oidc
 from llm_router.engine.people import email_of
 from llm_router.engine.rolls import find
@@ -263,7 +264,9 @@ async def set_up(ask: Ask) -> Answer:
 async def join(ask: Ask) -> Answer:
     """Take an invitation up as somebody new, or the link that was mailed to who signs up."""
     body: Join = ask.body
-    opened, _ = await ask.desk.sign_ins.join(body.token, body.name, body.password, ask.by, _agent(ask))
+    opened, _ = await Newcomers(ask.desk.sign_ins).join(
+        body.token, body.name, body.password, ask.by, _agent(ask)
+    )
     return _begun(ask, opened)
 
 
@@ -272,7 +275,7 @@ async def sign_up(ask: Ask) -> Answer:
     link is mailed, and who opens it has the address."""
     body: SignUp = ask.body
     email = email_of(body.email)
-    await ask.desk.sign_ins.check_sign_up(ask.by)
+    await Newcomers(ask.desk.sign_ins).check_sign_up(ask.by)
     await _check_domain(ask.desk, email)
     if ask.desk.mails:
         account = await ask.desk.people.new_name(body.account)
@@ -285,7 +288,9 @@ async def sign_up(ask: Ask) -> Answer:
         )
     return _begun(
         ask,
-        await ask.desk.sign_ins.sign_up(email, body.name, body.account, body.password, ask.by, _agent(ask)),
+        await Newcomers(ask.desk.sign_ins).sign_up(
+            email, body.name, body.account, body.password, ask.by, _agent(ask)
+        ),
     )
 
 
@@ -300,7 +305,7 @@ async def _check_domain(desk: Desk, email: str) -> None:
 
 
 async def _mail_sign_up(ask: Ask, email: str, account: str) -> None:
-    token = await ask.desk.sign_ins.sign_up_link(email, account)
+    token = await Newcomers(ask.desk.sign_ins).sign_up_link(email, account)
     origin = ask.desk.origin
     if token is None:
         text = (

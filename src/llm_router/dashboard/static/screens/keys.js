@@ -235,6 +235,7 @@ async function mount(root, ctx) {
           key.team && ["Team", key.team],
           key.user && ["User", key.user],
           key.tags.length > 0 && ["Tags", words(key.tags)],
+          key.held.length > 0 && ["Held", h("span", words(key.held.map((each) => each.replaceAll("_", " "))), h("span.cell-sub", "Set by somebody who manages the keys of others: whoever made the key makes these narrower alone."))],
           ["Last used", lastUsed(key)],
           ["Made", when(key.created, { exact: true })],
           ["Ends", key.expires ? when(key.expires, { exact: true }) : "not by itself"],
