@@ -73,6 +73,33 @@ def test_the_record_names_what_was_asked_and_what_answered() -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "order"),
+    [
+        ({"model": "large|auto"}, ["large", "small", "middle"]),
+        ({"model": "large|auto:code"}, ["large", "middle"]),
+        ({"model": "middle", "models": ["large:floor", "auto"]}, ["middle", "large", "small"]),
+        ({"model": "auto|large"}, ["small", "middle", "large"]),
+        ({"model": "large|auto:fast"}, ["large", "small"]),
+        ({"model": "large|auto:floor"}, ["large", "small", "middle"]),
+    ],
+)
+def test_models_are_tried_in_the_order_in_which_they_stand_beside_auto(
+    asked: dict[str, Any], order: list[str]
+) -> None:
+    async def main() -> None:
+        world = _world(routing=RoutingRules(dial=0.0))
+        for name in ("p1", "p2", "p3"):
+            world.upstream.scripts[name] = [refusal(500)]
+        await world.serve({**ask("auto"), **asked})
+        assert [attempt.deployment.split("/")[1] for attempt in world.record.attempts] == order
+        decision = world.record.decision
+        assert decision is not None
+        assert replay(decision) == decision.plan
+
+    run(main())
+
+
+@pytest.mark.parametrize(
     ("name", "models"),
     [("auto:code", {"middle", "large"}), ("auto:open_source", {"large"}), ("auto:own", {"small"})],
 )

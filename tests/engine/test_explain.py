@@ -94,7 +94,9 @@ FARED = st.lists(
 @settings(max_examples=150, deadline=None)
 @given(
     strategy=st.sampled_from(["priority", "weighted", "cheapest", "fastest", "balanced", "least_busy"]),
-    asked=st.sampled_from(["a", "a|b", "b:floor|a:nitro", "auto", "a:exacto", "auto|c"]),
+    asked=st.sampled_from(
+        ["a", "a|b", "b:floor|a:nitro", "auto", "a:exacto", "auto|c", "c|auto", "b:floor|auto|a"]
+    ),
     wishes=ROUTES,
     fared=FARED,
     rates=st.lists(st.integers(1, 50), min_size=12, max_size=12),

@@ -19,6 +19,7 @@ from llm_router.engine.saved import doubtful
 from llm_router.ports import Document
 from llm_router.routing.auto.tasks import Task
 from llm_router.routing.rules import RoutingRules
+from llm_router.wire.dialects.registry import DIALECTS
 from llm_router.wire.verbatim import dump
 
 
@@ -96,6 +97,43 @@ def test_what_could_only_fail_is_not_saved() -> None:
         assert "Nearest: @mail" in kit.world.client.error["message"]
 
     run(main())
+
+
+@pytest.mark.parametrize("preset", ["mail", "mail:1", "@mail", "@preset/mail"])
+def test_a_preset_alone_names_the_model(preset: str) -> None:
+    async def main() -> None:
+        kit = Kit()
+        await kit.command("create", name="mail", models=["m1"], parameters={"top_p": 0.5})
+        body = ask("", preset=preset)
+        del body["model"]
+        sent = await kit.serve(body)
+        assert (sent["model"], sent["top_p"], sent.get("preset")) == ("up", 0.5, None)
+
+    run(main())
+
+
+@pytest.mark.parametrize("dialect", ["openai_chat", "openai_responses", "anthropic_messages"])
+@pytest.mark.parametrize(
+    ("members", "found"),
+    [
+        ({"preset": "mail"}, "@mail"),
+        ({"preset": "mail:1", "models": []}, "@mail:1"),
+        ({"models": ["m1", "m2"], "preset": "mail"}, "m1"),
+        ({"models": "m1"}, "models"),
+        ({"models": [5]}, "models"),
+        ({"preset": 5}, "preset"),
+        ({}, "model"),
+    ],
+)
+def test_what_stands_in_for_a_model(dialect: str, members: dict[str, Any], found: str) -> None:
+    said = [{"role": "user", "content": "hi"}]
+    body = {"messages": said, "input": "hi", "max_tokens": 9, **members}
+    del body["messages" if dialect == "openai_responses" else "input"]
+    try:
+        got: str | None = DIALECTS[dialect].inspect(json.dumps(body).encode(), None, None).model
+    except InvalidRequest as error:
+        got = error.param
+    assert got == found
 
 
 def test_parameters_of_one_provider_are_taken_with_a_word() -> None:

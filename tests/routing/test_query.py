@@ -150,7 +150,11 @@ def test_the_older_word_for_the_partition() -> None:
         ({"provider": {"max_price": {"prompt": "NaN"}}}, "provider.max_price.prompt", "dollars from 0"),
         ({"provider": {"data_collection": "never"}}, "provider.data_collection", '"deny"'),
         ({"provider": {"quantizations": ["fp9"]}}, "provider.quantizations", "not 'fp9'"),
-        ({"provider": {"preferred_max_latency": 0}}, "provider.preferred_max_latency", "above 0"),
+        (
+            {"provider": {"preferred_max_latency": 0}},
+            "provider.preferred_max_latency",
+            "above 0 and up to 1000000",
+        ),
         ({"provider": {"preferred_max_latency": {"x": 1}}}, "provider.preferred_max_latency.x", "p50"),
         ({"models": "a,b"}, "models", "list of model names"),
         ({"models": [f"m{n}" for n in range(17)]}, "models", "at most 16"),
@@ -166,6 +170,11 @@ def test_what_is_refused(routing: dict[str, Any], param: str, says: str) -> None
         read_query("a", routing)
     assert caught.value.param == param
     assert says in caught.value.message
+
+
+@pytest.mark.parametrize("member", ["order", "only", "ignore", "quantizations", "regions"])
+def test_an_empty_list_wishes_nothing(member: str) -> None:
+    assert read_query("a", {"provider": {member: []}}).wishes == Wishes()
 
 
 @pytest.mark.parametrize("model", ["gpt-5:floor:nitro", "gpt-5:floor:floor", "auto:code:nitro:floor"])

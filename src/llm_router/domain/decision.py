@@ -107,6 +107,7 @@ class AutoChoice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         rank: share of the operator's requests that gain less from a better model.
         worth_min: quality that a picodollar had to buy; None at dial 0.
         offers: the chosen one first.
+        before, after: models that were named in front of ``auto`` and behind it.
     """
 
     dial: float
@@ -114,6 +115,8 @@ class AutoChoice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     worth_min: float | None = None
     reason: str = ""
     offers: tuple[Worth, ...] = ()
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
 
 class Named(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

@@ -260,6 +260,8 @@ def _auto(choice: Choice) -> AutoChoice:
             Worth(deployment=s.id, model=s.model, quality=s.quality, cost_pusd=s.cost_pusd, fits=s.fits)
             for s in choice.ranked
         ),
+        before=choice.before,
+        after=choice.after,
     )
 
 

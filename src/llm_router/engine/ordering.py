@@ -8,7 +8,7 @@ else a strategy ─ of the suffix, provider.sort, the key, the model or all   ro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -86,11 +86,12 @@ class Ordering:
         named: Named,
         now_ms: int,
         together: str | None = None,
+        ahead: Collection[str] = (),
         costed: bool = False,
     ) -> Plan:
         """The plan with its candidates in order, and what they were judged by.
 
-        ``together``: a strategy over the candidates of all models. ``costed``: their costs are asked for, even
+        ``together``: a strategy over the candidates of all models but those that come ``ahead`` of them. ``costed``: their costs are asked for, even
         if their order needs none.
         """
         stuck = None
@@ -111,8 +112,9 @@ class Ordering:
         ordered: list[Candidate] = []
         judged: list[Judged] = []
         arranged: list[Arrangement] = []
-        for group in _groups(plan.candidates, query.wishes, together):
-            arrangement = self._arrangement(request, together or _strategy(request, group[0]), group)
+        for group in _groups(plan.candidates, query.wishes, together, ahead):
+            joint = None if group[0].model.id in ahead else together
+            arrangement = self._arrangement(request, joint or _strategy(request, group[0]), group)
             arranged.append(arrangement)
             found = arrange(arrangement, self._dice)
             ordered += (group[place] for place in found.places)
@@ -198,13 +200,16 @@ def prefix_of(call: Call) -> str | None:
     return blake2b(call.body[:PREFIX_BYTES], digest_size=16).hexdigest()
 
 
-def _groups(candidates: Sequence[Candidate], wishes: Wishes, together: str | None) -> list[list[Candidate]]:
-    """The candidates of each model, or all of them together."""
-    if wishes.partition == "none" or together is not None:
+def _groups(
+    candidates: Sequence[Candidate], wishes: Wishes, together: str | None, ahead: Collection[str]
+) -> list[list[Candidate]]:
+    """The candidates of each model, or all of them together, but for models that come ahead of them."""
+    if wishes.partition == "none":
         return [list(candidates)]
     groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:
-        groups.setdefault(candidate.model.id, []).append(candidate)
+        model = candidate.model.id
+        groups.setdefault(model if together is None or model in ahead else "", []).append(candidate)
     return list(groups.values())
 
 

@@ -43,7 +43,7 @@ from llm_router.engine.refusing import (
 )
 from llm_router.engine.state import State
 from llm_router.routing.arrange import kept
-from llm_router.routing.auto.choose import Choice, followers
+from llm_router.routing.auto.choose import Choice, in_turn
 from llm_router.routing.eligible import Bounds, Demand, bounds_of, doubted, refused, unknown_names
 from llm_router.routing.health import Health
 from llm_router.routing.plan import Candidate, Judged, Plan, Rejection, make_plan
@@ -208,8 +208,9 @@ class Planner:
                 left.append(candidate)
             else:
                 rejections.append(Rejection(deployment=candidate.deployment.id, reason=reason))
+        before, after = ((), ()) if chosen is None else self._beside(occasion, query, chosen.name)
         if auto is not None and rules.plain:
-            left = _first_of_each(left)
+            left = _first_of_each(left, {*before, *after})
         if not left:
             model = plan.model if len(query.names) == 1 else occasion.inspected.model
             raise none_eligible(model, rejections, narrowed(plan))
@@ -223,9 +224,10 @@ class Planner:
         plain = rules.plain and wishes is NO_WISHES and not doubts and not warm
         if auto is not None and together is None and plain:
             # nothing but the catalogue orders what a model has: the model is chosen before its deployments
-            choice = self._choice(occasion, auto, self._firsts(occasion, left))
-            models = followers(choice.ranked)
-            left = [c for c in left if c.model.id in models]
+            choice = self._choice(occasion, auto, self._firsts(occasion, left), before, after)
+            if choice is not None:
+                models = in_turn(choice.ranked, before, after)
+                left = [c for c in left if c.model.id in models]
         strangers = unknown_names(wishes, named)[:STRANGERS_MAX]
         notes = tuple(f"provider '{name[:64]}' is not known here" for name in strangers)
         ordered = self._ordering.order(
@@ -244,10 +246,12 @@ class Planner:
             named=named,
             now_ms=occasion.now_ms,
             together=together,
+            ahead=before,
             costed=auto is not None,
         )
         if auto is not None and together is None:
-            ordered = self._chosen_models(occasion, auto, ordered, choice)
+            choice = choice or self._choice(occasion, auto, _firsts(ordered), before, after)
+            ordered = ordered if choice is None else _chosen_models(ordered, choice)
         return bounded(msgspec.structs.replace(ordered, rejections=tuple(rejections)), rules.candidates_max)
 
     def _single(self, occasion: Occasion, name: str) -> Plan:
@@ -351,31 +355,35 @@ class Planner:
         judged = self._ordering.costs(firsts, occasion.inspected, occasion.key.id)
         return list(zip(firsts, judged, strict=True))
 
-    def _choice(self, occasion: Occasion, name: str, firsts: Sequence[tuple[Candidate, Judged]]) -> Choice:
-        """The models by what they are worth, each by its first deployment."""
+    def _beside(self, occasion: Occasion, query: Query, auto: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Ids of the models that stand in front of the first ``auto`` of a request, and of those behind it."""
+        before, after = list[str](), list[str]()
+        found = before
+        for asked in query.names:
+            if asked.name == auto:
+                found = after
+            elif not is_auto(asked.name):
+                found.append(self._named(occasion, asked.name)[0].model.id)
+        return tuple(before), tuple(each for each in after if each not in before)
+
+    def _choice(
+        self,
+        occasion: Occasion,
+        name: str,
+        every: Sequence[tuple[Candidate, Judged]],
+        before: tuple[str, ...],
+        after: tuple[str, ...],
+    ) -> Choice | None:
+        """The models by what they are worth, each by its first deployment; those before are not to be chosen from.
+        None: nothing else is left."""
+        firsts = [pair for pair in every if pair[0].model.id not in before]
+        if not firsts:
+            return None
         state, task = occasion.state, task_of(occasion.state, name)
         preset_dial = None if occasion.preset is None else occasion.preset.dial
         dial = dial_of(state, occasion.call, occasion.inspected, occasion.key, task, preset_dial)
-        return self.autos.choose(state, occasion.call, occasion.inspected, name, firsts, dial)
-
-    def _chosen_models(self, occasion: Occasion, name: str, plan: Plan, choice: Choice | None) -> Plan:
-        """The plan of an ``auto``: the chosen model's deployments, then those of the ones that may follow."""
-        if choice is None:
-            firsts: dict[str, tuple[Candidate, Judged]] = {}
-            for candidate, judged in zip(plan.candidates, plan.judged, strict=True):
-                firsts.setdefault(candidate.model.id, (candidate, judged))
-            choice = self._choice(occasion, name, list(firsts.values()))
-        rank = {model: at for at, model in enumerate(followers(choice.ranked))}
-        pairs = [p for p in zip(plan.candidates, plan.judged, strict=True) if p[0].model.id in rank]
-        pairs.sort(key=lambda pair: rank[pair[0].model.id])
-        return msgspec.structs.replace(
-            plan,
-            candidates=tuple(c for c, _ in pairs),
-            judged=tuple(j for _, j in pairs),
-            model=pairs[0][0].model.id,
-            strategy="auto",
-            auto=choice,
-        )
+        choice = self.autos.choose(state, occasion.call, occasion.inspected, name, firsts, dial)
+        return msgspec.structs.replace(choice, before=before, after=after) if before or after else choice
 
     def made(self, plan: Plan) -> None:
         """A planned request is really made: it belongs to the traffic that ``auto`` learns from."""
@@ -464,13 +472,40 @@ def demand_of(inspected: Inspected) -> Demand:
     )
 
 
-def _first_of_each(candidates: list[Candidate]) -> list[Candidate]:
-    """The first few candidates of each model: ``auto`` offers many models, and needs no more of one."""
+def _firsts(plan: Plan) -> list[tuple[Candidate, Judged]]:
+    """The first candidate of each model in the order that was found, and what it was judged by."""
+    firsts: dict[str, tuple[Candidate, Judged]] = {}
+    for candidate, judged in zip(plan.candidates, plan.judged, strict=True):
+        firsts.setdefault(candidate.model.id, (candidate, judged))
+    return list(firsts.values())
+
+
+def _chosen_models(plan: Plan, choice: Choice) -> Plan:
+    """The plan of an ``auto``: the models that were named in front of it, the chosen one's deployments, those of the
+    ones that may follow, and what was named behind it."""
+    turns = in_turn(choice.ranked, choice.before, choice.after)
+    rank = {model: at for at, model in enumerate(turns)}
+    pairs = [p for p in zip(plan.candidates, plan.judged, strict=True) if p[0].model.id in rank]
+    pairs.sort(key=lambda pair: rank[pair[0].model.id])
+    first = pairs[0][0].model.id
+    return msgspec.structs.replace(
+        plan,
+        candidates=tuple(c for c, _ in pairs),
+        judged=tuple(j for _, j in pairs),
+        model=first,
+        strategy=plan.strategy if first in choice.before else "auto",
+        auto=choice,
+    )
+
+
+def _first_of_each(candidates: list[Candidate], named: Collection[str]) -> list[Candidate]:
+    """The first few candidates of each model: ``auto`` offers many models, and needs no more of one. All of those
+    that the request names itself."""
     counts: Counter[str] = Counter()
     kept = []
     for candidate in candidates:
         counts[candidate.model.id] += 1
-        if counts[candidate.model.id] <= OF_A_MODEL:
+        if counts[candidate.model.id] <= OF_A_MODEL or candidate.model.id in named:
             kept.append(candidate)
     return kept
 

@@ -75,7 +75,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         order: providers to be tried first, in that order; the others follow if ``allow_fallbacks``.
-        only, ignore: providers that may, and may not, be asked. None and () say nothing.
+        only, ignore: providers that may, and may not, be asked. None, and of ignore (), say nothing.
         require_parameters: only who takes all that the request says.
         sort: by what deployments are ordered; partition: of each model, or of all models together.
         data_collection: ``deny``: only providers that neither keep nor train on what they are sent.
@@ -240,7 +240,8 @@ def _slugs(field: str) -> Any:
             raise _bad(path, "must be a list of provider names")
         if len(value) > SLUGS_MAX:
             raise _bad(path, f"must hold at most {SLUGS_MAX} names")
-        return {field: tuple(dict.fromkeys(slug.lower() for slug in value))}
+        slugs = tuple(dict.fromkeys(slug.lower() for slug in value))
+        return {field: slugs if slugs or field != "only" else None}
 
     return read
 
@@ -321,7 +322,9 @@ def _cutoff(field: str, factor: float, strictest: Any) -> Any:
             numbers = [number for number in value.values() if number is not None]
         for number in numbers:
             if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= 10**6:
-                raise _bad(path, "must be a number above 0, or an object of p50, p75, p90, p99")
+                raise _bad(
+                    path, "must be a number above 0 and up to 1000000, or an object of p50, p75, p90, p99"
+                )
         return {field: strictest(numbers) * factor} if numbers else {}
 
     return read

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from llm_router.domain.decision import OWN, Decision, Stood, Weighed, Weighing, key_of
 from llm_router.routing.arrange import Arrangement, arrange, kept
-from llm_router.routing.auto.choose import Scored, followers, ranking
+from llm_router.routing.auto.choose import Scored, in_turn, ranking
 from llm_router.routing.health import SIZES, HealthView, spread
 from llm_router.routing.strategies import Dice, Facts
 
@@ -49,8 +49,10 @@ def _chosen(decision: Decision, ordered: list[tuple[str, str, str]]) -> list[tup
             fits=offer.fits,
         )
         for model, deployment in firsts.items()
+        if model in known
     ]
-    rank = {model: at for at, model in enumerate(followers(ranking(offers)))}
+    turns = in_turn(ranking(offers), decision.auto.before, decision.auto.after)
+    rank = {model: at for at, model in enumerate(turns)}
     return sorted((each for each in ordered if each[2] in rank), key=lambda each: rank[each[2]])
 
 

@@ -124,17 +124,15 @@ def _nests(body: bytes) -> bool:
 
 
 def model_of(members: dict[str, Any], path_model: str | None) -> str:
-    """The model string; ``path_model`` stands in for a member that the body leaves out, and the first of
-    ``models`` for both.
+    """The model string; ``path_model`` stands in for a member that the body leaves out, the first of
+    ``models`` for both, and for all of them the ``preset``.
 
     Raises:
         InvalidRequest: there is none, or it cannot be one.
     """
     model = members.get("model")
     if model is None:
-        model = path_model
-    if model is None and isinstance(listed := members.get("models"), list) and listed:
-        model = listed[0]
+        model = path_model if path_model is not None else stand_in(members)
     if model is None:
         raise InvalidRequest("You must name a model in 'model'. GET /v1/models lists them.", param="model")
     if not isinstance(model, str):
@@ -146,6 +144,27 @@ def model_of(members: dict[str, Any], path_model: str | None) -> str:
             param="model",
         )
     return model
+
+
+def stand_in(members: dict[str, Any]) -> str | None:
+    """The model string of a body that has no ``model``: the first of ``models``, else the ``preset`` as it would
+    stand in ``model``; None if there is neither.
+
+    Raises:
+        InvalidRequest: one of them is none.
+    """
+    listed, preset = members.get("models"), members.get("preset")
+    if listed is not None and (
+        not isinstance(listed, list) or not all(isinstance(name, str) for name in listed)
+    ):
+        raise bad("models", 'must be a list of model names such as ["gpt-5"]')
+    if listed and listed[0]:
+        return str(listed[0])
+    if preset is None:
+        return None
+    if not isinstance(preset, str) or not preset:
+        raise bad("preset", "must be the name of a preset")
+    return f"@{preset.removeprefix('@preset/').removeprefix('@')}"
 
 
 def first_text(members: dict[str, Any], *names: str) -> str | None:

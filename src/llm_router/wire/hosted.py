@@ -34,6 +34,10 @@ IMAGE_TOKENS: Final[Mapping[object, int]] = {"low": 408, "medium": 1_584}
 IMAGE_TOKENS_MAX: Final = 6_240
 
 
+NAME_CHARS_MAX: Final = 64
+"""Of a tool; whoever has one by a longer name is not known here."""
+
+
 def uses(value: object) -> int:
     """How often a tool may be used, by what the request says of it."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -66,7 +70,7 @@ class Hosted:
 
     def tool(self, name: str, most: object = None, quality: object = None) -> None:
         """A tool with a price of its own."""
-        count = uses(most)
+        name, count = name[:NAME_CHARS_MAX], uses(most)
         self._lookups += count
         if name == "image_generation":
             each = (

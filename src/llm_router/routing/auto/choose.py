@@ -72,6 +72,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
             request is really made.
         reason: the decision in one line, for people.
         buckets: of the prompt, numbers of hashed words.
+        before, after: models that the request names in front of ``auto`` and behind it, in that order.
     """
 
     ranked: tuple[Scored, ...]
@@ -82,6 +83,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     sample: Sample | None
     reason: str
     buckets: tuple[int, ...] = ()
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
     def features(self) -> bytes:
         """What to keep with the request, so that the router can learn from its outcome
@@ -166,6 +169,11 @@ def followers(ranked: Sequence[Scored]) -> tuple[str, ...]:
     if not near and rest:
         near = [min(rest, key=lambda each: each.cost_pusd)]
     return tuple(each.model for each in (first, *near[: MODELS_MAX - 1]))
+
+
+def in_turn(ranked: Sequence[Scored], before: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
+    """Ids of the models of a plan in the order of trying, those too that were named beside ``auto``."""
+    return tuple(dict.fromkeys((*before, *followers(ranked), *after)))
 
 
 def _quality(shipped: float, offer: Offer, learned: Learned | None) -> float:

@@ -12,6 +12,7 @@ import msgspec
 
 from llm_router.domain.errors import InvalidRequest
 from llm_router.wire import media
+from llm_router.wire.asked import stand_in
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Inspected
 from llm_router.wire.dialects.anthropic_messages.usage import priced_tier
@@ -56,8 +57,8 @@ def _inspect(
     tree = _parse(data)
     body = tree.body
     model = body.get("model") if path_model is None else path_model
-    if model is None and isinstance(listed := body.get("models"), list) and listed:
-        model = listed[0]
+    if model is None:
+        model = stand_in(body)
     if not isinstance(model, str) or not model:
         raise _refuse("model", 'a model\'s name, such as "claude-sonnet-4-5", is required')
     limit = _integer(body, "max_tokens", 0, TOKENS_MAX)
