@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Coroutine
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from llm_router.adapters.memory.books import MemoryBooks
@@ -81,7 +82,7 @@ class Sink:
         self.told += data
 
 
-def call() -> Call:
+def call(key: Key = KEY) -> Call:
     return Call(
         operation="chat",
         dialect=cast(Any, None),
@@ -89,7 +90,7 @@ def call() -> Call:
         credential=None,
         headers={"idempotency-key": "k"},
         started_us=0,
-        key=KEY,
+        key=key,
     )
 
 
@@ -104,10 +105,11 @@ async def broken(_: Call, client: Client) -> bool:
     return False
 
 
-async def once(books: SlowBooks, serve: Any) -> bytes:
+async def once(books: SlowBooks, serve: Any, key: Key = KEY) -> bytes:
     """What a client is told."""
     clock, client = cast(Clock, StandingClock()), Sink()
-    await Replays(Shelf(books, clock), clock, lambda: 600.0).serve(call(), "/v1", cast(Client, client), serve)
+    replays = Replays(Shelf(books, clock), clock, lambda: 600.0)
+    await replays.serve(call(key), "/v1", cast(Client, client), serve)
     return client.told
 
 
@@ -222,5 +224,21 @@ def test_the_claim_of_a_run_that_is_over_is_free_at_once() -> None:
         id_ = hashlib.sha256(b"acme\0k").hexdigest()
         assert await shelf.claim(id_, "acme", begun, None, clock.now_ms()) is not None
         assert await once(books, whole) == b"the answer"
+
+    asyncio.run(scenario())
+
+
+def test_what_one_key_was_answered_is_not_told_to_another_of_its_account() -> None:
+    async def refused(_: Call, client: Client) -> bool:
+        await client.start(403, [])
+        await client.finish(b"not yours")
+        return True
+
+    async def scenario() -> None:
+        books = SlowBooks(sure=True)
+        mate = msgspec.structs.replace(KEY, id="key_2", models=("m2",))
+        assert await once(books, whole) == b"the answer"
+        assert await once(books, refused, mate) == b"not yours"
+        assert await once(books, refused) == b"the answer"
 
     asyncio.run(scenario())

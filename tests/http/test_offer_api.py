@@ -156,6 +156,13 @@ def test_experiments_prices_credit_and_vouchers(gateway: Gateway, operator: Brow
     assert operator.post("/experiments/try/stop", {"reason": "enough"}).status == 200
     rule = operator.post("/gateway/prices", {"percent": "20", "account": "offer-*"})
     assert (rule.status, rule.json["percent"]) == (201, 20)
+    assert (rule.json["scope"], rule.json["account"]) == ("account", "offer-*")
+    for wrong in (
+        {"scope": "all", "account": "offer-*"},
+        {"scope_id": "team_1"},
+        {"scope": "account", "account": "offer-*", "scope_id": "key_1"},
+    ):
+        assert operator.post("/gateway/prices", {"percent": "1", **wrong}).status == 400
     assert operator.get("/gateway/prices").json["data"][-1]["id"] == rule.json["id"]
     given = operator.post("/gateway/credits", {"account": "offer-two", "amount": "2.5", "ref": "inv-1"})
     assert (given.status, given.json["credits_remaining"]) == (201, Decimal("2.5"))

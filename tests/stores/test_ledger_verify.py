@@ -18,10 +18,12 @@ from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.adapters.sqlite.verify import Verdict, verify
 from llm_router.billing.meter import End, meter
 from llm_router.billing.own_keys import OwnKeyFee, fee_price
+from llm_router.billing.payments import Booking, Order, ref_of
 from llm_router.domain.budget import Budget, Payer, Scope, Window
 from llm_router.domain.price import Price, Rates
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.domain.usage import Usage
+from llm_router.engine.orders import document_of
 
 NOW_MS = FixedClock().now_ms()
 PRICE = Price(version="p/m@1", rates=Rates(input=10, output=100, cache_read=3), source="somewhere")
@@ -215,6 +217,11 @@ TAMPERING = {
     "a row of sums deleted": ("DELETE FROM rollups",),
     "a row of sums too many": ("INSERT INTO rollups SELECT hour + 1, account, key, team, user, model, provider, tags, "
         "0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM rollups",),
+    "what is carried along of a sum": ("UPDATE accounts SET proved = proved + 1 WHERE id = 'acme'",),
+    "a budget that is no JSON": ("UPDATE budgets SET body = '{' WHERE id = 'bud_key'",),
+    "a budget of nothing": ("UPDATE budgets SET body = '{}' WHERE id = 'bud_key'",),
+    "a limit that is no JSON": ("INSERT INTO limits VALUES ('lim_1', '{')",),
+    "a rule that is no JSON": ("INSERT INTO price_rules VALUES (1, 'rule_1', '{')",),
     "what is spent of a budget": ("UPDATE spends SET spent = spent - 1 WHERE budget = 'bud_account'",),
     "what is spent of a rolling budget": ("UPDATE spends SET spent = spent - 1 WHERE budget = 'bud_key'",),
     "what a session spent": ("UPDATE spends SET spent = spent + 1 WHERE budget = 'bud_session'",),
@@ -269,7 +276,7 @@ def test_who_changes_all_of_it_is_found_by_a_head_that_was_kept(path: Path) -> N
     tamper(
         path,
         "UPDATE entries SET amount = amount + 100000 WHERE ref = 'credit:r1'",
-        "UPDATE accounts SET posted = posted + 100000 WHERE id = 'acme'",
+        "UPDATE accounts SET posted = posted + 100000, proved = proved + 100000 WHERE id = 'acme'",
     )
     rechain(path)
     assert verify(path, NOW_MS).doubt is None
@@ -325,3 +332,67 @@ def test_a_version_stands_for_one_price(path: Path) -> None:
 
     run(main())
     assert verify(path, NOW_MS).doubt is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM documents WHERE kind = 'order'",
+        "UPDATE documents SET body = CAST(replace(CAST(body AS TEXT), '5000', '5001') AS BLOB)",
+        "UPDATE documents SET body = CAST(replace(CAST(body AS TEXT), ':1,\"amount', ':2,\"amount') AS BLOB)",
+        "UPDATE documents SET body = CAST('{' AS BLOB)",
+        "UPDATE documents SET account = 'other'",
+    ],
+)
+def test_payments_are_those_of_their_orders(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "paid.db"
+    booked = Booking(number=1, amount_pusd=5000, done=True)
+    order = Order(
+        id="ord_1",
+        account="acme",
+        amount_cents=1,
+        livemode=False,
+        via="checkout",
+        created_ms=1,
+        bookings=(booked,),
+    )
+
+    async def main() -> None:
+        store = await SqliteStore.open(path, clock=FixedClock())
+        assert await store.put_document(document_of(order, 1))
+        await store.credit("acme", 5000, ref_of(order, booked), "payment ord_1", 1)
+        await store.credit("acme", 700, "pay:by-hand", "", 1)
+        await store.close()
+
+    run(main())
+    assert verify(path, NOW_MS).doubt is None
+    tamper(path, change)
+    assert found(path) == "orders"
+
+
+def test_what_is_spent_in_the_first_minute_of_a_budget_is_proven(tmp_path: Path) -> None:
+    path = tmp_path / "young.db"
+    budget = Budget(
+        id="bud_1", account="acme", scope=Scope.ACCOUNT, scope_id="acme", amount_pusd=10**7,
+        window=Window.LIFETIME, rolling=False, time_zone="UTC", created_ms=NOW_MS - 2,
+    )  # fmt: skip
+
+    async def main() -> None:
+        store = await SqliteStore.open(path, clock=FixedClock())
+        await store.credit("acme", 10**7, "r1", "first", 1)
+        await store.set_budget(budget, NOW_MS - 2)
+        store.publish(PRICE, NOW_MS)
+        await store.hold("e1", ANN, 10_000, PRICE.version, NOW_MS)
+        await store.settle(charged("e1", Usage(input_tokens=20, output_tokens=5)))
+        await store.close()
+
+    run(main())
+    assert verify(path, NOW_MS).doubt is None
+    tamper(path, "DELETE FROM spends")
+    assert found(path) == "budgets"
+
+
+def test_a_start_tells_what_is_damaged(path: Path) -> None:
+    tamper(path, "UPDATE accounts SET proved = proved + 1 WHERE id = 'acme'")
+    with pytest.raises(schema.StoreCorrupt, match="is the sum of its entries, but what is carried along"):
+        run(SqliteStore.open(path, clock=FixedClock()))

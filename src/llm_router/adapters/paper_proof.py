@@ -65,10 +65,12 @@ class PaperProof:
         )
         self._links[series] = (after, entry.seq)
 
-    def other(self, paper: tuple[str, int, str, str, str]) -> None:
-        """A paper that is no receipt."""
+    def other(self, paper: tuple[str, int, str, str, str], created_ms: int | None = None) -> None:
+        """A paper that is no receipt; ``created_ms``: when the store says that it was issued."""
         series, number, id_, account, body = paper
         where = self._next(series, number)
+        if created_ms is not None and _statement(where, body).issued_ms != created_ms:
+            raise Doubted("papers", where, "it was issued at another time")
         if series.startswith(INVOICES):
             self._invoices[id_] = (where, body)
             self._check_invoice(where, paper, _statement(where, body))

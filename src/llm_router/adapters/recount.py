@@ -10,6 +10,7 @@ from llm_router.adapters.spending import Spending
 from llm_router.adapters.sqlite.prices import decode_price, figures
 from llm_router.billing.folds import FOLDS, folded_key
 from llm_router.billing.own_keys import FEE_MARK
+from llm_router.billing.payments import Order, ref_of
 from llm_router.billing.pricing import MARK, sold
 from llm_router.billing.rerate import lines_doubt, rerated
 from llm_router.billing.rollups import COUNTS, RollupKey, add_counts, rollup_counts, rollup_key
@@ -25,7 +26,8 @@ class Doubt(msgspec.Struct, frozen=True, kw_only=True):
     """The first thing that does not agree.
 
     Attributes:
-        check: of what: file, entries, exchanges, accounts, holds, rollups, folds, budgets, papers, head, journal.
+        check: of what: file, prices, entries, exchanges, accounts, holds, rollups, folds, budgets, limits, orders,
+            papers, head, journal.
         where: the row in question.
     """
 
@@ -75,12 +77,12 @@ class Recount:
         texts: the prices by version, as they are stored.
     """
 
-    def __init__(self, budgets: Iterable[Budget], now_ms: int) -> None:
+    def __init__(self, budgets: Iterable[Budget], now_ms: int, *, exact: bool = False) -> None:
         self.texts: dict[str, str] = {}
         self._decoded: dict[str, Price] = {}
         self._sums: dict[str, int] = {}
         self._rollups: dict[RollupKey, tuple[int, ...]] = {}
-        self._spending = Spending(budgets, now_ms)
+        self._spending = Spending(budgets, now_ms, exact=exact)
         self.entries = self.exchanges = self.rerated = self.unproven = self.accounts = 0
         self.papers = 0
         self.journal: str | None = None
@@ -157,6 +159,19 @@ class Recount:
         counts = rollup_counts(record)
         self._rollups[key] = counts if sums is None else add_counts(sums, counts)
         self._spending.add(record)
+
+    def order(self, id_: str, account: str, order: Order, entries: dict[str, tuple[str, int]]) -> None:
+        """An order of a payment, and the bookings of payments (account and amount by reference) that no order has
+        named yet: those of this one are taken out."""
+        where = f"order {id_}"
+        if (order.id, order.account) != (id_, account):
+            raise Doubted("orders", where, "its columns are not those of its body")
+        for booking in order.bookings:
+            booked = entries.pop(ref_of(order, booking), None)
+            if booked is None and booking.done:
+                raise Doubted("orders", where, f"its booking {booking.number} is not in the books")
+            if booked is not None and booked != (account, booking.amount_pusd):
+                raise Doubted("orders", where, f"its booking {booking.number} is another one in the books")
 
     def journaled_exchange(
         self, where: str, id_: str, columns: Sequence[object], text: str

@@ -1,7 +1,8 @@
 """Auto top-up: a saved card is charged when the balance falls below a threshold, at most so often.
 
 Before each charge is written down that it is tried, so that a crash can only make it rarer. A card that
-is declined ends it, and so do several tries that Stripe did not answer: a notice says so.
+is declined ends it, and so do several tries that Stripe did not answer or knows no such customer for: a notice
+says so.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from llm_router.billing.payments import PUSD_PER_CENT
-from llm_router.domain.errors import InvalidRequest, PaymentDeclined, PaymentUnavailable
+from llm_router.domain.errors import InvalidRequest, NotFound, PaymentDeclined, PaymentUnavailable
 from llm_router.domain.money import format_usd
 from llm_router.engine.notices import Notices
 from llm_router.engine.payments import Payments
@@ -106,7 +107,7 @@ class AutoTopups:
             await self._payments.charge_card(account, held.cents, card)
         except (PaymentDeclined, InvalidRequest) as error:
             await self._fail(account, error.message)
-        except PaymentUnavailable as error:
+        except (PaymentUnavailable, NotFound) as error:  # the card's customer may be unknown there, too
             await self._failed_once(account, error.message)
         else:
             if held.failures:

@@ -24,13 +24,14 @@ PATTERNS_MAX = 100
 
 class PublishPrices(Arguments, frozen=True, kw_only=True):
     """``prices.publish``. Either ``percent`` on the providers' prices (``"20"``, ``"-7.5"``), or dollars per
-    million tokens. ``account`` may be a pattern; ``start`` is an ISO 8601 time, None is now."""
+    million tokens. ``account`` may be a pattern; ``start`` is an ISO 8601 time, None is now. ``scope`` None follows
+    from ``account``: that account, or everybody if none is named."""
 
     percent: str | None = None
     input: str | None = None
     output: str | None = None
     cache_read: str | None = None
-    scope: For = For.ALL
+    scope: For | None = None
     account: str = "*"
     scope_id: str = ""
     models: tuple[str, ...] = ("*",)
@@ -65,9 +66,15 @@ async def publish_prices(arguments: PublishPrices, context: Context) -> Result:
         number=1 + max((rule.number for rule in known), default=0),
         published_ms=now_ms,
         valid_from_ms=start_ms,
+<<<<<<< HEAD
         scope=arguments.scope,
         account=label(arguments.account, "account"),
         scope_id=_scope_id(arguments),
+=======
+        scope=(scope := _scope(arguments)),
+        account=arguments.account,
+        scope_id=label(arguments.scope_id, scope.value) if scope in (For.TEAM, For.KEY) else "",
+>>>>>>> 7a353df (Verify proves carried sums, payments and papers' times; price rules, replays and auto top-up keep to whom they are for)
         models=_patterns(arguments.models, "models"),
         providers=_patterns(arguments.providers, "providers"),
         factor_bp=None if arguments.percent is None else _factor(arguments.percent),
@@ -153,10 +160,25 @@ def _made(rule: PriceRule, context: Context) -> list[Price | None]:
     return made
 
 
-def _scope_id(arguments: PublishPrices) -> str:
-    if arguments.scope in (For.TEAM, For.KEY):
-        return label(arguments.scope_id, arguments.scope.value)
-    return ""
+def _scope(arguments: PublishPrices) -> For:
+    """Whom the rule is for: what is said of it must agree, since a rule is never taken back.
+
+    Raises:
+        InvalidRequest: it names somebody and would hold for others.
+    """
+    scope = arguments.scope
+    if scope is None:
+        if arguments.scope_id:
+            raise InvalidRequest("scope must say whether scope_id is of a team or of a key", param="scope")
+        scope = For.ALL if arguments.account == "*" else For.ACCOUNT
+    if scope is For.ALL and arguments.account != "*":
+        raise InvalidRequest(
+            'a rule with scope "all" is for everybody: leave account out, or make scope "account"',
+            param="scope",
+        )
+    if scope in (For.ALL, For.ACCOUNT) and arguments.scope_id:
+        raise InvalidRequest('scope_id belongs to scope "team" or "key"', param="scope_id")
+    return scope
 
 
 def _patterns(given: tuple[str, ...], param: str) -> tuple[str, ...]:

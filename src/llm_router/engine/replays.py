@@ -193,7 +193,7 @@ class Replays:
             await serve(call, client)
             return
         account, name = call.key.account, _checked(call.headers[HEADER])
-        digest, id_ = _digest(call, path), hashlib.sha256(f"{account}\0{name}".encode()).hexdigest()
+        digest, id_ = _digest(call, path), _identity(call.key, name)
         now_ms = self._clock.now_ms()
         found = await self._shelf.find(id_, now_ms)
         if found is not None and not await self._shelf.is_dead(found, now_ms):
@@ -326,6 +326,11 @@ async def _replay(document: Document, digest: str, client: Client) -> None:
     headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in kept.headers if n != "content-length"]
     await client.start(kept.status, [*headers, REPLAYED])
     await client.finish(zlib.decompress(kept.answer))
+
+
+def _identity(key: Key, name: str) -> str:
+    """Each key of an account has names of its own: another one may not be allowed what this one was answered."""
+    return hashlib.sha256(f"{key.account}\0{key.id}\0{name}".encode()).hexdigest()
 
 
 def _digest(call: Call, path: str) -> str:

@@ -102,6 +102,11 @@ def _prove(connection: sqlite3.Connection) -> int:
     wrong = connection.execute("SELECT id, posted FROM accounts WHERE posted <> proved LIMIT 1").fetchone()
     if wrong is not None:
         account, posted = wrong
+        if entry_sums(connection, 0).get(account, 0) == posted:
+            raise StoreCorrupt(
+                f"Account {account}: its balance of {posted} p$ is the sum of its entries, but what is carried along "
+                "of that sum (accounts.proved) is not: the file was changed by something else than llm-router."
+            )
         raise StoreCorrupt(f"Account {account}: the balance of {posted} p$ is not the sum of its entries.")
     return seq
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from llm_router.adapters.paper_proof import AccountBooks, PaperProof, check_counts
+from llm_router.adapters.recount import Doubted
 from llm_router.billing.ledger import Entry
 from llm_router.billing.rollups import HOUR_MS
 from llm_router.billing.statements import Statement
@@ -21,8 +22,12 @@ _SKIPPED = (
     "JOIN entries e ON e.ref = p.id WHERE substr(p.series, 1, 9) = 'receipts/' GROUP BY p.account) r "
     "WHERE r.made <> (SELECT count(*) FROM entries e WHERE e.account = r.account AND e.seq <= r.top) LIMIT 1"
 )
+_LATER = (
+    "SELECT p.series, p.number FROM papers p JOIN entries e ON e.ref = p.id "
+    "WHERE substr(p.series, 1, 9) = 'receipts/' AND p.created_ms <> e.created_ms LIMIT 1"
+)
 _OTHERS = (
-    "SELECT series, number, id, account, body FROM papers WHERE substr(series, 1, 9) <> 'receipts/' "
+    "SELECT series, number, id, account, body, created_ms FROM papers WHERE substr(series, 1, 9) <> 'receipts/' "
     "ORDER BY series, number"
 )
 _BOOKS = (
@@ -49,8 +54,10 @@ def check_papers(connection: sqlite3.Connection) -> int:
         proof.receipt((*paper,), entry, link, record)
     for (account,) in connection.execute(_SKIPPED):
         proof.skipped(account)
-    for row in connection.execute(_OTHERS):
-        proof.other(row)
+    for series, number in connection.execute(_LATER):
+        raise Doubted("papers", f"{series} {number}", "it is not of the time of its entry")
+    for *row, created_ms in connection.execute(_OTHERS):
+        proof.other((*row,), created_ms)
     proof.end()
     for account, statements in proof.statements.items():
         _check_account(connection, account, statements)

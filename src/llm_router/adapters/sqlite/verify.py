@@ -6,10 +6,12 @@ Reads only, in one transaction: a store that is in use is seen at one moment. Wh
     entries           numbered without a gap, chained by their hashes, one for each charged exchange, with
                       the digest of the record and the prices that it was calculated from
     exchanges         columns = record; cost = usage x prices of the version, line by line
-    accounts          posted = sum of entries, held = sum of open holds, nothing overdrawn
+    accounts          posted = sum of entries, held = sum of open holds, nothing overdrawn; what is carried
+                      along of the sum is the sum so far
     rollups           = the sums of the exchanges
     folds             = the sums of those, of all hours before the one up to which they say they go
     budgets           spent = what the exchanges of their part cost in that window
+    orders            each booking of a payment is that of an order, and of its amount
     papers            receipts, statements and invoices: numbered, continued, and what the books make of them
     journal           of a store that no process has: whole, of these books, and its moves such as they can have
 
@@ -22,6 +24,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -30,10 +33,15 @@ from llm_router.adapters.sqlite import schema
 from llm_router.adapters.sqlite.journal_check import ABSENT, CHECKED, Journal, check_journal, journal_beside
 from llm_router.adapters.sqlite.paper_check import check_papers
 from llm_router.adapters.sqlite.prices import read_rules, versions_of
+from llm_router.billing.payments import Order
 from llm_router.billing.rollups import COUNTS, RollupKey
 from llm_router.domain.budget import Budget
+from llm_router.domain.limit import Limit
+from llm_router.domain.price_rule import PriceRule
+from llm_router.engine.orders import KIND as ORDERS
 
-_budgets = msgspec.json.Decoder(Budget)
+_orders = msgspec.json.Decoder(Order)
+_T = TypeVar("_T")
 
 
 def verify(
@@ -89,15 +97,18 @@ class _Proof:
 
     def __init__(self, connection: sqlite3.Connection, now_ms: int) -> None:
         self._db = connection
-        bodies = connection.execute("SELECT body FROM budgets")
-        self._count = Recount((_budgets.decode(body) for (body,) in bodies), now_ms)
+        self._unread: Doubted | None = None
+        self._count = Recount(self._bodies("budgets", Budget), now_ms, exact=True)
         self._head = schema.GENESIS
+        self._proved: dict[str, int] = {}
 
     def verdict(self, doubt: Doubt | None) -> Verdict:
         return self._count.verdict(doubt, self._head.hex(), self._count.entries)
 
     def run(self, expected: tuple[int, str] | None) -> None:
         self._check_file()
+        if self._unread is not None:
+            raise self._unread
         self._read_prices()
         self._check_entries(expected)
         self._check_exchanges()
@@ -110,7 +121,18 @@ class _Proof:
             lambda fold: self._db.execute(f"SELECT {columns} FROM sums WHERE fold = ?", (fold,)),  # noqa: S608 - names of ours
         )
         self._count.spends(self._db.execute("SELECT budget, session, bucket, spent FROM spends"))
+        self._check_orders()
         self._count.papers = check_papers(self._db)
+
+    def _bodies(self, table: str, form: type[_T]) -> list[_T]:
+        """The rows of a table of JSON texts. One that cannot be read is kept, to be told in its turn."""
+        found: list[_T] = []
+        for id_, body in self._db.execute(f"SELECT id, body FROM {table} ORDER BY id"):  # noqa: S608 - a name of ours
+            try:
+                found.append(msgspec.json.decode(body, type=form))
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                self._unread = self._unread or Doubted(table, str(id_), f"it cannot be read: {error}")
+        return found
 
     def check_journal(self, journal: Journal, *, copy: bool) -> None:
         """What a process has in use is its own to say. After all else."""
@@ -134,10 +156,14 @@ class _Proof:
     def _read_prices(self) -> None:
         for version, body in self._db.execute("SELECT version, body FROM price_versions"):
             self._count.price(version, body)
+        self._bodies("limits", Limit)
+        self._bodies("price_rules", PriceRule)
+        if self._unread is not None:
+            raise self._unread
         self._count.rules(read_rules(self._db))
 
     def _check_entries(self, expected: tuple[int, str] | None) -> None:
-        proofs_from = self._meta("proofs_from")
+        proofs_from, proved_seq = self._meta("proofs_from"), self._meta("proved_seq")
         rows = self._db.execute(
             "SELECT e.seq, e.ref, e.account, e.amount, e.kind, e.created_ms, e.note, e.proof, e.hash, "
             "x.account, x.cost, x.record FROM entries e LEFT JOIN exchanges x "
@@ -152,6 +178,8 @@ class _Proof:
             if link != self._head:
                 raise Doubted("entries", where, "it was changed, or one before it: its hash is another")
             self._count.entry(where, row[1], row[2], row[3], row[4])
+            if row[0] <= proved_seq:
+                self._proved[row[2]] = self._proved.get(row[2], 0) + row[3]
             if row[4] == "use":
                 self._check_use(where, row, account, cost, record, row[0] >= proofs_from)
             if expected is not None and row[0] == expected[0] and link.hex() != expected[1].lower():
@@ -206,6 +234,32 @@ class _Proof:
             self._db.execute("SELECT account, sum(amount) FROM holds WHERE state = 'open' GROUP BY account")
         )
         self._count.balances(self._db.execute("SELECT id, posted, held FROM accounts"), held)
+        for id_, proved in self._db.execute("SELECT id, proved FROM accounts"):
+            total = self._proved.get(id_, 0)
+            if proved != total:
+                raise Doubted(
+                    "accounts",
+                    f"account {id_}",
+                    f"its sum is carried along as {proved} p$, its entries up to there come to {total}",
+                )
+
+    def _check_orders(self) -> None:
+        entries = {
+            ref.removeprefix("credit:"): (account, amount)
+            for ref, account, amount in self._db.execute(
+                "SELECT ref, account, amount FROM entries WHERE ref LIKE 'credit:pay:ord\\_%' ESCAPE '\\'"
+            )
+        }
+        for id_, account, body in self._db.execute(
+            "SELECT id, account, body FROM documents WHERE kind = ? ORDER BY id", (ORDERS,)
+        ):
+            try:
+                order = _orders.decode(body)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise Doubted("orders", f"order {id_}", f"it cannot be read: {error}") from None
+            self._count.order(id_, account, order, entries)
+        for ref in entries:
+            raise Doubted("orders", f"entry {ref}", "the order that it belongs to is missing, or without it")
 
     def _meta(self, name: str) -> int:
         row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()

@@ -45,13 +45,14 @@ class OwnKeyRows(Rows, frozen=True, kw_only=True):
 
 class PublishPrices(Body, frozen=True, kw_only=True):
     """Either ``percent`` on the providers' prices ("20", "-7.5"), or dollars per million tokens. ``start``: ISO 8601;
-    null is now. ``account`` may be a pattern; ``scope_id``: of a team or key."""
+    null is now. ``account`` may be a pattern; ``scope_id``: of a team or key. ``scope``: null is "account" where one
+    is named, else "all"; what contradicts it is refused, since rules are for good."""
 
     percent: str | None = None
     input: str | None = None
     output: str | None = None
     cache_read: str | None = None
-    scope: For = For.ALL
+    scope: For | None = None
     account: str = "*"
     scope_id: str = ""
     models: tuple[str, ...] = ("*",)
