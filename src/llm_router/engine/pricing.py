@@ -66,15 +66,9 @@ async def publish_prices(arguments: PublishPrices, context: Context) -> Result:
         number=1 + max((rule.number for rule in known), default=0),
         published_ms=now_ms,
         valid_from_ms=start_ms,
-<<<<<<< HEAD
-        scope=arguments.scope,
-        account=label(arguments.account, "account"),
-        scope_id=_scope_id(arguments),
-=======
         scope=(scope := _scope(arguments)),
-        account=arguments.account,
+        account=label(arguments.account, "account"),
         scope_id=label(arguments.scope_id, scope.value) if scope in (For.TEAM, For.KEY) else "",
->>>>>>> 7a353df (Verify proves carried sums, payments and papers' times; price rules, replays and auto top-up keep to whom they are for)
         models=_patterns(arguments.models, "models"),
         providers=_patterns(arguments.providers, "providers"),
         factor_bp=None if arguments.percent is None else _factor(arguments.percent),
