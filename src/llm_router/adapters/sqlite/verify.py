@@ -38,7 +38,9 @@ from llm_router.billing.rollups import COUNTS, RollupKey
 from llm_router.domain.budget import Budget
 from llm_router.domain.limit import Limit
 from llm_router.domain.price_rule import PriceRule
-from llm_router.engine.orders import KIND as ORDERS
+
+ORDERS = "order"
+"""The kind of documents that are orders of payments."""
 
 _orders = msgspec.json.Decoder(Order)
 _T = TypeVar("_T")
