@@ -120,7 +120,7 @@ IN_PARTS = {
     "GET accounts/{account}", "GET members/{person}", "GET teams/{team}", "GET invitations/{invitation}",
     "GET gateway/people/{person}", "GET credits/entries", "GET exchanges/live", "GET audit", "GET audit/export",
     "GET gateway/audit/export", "GET gateway/usage", "GET statements/{month}/file", "DELETE exchanges/{id}/content",
-    "GET credits/auto",
+    "GET credits/auto", "GET models/status",
 }  # fmt: skip
 """Rows that are a part of what a command shows, or another form of it."""
 
