@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from engine_kit import (
+    KEY,
     FakeClient,
     World,
     answer,
@@ -29,8 +30,11 @@ from llm_router.domain.decision import Decision, Stood, key_of
 from llm_router.domain.model import Deployment
 from llm_router.domain.price import Price, Rates
 from llm_router.domain.record import ExchangeRecord
+from llm_router.engine.admit import Call
 from llm_router.engine.brief import CHARS_MAX
+from llm_router.engine.cases import case_of_record
 from llm_router.engine.dry_run import DryRun, Route
+from llm_router.engine.explaining import explain_call
 from llm_router.engine.explanation import CHANGED, explain_record
 from llm_router.routing.health import Fared
 from llm_router.routing.replay import replay, replay_order
@@ -215,6 +219,40 @@ def test_a_plain_request_keeps_next_to_nothing_and_is_explained_all_the_same() -
     run(main())
 
 
+def test_a_plan_that_was_cut_is_told_as_it_was() -> None:
+    async def main() -> None:
+        world = World(routing=RoutingRules(candidates_max=3))
+        world.upstream.scripts["p1"] = [refusal(500)]
+        world.upstream.scripts["p2"] = [answer(whole())]
+        for _ in range(2):  # one that failed first, one that went as most do
+            world.client = FakeClient(world)
+            world.telemetry.records.clear()
+            await world.serve(ask("m6"))
+            shown: Any = explain_record(world.record, world.engine.state.snapshot, world.engine.state.active)
+            assert shown["plan"] == shown["replayed"]["plan"] == ["p1/m6", "p2/m6", "p3/m6"]
+            assert [each["deployment"] for each in shown["rejected"]] == ["p4/m6", "p5/m6", "p6/m6"]
+            assert [each["place"] for each in shown["candidates"]] == [1, 2, 3]
+            world.upstream.scripts["p1"] = [answer(whole())]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "asked", [{"model": "@nope"}, {"model": "m1", "preset": "nope"}, {"model": "m1", "preset": 5}]
+)
+def test_what_was_refused_for_its_preset_is_not_said_to_go_now(asked: dict[str, Any]) -> None:
+    async def main() -> None:
+        world = World()
+        await world.serve({**ask("m1"), **asked})
+        assert world.client.status in (400, 404)
+        case = case_of_record(world.record)
+        assert case is not None
+        assert case.untold is not None
+        assert "refused before" in case.untold
+
+    run(main())
+
+
 def test_what_failed_and_what_followed_is_told() -> None:
     async def main() -> None:
         world = _world({"a": [5, 3, 9, 7]}, [1, 1, 1, 1])
@@ -336,6 +374,13 @@ def test_the_order_of_trying_is_told_while_one_comes_back() -> None:
         assert "plan=p1/a,p2/a; order=p2/a,p1/a; " in world.client.headers["x-llm-router-explain"]
         shown: Any = explain_record(world.record, world.engine.state.snapshot, world.engine.state.active)
         assert (shown["plan"], shown["order"]) == (["p1/a", "p2/a"], ["p2/a", "p1/a"])
+        call = Call(
+            operation="chat", dialect=DIALECTS["openai_chat"], body=msgspec.json.encode(ask("a")), credential=KEY,
+            headers={}, started_us=0,
+        )  # fmt: skip
+        before: Any = await explain_call(world.engine, call, "chat")
+        assert (before["plan"], before["order"]) == (["p1/a", "p2/a"], ["p2/a", "p1/a"])
+        assert "p1/a comes back from an outage: about " in before["notes"][-1]
         world.dice, world.client = 0.0, FakeClient(world)
         await world.serve(ask("a"), headers={"x-llm-router-explain": "1"})
         assert world.upstream.asked[-1] == "p1"

@@ -24,6 +24,7 @@ from llm_router.engine.remembering import Remembered, remembered, view_of
 from llm_router.engine.shadows import FLAG as SHADOW
 from llm_router.routing.query import is_auto, read_query
 from llm_router.wire.apis import APIS, named_api, recognised_api
+from llm_router.wire.asked import stand_in
 
 NEEDS_KEY = "an explanation does not tell which models auto might choose for its key: take the exported row"
 
@@ -120,12 +121,14 @@ def case_of_line(line: bytes, embeds: Callable[[str], bool]) -> Case | None:
         line = msgspec.json.encode(members)
     name = named_api(str(api)) if api is not None else recognised_api(members, False, embeds)
     found, model = APIS[name], members.get("model")
-    if not isinstance(model, str) and not isinstance(members.get("models"), list):
+    if not isinstance(model, str) and (found.path_model or stand_in(members) is None):
         raise InvalidRequest("name the model in 'model'")
     if found.path_model:
         line = msgspec.json.encode({name: value for name, value in members.items() if name != "model"})
     return Case(
-        asked=model if isinstance(model, str) else "|".join(map(str, members["models"])),
+        asked=model
+        if isinstance(model, str)
+        else "|".join(members.get("models") or [str(stand_in(members))]),
         operation=found.operation,
         dialect=found.dialect,
         path_model=str(model).removeprefix("models/") if found.path_model else None,
@@ -289,6 +292,8 @@ def _untold(row: _Row) -> str | None:
         return "it was refused before it was read"
     if row.decision.key is not None and not row.decision.key.whole:
         return "what its key may use was too much to keep"
+    if not row.deployment and row.decision.asks is None and row.error_code:
+        return f"it was refused before it was planned: {row.error_code}"  # for its preset, say
     if row.decision.asks is None and "@" in row.asked_model:
         return "its preset was not kept: export it again, as JSON lines"
     if not row.deployment and not row.decision.plan and str(row.status) in _NOT_OF_ROUTES:

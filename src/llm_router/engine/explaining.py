@@ -27,6 +27,9 @@ from llm_router.engine.limits import limits_for
 from llm_router.engine.operator import dollars
 from llm_router.routing.plan import Candidate
 
+AS_MOST = 0.5
+"""In place of dice, which are not thrown: who gets less than half of its requests is passed by, as by most of them."""
+
 PREVIEWS_A_MINUTE = 600
 """Estimates and explanations that a key may ask for, where it has no limit of requests of its own."""
 
@@ -86,7 +89,14 @@ async def explain_call(engine: Engine, call: admit.Call, api: str) -> Shown:
         most=engine.state.routing.candidates_max,
         fallbacks=fallbacks.chains,
     )
-    decision = msgspec.structs.replace(decision, stood=_stood(engine, plan.candidates))
+    stood = _stood(engine, plan.candidates)
+    returning = [each for each in stood if each.available and each.share < 1]
+    decision = msgspec.structs.replace(
+        decision,
+        stood=stood,
+        dice=(AS_MOST,) * sum(each.share < 1 for each in stood),
+        notes=(*decision.notes, *map(_returning, returning)),
+    )
     prices = {
         c.deployment.id: c.deployment.price
         for c in (*plan.weighed, *plan.candidates)
@@ -135,6 +145,14 @@ def _stood(engine: Engine, candidates: tuple[Candidate, ...]) -> tuple[Stood, ..
     views = engine.trying.health.views([c.deployment.id for c in candidates], engine.clock.now_ms())
     return tuple(
         shown_view(c.deployment.id, view) for c, view in zip(candidates, views, strict=True) if unusual(view)
+    )
+
+
+def _returning(stood: Stood) -> str:
+    """How many requests try first one that comes back from an outage: no single order says it."""
+    return (
+        f"{stood.deployment} comes back from an outage: about {stood.share:.0%} of the requests that would go to it "
+        "first do, the others pass it by"
     )
 
 

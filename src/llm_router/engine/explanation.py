@@ -23,7 +23,7 @@ from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.engine.deciding import grouped, inspected_of
 from llm_router.engine.moments import iso_time
 from llm_router.engine.operator import DEFAULT_ACCOUNT, Arguments, Context, Result, account_name, dollars
-from llm_router.engine.planning import version_of
+from llm_router.engine.planning import bounded, version_of
 from llm_router.routing.plan import Plan, make_plan
 from llm_router.routing.replay import replay, replay_order
 from llm_router.routing.strategies import UNITS
@@ -48,6 +48,8 @@ def explain_record(record: ExchangeRecord, snapshot: Snapshot, active: Collectio
         decision = Decision()
     again = None if decision.weighings else _again(record, decision, snapshot, active)
     if again is not None and decision.version and version_of(again) == decision.version:
+        if len(decision.plan) > 1:  # it may have been cut to what a plan may hold
+            again = bounded(again, len(decision.plan))
         decision = msgspec.structs.replace(
             decision,
             plan=tuple(key_of(c.deployment.id, c.own_key) for c in again.candidates),
