@@ -134,3 +134,19 @@ def test_long_patterns_and_names_are_refused_unread(ada):
             answer = ada.post(path, body)
             assert answer.status == 400, (path, text[:9], answer.body[:200])
             assert len(answer.body) < 2000
+
+
+def test_names_that_a_request_says_are_bounded(gateway):
+    long = "-" * 2_000_000
+    for members in (
+        {"models": [long]},
+        {"models": ["a"] * 100_000},
+        {"session_id": long},
+        {"preset": long},
+        {"provider": {"order": [long]}},
+        {"provider": {"only": [long]}},
+        {"provider": {"ignore": ["a"] * 100_000}},
+    ):
+        answer = gateway.chat("gpt-5-mini", **members)
+        assert answer.status == 400, (list(members), answer.body[:200])
+        assert len(answer.body) < 4000

@@ -34,7 +34,7 @@ def parse_usd(text: str) -> int:
         ValueError: the text is not such a number.
     """
     if not _DECIMAL.fullmatch(text):
-        raise ValueError(f"{text!r} is not an amount of dollars such as 5 or 12.50")
+        raise ValueError(f"{text[:40]!r} is not an amount of dollars such as 5 or 12.50")
     return int(Decimal(text).scaleb(12, context=_WHOLE_PUSD))
 
 

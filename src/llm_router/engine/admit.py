@@ -21,6 +21,8 @@ from llm_router.domain.limit import Admission
 from llm_router.ports import Keyring
 from llm_router.privacy.redact import holds_credential
 from llm_router.routing.plan import Candidate, Plan
+from llm_router.routing.query import SLUGS_MAX
+from llm_router.wire.asked import MODEL_CHARS_MAX
 from llm_router.wire.dialect import Inspected, Spoken
 
 KEY_BYTES_MAX = 512
@@ -149,12 +151,21 @@ def check_routing(routing: Mapping[str, object]) -> None:
     """See to it that no key is kept as a name that a request's body says to the gateway.
 
     Raises:
-        InvalidRequest: ``models``, ``preset`` or ``session_id`` holds what looks like a key.
+        InvalidRequest: ``models``, ``preset`` or ``session_id`` holds what looks like a key, or is longer than any name.
     """
     for name in _NAMING:
         said = routing.get(name)
-        for text in said if isinstance(said, list) else (said,):
-            if isinstance(text, str) and holds_credential(text):
+        texts = said if isinstance(said, list) else (said,)
+        if len(texts) > SLUGS_MAX:
+            raise InvalidRequest(f"'{name}' must hold at most {SLUGS_MAX} names.", param=name)
+        for text in texts:
+            if not isinstance(text, str):
+                continue
+            if len(text) > MODEL_CHARS_MAX:
+                raise InvalidRequest(
+                    f"'{name}' must have names of at most {MODEL_CHARS_MAX} characters.", param=name
+                )
+            if holds_credential(text):
                 raise InvalidRequest(f"'{name}' holds what looks like a key; it was not kept.", param=name)
 
 

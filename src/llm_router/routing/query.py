@@ -27,6 +27,7 @@ MODELS_MAX: Final = 16
 """Models that one request may name."""
 
 SLUGS_MAX: Final = 100
+SLUG_CHARS_MAX: Final = 256
 SESSION_CHARS_MAX: Final = 256
 """https://openrouter.ai/docs/api-reference/parameters, of ``session_id``."""
 
@@ -238,8 +239,8 @@ def _slugs(field: str) -> Any:
     def read(path: str, value: object) -> dict[str, Any]:
         if not isinstance(value, list) or not all(isinstance(slug, str) and slug for slug in value):
             raise _bad(path, "must be a list of provider names")
-        if len(value) > SLUGS_MAX:
-            raise _bad(path, f"must hold at most {SLUGS_MAX} names")
+        if len(value) > SLUGS_MAX or any(len(slug) > SLUG_CHARS_MAX for slug in value):
+            raise _bad(path, f"must hold at most {SLUGS_MAX} names of at most {SLUG_CHARS_MAX} characters")
         slugs = tuple(dict.fromkeys(slug.lower() for slug in value))
         return {field: slugs if slugs or field != "only" else None}
 
@@ -333,7 +334,7 @@ def _cutoff(field: str, factor: float, strictest: Any) -> Any:
 def _regions(path: str, value: object) -> dict[str, Any]:
     if not isinstance(value, list) or not all(isinstance(word, str) and word for word in value):
         raise _bad(path, 'must be a list of regions such as "eu"')
-    return {"regions": tuple(word.lower() for word in value[:SLUGS_MAX])}
+    return {"regions": tuple(word[:SLUG_CHARS_MAX].lower() for word in value[:SLUGS_MAX])}
 
 
 _READERS: Final[Mapping[str, Any]] = {
