@@ -127,6 +127,7 @@ class ProviderText(_Strict, frozen=True, kw_only=True):
     quirks: tuple[QuirkText, ...] = ()
     bills_abandoned: bool = False
     bills_abandoned_source: str | None = None
+    tools: dict[str, int] = {}
     deadline_header: str | None = None
     data_collection: Literal["allow", "deny"] | None = None
     zero_retention: bool | None = None
@@ -155,6 +156,7 @@ class ProviderText(_Strict, frozen=True, kw_only=True):
             also=tuple(text.way() for text in self.also),
             bills_abandoned=self.bills_abandoned,
             bills_abandoned_source=self.bills_abandoned_source,
+            tools=self.tools,
             deadline_header=self.deadline_header,
             data_collection=self.data_collection,
             zero_retention=self.zero_retention,

@@ -27,7 +27,7 @@ import msgspec
 from llm_router.billing.policy import Bounds, SettlementPolicy, unbelievable
 from llm_router.billing.tokens import tokens_of_chars
 from llm_router.domain.money import MAX_PUSD
-from llm_router.domain.price import CostLine, Price, cost_lines
+from llm_router.domain.price import TOOL, CostLine, Price, cost_lines, rates_for
 from llm_router.domain.usage import NO_USAGE, Provenance, Usage
 
 FLAG_ESTIMATED = "usage_estimated"  # charged by our own count
@@ -36,7 +36,9 @@ FLAG_EMPTY = "empty_not_charged"  # nothing was produced, so nothing is charged
 FLAG_NOT_CHARGED = "usage_not_charged"  # the provider counts something that the customer is spared
 FLAG_ABSURD = "usage_absurd"  # the counts cannot be true
 FLAG_UNPRICED_TIER = "unpriced_tier"  # served in a dearer way that the price list does not know
-FLAG_UNPRICED = "unpriced_usage"  # another model took part whose price is unknown: ":MODEL" follows
+FLAG_UNPRICED = (
+    "unpriced_usage"  # a model or tool took part whose price is unknown: ":MODEL" or ":tool:NAME" follows
+)
 
 
 class End(StrEnum):
@@ -234,7 +236,9 @@ def rate(
             continue
         others.append((model, other))
         lines += (
-            msgspec.structs.replace(line, bucket=f"{model}:{line.bucket}")
+            msgspec.structs.replace(
+                line, bucket=model if model.startswith(TOOL) else f"{model}:{line.bucket}"
+            )
             for line in cost_lines(other, part)
             if line.bucket != "requests"  # one request was made, whoever took part in it
         )
@@ -247,6 +251,8 @@ def _charge(
     lines, others, unpriced = rate(usage, price, price_of)
     if usage.service_tier in DEAR_TIERS and usage.service_tier not in price.service_tiers:
         flags += (FLAG_UNPRICED_TIER,)
+    if usage.web_searches and rates_for(price, usage.prompt_tokens, usage.service_tier).web_search is None:
+        unpriced = (*unpriced, "web_search")
     return Metered(
         usage=usage,
         lines=lines,

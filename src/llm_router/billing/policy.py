@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from llm_router.domain.model import OnUnpricedTools
 from llm_router.domain.usage import Usage
 
 OnFailed = Literal["free", "reported"]
@@ -33,6 +34,7 @@ class SettlementPolicy(msgspec.Struct, frozen=True, kw_only=True):
         absurd: the usage cannot be true.
         empty: the answer is complete, and there is nothing in it.
         excess: the cost is above the hold: how much of it the customer pays.
+        unpriced_tools: a request has a tool that the provider runs and that has no price.
         drain: whether an exchange goes on when its client left after content: where the provider bills it
             to its end anyway ("auto"), everywhere, or nowhere.
         drain_max: how many go on at once; drain_s, drain_bytes_max: how long, and for how much, each.
@@ -47,6 +49,7 @@ class SettlementPolicy(msgspec.Struct, frozen=True, kw_only=True):
     absurd: OnAbsurd = "counted"
     empty: OnEmpty = "free"
     excess: OnExcess = "available"
+    unpriced_tools: OnUnpricedTools = "auto"
     drain: Drain = "auto"
     drain_max: int = 100
     drain_s: float = 120.0

@@ -6,7 +6,7 @@ stored cost can be calculated again. Where no rule applies the provider's price 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -112,7 +112,21 @@ class PriceList:
         price = self._made.get(place)
         if price is None:
             price = self._made[place] = sold(base, rule)
-        return msgspec.structs.replace(deployment, price=price, cost=base)
+        return msgspec.structs.replace(
+            deployment, price=price, cost=base, tools=self._sell_tools(deployment.tools, rule)
+        )
+
+    def _sell_tools(self, tools: Mapping[str, Price], rule: PriceRule) -> dict[str, Price]:
+        """Tools by the percent of a rule; one of dollars for tokens says nothing of them."""
+        if rule.rates is not None or not tools:
+            return dict(tools)
+        found = {}
+        for name, base in tools.items():
+            place = (base.version, rule.id)
+            if place not in self._made:
+                self._made[place] = sold(base, rule)
+            found[name] = self._made[place]
+        return found
 
 
 def _order(rule: PriceRule) -> tuple[int, int, int]:

@@ -125,6 +125,7 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     data_source: str | None = None
     regions: tuple[str, ...] = ()
     deadline_header: str | None = None
+    tools: dict[str, int] = {}
 
     def provider(self) -> Provider:
         return Provider(
@@ -154,6 +155,7 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             deadline_header=self.deadline_header,
             docs_url=self.docs_url,
             developer=self.developer,
+            tools=self.tools,
         )
 
 

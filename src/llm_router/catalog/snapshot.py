@@ -24,7 +24,7 @@ from llm_router.catalog.resolve import (
 from llm_router.catalog.schema import CatalogData, DeploymentRow, ModelRow, decode_catalog
 from llm_router.domain.errors import ModelNotFound
 from llm_router.domain.model import Deployment, Model, Provider, Status
-from llm_router.domain.price import Price
+from llm_router.domain.price import Price, tool_prices
 
 __all__ = ["Resolved", "Snapshot", "compile_snapshot", "load_builtin"]
 
@@ -157,12 +157,29 @@ def compile_snapshot(
     )
     return Snapshot(
         providers=known,
-        models=linked,
+        models=_tooled(linked, known),
         index=index,
         ends=Ends(ended=frozenset(ended), dead=frozenset(dead)),
         today=day,
         next_change=_next_change(data, day),
     )
+
+
+def _tooled(models: Mapping[str, Model], providers: Mapping[str, Provider]) -> dict[str, Model]:
+    """The models with the prices of their providers' tools at each deployment."""
+    tools = {p.id: tool_prices(p.id, p.tools) for p in providers.values() if p.tools}
+    return {
+        id_: msgspec.structs.replace(
+            model,
+            deployments=tuple(
+                msgspec.structs.replace(d, tools=tools[d.provider]) if d.provider in tools else d
+                for d in model.deployments
+            ),
+        )
+        if any(d.provider in tools for d in model.deployments)
+        else model
+        for id_, model in models.items()
+    }
 
 
 def _by_id(models: Iterable[Model]) -> dict[str, Model]:

@@ -24,6 +24,11 @@ SuccessorRule = Literal["any", "not_dearer", "none"]
 more, or none."""
 
 
+OnUnpricedTools = Literal["auto", "refuse", "flag"]
+"""What becomes of a request with a tool that the provider runs and that has no price: it is refused where the price of
+the model is the catalogue's (not where the operator wrote it), refused, or let through and flagged."""
+
+
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a model can do. Used for filters, for declared losses and by ``GET /v1/models``."""
 
@@ -169,6 +174,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         zero_retention: it keeps nothing of it at all.
         data_source: the page that says so.
         regions: where it runs models ("eu", "us"), where that is bound to its address.
+        tools: what the tools that it runs itself cost beside the tokens: picodollars of each use, of
+            ``image_generation`` of each token of image, by name. 0 is a real, published zero.
     """
 
     id: str
@@ -198,6 +205,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     zero_retention: bool | None = None
     data_source: str | None = None
     regions: tuple[str, ...] = ()
+    tools: dict[str, int] = {}
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,8 @@ it (https://ai.google.dev/gemini-api/docs/pricing); Anthropic bills cache writes
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from llm_router.domain.usage import Usage
@@ -75,6 +77,22 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     off_peak: OffPeak | None = None
     valid_from: str | None = None
     source: str | None = None
+
+
+TOOL = "tool:"
+"""Begins the name under which a tool that the provider runs stands beside models in a usage."""
+
+
+def tool_prices(provider: str, rates: Mapping[str, int]) -> dict[str, Price]:
+    """The prices of a provider's tools. Each has one rate, whatever its use is counted in."""
+    return {
+        name: Price(
+            version=f"{TOOL}{provider}/{name}@{rate}",
+            rates=Rates(input=rate, output=rate, web_search=rate),
+            source=f"tools of {provider}",
+        )
+        for name, rate in rates.items()
+    }
 
 
 class CostLine(msgspec.Struct, frozen=True, kw_only=True):

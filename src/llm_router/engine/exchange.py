@@ -38,7 +38,7 @@ from llm_router.domain.key import Key
 from llm_router.domain.limit import UNLIMITED
 from llm_router.domain.model import Deployment
 from llm_router.domain.own_key import OwnKey
-from llm_router.domain.price import Price
+from llm_router.domain.price import TOOL, Price
 from llm_router.domain.record import ExchangeRecord
 from llm_router.domain.session import SessionLimits
 from llm_router.engine import admit, flights, hedging, refusing, settle, under_way
@@ -65,7 +65,7 @@ from llm_router.engine.shadows import Shadows
 from llm_router.engine.standings import standings
 from llm_router.engine.state import State
 from llm_router.engine.tagging import TagRoom, tags_of
-from llm_router.engine.tracks import Track, reply_headers
+from llm_router.engine.tracks import Track, price_of, reply_headers
 from llm_router.engine.trying import Dice, Pause, Trying
 from llm_router.engine.upkeep import Upkeep
 from llm_router.engine.watching import Watch
@@ -689,9 +689,11 @@ class Engine:
             track.note_losses(lost)  # what the answer lost stands in the record too
         metered = settle.metered(track)
         if metered is not None and metered.others:
-            for _, price in metered.others:
+            for name, price in metered.others:
                 with contextlib.suppress(ServerError):  # the hold must be resolved all the same
                     self.publish(price, track.created_ms)
+                    if name.startswith(TOOL):  # nobody published it before; and what it was made from
+                        self.publish(price_of(track, name), track.created_ms)
         track.record = settle.record_of(track, metered, self.clock.monotonic_us())
         return metered
 

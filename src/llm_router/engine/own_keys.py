@@ -185,7 +185,12 @@ def with_own_keys(plan: Plan, own: Mapping[str, OwnKey], fee: OwnKeyFee, active:
 def _owned(candidate: Candidate, fee: OwnKeyFee) -> Candidate:
     price = candidate.deployment.price
     assert price is not None, "unpriced ones are not in a plan"
-    deployment = msgspec.structs.replace(candidate.deployment, price=fee_price(price, fee), cost=NO_COST)
+    deployment = msgspec.structs.replace(
+        candidate.deployment,
+        price=fee_price(price, fee),
+        cost=NO_COST,
+        tools=dict.fromkeys(candidate.deployment.tools, NO_COST),
+    )
     return msgspec.structs.replace(candidate, deployment=deployment, own_key=True)
 
 

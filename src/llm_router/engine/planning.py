@@ -445,6 +445,8 @@ def _planned(occasion: Occasion, resolved: Resolved, sold: Resolved) -> Plan:
         formats=FORMATS["chat" if call.operation == "count_tokens" else call.operation],
         asked=resolved.asked,
         via=resolved.via,
+        unpriced_tools=state.settlement.unpriced_tools,
+        own=occasion.own_keys,
     )
 
 

@@ -21,7 +21,7 @@ from llm_router.domain.errors import (
 from llm_router.domain.key import Key
 from llm_router.engine.admit import Call
 from llm_router.engine.own_keys import ELSEWHERE
-from llm_router.routing.plan import NO_OPERATION, NOT_CONFIGURED, UNPRICED, Plan, Rejection
+from llm_router.routing.plan import NO_OPERATION, NOT_CONFIGURED, UNPRICED, UNPRICED_TOOL, Plan, Rejection
 from llm_router.wire.operations import ENDPOINTS
 
 NOT_OF_KEY = "this API key may not use its provider"
@@ -97,7 +97,7 @@ def nothing_serves(plan: Plan, snapshot: Snapshot) -> RouterError:
     if lacking:
         return UnsupportedContent(
             f"'{plan.model}' {' and '.join(dict.fromkeys(lacking))}. Choose another model.",
-            param=_AT_FAULT.get(lacking[0], "messages"),
+            param="tools" if lacking[0].startswith(UNPRICED_TOOL) else _AT_FAULT.get(lacking[0], "messages"),
         )
     names = dict.fromkeys(r.deployment.split("/", 1)[0] for r in plan.rejections)
     hints = [

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from llm_router.billing.own_keys import fee_price
+from llm_router.billing.own_keys import NO_COST, fee_price
 from llm_router.billing.pricing import PriceList
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import Overloaded, RouterError, UpstreamError
@@ -16,7 +16,7 @@ from llm_router.domain.key import Key
 from llm_router.domain.limit import Admission
 from llm_router.domain.model import Deployment, Model
 from llm_router.domain.own_key import OwnKey
-from llm_router.domain.price import Price
+from llm_router.domain.price import TOOL, Price, tool_prices
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.engine.admit import Admitted, Call, payer_of
 from llm_router.engine.brief import HEADER, explain_header
@@ -230,13 +230,20 @@ def tools_back(track: Track, mark: str = "") -> ToolsBack:
 
 
 def price_of(track: Track, upstream_model: str) -> Price | None:
-    """The provider's price of another model that it ran inside the exchange."""
+    """The provider's price of another model, or of a tool, that it ran inside the exchange."""
+    if upstream_model.startswith(TOOL) and track.candidate is not None:
+        provider = track.candidate.provider
+        if track.candidate.own_key:
+            return NO_COST
+        return tool_prices(provider.id, provider.tools).get(upstream_model.removeprefix(TOOL))
     found = _other(track, upstream_model)
     return None if found is None else found.price
 
 
 def sold_price_of(track: Track, upstream_model: str) -> Price | None:
     """The same as the customer pays it."""
+    if upstream_model.startswith(TOOL) and track.candidate is not None:
+        return track.candidate.deployment.tools.get(upstream_model.removeprefix(TOOL))
     found = _other(track, upstream_model)
     if found is None:
         return None

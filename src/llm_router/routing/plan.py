@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from llm_router.domain.decision import Named
-from llm_router.domain.model import Deployment, Model, Provider
+from llm_router.domain.model import Deployment, Model, OnUnpricedTools, Provider
+from llm_router.domain.price import TOOL
 from llm_router.routing.arrange import Arrangement
 from llm_router.routing.auto.choose import Choice
 from llm_router.routing.speaking import Spoken, speak
@@ -15,6 +16,8 @@ from llm_router.routing.speaking import Spoken, speak
 NOT_CONFIGURED = "provider not configured"
 UNPRICED = "unpriced"
 NO_OPERATION = "not offered by the API that is spoken there"
+
+UNPRICED_TOOL = "has no price here for the tool"
 
 NO_OUTPUT = frozenset({"anthropic_messages"})
 """Formats in which an output limit of 0 means no output: elsewhere it is refused, or means no limit at all."""
@@ -130,8 +133,13 @@ def make_plan(
     formats: Mapping[str, str] | None = None,
     asked: str = "",
     via: str = "id",
+    unpriced_tools: OnUnpricedTools = "flag",
+    own: Collection[str] = (),
 ) -> Plan:
     """Order the deployments that can be called.
+
+    ``unpriced_tools``: what becomes of tools that a provider runs and that have no price there; ``own``: providers
+    that bill somebody else.
 
     ``formats``: the wire format of the operation by the provider's dialect, where it is another one
     (embeddings); a deployment whose dialect has none is rejected.
@@ -154,6 +162,10 @@ def make_plan(
             rejections.append(Rejection(deployment=deployment.id, reason=NO_OPERATION))
         elif (lacking := _declared_lack(way, needs)) is not None:
             rejections.append(Rejection(deployment=deployment.id, reason=lacking))
+        elif way.format == front and (
+            unpriced := _unpriced_tools(way, needs, "flag" if provider.id in own else unpriced_tools)
+        ):
+            rejections.append(Rejection(deployment=deployment.id, reason=unpriced))
         else:
             candidates.append(
                 Candidate(
@@ -200,6 +212,21 @@ def _declared_lack(way: Spoken, needs: frozenset[str]) -> str | None:
         if form in needs and not can.sees(form):
             return f"takes no {form} input"
     return "calls no tools" if "tools" in needs and not can.tools else None
+
+
+def _unpriced_tools(way: Spoken, needs: frozenset[str], rule: OnUnpricedTools) -> str | None:
+    """Which tools of a request the provider would run at nobody knows what price; None if that is no matter."""
+    if rule == "flag":
+        return None
+    names = sorted(need.removeprefix(TOOL) for need in needs if need.startswith(TOOL))
+    names = [name for name in names if name not in way.deployment.tools]
+    price = way.deployment.operator_price
+    if not names or (rule == "auto" and price is not None and price.source == "configuration"):
+        return None
+    return (
+        f"{UNPRICED_TOOL} {', '.join(names)!r} that {way.provider.name} would run (the operator can set one at "
+        f"providers.{way.provider.id}.tools, or settlement.unpriced_tools)"
+    )
 
 
 def _missing(model: Model, deployment: Deployment, needs: frozenset[str]) -> int:

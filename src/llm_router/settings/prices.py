@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from decimal import Decimal
 
 import msgspec
@@ -61,6 +62,17 @@ def read_price(table: PriceTable | Decimal, path: KeyPath, problems: Problems) -
         else:
             rates[bucket] = rate
     return _named(msgspec.convert(rates, Rates)) if right else None
+
+
+def read_tools(tools: Mapping[str, Decimal], path: KeyPath, problems: Problems) -> dict[str, int]:
+    """What a provider's tools cost: dollars of each use, of ``image_generation`` per million tokens of image."""
+    found: dict[str, int] = {}
+    for name, dollars in tools.items():
+        key = "output_per_mtok" if name == "image_generation" else "request_usd"
+        rate = _rate(key, dollars, (*path, name), problems)
+        if rate is not None:
+            found[name] = rate
+    return found
 
 
 def _rate(key: str, dollars: Decimal, path: KeyPath, problems: Problems) -> int | None:

@@ -12,6 +12,7 @@ import msgspec
 from llm_router.domain.model import Provider, Quirk, Way
 from llm_router.settings.addresses import check_parameters
 from llm_router.settings.check import json_value
+from llm_router.settings.prices import read_tools
 from llm_router.settings.problems import KeyPath, Problems, dotted, nearest, unknown
 from llm_router.settings.schema import ProviderTable, QuirkTable, WayTable
 from llm_router.wire.placement import PLACEMENTS
@@ -140,6 +141,8 @@ def _apply(base: Provider, table: ProviderTable, path: KeyPath, problems: Proble
         changes["also"] = ()  # what is spoken there is said anew
     elif table.base_url is not None:
         changes["also"] = _moved_ways(base, changes["base_url"], path, problems)
+    if table.tools:
+        changes["tools"] = {**base.tools, **read_tools(table.tools, (*path, "tools"), problems)}
     numbered = problems.numbered((*path, "quirks"), table.quirks)
     quirks = [read_quirk(quirk, place, problems) for place, quirk in numbered]
     changes["quirks"] = (*base.quirks, *quirks)

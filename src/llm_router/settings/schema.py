@@ -23,7 +23,7 @@ from llm_router.billing.policy import (
     OnNoUsage,
     OnZero,
 )
-from llm_router.domain.model import AuthScheme, EditKind, Knowledge, SuccessorRule
+from llm_router.domain.model import AuthScheme, EditKind, Knowledge, OnUnpricedTools, SuccessorRule
 from llm_router.routing.continuing import Mode
 from llm_router.routing.hedging import HedgeMode
 from llm_router.routing.query import Quantization
@@ -247,6 +247,7 @@ class SettlementTable(Table, frozen=True, kw_only=True):
     absurd: OnAbsurd = "counted"
     empty: OnEmpty = "free"
     excess: OnExcess = "available"
+    unpriced_tools: OnUnpricedTools = "auto"
     drain: Drain = "auto"
     drain_max: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 100
     drain_s: Seconds = Decimal(120)
@@ -420,6 +421,7 @@ class ProviderTable(Table, frozen=True, kw_only=True):
     knows: tuple[Knowledge, ...] | None = None
     serves: tuple[str, ...] | None = None
     price: Decimal | None = None
+    tools: dict[str, Dollars] = {}
     quirks: tuple[QuirkTable, ...] = ()
     also: tuple[WayTable, ...] | None = None
 

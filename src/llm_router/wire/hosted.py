@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from llm_router.domain.price import TOOL
 from llm_router.domain.usage import Usage
 from llm_router.wire.dialect import Beside
 
@@ -45,6 +46,11 @@ def uses(value: object) -> int:
     return min(max(value, 0), USES_MAX)
 
 
+def image_tokens(quality: object) -> int:
+    """Output tokens of one drawn image at most."""
+    return IMAGE_TOKENS.get(quality, IMAGE_TOKENS_MAX) if isinstance(quality, str) else IMAGE_TOKENS_MAX
+
+
 class Hosted:
     """Adds up what a request allows."""
 
@@ -73,16 +79,14 @@ class Hosted:
         name, count = name[:NAME_CHARS_MAX], uses(most)
         self._lookups += count
         if name == "image_generation":
-            each = (
-                IMAGE_TOKENS.get(quality, IMAGE_TOKENS_MAX) if isinstance(quality, str) else IMAGE_TOKENS_MAX
-            )
+            each = image_tokens(quality)
             self._tools[name] = Usage(output_image_tokens=count * each)
         else:
             self._tools[name] = Usage(web_searches=count)
 
     def needs(self) -> set[str]:
         """What is needed of whoever answers."""
-        return {f"tool:{name}" for name in self._tools}
+        return {f"{TOOL}{name}" for name in self._tools}
 
     def beside(self) -> Beside | None:
         """All of it; None if it is nothing."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from llm_router.domain.price import TOOL
 from llm_router.domain.usage import Provenance, Usage, token_count
 from llm_router.wire.bill import bill_members
 from llm_router.wire.chat import Raw
@@ -197,7 +198,9 @@ def encode_usage(usage: Usage | None) -> dict[str, object]:
         out["service_tier"] = usage.service_tier
     if usage.others:
         out["iterations"] = [
-            {"type": "advisor_message", "model": name, **encode_usage(part)} for name, part in usage.others
+            {"type": "advisor_message", "model": name, **encode_usage(part)}
+            for name, part in usage.others
+            if not name.startswith(TOOL)
         ]
     if usage.provenance in (Provenance.COUNTED, Provenance.ESTIMATED):
         out["estimated"] = True

@@ -10,9 +10,11 @@ from typing import Any
 
 import msgspec
 
+from llm_router.domain.price import TOOL
 from llm_router.domain.usage import MAX_COUNT, Provenance, Usage, token_count
 from llm_router.wire.bill import bill_members
 from llm_router.wire.dialect import Bill
+from llm_router.wire.hosted import image_tokens
 
 FLAG_INVALID = "usage_invalid"  # counts that cannot be true: treated as not reported
 FLAG_CONTRADICTORY = "usage_contradictory"  # counts that do not add up; the sensible ones were taken
@@ -46,9 +48,13 @@ def read_usage(response: dict[str, Any]) -> Reading:
     if prompt is None or completion is None:
         return NOTHING
     tier = response.get("service_tier")
-    return _split(
+    found = _split(
         raw, prompt, completion, total, _searches(response, raw), tier if isinstance(tier, str) else None
     )
+    tools = _tools(response, raw)
+    if found.usage is None or not tools:
+        return found
+    return msgspec.structs.replace(found, usage=msgspec.structs.replace(found.usage, others=tools))
 
 
 def _split(
@@ -121,6 +127,32 @@ def _searches(response: dict[str, Any], raw: dict[str, Any]) -> int:
         return count
     output = response.get("output")
     return sum(_is_search(item) for item in output) if isinstance(output, list) else 0
+
+
+def _tools(response: dict[str, Any], raw: dict[str, Any]) -> tuple[tuple[str, Usage], ...]:
+    """What other tools the provider ran: as reported (xAI; OpenAI's images), else the calls among the output.
+
+    Python runs in containers, which are billed by the piece (https://platform.openai.com/docs/pricing).
+    """
+    output = response.get("output")
+    items = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
+    told = _details(raw, "server_side_tool_usage_details")
+    found: dict[str, Usage] = {}
+    for kind in ("code_interpreter", "file_search", "x_search", "document_search"):
+        count = token_count(told.get(f"{kind}_calls"))
+        if count is None:
+            calls = [item for item in items if item.get("type") == f"{kind}_call"]
+            places = {str(item.get("container_id")) for item in calls}
+            count = len(places) if kind == "code_interpreter" else len(calls)
+        if count:
+            found[f"{TOOL}{kind}"] = Usage(web_searches=count)
+    drawn = token_count(_details(_details(response, "tool_usage"), "image_gen").get("output_tokens"))
+    if not drawn:
+        images = (item for item in items if item.get("type") == "image_generation_call")
+        drawn = sum(image_tokens(item.get("quality")) for item in images if item.get("status") != "failed")
+    if drawn:
+        found[f"{TOOL}image_generation"] = Usage(output_image_tokens=drawn)
+    return tuple(found.items())
 
 
 def _is_search(item: object) -> bool:
