@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from browser_kit import browsing
 from gateway_kit import Gateway
-from people_kit import Browser
+from people_kit import Browser, first_operator
 
 LONG = "[[slow 30ms]] [[long 400]] go"
 """Some twelve seconds: time enough to stop it, and not too much to wait for what is read to its end."""
@@ -254,3 +255,43 @@ def test_a_lockout_says_how_long(chromium: Any, gateway: Gateway, ada: Browser) 
         page.get_by_role("button", name="Sign in").click()
         page.get_by_text("Try again in 4 minutes").wait_for()
         watched.complaints.clear()
+
+
+SHIFTS = """const later = window.setTimeout;
+window.setTimeout = (work, ms, ...more) => later(work, ms === 2000 ? 600000 : ms, ...more);
+window.shifted = 0;
+new PerformanceObserver((list) => {
+  for (const each of list.getEntries()) if (!each.hadRecentInput) window.shifted += each.value;
+}).observe({ type: 'layout-shift', buffered: true });"""
+"""What parts that come together wait for each other is without end here: this machine may be slow."""
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["desk", "phone"])
+def test_nothing_jumps(chromium: Any, gateway: Gateway, ada: Browser, phone: bool) -> None:
+    assert gateway.chat("gpt-5-mini", "hi").status == 200
+    with browsing(chromium, gateway, cookie=ada.cookie, phone=phone) as watched:
+        watched.page.add_init_script(SHIFTS)
+        for path in ("/routing", "/usage"):
+            watched.open(path)
+            watched.page.locator("table").first.wait_for()
+            assert watched.page.evaluate("window.shifted") == 0, path
+
+
+@pytest.fixture
+def bare(chromium: Any, tmp_path: Path) -> Iterator[tuple[Gateway, Browser]]:
+    """A gateway without a provider, and its operator."""
+    running = Gateway(tmp_path)
+    yield running, first_operator(running)
+    assert running.stop() == 0
+
+
+def test_a_gateway_without_providers_says_what_to_do(chromium: Any, bare: tuple[Gateway, Browser]) -> None:
+    gateway, ada = bare
+    with browsing(chromium, gateway, cookie=ada.cookie) as watched:
+        for path in ("/models", "/playground"):
+            watched.open(path)
+            watched.page.get_by_text("No model can be asked yet").wait_for()
+            link = watched.page.get_by_role("link", name="Give a key")
+            assert link.get_attribute("href") == "/settings/providers"
+        watched.open("/models?all=1")
+        assert watched.page.locator("tbody tr").count() > 100

@@ -29,12 +29,16 @@ export function outcomeOf(row) {
 /** An exact time of an ISO text in the past, for the API. */
 const since = (ms) => new Date(Date.now() - ms).toISOString();
 
+/** Names of keys by their ids. */
+const keyNames = (ctx) => (ctx.can("key:read") ? ctx.api.get("/api/v1/keys", { limit: 200 }, { signal: ctx.signal }).then((found) => new Map(found.data.map((key) => [key.hash, key.name || key.label])), () => new Map()) : Promise.resolve(new Map()));
+
+/** So long the rows wait for the names in them, which would shift the columns. */
+const NAMES_MS = 1000;
+
 async function choices(ctx) {
   const seen = (by) => (ctx.can("usage:read") ? ctx.api.get("/api/v1/usage", { by, from: since(90 * 24 * HOUR) }, { signal: ctx.signal }).then((found) => found.data.map((row) => row[by]).filter(Boolean), () => []) : []);
-  const keys = ctx.can("key:read") ? ctx.api.get("/api/v1/keys", { limit: 200 }, { signal: ctx.signal }).then((found) => found.data, () => []) : [];
-  const [models, providers, used, known] = await Promise.all([seen("model"), seen("provider"), seen("key"), keys]);
-  const names = new Map(known.map((key) => [key.hash, key.name || key.label]));
-  return { models, providers, keys: used, names };
+  const [models, providers, keys] = await Promise.all([seen("model"), seen("provider"), seen("key")]);
+  return { models, providers, keys };
 }
 
 function pick(label, all, options, value, change) {
@@ -54,6 +58,7 @@ async function mount(root, ctx) {
     live: true,
   };
   let names = new Map();
+  const naming = keyNames(ctx).then((found) => (names = found));
   let rows = [];
   let next = null;
   let turn = 0;
@@ -178,6 +183,7 @@ async function mount(root, ctx) {
     listen();
     try {
       const [found, searchedTo] = await fetchPage();
+      await Promise.race([naming, new Promise((resolve) => setTimeout(resolve, NAMES_MS))]);
       if (mine !== turn) return;
       rows = found;
       replace(body, rows.map((row) => line(row)));
@@ -275,11 +281,10 @@ async function mount(root, ctx) {
   let known = { models: [], providers: [], keys: [] };
   drawFilters();
   void reload();
-  choices(ctx).then((found) => {
+  void naming.then(() => rows.length && replace(body, rows.map((row) => line(row))));
+  Promise.all([choices(ctx), naming]).then(([found]) => {
     known = found;
-    names = found.names;
     drawFilters();
-    if (rows.length) replace(body, rows.map((row) => line(row)));
   }, () => null);
   if (ctx.query.get("id")) void show(ctx.query.get("id"));
   return () => {

@@ -89,7 +89,7 @@ async function mount(root, ctx) {
   );
 
   const columns = [
-    { key: "name", label: "Model", sort: true, wide: true, render: (model) => h("span.model-name", model.name, h("span.cell-sub", h("code", model.id))) },
+    { key: "name", label: "Model", sort: true, wide: true, render: (model) => h("span.model-name", model.name, h("span.cell-sub", h("code", model.id)), now.gone.has(model.id) ? h("span.cell-sub.phone-only", badge("unavailable", "bad", { dot: true })) : null) },
     { key: "developer", label: "Made by", sort: true, hideOnPhone: true },
     { key: "context_length", label: "Context", sort: true, align: "end", hideOnPhone: true, render: (model) => compact(model.context_length) },
     { key: "input", label: "Input / M", sort: (model) => rate(model, "input"), align: "end", render: (model) => perMillion(rate(model, "input")) },
@@ -248,8 +248,7 @@ function providerTable(model, { resting }) {
   };
   const columns = [
     { key: "id", label: "Provider", render: (row) => h("span", row.id, h("span.cell-sub", h("code", row.upstream_model))) },
-    { key: "input", label: "Input / M", align: "end", render: (row) => perMillion(row.price_per_mtok?.input) },
-    { key: "output", label: "Output / M", align: "end", render: (row) => perMillion(row.price_per_mtok?.output) },
+    { key: "price", label: "In · out / M", align: "end", render: (row) => (row.price_per_mtok ? h("span.money", perMillion(row.price_per_mtok.input), h("span.faint", " · "), perMillion(row.price_per_mtok.output)) : "–") },
     { key: "context", label: "Context", align: "end", hideOnPhone: true, render: (row) => compact(row.context_length) },
     { key: "available", label: "Here", render: state },
   ];

@@ -3,7 +3,7 @@
 import { h, replace } from "../lib/dom.js";
 import { ago, compact, count, dollars, duration, percent, plural } from "../lib/format.js";
 import { icon } from "../lib/icons.js";
-import { badge, button, card, codeBlock, confirm, drawer, facts, field, form, load, pageHead, segments, stat, stats, table, toast, when } from "../lib/ui.js";
+import { badge, button, card, codeBlock, confirm, drawer, facts, field, form, load, pageHead, reveal, segments, stat, stats, table, toast, when } from "../lib/ui.js";
 import { candidates } from "./exchange.js";
 import { rehearsal } from "./rehearsal.js";
 
@@ -198,7 +198,7 @@ function openExperiment(ctx, row, again) {
 async function mount(root, ctx) {
   let stop = () => {};
   const parts = [];
-  if (ctx.can("inference:use")) parts.push(dryRun(ctx));
+  const first = ctx.can("inference:use") ? dryRun(ctx) : null;
   if (ctx.can("health:read")) {
     const [shown, end] = deployments(ctx);
     parts.push(shown);
@@ -206,7 +206,8 @@ async function mount(root, ctx) {
   }
   if (ctx.can("preset:read")) parts.push(presets(ctx));
   if (ctx.can("house:read")) parts.push(experiments(ctx), rehearsal(ctx));
-  root.append(pageHead("Routing", { text: "Where requests go, and why." }), ...parts);
+  root.append(pageHead("Routing", { text: "Where requests go, and why." }), first);
+  await reveal(root, parts, ctx.signal);
   return stop;
 }
 

@@ -19,6 +19,9 @@ const NONE = { model: "no model", provider: "nobody was asked", key: "no key", u
 
 const MEASURES = [["cost", "Spend"], ["requests", "Requests"], ["tokens", "Tokens"]];
 
+/** Keeps the room of a line. */
+const NO_NOTE = "\u2007";
+
 const KINDS = { grant: "Credit", use: "Use", adjust: "Correction" };
 
 const tokensOf = (row) => row.input_tokens + row.output_tokens;
@@ -59,7 +62,7 @@ async function mount(root, ctx) {
   const nameOf = (id) => (id === null ? NONE[state.by] : state.by === "key" ? keyName(id, names) : id);
 
   const figures = h("div");
-  const over = h("div", { style: { "min-height": "324px" } }, skeleton(0, { height: 324 }));
+  const over = h("div", { style: { "min-height": "324px" } }, skeleton(0, { height: 312 })); // with its padding
   const breakdown = h("div", skeleton(8));
   let report = null;
   let begin = 0;
@@ -78,11 +81,11 @@ async function mount(root, ctx) {
     drawBreakdown();
     const { total } = found;
     return stats(
-      stat("Spend", dollars(total.cost), { note: total.requests ? `${dollars(total.cost / total.requests)} a request` : null }),
-      stat("Requests", compact(total.requests), { note: total.errors ? `${percent(total.errors / total.requests)} failed` : total.requests ? "none failed" : null }),
-      stat("Tokens in", compact(total.input_tokens), { note: total.input_tokens ? `${percent(total.cached_tokens / total.input_tokens, { digits: 0 })} from caches` : null }),
-      stat("Tokens out", compact(total.output_tokens)),
-      stat("First token", duration(total.first_token_ms), { note: total.first_token_ms === null ? null : "mean" }),
+      stat("Spend", dollars(total.cost), { note: total.requests ? `${dollars(total.cost / total.requests)} a request` : NO_NOTE }),
+      stat("Requests", compact(total.requests), { note: total.errors ? `${percent(total.errors / total.requests)} failed` : total.requests ? "none failed" : NO_NOTE }),
+      stat("Tokens in", compact(total.input_tokens), { note: total.input_tokens ? `${percent(total.cached_tokens / total.input_tokens, { digits: 0 })} from caches` : NO_NOTE }),
+      stat("Tokens out", compact(total.output_tokens), { note: NO_NOTE }),
+      stat("First token", duration(total.first_token_ms), { note: "mean, of streams" }),
     );
   }, { room: () => statsRoom(["Spend", "Requests", "Tokens in", "Tokens out", "First token"]) });
 
