@@ -135,7 +135,7 @@ class Stage:
     def config(self) -> Path:
         path = self.folder / "config.toml"
         if not path.exists():
-            path.write_text(_gateway_config(self.upstream, self.paced))
+            path.write_text(gateway_config(self.upstream, self.paced))
         return path
 
     def close(self, gateway: Gateway) -> None:
@@ -330,7 +330,7 @@ _MODELS = {
 }
 
 
-def _gateway_config(upstream: int, paced: int) -> str:
+def gateway_config(upstream: int, paced: int) -> str:
     """The defaults, but for the log of accesses, room for the streams that are held, and patience with a machine that
     stands still (which would else teach it that the upstream is slow); providers on the loopback."""
     text = '[server]\naccess_log = false\nconcurrency_max = 5000\nlag_max_s = 60\n[routing.concurrency]\nleast = 5000\n[credits]\nstarting = "1000000"\n'

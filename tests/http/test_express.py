@@ -173,6 +173,25 @@ def test_both_ways_come_to_the_same(gateway: Gateway, dialect: str, stream: bool
     assert found[1] == found[0]
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("dialect", MODELS)
+def test_limits_are_counted_and_told_the_same(gateway: Gateway, dialect: str, stream: bool) -> None:
+    found = []
+    for headers in (ORDINARY, {}):
+        limits = {"requests_per_minute": 9, "tokens_per_minute": 9_000, "concurrency": 3}
+        key = gateway.command("keys.create", name="limited", **limits)["key"]
+        for number in range(3):  # the first of a key is read from the store, and so goes the ordinary way
+            rides = taken(gateway)
+            reply = gateway.ask(stream, MODELS[dialect], key=key, headers=headers)
+            assert (reply.status, taken(gateway) - rides) == (200, number > 0 and not headers)
+            told = {name: value for name, value in reply.headers.items() if name.startswith("x-ratelimit")}
+            resets = {name for name in told if "-reset-" in name}
+            found.append({name: value for name, value in told.items() if name not in resets})
+            assert {told[name] for name in resets} <= {"60s", "1m0s", "1m1s"}
+    assert found[3:] == found[:3]
+    assert [each["x-ratelimit-remaining-requests"] for each in found[:3]] == ["8", "7", "6"]
+
+
 def waits(asked: Handler, dialect: str, stream: bool) -> None:
     """Nothing comes until the gateway has hung up."""
     asked.connection.recv(1)
