@@ -36,16 +36,22 @@ class Calls(msgspec.Struct, frozen=True, kw_only=True):
     run: int
 
 
+RETRY_AFTER_S = 1.0
+"""When to try again what only the holds of other requests were in the way of."""
+
+
 class Granted(msgspec.Struct, frozen=True, kw_only=True):
     """A step that may begin.
 
     Attributes:
         room_pusd: what the session had left before it; None if that has no bound.
         held_pusd: what the step may cost of it; others of the session may use the rest.
+        others_pusd: what other steps that run hold of it.
     """
 
     room_pusd: int | None
     held_pusd: int
+    others_pusd: int = 0
 
 
 class Session(msgspec.Struct, kw_only=True):
@@ -98,14 +104,15 @@ class Session(msgspec.Struct, kw_only=True):
             if most is not None and used + wanted > most:
                 raise _reached(kind, str(used), str(most))
         room: int | None = None
+        others = sum(pusd for pusd, _ in self.held.values())
         if limits.cost_pusd is not None:
-            room = limits.cost_pusd - self.spent_pusd - sum(pusd for pusd, _ in self.held.values())
+            room = limits.cost_pusd - self.spent_pusd - others
             if room <= 0:
-                raise cost_reached(limits.cost_pusd - max(0, room), limits.cost_pusd)
+                raise cost_reached(min(self.spent_pusd, limits.cost_pusd), others, limits.cost_pusd)
         held_pusd = 0 if room is None else min(room, worst_pusd)
         self.steps += 1
         self.held[step] = (held_pusd, node)
-        return Granted(room_pusd=room, held_pusd=held_pusd)
+        return Granted(room_pusd=room, held_pusd=held_pusd, others_pusd=others)
 
     def end(self, step: str, *, counted: bool, tokens: int, cost_pusd: int) -> None:
         """A step has ended. One that was refused before it was sent does not count; one that did not
@@ -162,21 +169,47 @@ def check_repeats(calls: Calls, run: int, limits: SessionLimits) -> None:
     )
 
 
-def cost_reached(used_pusd: int, most_pusd: int) -> SessionBrake:
-    """The refusal of a step that the session's money does not cover."""
-    return _reached("cost", format_usd(used_pusd), format_usd(most_pusd))
-
-
-def cost_short(needed: str, room_pusd: int, most_pusd: int, affordable_max_tokens: int) -> SessionBrake:
-    """The refusal of a step that what is left of the session's money does not cover."""
-    used, most = format_usd(most_pusd - room_pusd), format_usd(most_pusd)
-    way = f"Set max_tokens to at most {affordable_max_tokens}, begin" if affordable_max_tokens else "Begin"
+def cost_reached(used_pusd: int, held_pusd: int, most_pusd: int) -> SessionBrake:
+    """The refusal of a step that the session's money does not cover. ``held_pusd``: by its steps that run."""
+    most = format_usd(most_pusd)
+    if not held_pusd or used_pusd >= most_pusd:
+        return _reached("cost", format_usd(used_pusd), most)
     return SessionBrake(
-        f"The request may cost up to ${needed}, but the session's ceiling of ${most} leaves ${format_usd(room_pusd)} "
-        f"(${used} used). {way} a new session, or raise the ceiling if the work is worth it. "
-        "Nothing was sent or charged.",
-        details={"brake": "cost", "used": msgspec.Raw(used.encode()), "limit": msgspec.Raw(most.encode())},
+        f"What the session has used and holds has reached its ceiling of ${most} in all ({_parts(used_pusd, held_pusd)}). "
+        "Try again when its other requests are done. Nothing was sent or charged.",
+        details=_figures(used_pusd, held_pusd, most_pusd),
+        retry_after_s=RETRY_AFTER_S,
     )
+
+
+def cost_short(
+    needed_pusd: int, room_pusd: int, held_pusd: int, most_pusd: int, affordable_max_tokens: int
+) -> SessionBrake:
+    """The refusal of a step that what is left of the session's money does not cover. ``held_pusd``: by its
+    other steps, which may come back."""
+    used, most = most_pusd - room_pusd - held_pusd, format_usd(most_pusd)
+    later = held_pusd > 0 and needed_pusd <= most_pusd - used
+    first = "Try again when its other requests are done, b" if later else "B"
+    if affordable_max_tokens:
+        first = f"Set max_tokens to at most {affordable_max_tokens}, {'try again later, ' if later else ''}b"
+    return SessionBrake(
+        f"The request may cost up to ${format_usd(needed_pusd)}, but the session's ceiling of ${most} leaves "
+        f"${format_usd(room_pusd)} ({_parts(used, held_pusd)}). {first}egin a new session, or raise the ceiling if the "
+        "work is worth it. Nothing was sent or charged.",
+        details=_figures(used, held_pusd, most_pusd),
+        retry_after_s=RETRY_AFTER_S if later else None,
+    )
+
+
+def _parts(used_pusd: int, held_pusd: int) -> str:
+    used = f"${format_usd(used_pusd)} used"
+    return f"{used}, ${format_usd(held_pusd)} held by requests that run" if held_pusd else used
+
+
+def _figures(used_pusd: int, held_pusd: int, most_pusd: int) -> dict[str, object]:
+    """The details of a refusal, verbatim."""
+    amounts = {"used": used_pusd, "held": held_pusd, "limit": most_pusd}
+    return {"brake": "cost", **{name: msgspec.Raw(format_usd(a).encode()) for name, a in amounts.items()}}
 
 
 def _reached(kind: str, used: str, most: str) -> SessionBrake:

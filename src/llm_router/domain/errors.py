@@ -159,11 +159,25 @@ class PaymentDeclined(ClientError):
 
 
 class SessionBrake(ClientError):
-    """A session has reached a ceiling, or repeats itself. Clients that repeat 409 are told not to."""
+    """A session has reached a ceiling, or repeats itself. Clients that repeat 409 are told not to, unless it says
+    when: what other requests of it hold may come back."""
 
     status = 409
     code = "session_brake"
     headers = (("x-should-retry", "false"),)
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        details: Mapping[str, object] | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, param=param, code=code, details=details, retry_after_s=retry_after_s)
+        if retry_after_s is not None:
+            self.headers = (("x-should-retry", "true"),)
 
 
 class IdempotencyConflict(ClientError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from llm_router.billing.sessions import Calls, check_repeats, cost_reached, cost_short, digest
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import InvalidRequest, MaxCostExceeded, RouterError
+from llm_router.domain.money import PUSD_PER_USD
 from llm_router.domain.session import SessionLimits, lower
 from llm_router.engine.admit import Call
 from llm_router.engine.holding import Ceiling, dollars_of
@@ -80,22 +82,25 @@ def _count(given: Mapping[str, str], name: str) -> int | None:
     return int(text)
 
 
-def tighter(ceiling: Ceiling | None, room_pusd: int | None) -> Ceiling | None:
-    """The lower of what the request and what its session may cost."""
+def tighter(ceiling: Ceiling | None, room_pusd: int | None, held_pusd: int = 0) -> Ceiling | None:
+    """The lower of what the request and what its session may cost. ``held_pusd``: what other requests of the
+    session hold."""
     if room_pusd is None or (ceiling is not None and ceiling.amount_pusd <= room_pusd):
         return ceiling
     lowers = ceiling is not None and ceiling.lowers
-    return Ceiling(amount_pusd=room_pusd, lowers=lowers, session=True)
+    return Ceiling(amount_pusd=room_pusd, lowers=lowers, session=True, held_pusd=held_pusd)
 
 
-def session_refusal(error: MaxCostExceeded, limits: SessionLimits, room_pusd: int) -> RouterError:
+def session_refusal(error: MaxCostExceeded, limits: SessionLimits, ceiling: Ceiling) -> RouterError:
     """A refusal because of a ceiling that is the session's, as such."""
     assert limits.cost_pusd is not None
-    refusal = cost_reached(limits.cost_pusd - room_pusd, limits.cost_pusd)
+    room_pusd, held_pusd = ceiling.amount_pusd, ceiling.held_pusd
+    refusal = cost_reached(limits.cost_pusd - room_pusd - held_pusd, held_pusd, limits.cost_pusd)
     if room_pusd > 0:
         tokens = error.details["affordable_max_tokens"]
         fits = tokens if isinstance(tokens, int) else 0
-        refusal = cost_short(_text(error.details["needed"]), room_pusd, limits.cost_pusd, fits)
+        needed_pusd = int(Decimal(_text(error.details["needed"])) * PUSD_PER_USD)
+        refusal = cost_short(needed_pusd, room_pusd, held_pusd, limits.cost_pusd, fits)
     refusal.details |= {name: error.details[name] for name in ("needed", "affordable_max_tokens")}
     return refusal
 

@@ -452,7 +452,7 @@ class Engine:
         except MaxCostExceeded as error:
             track.held = False
             if ceiling is not None and ceiling.session and limits is not None:
-                raise session_refusal(error, limits, ceiling.amount_pusd) from None
+                raise session_refusal(error, limits, ceiling) from None
             raise
         except RouterError as error:  # of a hold for several, this one's part may be there even so
             track.held = track.holder is not None and isinstance(error, LedgerUnavailable)
@@ -554,7 +554,7 @@ class Engine:
             track.created_ms,
         )
         track.session_held_pusd = granted.held_pusd
-        return tighter(ceiling, granted.room_pusd), limits
+        return tighter(ceiling, granted.room_pusd, granted.others_pusd), limits
 
     def _end_step(self, track: Track) -> None:
         """The step of a session is over; one that was refused does not count."""

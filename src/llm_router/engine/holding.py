@@ -52,11 +52,13 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         lowers: limits that the request names may be lowered for it.
         session: it is what the session has left.
+        held_pusd: what other requests of the session hold, which may come back.
     """
 
     amount_pusd: int
     lowers: bool = False
     session: bool = False
+    held_pusd: int = 0
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
