@@ -226,3 +226,17 @@ def test_what_a_page_shows(page, shown):
 def test_a_page_of_nothing_but_begun_tags_is_read():
     for begun in ("<", "<script ", "<style <script ", "<a "):
         assert without_tags(begun * 8000).startswith("<")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"retry-after": "1.7e308"},
+        {"retry-after-ms": "1.7e308"},
+        {"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT", "date": "Thu, 01 Jan 1970 00:00:00 GMT"},
+    ],
+)
+def test_a_wait_without_end_is_one_to_reckon_with(headers):
+    for wait_s in (header_retry_after_s(headers), message_retry_after_s("try again in 9999999999999999s")):
+        assert wait_s is not None
+        assert round(1000 * wait_s) == 366 * 86_400_000

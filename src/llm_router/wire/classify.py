@@ -14,6 +14,10 @@ _TRY_AGAIN = re.compile(
 )
 
 
+WAIT_MAX_S = 366 * 86_400.0
+"""Longer waits are as good as this one, and what is reckoned with them has room."""
+
+
 def header_retry_after_s(headers: Mapping[str, str], now_s: float | None = None) -> float | None:
     """Seconds that a provider asks to wait, from ``retry-after-ms``, else ``retry-after``; else None.
 
@@ -23,15 +27,15 @@ def header_retry_after_s(headers: Mapping[str, str], now_s: float | None = None)
     """
     millis = _seconds(headers.get("retry-after-ms"))
     if millis:  # Azure sends 0 here beside a full second in retry-after
-        return millis / 1000
+        return min(millis / 1000, WAIT_MAX_S)
     text = headers.get("retry-after")
     wait = _seconds(text)
     if wait is None and text is not None:
         until = _http_date(text)
         since = now_s if now_s is not None else _http_date(headers.get("date", ""))
         if until is not None and since is not None:
-            return max(0.0, until - since)
-    return wait if wait is not None else millis
+            return min(max(0.0, until - since), WAIT_MAX_S)
+    return min(wait, WAIT_MAX_S) if wait is not None else millis
 
 
 def message_retry_after_s(message: str) -> float | None:
@@ -48,7 +52,7 @@ def message_wait(message: str) -> tuple[float, str] | None:
     hours, minutes, number, unit = found.groups()
     last = _seconds(number) or 0.0
     wait_s = int(hours or 0) * 3600 + int(minutes or 0) * 60 + (last / 1000 if unit == "ms" else last)
-    return wait_s, found[0]
+    return min(wait_s, WAIT_MAX_S), found[0]
 
 
 def _seconds(text: str | None) -> float | None:

@@ -15,7 +15,7 @@ import msgspec
 
 from llm_router.domain.errors import RouterError, UpstreamError
 from llm_router.domain.limit import LimitState
-from llm_router.wire.classify import header_retry_after_s, message_retry_after_s, scrub
+from llm_router.wire.classify import WAIT_MAX_S, header_retry_after_s, message_retry_after_s, scrub
 from llm_router.wire.dialects.gemini_generate.members import value_of
 from llm_router.wire.judging import judge, member_at_fault
 
@@ -137,7 +137,7 @@ def _retry_delay_s(details: list[dict[str, Any]]) -> float | None:
             except ValueError:
                 continue
             if math.isfinite(value) and value >= 0:
-                return value
+                return min(value, WAIT_MAX_S)
     return None
 
 
