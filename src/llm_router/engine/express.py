@@ -64,8 +64,11 @@ if TYPE_CHECKING:
 KINDS_MAX = 4096
 """Kinds of requests remembered."""
 
-READY_MAX = 16
+READY_MAX = 4
 """Heads of calls remembered for a kind: they differ by what its clients have forwarded."""
+
+FORWARDED_CHARS_MAX = 1024
+"""With more of it a head is made for its call alone."""
 
 _HOLDING, _CALLING, _SETTLING, _OVER = range(4)
 
@@ -253,9 +256,10 @@ class Express:
         assert self.upstream is not None
         request = self._engine.attempts.request(track, boarding.candidate, b"", forwarded, boarding.secret)
         made = self.upstream.prepare(request)
-        if len(ready) >= READY_MAX:
-            ready.clear()
-        ready[place] = (track.sent_secret, made)
+        if sum(map(len, forwarded.values())) <= FORWARDED_CHARS_MAX:
+            if len(ready) >= READY_MAX:
+                ready.clear()
+            ready[place] = (track.sent_secret, made)
         return made
 
     def land_soon(self, ride: Ride | None = None) -> None:
