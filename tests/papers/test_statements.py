@@ -37,6 +37,7 @@ from llm_router.domain.record import ExchangeRecord
 from llm_router.domain.usage import Usage
 from llm_router.engine.moments import iso_time
 from llm_router.engine.statement_files import render
+from llm_router.engine.statement_pdf import FONTS, pdf_doubt
 from llm_router.engine.statements import Statements, bounds
 
 MONTHS = ("2026-09", "2026-10", "2026-11", "2026-12")
@@ -330,3 +331,17 @@ def test_letters_without_a_font_are_told(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("llm_router.engine.statement_pdf.FONTS", ("/nowhere/font.ttf",))
     with pytest.raises(ServerError, match="fonts-dejavu-core"):
         render(sample(note="Łódź 東京"), "pdf")
+
+
+def test_letters_that_the_first_font_lacks_are_never_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fpdf", reason="the extra [pdf] is not installed")
+    if not any(Path(name).is_file() for name in FONTS):
+        pytest.skip("no font of the system's is installed")
+    monkeypatch.setattr("llm_router.engine.statement_pdf.FURTHER_FONTS", ("/nowhere/font.ttf",))
+    strange = sample(note="Łódź \U0001f47e\u682a")
+    with pytest.raises(ServerError, match="no font here has the letters '\u682a"):
+        render(strange, "pdf")
+    assert "\u682a" in str(pdf_doubt(strange))
+    assert pdf_doubt(sample(note="Łódź")) is None
+    assert render(sample(note="Łódź"), "pdf").startswith(b"%PDF-")
+    assert "\u682a" in render(strange, "html").decode()

@@ -66,6 +66,11 @@ def issue(arguments: argparse.Namespace) -> int:
         print_json(result)
         return 0
     _print_rows(result["statements"])
+    for row in result["statements"]:
+        if row["pdf_doubt"] is not None:
+            note(
+                f"{printable(row['account'])}, {row['month']} cannot be a PDF here: {printable(row['pdf_doubt'])}."
+            )
     for row in result["skipped"]:
         note(f"{printable(row['account'])} was left out: {row['why']}")
     return 0

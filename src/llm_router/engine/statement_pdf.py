@@ -26,6 +26,18 @@ FONTS = (
 )
 """Where a font with more letters than PDF's own may lie; only looked for where a name needs them."""
 
+FURTHER_FONTS = (
+    "/usr/share/fonts/truetype/droid/DroidSansFallbackFull.ttf",
+    "/usr/share/fonts/google-droid-sans-fonts/DroidSansFallbackFull.ttf",
+    "/usr/share/fonts/truetype/wqy/wqy-zenhei.ttc",
+    "/usr/share/fonts/truetype/unifont/unifont.ttf",
+    "/Library/Fonts/Arial Unicode.ttf",
+)
+"""Where fonts may lie for the letters that the first lacks."""
+
+SHOWN_MAX = 20
+"""Letters that an error names."""
+
 
 def statement_pdf(s: Statement) -> bytes:
     """The pages.
@@ -33,11 +45,86 @@ def statement_pdf(s: Statement) -> bytes:
     Raises:
         ServerError: fpdf2 is not installed, or no font has the letters.
     """
+    return _Page(_library(), s).made()
+
+
+def pdf_doubt(s: Statement) -> str | None:
+    """Why a statement cannot be a PDF here; None if it can. Takes a while where it holds rare letters.
+
+    Nothing is said where the library is not installed: no statement can be one then.
+    """
+    if _is_plain(s):
+        return None
     try:
-        library = importlib.import_module("fpdf")
+        _library()
+        _fonts_for(s)
+    except ServerError as error:
+        return None if error.code == "extra_missing" else error.message
+    return None
+
+
+def _fonts_for(s: Statement) -> list[Path]:
+    """The system's fonts that together have all letters; none where PDF's own have.
+
+    Raises:
+        ServerError: they have not. A page on which letters are missing is none.
+    """
+    if _is_plain(s):
+        return []
+    first = next((Path(name) for name in FONTS if Path(name).is_file()), None)
+    if first is None:
+        raise ServerError(
+            "a name holds letters that PDF's own fonts lack, and no font with them was found: install the fonts "
+            "'DejaVu' (Debian: fonts-dejavu-core), or write --format html and print it",
+            code="font_missing",
+        )
+    lacking = _lacking({c for c in _texts(s) if c.isprintable() and c != " "}, first)
+    paths = [first]
+    for path in map(Path, FURTHER_FONTS):
+        if lacking and path.is_file():
+            left = _lacking(lacking, path)
+            if left != lacking:
+                paths.append(path)
+            lacking = left
+    if lacking:
+        letters = "".join(sorted(lacking)[:SHOWN_MAX])
+        raise ServerError(
+            f"no font here has the letters '{letters}': install one that has them (Debian: fonts-droid-fallback), "
+            "or take the format html, which leaves them to the browser, and print it",
+            code="font_missing",
+        )
+    return paths
+
+
+def _lacking(letters: set[str], path: Path) -> set[str]:
+    """Those that a font lacks."""
+    library = importlib.import_module("fontTools.ttLib")  # fpdf2 needs it too
+    with library.TTFont(str(path), lazy=True, fontNumber=0) as font:
+        known = font.getBestCmap()
+        return {c for c in letters if ord(c) not in known}
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("fpdf")
     except ImportError:
         raise ServerError(PDF_MISSING, code="extra_missing") from None
-    return _Page(library, s).made()
+
+
+def _texts(s: Statement) -> str:
+    """All that others wrote in it."""
+    invoice = () if s.invoice is None else (*s.invoice.issuer, *s.invoice.customer, *s.invoice.notes)
+    taxes = () if s.invoice is None else tuple(tax.name for tax in s.invoice.taxes)
+    return "".join((*invoice, *taxes, *(c.note for c in s.credits), *(u.model for u in s.usage)))
+
+
+def _is_plain(s: Statement) -> bool:
+    """Whether PDF's own fonts have all letters."""
+    try:
+        _texts(s).encode("latin-1")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Page:
@@ -45,6 +132,7 @@ class _Page:
 
     def __init__(self, library: Any, s: Statement) -> None:
         self._s = s
+        self._paths = _fonts_for(s)
         pdf = self._pdf = library.FPDF(unit="mm", format="A4")
         pdf.set_margins(MARGIN_MM, MARGIN_MM)
         pdf.set_auto_page_break(True, FOOT_MM)
@@ -71,27 +159,18 @@ class _Page:
         return bytes(self._pdf.output())
 
     def _load_font(self) -> str:
-        """PDF's own font where it has all letters, else one of the system's."""
-        s = self._s
-        invoice = () if s.invoice is None else (*s.invoice.issuer, *s.invoice.customer, *s.invoice.notes)
-        taxes = () if s.invoice is None else tuple(tax.name for tax in s.invoice.taxes)
-        texts = (*invoice, *taxes, *(c.note for c in s.credits), *(u.model for u in s.usage))
-        try:
-            "".join(texts).encode("latin-1")
-        except UnicodeEncodeError:
-            pass
-        else:
+        """PDF's own font where it has all letters, else some of the system's."""
+        if not self._paths:
             return "helvetica"
-        path = next((Path(name) for name in FONTS if Path(name).is_file()), None)
-        if path is None:
-            raise ServerError(
-                "a name holds letters that PDF's own fonts lack, and no font with them was found: install the fonts "
-                "'DejaVu' (Debian: fonts-dejavu-core), or write --format html and print it",
-                code="font_missing",
-            )
-        bold = path.with_name("DejaVuSans-Bold.ttf")
-        self._pdf.add_font("own", "", str(path))
-        self._pdf.add_font("own", "B", str(bold if bold.is_file() else path))
+        first, *further = self._paths
+        bold = first.with_name("DejaVuSans-Bold.ttf")
+        self._pdf.add_font("own", "", str(first))
+        self._pdf.add_font("own", "B", str(bold if bold.is_file() else first))
+        for number, path in enumerate(further):
+            for style in ("", "B"):
+                self._pdf.add_font(f"more{number}", style, str(path))
+        if further:
+            self._pdf.set_fallback_fonts([f"more{n}" for n in range(len(further))], exact_match=False)
         return "own"
 
     def _use(self, size: float, style: str = "", color: tuple[int, int, int] = INK) -> None:

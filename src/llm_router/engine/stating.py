@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
 from llm_router.billing.statements import Statement
@@ -55,7 +57,7 @@ async def issue_statements(arguments: IssueStatements, context: Context) -> Resu
     statements = papers_of(context).statements
     if arguments.account is not None:
         made = await statements.issue(account_name(arguments.account), arguments.month)
-        return {"statements": [_row(made)], "skipped": []}
+        return {"statements": [await _issued_row(made)], "skipped": []}
     rows: list[dict[str, object]] = []
     skipped: list[dict[str, object]] = []
     if context.treasury is None:
@@ -64,7 +66,7 @@ async def issue_statements(arguments: IssueStatements, context: Context) -> Resu
         )
     for account, _, _ in await context.treasury.books.accounts():
         try:
-            rows.append(_row(await statements.issue(account, arguments.month)))
+            rows.append(await _issued_row(await statements.issue(account, arguments.month)))
         except NotFound:
             pass  # nothing in its books yet
         except InvalidRequest as error:
@@ -78,6 +80,13 @@ async def list_statements(arguments: ListStatements, context: Context) -> Result
     """What was issued for an account."""
     issued = await papers_of(context).statements.issued(account_name(arguments.account))
     return {"statements": [_row(statement) for statement in issued]}
+
+
+async def _issued_row(statement: Statement) -> dict[str, object]:
+    """What was issued, and why it cannot be a PDF here, if it cannot."""
+    from llm_router.engine.statement_pdf import pdf_doubt
+
+    return {**_row(statement), "pdf_doubt": await asyncio.to_thread(pdf_doubt, statement)}
 
 
 def _row(statement: Statement) -> dict[str, object]:
