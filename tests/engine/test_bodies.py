@@ -182,7 +182,13 @@ def test_what_is_too_long_is_told_by_its_size() -> None:
     long = tape(request=b"x" * (RAW_MAX + 1))
     long.note(b"y" * RAW_MAX)
     found = kept(long)
-    assert found["request"] == {"body": None, "size_bytes": 0, "truncated": True}
+    assert found["request"] == {
+        "body": None,
+        "size_bytes": 0,
+        "truncated": True,
+        "redacted": {},
+        "files_left_out": 0,
+    }
     assert found["response"]["truncated"] is True
     assert found["response"]["complete"] is False
     assert not long.answer
