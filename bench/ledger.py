@@ -1,10 +1,12 @@
 """Measure the SQLite ledger: hold and settle pairs a second, their latency, and CPU a pair.
 
-    python bench/ledger.py [--dir FOLDER] [--seconds 3] [--concurrency 1,32,128] [--preload 0] [--awaited]
+    python bench/ledger.py [--dir FOLDER] [--seconds 3] [--concurrency 1,32,128] [--preload 0] [--awaited] [--cores 1]
 
 Each simulated client holds, then settles with a whole exchange record, as fast as it can: as the fast
 lane does, which is told what became durable, or with ``--awaited`` in tasks, as other requests do. The
-folder decides which disk is measured. ``--preload`` fills the tables with that many exchanges first.
+folder decides which disk is measured. ``--preload`` fills the tables with that many exchanges first. It runs on one
+core, as whatever ``bench/run.py`` measures: on several, the event loop and the ledger's thread hand the interpreter to
+each other over cores, which costs some 10 us a pair more and brings no more pairs.
 """
 
 from __future__ import annotations
@@ -193,7 +195,10 @@ def main() -> None:
     parser.add_argument("--concurrency", default="1,32,128")
     parser.add_argument("--preload", type=int, default=0)
     parser.add_argument("--awaited", action="store_true", help="clients wait in tasks")
+    parser.add_argument("--cores", type=int, default=1, help="how many it may use (1)")
     options = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     print(f"{'concurrency':>11} {'pairs/s':>9} {'CPU us/pair':>12} {'of loop':>8} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8} "
           f"{'bytes/pair':>10} {'log MB':>8}")  # fmt: skip
     for concurrency in (int(part) for part in options.concurrency.split(",")):

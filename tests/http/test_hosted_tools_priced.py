@@ -11,9 +11,9 @@ from gateway_kit import Answer, Gateway
 from kept_kit import message, whole
 from scripted_upstream import ScriptedUpstream, answers, config_for, http
 
-from conftest import NORMAL
 from llm_router.adapters.sqlite.verify import verify
 
+NORMAL = {"connect_s": 5, "first_byte_s": 20, "idle_s": 20, "total_s": 60}
 LATER_MS = 4_000_000_000_000
 MORE = """
 [providers.openai]
