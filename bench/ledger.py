@@ -4,9 +4,10 @@
 
 Each simulated client holds, then settles with a whole exchange record, as fast as it can: as the fast
 lane does, which is told what became durable, or with ``--awaited`` in tasks, as other requests do. The
-folder decides which disk is measured. ``--preload`` fills the tables with that many exchanges first. It runs on one
-core, as whatever ``bench/run.py`` measures. ``step ns`` is what one step of an empty loop cost meanwhile: on machines that
-are shared the processor's speed changes within seconds, and figures compare only where that one is the same.
+folder decides which disk is measured. ``--preload`` fills the tables with that many exchanges first. It
+runs on one core, as whatever ``bench/run.py`` measures. ``of clients`` is the benchmark's own part of the
+CPU, and ``step ns`` what one step of an empty loop cost meanwhile: on machines that are shared the
+processor's speed changes within seconds, and figures compare only where that one is the same.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ import shutil
 import sqlite3
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
+from typing import cast
 
 import uvloop
 
@@ -31,6 +34,7 @@ from llm_router.domain.price import CostLine
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.domain.usage import Usage
 
+CLIENTS_S = 0.2
 STEPS = 3_000_000
 HOLD_PUSD = 250_000_000_000
 USAGE = Usage(input_tokens=1200, cache_read_tokens=800, output_tokens=350)
@@ -149,6 +153,31 @@ def cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
+class Nowhere:
+    """In place of the store: says yes to everything, one after the other."""
+
+    def __init__(self) -> None:
+        self.asked: deque[Told] = deque()
+
+    def hold_now(self, _id: str, _payer: Payer, _pusd: int, _version: str, _now_ms: int, told: Told) -> None:
+        self.asked.append(told)
+
+    def settle_now(self, _record: ExchangeRecord, told: Told) -> None:
+        self.asked.append(told)
+
+
+def clients_us(concurrency: int) -> float:
+    """CPU of a pair of the benchmark's own clients, in microseconds."""
+    nowhere = Nowhere()
+    work = Work(cast(SqliteStore, nowhere), time.perf_counter() + CLIENTS_S)
+    begin = time.thread_time()
+    for each in [Told(work, number) for number in range(concurrency)]:
+        each.begin()
+    while nowhere.asked:
+        nowhere.asked.popleft().set_result(None)
+    return 1e6 * (time.thread_time() - begin) / len(work.latencies)
+
+
 def step_ns() -> float:
     """CPU of one step of an empty loop, in nanoseconds: how fast the machine is now."""
     begin = time.thread_time_ns()
@@ -165,20 +194,20 @@ async def run(folder: Path, concurrency: int, options: argparse.Namespace) -> No
         fill(path, options.preload)
         store = await SqliteStore.open(path, clock=SystemClock())
     await store.credit("acct", 4_000_000 * 10**12, "bench", "benchmark", 0)
-    step = step_ns()
+    step, clients = step_ns(), clients_us(concurrency)
     begin, cpu, loop = time.perf_counter(), cpu_s(), time.thread_time()
     work = Work(store, begin + options.seconds)
     await (all_awaiting if options.awaited else all_told)(work, concurrency)
     loop = time.thread_time() - loop
     elapsed, cpu = time.perf_counter() - begin, cpu_s() - cpu
-    step = (step + step_ns()) / 2
+    step, clients = (step + step_ns()) / 2, (clients + clients_us(concurrency)) / 2
     log_mb = os.stat(f"{path}-wal").st_size / 1e6
     await store.close()
     latencies = sorted(work.latencies)
     pairs = len(latencies)
     per_pair = path.stat().st_size / max(1, pairs + options.preload)
     print(
-        f"{concurrency:>11} {pairs / elapsed:>9.0f} {1e6 * cpu / pairs:>12.0f} {1e6 * loop / pairs:>8.0f} "
+        f"{concurrency:>11} {pairs / elapsed:>9.0f} {1e6 * cpu / pairs:>12.0f} {1e6 * loop / pairs:>8.0f} {clients:>10.1f} "
         f"{1e3 * latencies[pairs // 2]:>8.2f} {1e3 * latencies[int(pairs * 0.99)]:>8.2f} "
         f"{1e3 * latencies[-1]:>8.1f} {per_pair:>10.0f} {log_mb:>8.1f} {step:>8.1f}",
         flush=True,
@@ -210,7 +239,7 @@ def main() -> None:
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
-    print(f"{'concurrency':>11} {'pairs/s':>9} {'CPU us/pair':>12} {'of loop':>8} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8} "
+    print(f"{'concurrency':>11} {'pairs/s':>9} {'CPU us/pair':>12} {'of loop':>8} {'of clients':>10} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8} "
           f"{'bytes/pair':>10} {'log MB':>8} {'step ns':>8}")  # fmt: skip
     for concurrency in (int(part) for part in options.concurrency.split(",")):
         folder = Path(tempfile.mkdtemp(prefix="ledger-bench-", dir=options.dir))
