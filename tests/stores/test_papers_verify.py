@@ -39,7 +39,7 @@ async def issue(store: Any) -> None:
     await receipts._catch_up("acme")
     issuer = Issuer(taxes=(TaxRate(name="VAT", ppm=190_000),))
     statements = Statements(books=store, clock=Later(), issuer=issuer)
-    await store.credit("acme", 77, "pay:ord_1:1", "payment ord_1", MONTH_MS + 5)
+    await store.credit("acme", 77, "pay:of_before:1", "payment of_before", MONTH_MS + 5)
     first = await statements.issue("acme", "2027-01")
     assert first.number == "INV-000001"
     await store.credit("acme", 5, "late", "", MONTH_MS + 9)
@@ -100,8 +100,8 @@ TAMPERED = [
     (change('"net_cents":0', '"net_cents":1', "id = 'acme/2027-01'"), "figures do not add up"),
     (change('"month":"2027-01"', '"month":"2027-02"', BOTH), "it says that it is INV-000001"),
     (f"UPDATE papers SET account = 'x' WHERE {FIRST}", "in the place of another"),
-    (change('"ref":"pay:ord_1:1"', '"ref":"pay:ord_2:1"', BOTH), "never as it says"),
-    (change('"note":"payment ord_1"', '"note":"a gift"', BOTH), "never as it says"),
+    (change('"ref":"pay:of_before:1"', '"ref":"pay:of_behind:1"', BOTH), "never as it says"),
+    (change('"note":"payment of_before"', '"note":"a gift"', BOTH), "never as it says"),
     (change('"input_tokens":', '"input_tokens":9', BOTH), "counts more of"),
     ("UPDATE papers SET body = '{' WHERE id = '2027-01'", "cannot be read"),
 ]
