@@ -153,6 +153,7 @@ def test_an_answer_leads_to_its_entry_in_the_log(
         page.get_by_role("button", name="Code", exact=True).click()
         assert "Typed, not sent" in page.locator("dialog pre").inner_text()
         page.keyboard.press("Escape")
+        page.locator("dialog").wait_for(state="detached")
         page.get_by_label("Message").press("Enter")
         page.get_by_role("button", name="Why this answer").last.click()
         page.locator("dialog.drawer").get_by_text("What happened").wait_for()
