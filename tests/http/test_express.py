@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,9 +14,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from gateway_kit import WAIT_S, Gateway, body_of
 from scripted_upstream import frames, usage, whole
+
+from llm_router.domain.decision import Asks
 
 MODELS = {"openai_chat": "mo", "anthropic_messages": "ma", "gemini_generate": "mg"}
 ORDINARY = {"x-llm-router-strict": "false"}
@@ -171,6 +175,22 @@ def test_both_ways_come_to_the_same(gateway: Gateway, dialect: str, stream: bool
         told = {name: value for name, value in reply.headers.items() if name not in own}
         found.append((shown, plain(record), told))
     assert found[1] == found[0]
+
+
+def test_a_record_tells_of_its_own_request_and_not_of_the_first_of_its_kind(gateway: Gateway) -> None:
+    """What a kind has in common is made of whichever request came first."""
+    key = gateway.new_key("first of a kind")
+    gateway.chat("mo", key=key)  # is read from the store
+    for more in ({"service_tier": "flex", "n": 2}, {}):
+        rides = taken(gateway)
+        reply = gateway.chat("mo", key=key, **more)
+        assert (reply.status, taken(gateway) - rides) == (200, 1)
+    gateway.generation(reply.id)  # waits until it is written
+    with closing(sqlite3.connect(f"file:{gateway.data_dir / 'llm-router.db'}?mode=ro", uri=True)) as books:
+        (text,) = books.execute("SELECT record FROM exchanges WHERE id = ?", (reply.id,)).fetchone()
+    asks = msgspec.convert(json.loads(text)["decision"]["asks"], Asks)
+    assert (asks.n, asks.service_tier, asks.needs) == (1, None, ())
+    assert asks.text_bytes > 0
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

@@ -25,7 +25,7 @@ _filled = msgspec.structs.replace
 class Form(msgspec.Struct, frozen=True):
     """The record of requests of a kind that are answered by the plan's first candidate at the first attempt.
 
-    ``asks``: of those that hold nothing but text.
+    ``asks``: of plain ones, before their numbers are filled in.
     """
 
     asks: Asks
@@ -92,7 +92,7 @@ def form_of(call: Call, payer: Payer, inspected: Inspected, plan: Plan, candidat
     if deployment.operator_price is not deployment.price or inspected.routing or plan.auto is not None:
         return None
     return Form(
-        asks=asks_of(inspected),
+        asks=Asks(needs=asks_of(inspected).needs),  # other numbers are those of whichever came first
         decision=Decision(named=plan.named, version=plan.version, plan=plan_keys(plan)),
         attempt=AttemptRecord(
             deployment=deployment.id,
