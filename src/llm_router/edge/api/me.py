@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from llm_router.access.permissions import PLAIN_SCOPES
 from llm_router.domain.account import Person, Role, SignIn
 from llm_router.domain.errors import Forbidden, InvalidRequest, NotFound, RouterError, SignInRefused
@@ -18,7 +16,7 @@ from llm_router.edge.api.cookies import (
 )
 from llm_router.edge.api.desk import Desk
 from llm_router.edge.api.house import person_entry
-from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, Loaded, Proof, Reply
+from llm_router.edge.api.table import Answer, ApiRoute, Ask, Body, Proof, Reply
 from llm_router.engine.moments import iso_time
 from llm_router.engine.newcomers import Newcomers
 from llm_router.engine.oidc import Oidc
@@ -138,11 +136,6 @@ class Codes(Reply, frozen=True, kw_only=True):
     """Codes for recovery, each good for once, shown this once."""
 
     codes: list[str]
-
-
-async def load_session(desk: Desk, parameters: Mapping[str, str]) -> Loaded | None:
-    found = await find(desk.directory, SignIn, parameters["session"])
-    return None if found is None else Loaded(account="", value=found)
 
 
 def _agent(ask: Ask) -> str:
