@@ -269,6 +269,11 @@ class Relay(Protocol):
         """Client bytes that these upstream bytes complete; b"" until the first content."""
         ...
 
+    def more(self, data: bytes) -> bytes:
+        """Client bytes for what is plainly more of the text that is being told (see :mod:`wire.again`); b"" for anything
+        else: then nothing was taken, and it has to be fed."""
+        ...
+
     def close(self) -> bytes:
         """The upstream closed cleanly. Afterwards ``observed.ended`` or ``observed.error`` is set."""
         ...

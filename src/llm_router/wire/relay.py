@@ -39,6 +39,9 @@ class BridgeRelay:
     def feed(self, data: bytes) -> bytes:
         return self._take(self._decoder.feed(data))
 
+    def more(self, data: bytes) -> bytes:
+        return b""
+
     def close(self) -> bytes:
         out = self._take(self._decoder.close())
         if self.observed.ended or self.observed.error:

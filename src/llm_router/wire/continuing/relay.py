@@ -82,6 +82,9 @@ class ContinuedRelay:
         assert self.decoder is not None
         return self._take(self.decoder.feed(data))
 
+    def more(self, data: bytes) -> bytes:
+        return b""
+
     def close(self) -> bytes:
         assert self.decoder is not None
         out = self._take(self.decoder.close())

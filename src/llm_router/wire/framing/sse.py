@@ -58,7 +58,7 @@ class SSEReader:
         Raises:
             EventTooLarge: one event exceeds the cap, or none comes of very many lines.
         """
-        if self._idle and data[-2:] == b"\n\n" and b"\r" not in data:
+        if self.at_rest and data[-2:] == b"\n\n" and b"\r" not in data:
             # Nearly all that ever comes: whole events of one data line each.
             lines = data[:-2].split(b"\n\n")
             if len(data) <= self._max and all(_is_plain(line) for line in lines):
@@ -100,7 +100,7 @@ class SSEReader:
         return frames
 
     @property
-    def _idle(self) -> bool:
+    def at_rest(self) -> bool:
         """Whether the last event is complete and nothing is pending."""
         return not (self._first or self._buffer or self._data or self._event or self._skip_lf)
 

@@ -191,6 +191,9 @@ class PassRelay:
             return b""
         return self._take(frames)
 
+    def more(self, data: bytes) -> bytes:
+        return b""
+
     def close(self) -> bytes:
         """The upstream closed cleanly. Afterwards ``observed.ended`` or ``observed.error`` is set."""
         if self._over:

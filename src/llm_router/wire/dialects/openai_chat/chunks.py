@@ -14,7 +14,13 @@ from llm_router.wire.dialects.openai_chat.calls import CallTracker, LegacyCall
 from llm_router.wire.dialects.openai_chat.errors import error_of, is_error, malformed
 from llm_router.wire.dialects.openai_chat.finish import ERROR, failure_kind, meaning, native_word
 from llm_router.wire.dialects.openai_chat.head import StreamHead, text_of
-from llm_router.wire.dialects.openai_chat.mend import has_logprobs, has_substance, mend_fields
+from llm_router.wire.dialects.openai_chat.mend import (
+    add_arguments,
+    has_substance,
+    mend_choice,
+    mend_fields,
+    only_delta,
+)
 from llm_router.wire.dialects.openai_chat.usage import NOTHING, Reading, read_usage
 from llm_router.wire.framing.sse import EventTooLarge, Frame, SSEReader
 from llm_router.wire.halves import HalfCharacters
@@ -99,6 +105,18 @@ class ChunkMender:
         for frame in frames:
             self._frame(frame, out)
         return out
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether all that came was whole events."""
+        return self._reader.at_rest and not self._halves.pending
+
+    def goes_on(self, index: int) -> bool:
+        """Whether a choice is in the midst of its text: more of it changes nothing here but its length."""
+        state = self._choices.get(index)
+        if state is None or self.done or self.error:
+            return False
+        return state.started and state.spoke and not state.ended and not self.head.extras
 
     def close(self) -> list[Chunk]:
         """The connection was closed cleanly: the last chunks. Afterwards ``done`` or ``error`` is set."""
@@ -204,10 +222,10 @@ class ChunkMender:
             )
         delta = choice.get("delta")
         if delta.__class__ is not dict or "message" in choice:
-            delta, data = _only_delta(choice, state.started), None
+            delta, data = only_delta(choice, state.started), None
         if self._mend_delta(state, delta):
             data = None
-        if _mend_choice(choice):
+        if mend_choice(choice):
             data = None
         native = native_word(choice)
         if native == "":
@@ -339,7 +357,7 @@ class ChunkMender:
         choice = body["choices"][0]
         cut = word in ("length", "content_filter")
         if missing := state.calls.finish(cut=cut):
-            _add_arguments(choice["delta"], missing)
+            add_arguments(choice["delta"], missing)
             data = None
         if (rest := state.legacy.finish(cut=cut)) is not None:
             choice["delta"].setdefault("function_call", {}).update(rest)
@@ -359,38 +377,6 @@ class ChunkMender:
     def _flag(self, flag: str) -> None:
         if flag not in self.flags:
             self.flags.append(flag)
-
-
-def _only_delta(choice: dict[str, Any], started: bool) -> dict[str, Any]:
-    """Leave the delta alone in a choice; a snapshot in ``message`` counts only as a first delta."""
-    delta, message = choice.get("delta"), choice.pop("message", None)
-    if not isinstance(delta, dict):
-        delta = message if isinstance(message, dict) and not started else {}
-        choice["delta"] = delta
-    return delta
-
-
-def _mend_choice(choice: dict[str, Any]) -> bool:
-    """Members that OpenAI's chunks always have, and empty log probabilities."""
-    changed = False
-    if "finish_reason" not in choice:
-        choice["finish_reason"] = None
-        changed = True
-    logprobs = choice.get("logprobs")
-    if logprobs is not None and not has_logprobs(logprobs):
-        choice["logprobs"] = None
-        changed = True
-    return changed
-
-
-def _add_arguments(delta: dict[str, Any], missing: list[dict[str, Any]]) -> None:
-    """Give the calls their missing arguments, in the deltas that open them where these are at hand."""
-    opened = {call["index"]: call for call in delta.get("tool_calls", ())}
-    for call in missing:
-        if call["index"] in opened:
-            opened[call["index"]]["function"]["arguments"] = call["function"]["arguments"]
-        else:
-            delta.setdefault("tool_calls", []).append(call)
 
 
 def _unfinished(chunk: Chunk) -> Chunk:

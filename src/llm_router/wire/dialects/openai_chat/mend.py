@@ -192,3 +192,35 @@ def _mend_call(call: dict[str, Any], cut: bool) -> dict[str, Any] | None:
         return None
     arguments = whole_arguments(arguments_text(function.get("arguments")), cut=cut)
     return {**call, "type": "function", "function": {**function, "arguments": arguments}}
+
+
+def only_delta(choice: dict[str, Any], started: bool) -> dict[str, Any]:
+    """Leave the delta alone in a choice; a snapshot in ``message`` counts only as a first delta."""
+    delta, message = choice.get("delta"), choice.pop("message", None)
+    if not isinstance(delta, dict):
+        delta = message if isinstance(message, dict) and not started else {}
+        choice["delta"] = delta
+    return delta
+
+
+def mend_choice(choice: dict[str, Any]) -> bool:
+    """Members that OpenAI's chunks always have, and empty log probabilities."""
+    changed = False
+    if "finish_reason" not in choice:
+        choice["finish_reason"] = None
+        changed = True
+    logprobs = choice.get("logprobs")
+    if logprobs is not None and not has_logprobs(logprobs):
+        choice["logprobs"] = None
+        changed = True
+    return changed
+
+
+def add_arguments(delta: dict[str, Any], missing: list[dict[str, Any]]) -> None:
+    """Give the calls their missing arguments, in the deltas that open them where these are at hand."""
+    opened = {call["index"]: call for call in delta.get("tool_calls", ())}
+    for call in missing:
+        if call["index"] in opened:
+            opened[call["index"]]["function"]["arguments"] = call["function"]["arguments"]
+        else:
+            delta.setdefault("tool_calls", []).append(call)

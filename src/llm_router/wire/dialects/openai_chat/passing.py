@@ -7,7 +7,9 @@ from typing import Any
 
 from llm_router.domain.errors import RouterError
 from llm_router.wire import events
+from llm_router.wire.again import TRIES_MAX, Again
 from llm_router.wire.dialect import Bill, Observed, PassedReply, ReplyContext, StreamEncoder
+from llm_router.wire.dialects.openai_chat.alike import passed_again
 from llm_router.wire.dialects.openai_chat.body import MendedBody, mend_body
 from llm_router.wire.dialects.openai_chat.chunks import Chunk, ChunkMender
 from llm_router.wire.dialects.openai_chat.errors import malformed
@@ -32,10 +34,33 @@ class PassRelay:
             reply_id=context.reply_id, model=context.model, created_s=context.created_s
         )
         self._held = bytearray()
+        self._again: Again | None = None
+        self._tries = 0
         self.observed = Observed()
 
     def feed(self, data: bytes) -> bytes:
-        return self._take(self._mender.feed(data))
+        return self.more(data) or self._thorough(data)
+
+    def more(self, data: bytes) -> bytes:
+        again = self._again
+        if again is None or not (told := again.tell(data)):
+            return b""
+        mender = self._mender
+        mender.output_chars += again.chars
+        self.observed.output_chars = mender.output_chars
+        self._tries = 0
+        return told
+
+    def _thorough(self, data: bytes) -> bytes:
+        mender, whole = self._mender, self._mender.at_rest
+        self._again = None
+        chunks = mender.feed(data)
+        out = self._take(chunks)
+        if out and whole and len(chunks) == 1 and self._tries < TRIES_MAX and mender.at_rest:
+            self._tries += 1
+            if not self._context.legacy_functions:
+                self._again = passed_again(data, chunks[0], mender)
+        return out
 
     def close(self) -> bytes:
         return self._take(self._mender.close())

@@ -93,6 +93,9 @@ class PassRelay:
             return b""
         return self._take(frames)
 
+    def more(self, data: bytes) -> bytes:
+        return b""
+
     def close(self) -> bytes:
         if self._over:
             return b""
