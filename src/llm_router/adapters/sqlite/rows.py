@@ -23,11 +23,15 @@ _SIZES = (64, 16, 4, 1)
 statement for each row, the writer and the event loop would take it from each other several times a request."""
 
 
+_LONG_SIZES = (16, 4, 1)
+"""The same of rows that are thousands of bytes long: more of them at once leave the processor's caches."""
+
+
 class _Insert:
     """One statement for many rows, in pieces of a few sizes that stay prepared."""
 
-    def __init__(self, before: str, row: str, after: str = "") -> None:
-        self._sql = {size: before + ", ".join([row] * size) + after for size in _SIZES}
+    def __init__(self, before: str, row: str, after: str = "", sizes: tuple[int, ...] = _SIZES) -> None:
+        self._sql = {size: before + ", ".join([row] * size) + after for size in sizes}
 
     def execute(self, connection: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> int:
         """Return how many rows were changed."""
@@ -66,9 +70,10 @@ _HOLD = _Insert(
     ") WHERE NOT EXISTS (SELECT 1 FROM exchanges WHERE id = column1)",
 )
 _ENTRY = _Insert("INSERT INTO entries VALUES ", "(?, ?, ?, ?, ?, ?, ?, ?, ?)")
-_EXCHANGE = (
-    "INSERT INTO exchanges (id, account, key, reply_id, created_ms, model, status, hold, cost, record) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_EXCHANGE = _Insert(
+    "INSERT INTO exchanges (id, account, key, reply_id, created_ms, model, status, hold, cost, record) VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    sizes=_LONG_SIZES,
 )
 _RESOLVE = _Insert("DELETE FROM holds WHERE exchange_id IN (", "?", ")")
 _ORPHAN = "UPDATE holds SET state = 'orphaned', voided_ms = ? WHERE exchange_id = ? AND state = 'open'"
@@ -230,8 +235,7 @@ class Rows:
         holds = list(self._holds.values())
         _all(_HOLD.execute(connection, holds), len(holds), "the exchange is settled already")
         _ENTRY.execute(connection, self._entries)
-        if self._exchanges:
-            many(_EXCHANGE, self._exchanges)
+        _EXCHANGE.execute(connection, self._exchanges)
         _all(_RESOLVE.execute(connection, self._resolved), len(self._resolved), "the hold is not there")
         if self._orphans:
             _all(many(_ORPHAN, self._orphans).rowcount, len(self._orphans), "the hold is not there")
