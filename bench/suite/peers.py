@@ -7,6 +7,7 @@ its own defaults (but for ferrogw's limit of requests a second): none of them ho
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -59,10 +60,10 @@ def litellm(stage: Stage) -> Target:
     )
     port = machine.free_port()
     words = ["--config", str(config), "--port", str(port), "--host", "127.0.0.1", "--num_workers", "1"]
-    pid = _serve(
-        stage, [program, *words], port, {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
-    )
-    return Target("LiteLLM", port, pid, CHAT, bodies.chat_request())
+    key = "sk-" + secrets.token_hex(32)  # it starts with none that could be guessed
+    environ = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "LITELLM_MASTER_KEY": key}
+    pid = _serve(stage, [program, *words], port, environ)
+    return Target("LiteLLM", port, pid, CHAT, bodies.chat_request(), key)
 
 
 def portkey(stage: Stage) -> Target:
