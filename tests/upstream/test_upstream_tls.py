@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
-from scripted_server import OK, Peer, always, sized
+from scripted_server import OK, Peer, Script, always, sized
 from upstream_world import Authority, World, failure, lean_only, request
 
+from llm_router.adapters.upstream import tls
 from llm_router.adapters.upstream.tls import verified_context
 from llm_router.domain.errors import UpstreamKind
 from llm_router.ports import Deadlines
@@ -91,6 +94,73 @@ def test_default_context_verifies() -> None:
     context = verified_context()
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
+
+
+def resumed(taken_up: list[bool]) -> Script:
+    """One answer a connection; notes of each whether its session was taken up."""
+
+    async def script(peer: Peer) -> None:
+        taken_up.append(peer.writer.get_extra_info("ssl_object").session_reused)
+        await peer.request()
+        await peer.send(OK + b"content-length: 5\r\nconnection: close\r\n\r\nhello")
+
+    return script
+
+
+@lean_only("aiohttp begins anew each time")
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_session_is_taken_up(world: World, authority: Authority, version: ssl.TLSVersion) -> None:
+    context, taken_up = authority.server_context("127.0.0.1"), list[bool]()
+    context.minimum_version = context.maximum_version = version
+    server = await world.server(resumed(taken_up), context)
+    client = world.client(ssl_context=authority.client_context())
+    for _ in range(4):
+        reply = await world.send(server, client)
+        assert await reply.read(5) == b"hello"
+    assert taken_up == [False, True, True, True]
+
+
+@lean_only("aiohttp begins anew each time")
+async def test_a_session_does_not_stand_in_for_another_certificate(
+    world: World, authority: Authority
+) -> None:
+    """Another server under the same address has to show its own."""
+    taken_up: list[bool] = []
+    client = world.client(ssl_context=authority.client_context())
+    first = await world.server(resumed(taken_up), authority.server_context("127.0.0.1"))
+    await (await world.send(first, client)).read(5)
+    impostor = await world.server(resumed(taken_up), authority.server_context("127.0.0.1", days=-1))
+    error = await failure(world.send(impostor, client))
+    assert (error.kind, error.sent) == (UpstreamKind.UNAVAILABLE, False)
+    assert "certificate" in error.message
+    await (await world.send(first, client)).read(5)
+    assert taken_up == [False, False]  # what failed is not offered again
+
+
+@lean_only("aiohttp begins anew each time")
+async def test_certificates_are_looked_at_again_after_a_while(
+    world: World, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken_up: list[bool] = []
+    server = await world.server(resumed(taken_up), authority.server_context("127.0.0.1"))
+    client = world.client(ssl_context=authority.client_context())
+    for verified_s in (3600.0, -1.0, 3600.0, 3600.0):
+        monkeypatch.setattr(tls, "VERIFIED_S", verified_s)
+        await (await world.send(server, client)).read(5)
+    assert taken_up == [False, True, True, True]
+    for verified_s in (-1.0, 3600.0, 3600.0):
+        monkeypatch.setattr(tls, "VERIFIED_S", verified_s)
+        fresh = world.client(ssl_context=authority.client_context())
+        await (await world.send(server, fresh)).read(5)
+        await (await world.send(server, fresh)).read(5)
+    assert taken_up[4:] == [False, False, False, True, False, True]
+
+
+def test_only_so_many_hosts_are_known(authority: Authority) -> None:
+    sessions = tls.Sessions(lambda: 0.0)
+    for number in range(tls.HOSTS_MAX + 9):
+        sessions.keep(cast(ssl.SSLObject, SimpleNamespace(server_hostname=str(number), session=object())))
+    assert len(sessions._known) == tls.HOSTS_MAX
 
 
 @lean_only("aiohttp takes it for whole")

@@ -14,7 +14,7 @@ from llm_router.adapters.upstream.live import PreparedRequest
 from llm_router.adapters.upstream.pool import Pool
 from llm_router.adapters.upstream.protocol import Connection, WireLimits
 from llm_router.adapters.upstream.reply import LeanReply
-from llm_router.adapters.upstream.tls import verified_context
+from llm_router.adapters.upstream.tls import Sessions, verified_context
 from llm_router.adapters.upstream.url import HttpUrl, Origin, parse_url
 from llm_router.domain.errors import UpstreamError
 from llm_router.ports import Deadlines, UpstreamRequest
@@ -73,6 +73,7 @@ class LeanUpstream:
         self._names = Names(resolve or system_resolve, dns_ttl_s)
         self._user_agent = user_agent
         self._context = ssl_context
+        self._sessions: Sessions | None = None
         self._urls: dict[str, tuple[HttpUrl, Pool]] = {}
         self._pools: dict[Origin, Pool] = {}
         self._closed = False
@@ -171,9 +172,13 @@ class LeanUpstream:
 
     async def _connect(self, origin: Origin, until: float) -> Connection:
         addresses = await self._find(origin, until)
-        if origin.secure and self._context is None:
-            self._context = verified_context()
-        connection, address = await dial(origin, addresses, until, limits=self._limits, context=self._context)
+        if origin.secure and self._sessions is None:
+            self._context = self._context or verified_context()
+            self._sessions = Sessions(asyncio.get_running_loop().time)
+            self._sessions.serve(self._context)
+        connection, address = await dial(
+            origin, addresses, until, limits=self._limits, context=self._context, sessions=self._sessions
+        )
         self._names.prefer(origin.host, origin.port, address)
         return connection
 

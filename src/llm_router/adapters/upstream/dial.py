@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from llm_router.adapters.upstream.faults import connect_cause, timed_out, unavailable
 from llm_router.adapters.upstream.protocol import Connection, WireLimits
+from llm_router.adapters.upstream.tls import Sessions
 from llm_router.adapters.upstream.url import Origin
 from llm_router.domain.errors import UpstreamError
 
@@ -19,6 +20,7 @@ async def dial(
     *,
     limits: WireLimits,
     context: ssl.SSLContext | None,
+    sessions: Sessions | None = None,
 ) -> tuple[Connection, str]:
     """Connect to the first of ``addresses`` that answers; return the connection and that address.
 
@@ -38,7 +40,7 @@ async def dial(
         due = loop.time() + left / (len(addresses) - index)
         try:
             async with asyncio.timeout_at(due):
-                return await _connect(loop, origin, address, limits, context), address
+                return await _connect(loop, origin, address, limits, context, sessions), address
         except TimeoutError:
             error = timed_out(origin.label, "connecting timed out", sent=False)
         except OSError as cause:
@@ -54,9 +56,10 @@ async def _connect(
     address: str,
     limits: WireLimits,
     context: ssl.SSLContext | None,
+    sessions: Sessions | None,
 ) -> Connection:
     _, connection = await loop.create_connection(
-        lambda: Connection(loop, origin.label, limits),
+        lambda: Connection(loop, origin.label, limits, sessions if origin.secure else None),
         address,
         origin.port,
         ssl=context if origin.secure else None,

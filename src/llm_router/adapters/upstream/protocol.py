@@ -13,6 +13,7 @@ from llm_router.adapters.upstream.deadline import Deadline
 from llm_router.adapters.upstream.faults import malformed, timed_out, truncated, unavailable
 from llm_router.adapters.upstream.framing import Framing, plain_reply, read_framing
 from llm_router.adapters.upstream.reply import LeanReply
+from llm_router.adapters.upstream.tls import Sessions
 from llm_router.domain.errors import UpstreamError
 
 WRITE_BYTES = 64 * 1024
@@ -61,7 +62,13 @@ class Connection(asyncio.Protocol):
         label: ``host:port`` for messages.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, label: str, limits: WireLimits) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        label: str,
+        limits: WireLimits,
+        sessions: Sessions | None = None,
+    ) -> None:
         self.label = label
         self.served = 0
         self.stale = False
@@ -69,6 +76,7 @@ class Connection(asyncio.Protocol):
         self.keep_s: float | None = None
         self._loop = loop
         self._limits = limits
+        self._sessions = sessions
         self._deadline = Deadline(loop, self._expired)
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
@@ -299,6 +307,8 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         self._reply = None
         self.served += 1
+        if self.served == 1 and self._sessions is not None:
+            self._keep_session(self._sessions)
         if self._read_paused:
             self._read_on()
         whole = self._unsent is None and not self._transport.get_write_buffer_size()
@@ -307,6 +317,12 @@ class Connection(asyncio.Protocol):
         else:
             self.close()
         reply.wake()
+
+    def _keep_session(self, sessions: Sessions) -> None:
+        assert self._transport is not None
+        tls = self._transport.get_extra_info("ssl_object")
+        if tls is not None:
+            sessions.keep(tls)
 
     def _read_on(self) -> None:
         if self._read_paused and self._transport is not None:
