@@ -165,7 +165,7 @@ async def test_only_the_checked_address_is_connected_to(
 ) -> None:
     connected = []
 
-    async def connect(loop, origin, address, limits, context):
+    async def connect(loop, origin, address, limits, context, sessions):
         connected.append((origin.host, address))
         raise ConnectionRefusedError
 
