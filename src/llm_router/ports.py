@@ -292,6 +292,48 @@ class PromptBooks(Protocol):
         ...
 
 
+class Entered(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a request that was counted against its limits and held for in one step.
+
+    Attributes:
+        admission: one with a refusal counted and held nothing.
+        refusal: why there is no hold though the request was counted; None if there is one.
+    """
+
+    admission: Admission
+    refusal: Exception | None = None
+
+
+@runtime_checkable
+class PromptEntrance(Protocol):
+    """Books and counters that are asked together, without waiting: where they are elsewhere, one way for both.
+    ``settle_now`` of such books gives back the places that the exchange has in its limits, once it is settled."""
+
+    def enter_now(
+        self,
+        exchange_id: str,
+        payer: Payer,
+        amount_pusd: int,
+        price_version: str,
+        limits: tuple[Limit, ...],
+        tokens: int,
+        now_ms: int,
+        landing: Landing,
+    ) -> None:
+        """As :meth:`PromptCounters.admit_now` and, if that refuses nothing, :meth:`PromptBooks.hold_now`;
+        ``landing`` hears of :class:`Entered`, or of LedgerUnavailable: then the request may have been counted, and
+        its hold is taken back.
+
+        Raises:
+            LedgerUnavailable: nothing was asked, and ``landing`` hears nothing.
+        """
+        ...
+
+    def leave_now(self, exchange_id: str, tokens_used: int, now_ms: int) -> None:
+        """As :meth:`PromptCounters.release_now`, for an exchange that was not settled."""
+        ...
+
+
 @runtime_checkable
 class PromptKeyring(Protocol):
     """Keys that are in memory."""

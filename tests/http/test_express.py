@@ -382,6 +382,21 @@ def test_workers_have_a_fast_lane_each(provider: Provider, tmp_path: Path) -> No
         answers = [gateway.chat("mo", key=poor) for _ in range(3)]
         assert [each.status for each in answers] == [402, 402, 402]
         assert "affordable_max_tokens" in answers[-1].error
+        with closing(gateway.connect()) as connection:
+            limits = {"requests_per_minute": 4, "tokens_per_minute": 9_000, "concurrency": 1}
+            key, found = gateway.command("keys.create", name="limited", **limits)["key"], []
+            for _ in range(6):
+                connection.request(
+                    "POST", "/v1/chat/completions", body, {**JSON, "authorization": f"Bearer {key}"}
+                )
+                reply = connection.getresponse()
+                reply.read()
+                remaining = reply.headers["x-ratelimit-remaining-requests"]
+                found.append((reply.status, remaining, reply.headers["x-ratelimit-remaining-concurrency"]))
+            connection.request("GET", "/readyz")
+            rides = json.loads(connection.getresponse().read())["load"]["express"]
+        assert found == [(200, left, "0") for left in "3210"] + [(429, "0", "1")] * 2
+        assert rides - load["express"] >= 3
     finally:
         assert gateway.stop() == 0
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from llm_router.billing.estimate import expected_input
+from llm_router.billing.estimate import Estimate, expected_input
 from llm_router.billing.meter import Metered
 from llm_router.domain.errors import (
     InsufficientCredits,
@@ -47,10 +47,12 @@ from llm_router.engine.tracks import Delivery, Track, reply_head, whole_head
 from llm_router.engine.trying import Calling
 from llm_router.ports import (
     Client,
+    Entered,
     LiveReply,
     Prepared,
     PromptBooks,
     PromptCounters,
+    PromptEntrance,
     PromptKeyring,
     PromptRules,
     PromptUpstream,
@@ -125,6 +127,7 @@ class Express:
         self._landing = False
         books, upstream = engine.books, engine.upstream
         self.books = books if isinstance(books, PromptBooks) else None
+        self.entrance = books if isinstance(books, PromptEntrance) else None
         self.keyring = engine.keyring if isinstance(engine.keyring, PromptKeyring) else None
         self.rules = engine.rules if isinstance(engine.rules, PromptRules) else None
         self.counters = engine.counters if isinstance(engine.counters, PromptCounters) else None
@@ -185,7 +188,7 @@ class Express:
             return None
         if made:
             limits += tuple(concerning_of(made, boarding.plan.models))
-        if limits and self.counters is None:
+        if limits and self.counters is None and self.entrance is None:
             return None
         track = Track(
             id=engine.new_id(),
@@ -319,6 +322,7 @@ class Ride(msgspec.Struct, eq=False):
     _pieces: list[bytes] | None = None  # of a reply that was not there at once
     _size: int = 0
     _metered: Metered | None = None
+    _entering: tuple[int, Estimate] | None = None
     # Of streams:
     _intake: Intake | None = None
     _relay: Relay | None = None
@@ -333,17 +337,32 @@ class Ride(msgspec.Struct, eq=False):
     def begin(self, limits: Sequence[Limit]) -> None:
         """Count and hold; what keeps it from going on ends it, or sends it the ordinary way."""
         track, engine, boarding = self.track, self._engine, self._boarding
-        inspected, books, key = track.inspected, self._express.books, track.key
+        inspected, books = track.inspected, self._express.books
         assert inspected is not None
         assert books is not None
-        assert key is not None
         try:
             for price in boarding.prices:
                 engine.publish(price, track.created_ms)
             expected = expected_input(inspected)
-            admission = self._count(limits, tokens_admitted(inspected, expected)) if limits else UNLIMITED
+            tokens, worst = tokens_admitted(inspected, expected), boarding.estimate(inspected)
+            entrance = self._express.entrance
+            if entrance is not None:
+                self._express.land_soon()
+                entrance.enter_now(
+                    track.id,
+                    boarding.payer,
+                    worst.amount_pusd,
+                    worst.price_version,
+                    tuple(limits),
+                    tokens,
+                    track.created_ms,
+                    self,
+                )
+                track.held, track.counted = True, bool(limits)  # perhaps: what comes will say
+                self._entering = expected, worst
+                return
+            admission = self._count(limits, tokens) if limits else UNLIMITED
             track.admission = admission
-            worst = boarding.estimate(inspected)
             self._express.land_soon()
             books.hold_now(
                 track.id, boarding.payer, worst.amount_pusd, worst.price_version, track.created_ms, self
@@ -358,7 +377,16 @@ class Ride(msgspec.Struct, eq=False):
             self._unforeseen(error)
             return
         track.held = True
+        self._admit(admission, expected, worst)
+
+    def _admit(self, admission: Admission, expected: int, worst: Estimate) -> None:
+        """It is counted, and its hold is under way."""
+        track, boarding = self.track, self._boarding
+        inspected, key = track.inspected, track.key
+        assert inspected is not None
+        assert key is not None
         wish = inspected.usage_chunk
+        track.admission = admission
         track.admitted = Admitted(
             key=key,
             inspected=inspected,
@@ -373,6 +401,23 @@ class Ride(msgspec.Struct, eq=False):
         pause_s = boarding.state.heartbeat_s
         if inspected.stream and pause_s > 0 and not inspected.json_array:
             self._beat = asyncio.get_running_loop().call_later(pause_s, self._due)
+
+    def _entered(self, entered: Entered) -> None:
+        """Counted and held elsewhere, in one step; or not.
+
+        Raises:
+            RateLimitExceeded, InsufficientCredits, LedgerUnavailable: it is not.
+        """
+        track = self.track
+        assert self._entering is not None
+        if entered.admission.refused is not None:
+            assert track.inspected is not None
+            track.counted = False
+            refused_by(entered.admission, tokens_admitted(track.inspected, self._entering[0]))
+        track.admission = entered.admission
+        if entered.refusal is not None:
+            raise entered.refusal
+        self._admit(entered.admission, *self._entering)
 
     def _count(self, limits: Sequence[Limit], tokens: int) -> Admission:
         """Count the request against its limits.
@@ -398,6 +443,12 @@ class Ride(msgspec.Struct, eq=False):
         """The hold is durable, or the settlement."""
         try:
             if self._stage == _HOLDING:
+                if self._entering is not None:
+                    try:
+                        self._entered(result)
+                    except Exception as error:  # told as what the store says otherwise
+                        self.set_exception(error)
+                        return
                 self._call()
             else:
                 self._settled(result)
@@ -731,6 +782,8 @@ class Ride(msgspec.Struct, eq=False):
 
     def _settled(self, settled: Settled) -> None:
         track, engine, client = self.track, self._engine, self.client
+        if self._entering is not None:
+            track.counted = False  # the settlement gave the places back
         engine.watch.waits.end(track.id)
         data = engine.last_bytes(track, engine.billed(track, self._metered, settled))
         if client.started:
@@ -765,12 +818,15 @@ class Ride(msgspec.Struct, eq=False):
 
     def _over(self) -> None:
         self._leave()
-        track, counters = self.track, self._express.counters
+        track, counters, entrance = self.track, self._express.counters, self._express.entrance
         self._engine.over(track)
         self._engine.drains.end(track)
-        if track.counted and counters is not None:
+        if track.counted:
             used = track.record.usage.total_tokens if track.record is not None else 0
-            counters.release_now(track.id, used, self._engine.clock.now_ms())
+            if entrance is not None:
+                entrance.leave_now(track.id, used, self._engine.clock.now_ms())
+            elif counters is not None:
+                counters.release_now(track.id, used, self._engine.clock.now_ms())
         self.client.over()
 
     def _leave(self) -> None:

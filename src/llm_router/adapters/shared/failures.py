@@ -28,6 +28,9 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     reachable_pusd: int = 0
 
 
+UNFORESEEN = Failure(kind="ServerError", message="The ledger's process met an unforeseen error.")
+
+
 def told(error: RouterError | ValueError) -> Failure:
     """The error for the other side."""
     if isinstance(error, RouterError):

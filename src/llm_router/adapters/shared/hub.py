@@ -15,13 +15,13 @@ import msgspec
 from llm_router.adapters.shared.calls import CALL_S, Call, calls_of
 from llm_router.adapters.shared.link import Link
 from llm_router.adapters.shared.tails import Tails
+from llm_router.adapters.shared.teller import Singly, Teller
 from llm_router.billing.ledger import Wanted
 from llm_router.billing.sessions import Calls, Granted
 from llm_router.domain.account import Actor
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import LedgerUnavailable, SessionBrake
 from llm_router.domain.limit import Admission, Limit
-from llm_router.domain.price import Price
 from llm_router.domain.record import ExchangeRecord
 from llm_router.domain.session import SessionLimits
 from llm_router.domain.stored import StoredConversation, StoredResponse
@@ -80,10 +80,6 @@ class Extra(Protocol):
 
     async def put(self, account: str, names: list[bytes], value: bytes, now_ms: int) -> None:
         """Keep something in the side-car."""
-        ...
-
-    async def publish(self, price: Price, now_ms: int) -> None:
-        """As of the port PriceBook."""
         ...
 
     async def owe(self, account: str, owed_pusd: int) -> None:
@@ -187,6 +183,16 @@ class Session:
         self._desk = self._answers()
         self._end: asyncio.Task[None] | None = None
         self.link = Link(self._answer, self._lost)
+        self._teller = Teller(
+            books=stores.books,
+            counters=stores.counters,
+            singly=Singly(admit=self._admit, hold=self._hold, settle=self._settle, release=self._release),
+            open_=self._open,
+            places=self._places,
+            prices=stores.prices,
+            refused=self._refused,
+        )
+        self._teller.serve(self.link)
 
     def _answers(self) -> Mapping[str, tuple[Call, Answer]]:
         stores = self._stores
@@ -338,12 +344,6 @@ class Session:
         if self._stores.side_car is not None:
             self._stores.side_car.put(account, names, value, now_ms)
 
-    async def publish(self, price: Price, now_ms: int) -> None:
-        try:
-            self._stores.prices.publish(price, now_ms)
-        except ValueError as error:  # the worker hears of it when it asks for a hold by that price
-            self._refused[price.version] = str(error)
-
     async def owe(self, account: str, owed_pusd: int) -> None:
         self._stores.books.owe(account, owed_pusd)
 
@@ -383,6 +383,7 @@ class Session:
     async def _resolve(self) -> None:
         """Resolve what the worker left open: its holds are voided, its places in the limits given back."""
         await self.link.answered()
+        await self._teller.done()
         self._tails.watch(self.link, ())
         stores, now_ms = self._stores, self._stores.clock.now_ms()
         for step, (account, name) in self._steps.items():

@@ -3,6 +3,7 @@
     frame     length (4 bytes, big endian), then MessagePack: [number, what, body]
     ask       what = the name of a call, body = its arguments; number 0 wants no answer
     answer    what = "" (body = the result) or "!" (body = a Failure), under the number of the ask
+    post      number 0, what = "+", body = what was posted since the last frame, in one array
 
 Frames that come up in one turn of the event loop leave in one write, and are read together at the
 other end: one wake-up a batch. An ask ends with its answer, at its deadline, or with the connection.
@@ -17,7 +18,7 @@ from typing import cast
 
 import msgspec
 
-from llm_router.adapters.shared.failures import Failure, raised, told
+from llm_router.adapters.shared.failures import UNFORESEEN, Failure, raised, told
 from llm_router.domain.errors import LedgerUnavailable, RouterError
 from llm_router.ports import Landing
 
@@ -34,7 +35,7 @@ SWEEP_S = 0.5
 """How often deadlines are looked at: one timer for all asks."""
 
 _LENGTH = 4
-_ANSWER, _FAILURE = "", "!"
+_ANSWER, _FAILURE, _POST = "", "!", "+"
 
 Handler = Callable[[str, msgspec.Raw], Awaitable[bytes]]
 """Answers an ask: its name and encoded arguments to its encoded result."""
@@ -59,9 +60,9 @@ class _Asked:
 _encoder = msgspec.msgpack.Encoder()
 _messages = msgspec.msgpack.Decoder(Message)
 _failures = msgspec.msgpack.Decoder(Failure)
-_UNFORESEEN = _encoder.encode(
-    Failure(kind="ServerError", message="The ledger's process met an unforeseen error.")
-)
+_POST_HEAD = (
+    b"\x93\x00" + _encoder.encode(_POST) + b"\xdd"
+)  # an array of three, the last one of as many as follows
 
 
 class Link(asyncio.Protocol):
@@ -69,6 +70,7 @@ class Link(asyncio.Protocol):
 
     Attributes:
         closed: becomes true with the end of the connection.
+        hear: what is done with the array of what the other side posted, in one step.
     """
 
     def __init__(self, handler: Handler, lost: Callable[[], None] = lambda: None) -> None:
@@ -76,13 +78,16 @@ class Link(asyncio.Protocol):
         self._handler = handler
         self._lost = lost
         self._transport: asyncio.Transport | None = None
-        self._input = bytearray()
+        self._input = bytearray()  # of a frame that has not come whole
+        self._needed = 0  # so much of it is worth another look
         self._output: list[bytes] = []
+        self._posted: list[bytes] = []
         self._asked: dict[int, _Asked] = {}
         self._number = 0
         self._answering: set[asyncio.Task[None]] = set()
         self._sweeping: asyncio.TimerHandle | None = None
         self.closed = False
+        self.hear: Callable[[msgspec.Raw], None] = _unheard
 
     # -- asking ------------------------------------------------------------------------------------
 
@@ -107,17 +112,33 @@ class Link(asyncio.Protocol):
             LedgerUnavailable: nothing was asked, and ``landing`` hears nothing.
         """
         self.check_room()
-        self._number += 1
-        self._asked[self._number] = _Asked(landing, self._loop.time() + timeout_s)
-        if self._sweeping is None:
-            self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
-        self._write(self._number, name, arguments)
+        self._write(self.expect(landing, timeout_s), name, arguments)
 
     def tell(self, name: str, arguments: bytes) -> None:
         """Ask for no answer; at once, ahead of nothing that was asked before. Lost with the connection."""
         if not self.closed:
             self._write(0, name, arguments)
             self._flush()
+
+    def post(self, item: bytes) -> None:
+        """Send something that is encoded, with all else that is posted in this turn of the event loop."""
+        if not (self._posted or self._output):
+            self._loop.call_soon(self._flush)
+        self._posted.append(item)
+
+    def expect(self, landing: Landing, timeout_s: float) -> int:
+        """The number under which an answer is expected. ``landing`` hears of it by whoever :meth:`expected` gives it
+        to, or of LedgerUnavailable."""
+        self._number = number = self._number + 1
+        self._asked[number] = _Asked(landing, self._loop.time() + timeout_s)
+        if self._sweeping is None:
+            self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
+        return number
+
+    def expected(self, number: int) -> Landing | None:
+        """Who waits for an answer, and does not from now on; None if nobody does any more."""
+        asked = self._asked.pop(number, None)
+        return None if asked is None else asked.future
 
     def check_room(self) -> None:
         """
@@ -133,11 +154,27 @@ class Link(asyncio.Protocol):
 
     def _write(self, number: int, what: str, body: bytes) -> None:
         frame = _encoder.encode((number, what, msgspec.Raw(body)))
-        if not self._output:
+        if self._posted:
+            self._seal()
+        elif not self._output:
             self._loop.call_soon(self._flush)
         self._output += (len(frame).to_bytes(_LENGTH, "big"), frame)
 
+    def _seal(self) -> None:
+        """Make one frame of what was posted: what is written next comes behind it."""
+        posted = self._posted
+        size = len(_POST_HEAD) + _LENGTH + sum(map(len, posted))
+        self._output += (
+            size.to_bytes(_LENGTH, "big"),
+            _POST_HEAD,
+            len(posted).to_bytes(_LENGTH, "big"),
+            *posted,
+        )
+        posted.clear()
+
     def _flush(self) -> None:
+        if self._posted:
+            self._seal()
         if self._output and self._transport is not None and not self.closed:
             self._transport.write(b"".join(self._output))
         self._output.clear()
@@ -177,18 +214,25 @@ class Link(asyncio.Protocol):
             await asyncio.wait(self._answering)
 
     def data_received(self, data: bytes) -> None:
-        buffer, at = self._input, 0
-        buffer += data
-        while len(buffer) - at >= _LENGTH:
-            end = at + _LENGTH + int.from_bytes(buffer[at : at + _LENGTH], "big")
+        at, buffer = 0, self._input
+        if buffer:  # the rest of a frame
+            buffer += data
+            if len(buffer) < self._needed:
+                return
+            data = bytes(buffer)
+            buffer.clear()
+        while len(data) - at >= _LENGTH:
+            end = at + _LENGTH + int.from_bytes(data[at : at + _LENGTH], "big")
             if end - at > FRAME_BYTES_MAX:
                 self._break()
                 return
-            if end > len(buffer):
+            if end > len(data):
                 break
-            self._take(bytes(buffer[at + _LENGTH : end]))
+            self._take(data[at + _LENGTH : end])
             at = end
-        del buffer[:at]
+        if at < len(data):
+            buffer += data[at:] if at else data
+            self._needed = _LENGTH if len(buffer) < _LENGTH else end - at
 
     def _take(self, frame: bytes) -> None:
         try:
@@ -200,6 +244,12 @@ class Link(asyncio.Protocol):
             asked = self._asked.pop(message.number, None)
             if asked is not None:
                 _resolve(asked.future, message)
+            return
+        if message.what == _POST:
+            try:
+                self.hear(message.body)
+            except msgspec.MsgspecError:
+                self._break()
             return
         task = self._loop.create_task(self._answer(message))
         self._answering.add(task)
@@ -219,7 +269,7 @@ class Link(asyncio.Protocol):
                 self._transport.resume_reading()
 
     async def _answer(self, message: Message) -> None:
-        what, body = _FAILURE, _UNFORESEEN
+        what, body = _FAILURE, _encoder.encode(UNFORESEEN)
         try:
             what, body = _ANSWER, await self._handler(message.what, message.body)
         except (RouterError, ValueError) as error:
@@ -232,6 +282,10 @@ class Link(asyncio.Protocol):
         """The other side does not speak this protocol: end it."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def _unheard(posted: msgspec.Raw) -> None:
+    raise msgspec.ValidationError("nothing may be posted here")
 
 
 def gone() -> LedgerUnavailable:

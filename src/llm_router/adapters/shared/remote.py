@@ -12,6 +12,7 @@ import msgspec
 from llm_router.adapters.shared.calls import CALL_S, Call, Remote
 from llm_router.adapters.shared.hub import EXTRA
 from llm_router.adapters.shared.link import Link
+from llm_router.adapters.shared.moves import HOLD_S, Moves, Publish, encode
 from llm_router.adapters.sqlite.keys import KeyCache
 from llm_router.billing.ledger import Wanted
 from llm_router.domain.budget import Payer
@@ -35,9 +36,6 @@ from llm_router.ports import (
     TreasuryBooks,
 )
 
-HOLD_S = 10.0
-"""How long a client waits to hear whether it has credit."""
-
 RULES_MAX = 10_000
 """Payers whose limits are remembered."""
 
@@ -50,6 +48,7 @@ class RemoteBooks(Remote):
         self._hold = self.calls["hold"]
         self._settle = self.calls["settle"]
         self._hold_all = self.calls["hold_all"]
+        self._moves = Moves(link, self._void)
 
     async def hold(
         self, exchange_id: str, payer: Payer, amount_pusd: int, price_version: str, now_ms: int
@@ -76,8 +75,33 @@ class RemoteBooks(Remote):
         self._hold.ask_now(self.link, arguments, HOLD_S, _Held(self.link, exchange_id, landing))
 
     def settle_now(self, record: ExchangeRecord, landing: Landing) -> None:
-        """As the port PromptBooks says."""
-        self._settle.ask_now(self.link, (record,), CALL_S, landing)
+        """As the port PromptEntrance says."""
+        try:
+            self._moves.charge(record, landing)
+        except UnicodeEncodeError:  # the ordinary way writes it with another character
+            self._settle.ask_now(self.link, (record,), CALL_S, landing)
+            self.leave_now(record.id, record.usage.total_tokens, record.created_ms + record.duration_ms)
+
+    def enter_now(
+        self,
+        exchange_id: str,
+        payer: Payer,
+        amount_pusd: int,
+        price_version: str,
+        limits: tuple[Limit, ...],
+        tokens: int,
+        now_ms: int,
+        landing: Landing,
+    ) -> None:
+        """As the port PromptEntrance says."""
+        self._moves.enter(exchange_id, payer, amount_pusd, price_version, limits, tokens, now_ms, landing)
+
+    def leave_now(self, exchange_id: str, tokens_used: int, now_ms: int) -> None:
+        """As the port PromptEntrance says."""
+        self._moves.leave(exchange_id, tokens_used, now_ms)
+
+    def _void(self, exchange_id: str) -> None:
+        self.link.tell(*_told(EXTRA["void"], exchange_id))
 
     async def hold_all(self, wanted: Sequence[Wanted], payer: Payer, now_ms: int) -> int:
         """As the port says. What nobody heard of in time is taken back."""
@@ -141,7 +165,8 @@ class RemotePrices:
     def publish(self, price: Price, now_ms: int) -> None:
         if self._told.get(price.version) is not price:
             self._told[price.version] = price
-            self._link.tell(*_told(EXTRA["publish"], price, now_ms))
+            if not self._link.closed:
+                self._link.post(encode(Publish(price, now_ms)))
 
     def forget(self) -> None:
         """What was told may not have been written."""

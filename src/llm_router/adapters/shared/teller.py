@@ -1,0 +1,274 @@
+"""Where the moves of a worker's requests are made: the ledger's end of :mod:`llm_router.adapters.shared.moves`.
+
+With books and counters that answer at once a frame of moves is made in one step, and each is answered when the
+store has written it. With others (PostgreSQL, Redis) each is a task, made as if it had been asked for by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import msgspec
+
+from llm_router.adapters.shared.failures import UNFORESEEN, Failure, told
+from llm_router.adapters.shared.link import Link
+from llm_router.adapters.shared.moves import (
+    Charge,
+    Charged,
+    Enter,
+    Held,
+    Kind,
+    Leave,
+    Publish,
+    Uncharged,
+    decode_moves,
+    encode,
+)
+from llm_router.domain.errors import RouterError
+from llm_router.domain.limit import Admission
+from llm_router.domain.price import Price
+from llm_router.domain.record import ExchangeRecord
+from llm_router.ports import PriceBook, PromptBooks, PromptCounters, Settled
+
+_record = msgspec.json.Decoder(ExchangeRecord)
+
+
+class Singly(msgspec.Struct, frozen=True, kw_only=True):
+    """The moves one by one, as a session of a worker makes them that asks for each."""
+
+    admit: Callable[..., Awaitable[Admission]]
+    hold: Callable[..., Awaitable[int]]
+    settle: Callable[[ExchangeRecord], Awaitable[Settled]]
+    release: Callable[[str, int, int], Awaitable[None]]
+
+
+class Teller:
+    """Makes the moves of one worker.
+
+    Args:
+        open_: the exchanges that hold; places: those that are counted, with their tokens. Kept up to date here.
+        refused: why nothing can be held by a price, by its version. Written here too.
+    """
+
+    def __init__(
+        self,
+        *,
+        books: object,
+        counters: object,
+        singly: Singly,
+        open_: dict[str, None],
+        places: dict[str, int],
+        prices: PriceBook,
+        refused: dict[str, str],
+    ) -> None:
+        self._link: Link | None = None
+        self._books = books if isinstance(books, PromptBooks) else None
+        self._counters = counters if isinstance(counters, PromptCounters) else None
+        self._singly = singly
+        self._open, self._places, self._refused = open_, places, refused
+        self._prices = prices
+        self._kinds: dict[int, Kind] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._entering: dict[str, asyncio.Task[None]] = {}
+        self._waiting = 0  # for the store
+        self._quiet: asyncio.Future[None] | None = None
+
+    def serve(self, link: Link) -> None:
+        """Make what is posted there, and post the answers."""
+        self._link = link
+        link.hear = self._make
+
+    async def done(self) -> None:
+        """Wait until all moves are durable, or refused."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._waiting:
+            self._quiet = asyncio.get_running_loop().create_future()
+            await self._quiet
+
+    def _make(self, posted: msgspec.Raw) -> None:
+        for move in decode_moves(posted):
+            if type(move) is Enter:
+                kind = self._kinds[move.kind]
+                if self._books is not None and (self._counters is not None or not kind.limits):
+                    self._enter(move, kind)
+                else:
+                    self._entering[move.exchange_id] = self._begin(self._enter_singly(move, kind))
+            elif type(move) is Charge:
+                record = _record.decode(move.record)
+                if self._books is not None:
+                    self._charge(move.number, record)
+                else:
+                    self._begin(self._charge_singly(move.number, record))
+            elif type(move) is Leave:
+                self.leave(move.exchange_id, move.tokens_used, move.now_ms)
+            elif type(move) is Kind:
+                self._kinds[move.number] = move
+            else:
+                assert type(move) is Publish
+                self._publish(move.price, move.now_ms)
+
+    def answer(self, answer: Held | Charged | Uncharged) -> None:
+        """Tell the worker, if it is still there."""
+        if self._link is not None and not self._link.closed:
+            self._link.post(encode(answer))
+
+    # -- at once -----------------------------------------------------------------------------------
+
+    def _enter(self, move: Enter, kind: Kind) -> None:
+        id_, admission = move.exchange_id, None
+        if kind.limits:
+            assert self._counters is not None
+            admission = self._counters.admit_now(id_, kind.limits, move.tokens, move.now_ms)
+            if admission.refused is not None:
+                self.answer(Held(move.number, admission))
+                return
+            self._places[id_] = move.tokens
+        landing, version = _Holding(self, move.number, id_, admission), kind.price_version
+        assert self._books is not None
+        self._open[id_] = None  # at once: it is to be voided if the worker goes now
+        self._waiting += 1
+        try:
+            if version in self._refused:
+                raise ValueError(self._refused[version])
+            self._books.hold_now(id_, kind.payer, move.amount_pusd, version, move.now_ms, landing)
+        except Exception as error:  # whatever it is, the worker waits for an answer
+            landing.set_exception(error)
+
+    def _charge(self, number: int, record: ExchangeRecord) -> None:
+        landing = _Charging(self, number, record)
+        assert self._books is not None
+        self._waiting += 1
+        try:
+            self._books.settle_now(record, landing)
+        except Exception as error:  # whatever it is, the worker waits for an answer
+            landing.set_exception(error)
+
+    def leave(self, exchange_id: str, tokens_used: int, now_ms: int) -> None:
+        """Give its places back, if it has any."""
+        if self._counters is None:
+            self._begin(self._leave_singly(exchange_id, tokens_used, now_ms))
+        elif self._places.pop(exchange_id, None) is not None:
+            self._counters.release_now(exchange_id, tokens_used, now_ms)
+
+    def _publish(self, price: Price, now_ms: int) -> None:
+        try:
+            self._prices.publish(price, now_ms)
+        except ValueError as error:  # the worker hears of it when it asks for a hold by that price
+            self._refused[price.version] = str(error)
+
+    def landed(self, exchange_id: str, *, holds: bool) -> None:
+        """The store has spoken of an exchange: whether it holds now."""
+        if holds:
+            self._open[exchange_id] = None
+        else:
+            self._open.pop(exchange_id, None)
+        self._waiting -= 1
+        if not self._waiting and self._quiet is not None:
+            self._quiet.set_result(None)
+
+    # -- in tasks ----------------------------------------------------------------------------------
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _entered(self, exchange_id: str) -> None:
+        """Wait until it has entered: what is asked of it afterwards comes behind."""
+        if exchange_id in self._entering:
+            await asyncio.wait((self._entering[exchange_id],))
+
+    async def _enter_singly(self, move: Enter, kind: Kind) -> None:
+        id_, singly = move.exchange_id, self._singly
+        admission: Admission | None = None
+        try:
+            if kind.limits:
+                admission = await singly.admit(id_, kind.limits, move.tokens, move.now_ms)
+            if admission is None or admission.refused is None:
+                await singly.hold(id_, kind.payer, move.amount_pusd, kind.price_version, move.now_ms)
+        except Exception as error:  # whatever it is, the worker waits for an answer
+            self.answer(Held(move.number, admission, failure_of(error)))
+        else:
+            self.answer(Held(move.number, admission))
+        finally:
+            del self._entering[id_]
+
+    async def _leave_singly(self, exchange_id: str, tokens_used: int, now_ms: int) -> None:
+        await self._entered(exchange_id)
+        if exchange_id in self._places:
+            await self._singly.release(exchange_id, tokens_used, now_ms)
+
+    async def _charge_singly(self, number: int, record: ExchangeRecord) -> None:
+        await self._entered(record.id)
+        try:
+            settled = await self._singly.settle(record)
+            await self._leave_singly(*_last_of(record))
+        except Exception as error:  # whatever it is, the worker waits for an answer
+            self.answer(Uncharged(number, failure_of(error)))
+        else:
+            self.answer(Charged(number, settled.charged_pusd, settled.remaining_pusd))
+
+
+class _Holding(msgspec.Struct, eq=False):
+    """Waits for a hold in the place of a future."""
+
+    _teller: Teller
+    _number: int
+    _exchange_id: str
+    _admission: Admission | None
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: object, /) -> None:
+        self._teller.landed(self._exchange_id, holds=True)
+        self._teller.answer(Held(self._number, self._admission))
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        self._teller.landed(self._exchange_id, holds=False)
+        self._teller.answer(Held(self._number, self._admission, failure_of(exception)))
+
+    def exception(self) -> BaseException | None:
+        return None
+
+
+class _Charging(msgspec.Struct, eq=False):
+    """Waits for a settlement in the place of a future."""
+
+    _teller: Teller
+    _number: int
+    _record: ExchangeRecord
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, settled: Settled, /) -> None:
+        self._teller.landed(self._record.id, holds=False)
+        self._teller.leave(*_last_of(self._record))
+        self._teller.answer(Charged(self._number, settled.charged_pusd, settled.remaining_pusd))
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        self._teller.landed(self._record.id, holds=True)
+        self._teller.answer(Uncharged(self._number, failure_of(exception)))
+
+    def exception(self) -> BaseException | None:
+        return None
+
+
+def _last_of(record: ExchangeRecord) -> tuple[str, int, int]:
+    """What a settled exchange leaves with: its id, the tokens that it used, and when."""
+    return record.id, record.usage.total_tokens, record.created_ms + record.duration_ms
+
+
+def failure_of(error: BaseException) -> Failure:
+    """The error for the worker; one that nobody foresaw is reported here."""
+    if isinstance(error, RouterError | ValueError):
+        return told(error)
+    asyncio.get_running_loop().call_exception_handler(
+        {"message": "unforeseen error between worker and ledger", "exception": error}
+    )
+    return UNFORESEEN
