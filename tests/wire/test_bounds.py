@@ -17,6 +17,8 @@ def test_objects_are_bounded() -> None:
     check_objects(b"[" + b"{}," * OBJECTS_MAX + b"1]")
     with pytest.raises(InvalidRequest, match="objects"):
         check_objects(b"[" + b"{}," * (OBJECTS_MAX + 1) + b"1]")
+    with pytest.raises(InvalidRequest, match="objects"):  # in the fewest bytes
+        check_objects(b"[" + b",".join([b"{}"] * (OBJECTS_MAX + 1)) + b"]")
 
 
 @pytest.mark.parametrize("text", ["{", '{"', '\\"{', "\\\\{", '"{"'])

@@ -31,7 +31,7 @@ from llm_router.engine.holding import MAX_COST_HEADERS
 from llm_router.engine.replays import HEADER as REPLAY_HEADER
 from llm_router.engine.tagging import HEADERS as TAGS_HEADERS
 from llm_router.engine.tracks import RECEIPT_HEADER, reply_head
-from llm_router.wire.bounds import OBJECTS_MAX, few_objects
+from llm_router.wire.bounds import BYTES_FREE, few_objects
 from llm_router.wire.dialect import Spoken
 from llm_router.wire.heads import Headers, lines
 
@@ -334,7 +334,7 @@ class ExpressProtocol(GuardedProtocol):
 
     def _begin(self, entry: Entry, key: Key, body: bytes, now_ms: int) -> None:
         """The engine takes a request on, or ASGI gets it."""
-        if len(body) <= OBJECTS_MAX or few_objects(body):
+        if len(body) <= BYTES_FREE or few_objects(body):
             gateway, place = self.gateway, entry.place
             call = Call(
                 operation=place.operation,

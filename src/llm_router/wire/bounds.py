@@ -16,6 +16,9 @@ that an answer comes to are some 40 for each of its tokens, where the likeliest 
 REPLY_COMMAS_MAX = 8_000_000
 """Of a reply that is no list of vectors: as many values at least are in it."""
 
+BYTES_FREE = 3 * OBJECTS_MAX
+"""So many bytes hold no more objects than that: the shortest take two, and a comma."""
+
 _STRETCH = 4096
 
 
@@ -31,7 +34,7 @@ def overgrown(data: bytes, commas_max: int = REPLY_COMMAS_MAX) -> str | None:
 
 def few_objects(body: bytes) -> bool:
     """Whether a body cannot hold too many objects: braces inside of texts count too."""
-    if len(body) <= OBJECTS_MAX:
+    if len(body) <= BYTES_FREE:
         return True
     found, at = 0, body.find(b"{")
     while at >= 0 and found <= OBJECTS_MAX:  # pictures have none: what lies between them is skipped quickly

@@ -17,8 +17,15 @@ from llm_router.adapters.upstream.tls import Sessions
 from llm_router.domain.errors import UpstreamError
 
 WRITE_BYTES = 64 * 1024
-"""Bodies beyond this are written in pieces of it, as fast as the provider takes them, so that the
+"""Bodies beyond this are written in pieces of it over TLS, as fast as the provider takes them, so that the
 transport never holds a second copy of a large body."""
+
+PLAIN_WRITE_BYTES = 1024 * 1024
+"""The same where nothing is encrypted: there the transport only refers to what waits, and each piece is a call of
+the system."""
+
+PLAIN_JOIN_BYTES = 256 * 1024
+"""Up to so much is copied behind its head there, which costs less than another call."""
 
 
 UNCLAIMED_S = 10.0
@@ -83,6 +90,7 @@ class Connection(asyncio.Protocol):
         self._reply: LeanReply | None = None
         self._lost = False
         self._unsent: memoryview | None = None
+        self._write_bytes = self._join_bytes = WRITE_BYTES
         self._write_paused = False
         self._read_paused = False
         self._reset()
@@ -119,11 +127,11 @@ class Connection(asyncio.Protocol):
         self._reset()
         self._reply = reply
         reply.start(self, self._loop.time())
-        if len(body) <= WRITE_BYTES:
+        if len(body) <= self._join_bytes:
             transport.write(head + body if body else head)
         else:
-            self._unsent = memoryview(body)
-            transport.write(head)
+            self._unsent = memoryview(body)[WRITE_BYTES:]
+            transport.write(head + body[:WRITE_BYTES])
             self._write_on()
 
     def park(self, until: float) -> None:
@@ -160,6 +168,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        if transport.get_extra_info("ssl_object") is None:
+            self._write_bytes, self._join_bytes = PLAIN_WRITE_BYTES, PLAIN_JOIN_BYTES
         self._deadline.move(self._loop.time() + UNCLAIMED_S)
 
     def data_received(self, data: bytes) -> None:
@@ -337,8 +347,8 @@ class Connection(asyncio.Protocol):
             and transport is not None
             and self._reply is not None
         ):
-            transport.write(unsent[:WRITE_BYTES])
-            unsent = unsent[WRITE_BYTES:] or None
+            transport.write(unsent[: self._write_bytes])
+            unsent = unsent[self._write_bytes :] or None
             self._unsent = unsent
 
     def _loss(self, reply: LeanReply) -> UpstreamError:

@@ -23,34 +23,34 @@ from llm_router.wire.verbatim import NOT_JSON
 _Named = Annotated[str, Meta(min_length=1)]
 
 
-class _Text(msgspec.Struct, tag_field="type", tag="text", forbid_unknown_fields=True):
+class _Text(msgspec.Struct, tag_field="type", tag="text", forbid_unknown_fields=True, gc=False):
     text: str
     cache_control: dict[str, str] | UnsetType = UNSET
 
 
-class _Link(msgspec.Struct, forbid_unknown_fields=True):
+class _Link(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     url: str
     detail: str | UnsetType = UNSET
 
 
-class _Image(msgspec.Struct, tag_field="type", tag="image_url", forbid_unknown_fields=True):
+class _Image(msgspec.Struct, tag_field="type", tag="image_url", forbid_unknown_fields=True, gc=False):
     image_url: _Link
     cache_control: dict[str, str] | UnsetType = UNSET
 
 
-class _Function(msgspec.Struct, forbid_unknown_fields=True):
+class _Function(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     name: _Named
     arguments: str
 
 
-class _Call(msgspec.Struct, forbid_unknown_fields=True):
+class _Call(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     id: _Named
     function: _Function
     type: Literal["function"] | UnsetType = UNSET
     index: int | UnsetType = UNSET
 
 
-class _Turn(msgspec.Struct, forbid_unknown_fields=True):
+class _Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     role: Literal["system", "user", "assistant", "tool"]
     content: str | list[_Text | _Image] | None = None
     name: str | None = None
