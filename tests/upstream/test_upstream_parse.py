@@ -285,6 +285,12 @@ def test_the_reason_of_a_refusal_is_said() -> None:
             parse_url(url)
 
 
+@pytest.mark.parametrize("host", [".", "..", "a..", ".a", "a..b"])
+def test_hosts_have_no_empty_label(host: str) -> None:
+    with pytest.raises(ValueError, match="empty label"):
+        parse_url(f"http://{host}/")
+
+
 @given(st.text("htps:/?#@[]\\.%a1 \t\r\n\0é", max_size=20))
 def test_urls_are_read_or_refused(rest: str) -> None:
     try:

@@ -88,7 +88,7 @@ def _split_authority(authority: str) -> tuple[str, int | None]:
         host = str(IPv6Address(host[1:-1]))
     else:
         host = host.removesuffix(".")
-        if not host or ".." in host or host.startswith("."):
+        if "" in host.split("."):
             raise ValueError("the URL's host has an empty label")
     if digits is None:
         return host, None
