@@ -807,8 +807,21 @@ class Counters(Protocol):
 
 
 @runtime_checkable
+class Gauge(Protocol):
+    """Limits that many requests are counted against."""
+
+    def admit(self, ticket: str, tokens: int, now_ms: int) -> Admission:
+        """As :meth:`Counters.admit`."""
+        ...
+
+
+@runtime_checkable
 class PromptCounters(Protocol):
     """Counters that answer at once."""
+
+    def gauge(self, limits: Sequence[Limit]) -> Gauge:
+        """What counts requests against these limits together."""
+        ...
 
     def admit_now(self, ticket: str, limits: Sequence[Limit], tokens: int, now_ms: int) -> Admission:
         """As :meth:`Counters.admit`."""

@@ -69,6 +69,7 @@ def test_memory_is_bounded_and_the_oldest_is_forgotten():
     for key in "abcdef":
         for _ in range(SAMPLES_MIN):
             outputs.learn(key, "m", 5)
+    assert outputs.expect("f", "m") is not None
     assert len(outputs._places) <= 4
     assert ("f", "m") in outputs._places
     assert ("a", "m") not in outputs._places

@@ -31,7 +31,7 @@ def test_the_window_holds_what_its_length_held(length_ms, steps, now_ms):
     exact = sum(n for at, n in log if at > now_ms - length_ms)
     coarse = sum(n for at, n in log if at > now_ms - length_ms - slice_ms)
     assert exact <= window.total <= coarse
-    assert len(window._slices) <= SLICES + 1
+    assert len(window.slices) <= SLICES + 1
 
 
 @given(LENGTHS, STEPS, st.integers(1, 30), NOW)
@@ -68,7 +68,7 @@ def test_what_is_taken_back_is_taken_from_where_it_was_counted(counts, place, un
     place %= len(counts)
     window.take_back(units, places[place])
     left = [max(0, n - units) if i == place else n for i, n in enumerate(counts)]
-    assert [entry.units for entry in window._slices] == left
+    assert [entry.units for entry in window.slices] == left
     assert window.total == sum(left)
 
 

@@ -9,7 +9,7 @@ of it is kept over a restart, since a few dozen answers teach it again.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 import msgspec
 
@@ -17,6 +17,9 @@ from llm_router.domain.usage import MAX_COUNT
 
 PLACES_MAX = 10_000
 """Histograms kept; each is a few kB at most."""
+
+HEARD_MAX = 256
+"""Answers that are counted together."""
 
 SAMPLES_MIN = 20
 """Fewer answers teach nothing of a quantile."""
@@ -52,10 +55,10 @@ class _Histogram:
         self.samples = 0
         self.total = 0
 
-    def add(self, tokens: int, bucket: int) -> None:
-        self.counts[bucket] = self.counts.get(bucket, 0) + 1
-        self.samples += 1
-        self.total += tokens
+    def add(self, tokens: int, bucket: int, times: int) -> None:
+        self.counts[bucket] = self.counts.get(bucket, 0) + times
+        self.samples += times
+        self.total += tokens * times
         if self.samples >= SAMPLES_FADE:
             self._fade()
 
@@ -81,23 +84,36 @@ class Outputs:
     def __init__(self, places_max: int = PLACES_MAX) -> None:
         self._places_max = places_max
         self._places: OrderedDict[tuple[str, str], _Histogram] = OrderedDict()
+        self._heard: list[tuple[str, str, int]] = []
 
     def learn(self, key: str, model: str, tokens: int) -> None:
-        """Take in a whole answer."""
-        tokens, places = min(max(tokens, 0), MAX_COUNT), self._places
-        bucket = bisect_left(BOUNDS, tokens)
-        for place in ((key, model), ("", model)):
-            histogram = places.get(place)
-            if histogram is None:
-                histogram = places[place] = _Histogram()
-            else:
-                places.move_to_end(place)
-            histogram.add(tokens, bucket)
+        """Take in a whole answer. It is counted with others, as soon as somebody asks or many have come."""
+        heard = self._heard
+        heard.append((key, model, tokens))
+        if len(heard) >= HEARD_MAX:
+            self._count()
+
+    def _count(self) -> None:
+        """Count what was heard: of some hundred answers many are alike."""
+        places, heard = self._places, self._heard
+        self._heard = []
+        for (key, model, tokens), times in Counter(heard).items():
+            tokens = min(max(tokens, 0), MAX_COUNT)
+            bucket = bisect_left(BOUNDS, tokens)
+            for place in ((key, model), ("", model)):
+                histogram = places.get(place)
+                if histogram is None:
+                    histogram = places[place] = _Histogram()
+                else:
+                    places.move_to_end(place)
+                histogram.add(tokens, bucket, times)
         while len(places) > self._places_max:
             places.popitem(last=False)
 
     def expect(self, key: str, model: str) -> Learned | None:
         """What answers to that key are like, else those of that model; None if too few were seen."""
+        if self._heard:
+            self._count()
         for place in ((key, model), ("", model)):
             histogram = self._places.get(place)
             if histogram is not None and histogram.samples >= SAMPLES_MIN:

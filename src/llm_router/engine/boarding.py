@@ -27,7 +27,7 @@ from llm_router.engine.planning import Occasion, Planner, bounded
 from llm_router.engine.state import State
 from llm_router.engine.tracks import Track, whose
 from llm_router.limits.rules import own_limits
-from llm_router.ports import Deadlines, Prepared
+from llm_router.ports import Deadlines, Gauge, Prepared, PromptCounters
 from llm_router.routing.hedging import hedged
 from llm_router.routing.plan import Candidate, Plan
 from llm_router.wire.dialect import Behind, Inspected, Target
@@ -51,7 +51,8 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
             share: the part of what is left that such a call may take.
         ready: heads of calls that were made already, with what of the secret is in them: by whether the answer is
             streamed, and what is forwarded of the client's headers.
-        limits: the key's own; more may have been made for whoever pays.
+        limits: the key's own; more may have been made for whoever pays. gauge: what counts against the own ones; None
+            if there are none.
         target: the first candidate as the wire knows it, for requests whose limit stays as it is.
         whose: the lines of a reply's head that say who answers.
         tariff: what plain answers of the first candidate cost, and form: what is recorded of them; None: each is
@@ -78,6 +79,7 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
     ready: dict[object, tuple[str | None, Prepared]]
     worst: Worst | None
     limits: tuple[Limit, ...]
+    gauge: Gauge | None
     target: Target
     whose: str
     tariff: Tariff | None
@@ -123,6 +125,7 @@ def is_plain(inspected: Inspected) -> bool:
 def board(
     planner: Planner,
     attempts: Attempts,
+    counters: PromptCounters | None,
     state: State,
     price_list: PriceList,
     call: Call,
@@ -156,6 +159,7 @@ def board(
         return None
     windows = [c.deployment.context_tokens for c in whole.candidates]
     limits = [c.deployment.output_tokens_max for c in whole.candidates]
+    own = tuple(own_limits(payer, key.limits, state.default_limits))
     prices = {p.version: p for d in plan.deployments for p in (d.price, d.cost) if p is not None}
     return Boarding(
         key=key,
@@ -186,7 +190,8 @@ def board(
         secret=state.provider_keys.get(provider.id),
         ready={},
         worst=worst_of(plan.deployments),
-        limits=tuple(own_limits(payer, key.limits, state.default_limits)),
+        limits=own,
+        gauge=counters.gauge(own) if own and counters is not None else None,
         target=target_for(candidate, None),
         whose=whose(candidate.model, candidate),
         tariff=tariff_of(candidate.deployment),

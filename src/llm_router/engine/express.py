@@ -234,7 +234,15 @@ class Express:
         if not is_plain(inspected):  # text alone, but perhaps for a preset: such a kind is never known
             return None
         made = board(
-            engine.planner, engine.attempts, engine.state, engine.price_list, call, key, inspected, now_ms
+            engine.planner,
+            engine.attempts,
+            self.counters,
+            engine.state,
+            engine.price_list,
+            call,
+            key,
+            inspected,
+            now_ms,
         )
         if made is None:
             self._kinds.pop(place, None)
@@ -425,9 +433,12 @@ class Ride(msgspec.Struct, eq=False):
         Raises:
             RateLimitExceeded
         """
-        counters, track = self._express.counters, self.track
+        counters, track, boarding = self._express.counters, self.track, self._boarding
         assert counters is not None
-        admission = counters.admit_now(track.id, limits, tokens, track.created_ms)
+        if limits is boarding.limits and boarding.gauge is not None:
+            admission = boarding.gauge.admit(track.id, tokens, track.created_ms)
+        else:
+            admission = counters.admit_now(track.id, limits, tokens, track.created_ms)
         if admission.refused is not None:
             refused_by(admission, tokens)
         track.counted = True

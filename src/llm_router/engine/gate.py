@@ -101,9 +101,9 @@ class Gate:
 
     def leave(self, place: Place, now_ms: int, went: Went, kind: int, sample: float | None) -> None:
         """A call is over: who waits for its place gets it."""
-        self.lanes.leave(place, now_ms, went, kind=kind, sample=sample)
+        place.lane.leave(place, now_ms, went, kind, sample)
         if self._queues:
-            self._call(place.deployment)
+            self._call(place.lane.deployment)
 
     def refusal(self, deployments: Sequence[str]) -> Overloaded:
         """What a request is told for which there is no place."""

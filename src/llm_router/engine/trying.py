@@ -334,7 +334,7 @@ class Trying:
             if usage is not None and not self.lagging():
                 sample = (now_us - calling.began_us) / 1000 / (usage.completion_tokens + WHOLE_TOKENS)
             self.gate.leave(calling.place, now_ms, Went.WELL, WHOLE, sample)
-        self.health.ended(calling.call, now_ms, Fared.WELL)
+        self.health.went_well(calling.call, now_ms)
 
     def _tried(self, track: Track, candidate: Candidate, error: RouterError) -> Tried:
         called = isinstance(error, UpstreamError)

@@ -26,6 +26,8 @@ _SCOPES = {scope: scope.value for scope in Scope}
 _IDLE_MS = {length: ms // SLICES * (SLICES + 1) for length, ms in WINDOWS_MS.items()}
 """Windows that nothing was counted in for so long are empty."""
 
+_NOWHERE = Slice(0, 0)
+
 LOOKS = 32
 """Windows are looked through for idle ones when so many may have been added."""
 
@@ -36,15 +38,20 @@ CONCURRENCY_RETRY_MS = 1000
 class _Open(msgspec.Struct):
     """An admitted request: the limits that it has a slot of, and where its tokens are counted."""
 
-    slots: list[str]
-    tokens: list[tuple[Limit, Window, Slice]]
+    slots: Sequence[str]
+    tokens: Sequence[tuple[Limit, Window, Slice]]
     estimated: int
 
 
 class Tally:
-    """Holds what was counted within the windows, and the requests that are open."""
+    """Holds what was counted within the windows, and the requests that are open.
+
+    Attributes:
+        forgotten: how many windows were, as nothing was in them any more.
+    """
 
     def __init__(self) -> None:
+        self.forgotten = 0
         # Those seen last come last.
         self._windows: dict[Length, OrderedDict[str, Window]] = {w: OrderedDict() for w in WINDOWS_MS}
         self._slots: dict[str, int] = {}
@@ -103,18 +110,21 @@ class Tally:
         request = self._open.pop(ticket, None)
         if request is None:
             return
+        busy = self._slots
         for id_ in request.slots:
-            if self._slots[id_] > 1:
-                self._slots[id_] -= 1
+            left = busy[id_] - 1
+            if left:
+                busy[id_] = left
             else:
-                del self._slots[id_]
-        more = tokens_used - request.estimated
-        for limit, window, where in request.tokens if more else ():
-            if more > 0:
+                del busy[id_]
+        less = request.estimated - tokens_used
+        if less > 0:
+            for _, window, where in request.tokens:
+                window.take_back(less, where)
+        elif less < 0:
+            for limit, _, _ in request.tokens:
                 assert limit.window is not None, "slots are no tokens"
-                self._window(limit.id, limit.window, now_ms).add(more, now_ms)
-            else:
-                window.take_back(-more, where)
+                self._window(limit.id, limit.window, now_ms).add(-less, now_ms)
 
     def busy(self) -> dict[str, int]:
         """Open requests by limit of concurrency."""
@@ -125,9 +135,9 @@ class Tally:
         window = shelf.get(id_)
         if window is None:
             window = shelf[id_] = Window(WINDOWS_MS[length])
-        else:
+        if now_ms // window.slice_ms != window.slot:  # else nothing has aged since, nor has its place
             shelf.move_to_end(id_)
-        window.advance(now_ms)
+            window.advance(now_ms)
         return window
 
     def _count(
@@ -190,8 +200,108 @@ class Tally:
                 window.advance(now_ms)
                 if window.empty:
                     del shelf[id_]
+                    self.forgotten += 1
                 else:
                     shelf.move_to_end(id_)
+
+
+_Row = tuple[str, int, Window | None, int, Slice, int, int, str, str | None, str]
+"""One of a gauge's limits: its id and amount, its window, how often that had moved when it was looked up, the slice
+to count in and when that leaves the window, what each request counts as (0: as its tokens), and its words."""
+
+
+class Gauge:
+    """Limits that are counted together again and again: those of a key. What can be looked up once is kept.
+
+    Its word is :meth:`Tally.admit`'s, and what it counts is released there.
+    """
+
+    __slots__ = (
+        "_counted", "_forgotten", "_from_ms", "_in_order", "_limits", "_rows", "_slots", "_tally", "_until_ms",
+    )  # fmt: skip
+
+    def __init__(self, tally: Tally, limits: Sequence[Limit]) -> None:
+        self._tally = tally
+        self._limits = limits
+        self._slots = [limit.id for limit in limits if limit.window is None]
+        self._in_order = tuple(_KINDS[limit.kind] for limit in limits) == _KINDS_IN_ORDER
+        self._rows: list[_Row] = []
+        self._counted: list[tuple[Limit, Window, Slice]] = []
+        self._forgotten = -1
+        self._from_ms = self._until_ms = 0  # what was looked up holds from, until
+
+    def admit(self, ticket: str, tokens: int, now_ms: int) -> Admission:
+        """Count a request of so many tokens against all of the limits, or none."""
+        tally = self._tally
+        if not self._from_ms <= now_ms < self._until_ms or self._forgotten != tally.forgotten:
+            self._look_up(now_ms)
+        busy, states = tally._slots, list[LimitState]()
+        for id_, amount, window, moves, where, ends_ms, one, kind, length, scope in self._rows:
+            if window is None:
+                used, reset_ms = busy.get(id_, 0) + 1, None
+                if used > amount:
+                    break
+                busy[id_] = used
+            else:
+                units = one or tokens
+                used, reset_ms = window.total + units, ends_ms - now_ms
+                if used > amount or window.moves != moves:
+                    break
+                window.total = used
+                where.units += units
+                if not where.units:
+                    reset_ms = window.empty_in_ms(now_ms)
+            states.append(
+                LimitState(
+                    kind=kind,
+                    limit=amount,
+                    remaining=amount - used,
+                    reset_ms=reset_ms,
+                    window=length,
+                    scope=scope,
+                )
+            )
+        else:
+            tally._open[ticket] = _Open(self._slots, self._counted, tokens)
+            tally._looks += len(states) + 1
+            if tally._looks >= LOOKS:
+                tally._sweep(now_ms, 0)
+            return Admission(limits=tuple(states) if self._in_order else tightest(states))
+        self._take_back(len(states), tokens)
+        self._until_ms = 0
+        return tally.admit(ticket, self._limits, tokens, now_ms)
+
+    def _take_back(self, rows: int, tokens: int) -> None:
+        """The request does not fit into the next of the limits: take it out of these."""
+        busy = self._tally._slots
+        for id_, _, window, _, where, _, one, _, _, _ in self._rows[:rows]:
+            if window is not None:
+                window.take_back(one or tokens, where)
+            elif busy[id_] > 1:
+                busy[id_] -= 1
+            else:
+                del busy[id_]
+
+    def _look_up(self, now_ms: int) -> None:
+        """Find the windows and slices, as they are at that time."""
+        tally, rows, counted = self._tally, list[_Row](), list[tuple[Limit, Window, Slice]]()
+        from_ms, until_ms = 0, now_ms + 60_000
+        for limit in self._limits:
+            one = 1 if limit.kind is _REQUESTS else 0
+            words = (_KINDS[limit.kind], _LENGTHS[limit.window], _SCOPES[limit.scope])
+            if limit.window is None:
+                rows.append((limit.id, limit.amount, None, 0, _NOWHERE, 0, 0, *words))
+                continue
+            window = tally._window(limit.id, limit.window, now_ms)
+            where, slice_ms = window.add(0, now_ms), window.slice_ms
+            ends_ms = (where.at + SLICES + 1) * slice_ms
+            rows.append((limit.id, limit.amount, window, window.moves, where, ends_ms, one, *words))
+            if not one:
+                counted.append((limit, window, where))
+            from_ms = max(from_ms, where.at * slice_ms)
+            until_ms = min(until_ms, (where.at + 1) * slice_ms)
+        self._rows, self._counted, self._forgotten = rows, counted, tally.forgotten
+        self._from_ms, self._until_ms = from_ms, until_ms
 
 
 def state_of(limit: Limit, used: int, reset_ms: int | None) -> LimitState:

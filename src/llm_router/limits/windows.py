@@ -23,23 +23,30 @@ class Slice:
 
 
 class Window:
-    """Units counted over the last ``length_ms``. ``seen_ms``: when it was last advanced, to the slice."""
+    """Units counted over the last ``length_ms``.
 
-    __slots__ = ("_now", "_slice_ms", "_slices", "seen_ms", "total")
+    Attributes:
+        slices: oldest first; slice_ms: how long each is.
+        slot: the number of the slice of the last look; seen_ms: when it was last advanced to another; moves: how often.
+    """
+
+    __slots__ = ("moves", "seen_ms", "slice_ms", "slices", "slot", "total")
 
     def __init__(self, length_ms: int = 60_000) -> None:
-        self._slice_ms = length_ms // SLICES
-        self._slices: deque[Slice] = deque()  # oldest first
-        self._now = -1  # the slice of the last look
+        self.slice_ms = length_ms // SLICES
+        self.slices: deque[Slice] = deque()
+        self.slot = -1
+        self.moves = 0
         self.total = 0
         self.seen_ms = 0
 
     def advance(self, now_ms: int) -> None:
         """Forget what is older than the window."""
-        now = now_ms // self._slice_ms
-        if now == self._now:  # nothing has aged since
+        now = now_ms // self.slice_ms
+        if now == self.slot:  # nothing has aged since
             return
-        self._now, self.seen_ms, slices = now, now_ms, self._slices
+        self.slot, self.seen_ms, slices = now, now_ms, self.slices
+        self.moves += 1
         if slices and slices[-1].at > now:  # the clock ran backwards
             back = slices[-1].at - now
             for entry in slices:
@@ -51,8 +58,7 @@ class Window:
 
     def add(self, units: int, now_ms: int) -> Slice:
         """Count ``units`` (>= 0) now; return where. Call :meth:`advance` first."""
-        now, slices = now_ms // self._slice_ms, self._slices
-        self._now = now
+        now, slices = now_ms // self.slice_ms, self.slices
         self.total += units
         if slices and (last := slices[-1]).at == now:
             last.units += units
@@ -72,25 +78,25 @@ class Window:
         many are not in it."""
         if excess <= 0:
             return 0
-        for entry in self._slices:
+        for entry in self.slices:
             excess -= entry.units
             if excess <= 0:
-                return max(0, (entry.at + SLICES + 1) * self._slice_ms - now_ms)
-        return SLICES * self._slice_ms
+                return max(0, (entry.at + SLICES + 1) * self.slice_ms - now_ms)
+        return SLICES * self.slice_ms
 
     def empty_in_ms(self, now_ms: int) -> int:
         """Milliseconds until the window is empty, if nothing more comes."""
-        for entry in reversed(self._slices):
+        for entry in reversed(self.slices):
             if entry.units > 0:
-                return max(0, (entry.at + SLICES + 1) * self._slice_ms - now_ms)
+                return max(0, (entry.at + SLICES + 1) * self.slice_ms - now_ms)
         return 0
 
     def left_ms(self, where: Slice, now_ms: int) -> int:
         """The same, when something was counted there just now."""
         if where.units > 0:
-            return (where.at + SLICES + 1) * self._slice_ms - now_ms
+            return (where.at + SLICES + 1) * self.slice_ms - now_ms
         return self.empty_in_ms(now_ms)
 
     @property
     def empty(self) -> bool:
-        return not self._slices
+        return not self.slices

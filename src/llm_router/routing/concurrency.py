@@ -116,9 +116,9 @@ class LaneView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Place(msgspec.Struct, eq=False):
-    """A call under way, from :meth:`Lanes.enter` to :meth:`Lanes.leave`. ``beside``: calls with it."""
+    """A call under way, from :meth:`Lane.enter` to :meth:`Lane.leave`. ``beside``: calls with it."""
 
-    deployment: str
+    lane: Lane
     number: int
     beside: int
     began_ms: int
@@ -136,11 +136,6 @@ class _Round:
 
     def clear(self) -> None:
         self.count, self.least, self.besides = 0, 0.0, 0
-
-    def add(self, sample: float, beside: int) -> None:
-        self.least = min(self.least, sample) if self.count else sample
-        self.besides += beside
-        self.count += 1
 
     @property
     def beside(self) -> float:
@@ -163,15 +158,17 @@ class _Cut(msgspec.Struct, frozen=True):
 
 
 class Lane:
-    """The calls of one deployment."""
+    """The calls of one deployment. It is kept while there are any."""
 
     __slots__ = (
         "_cut", "_numbered", "_proven", "_proven_ms", "_refusals", "_refused_at", "_refused_ms", "_rounds", "_since",
-        "_used_ms", "duration_ms", "in_flight", "learned", "most", "promised", "shed",
+        "_used_ms", "deployment", "duration_ms", "in_flight", "learned", "most", "promised", "rules", "shed",
     )  # fmt: skip
 
-    def __init__(self, most: int | None) -> None:
-        self.most = most
+    def __init__(self, deployment: str, rules: ConcurrencyRules) -> None:
+        self.deployment = deployment
+        self.rules = rules
+        self.most = rules.most_of(deployment)
         self.learned: float | None = None
         self.in_flight = 0
         self.promised = 0  # places that are kept for who waited
@@ -190,30 +187,35 @@ class Lane:
     @property
     def limit(self) -> int | None:
         """Calls at a time; None without a limit."""
-        learned = None if self.learned is None else max(1, int(self.learned))
-        if self.most is None or learned is None:
-            return self.most if learned is None else learned
-        return min(self.most, learned)
+        learned, most = self.learned, self.most
+        if learned is None:
+            return most
+        limit = int(learned) if learned >= 1 else 1
+        return limit if most is None or limit < most else most
 
-    @property
-    def room(self) -> int | None:
-        """Calls that may begin now; None: any number."""
-        limit = self.limit
-        return None if limit is None else limit - self.in_flight - self.promised
-
-    def enter(self, deployment: str, now_ms: int) -> Place:
-        self._numbered += 1
-        self.in_flight += 1
-        if self.learned is not None:
-            if 2 * self.in_flight >= self.learned:
+    def enter(self, now_ms: int) -> Place:
+        """A call begins. Hand what it returns to :meth:`leave`."""
+        self._numbered = number = self._numbered + 1
+        self.in_flight = beside = self.in_flight + 1
+        learned = self.learned
+        if learned is not None:
+            if 2 * beside >= learned:
                 self._used_ms = now_ms
             elif now_ms - self._used_ms > QUIET_MS:
                 self.learned, self._cut, self._refused_at = None, None, 0.0
-        return Place(deployment, self._numbered, self.in_flight, now_ms)
+        return Place(self, number, beside, now_ms)
 
-    def leave(
-        self, rules: ConcurrencyRules, place: Place, now_ms: int, went: Went, kind: int, sample: float | None
-    ) -> None:
+    def leave(self, place: Place, now_ms: int, went: Went, kind: int, sample: float | None) -> None:
+        """A call is over. A second word about the same call is not heard.
+
+        Args:
+            sample: how long it took, for calls of its ``kind``: milliseconds to the first token by size of
+                the input, or per token (WHOLE).
+        """
+        if place.over:
+            return
+        place.over = True
+        rules = self.rules
         self.in_flight -= 1
         if went is Went.WELL:
             went_ms, usual_ms = now_ms - place.began_ms, self.duration_ms
@@ -223,12 +225,15 @@ class Lane:
         if not rules.enabled or went is Went.NEITHER or place.number <= self._since:
             return
         if went is Went.WELL:
-            if self.learned is not None:
-                self._grow(self.learned, place.beside)
-            if now_ms - self._refused_ms > TROUBLE_MS:
-                self._prove(place.beside, now_ms)
+            learned, beside = self.learned, place.beside
+            if learned is not None and 2 * beside >= learned:
+                self._grow(learned)
+            if now_ms - self._refused_ms > TROUBLE_MS and (
+                beside > self._proven[0] or now_ms - self._proven_ms >= PROVEN_MS
+            ):
+                self._prove(beside, now_ms)
             if sample is not None and rules.latency_factor > 0:
-                self._timed(rules, place, now_ms, kind, sample)
+                self._timed(rules, beside, now_ms, kind, sample)
             return
         if place.beside <= rules.least or not self._enough(place.beside, now_ms):
             return
@@ -260,10 +265,8 @@ class Lane:
             self._proven_ms = now_ms
         return max(self._proven)
 
-    def _grow(self, learned: float, beside: int) -> None:
-        """A call went well: if the limit was in use allow a little more, and soon as much again as was refused."""
-        if 2 * beside < learned:
-            return
+    def _grow(self, learned: float) -> None:
+        """A call went well, and the limit was in use: allow a little more, and soon as much again as was refused."""
         near = NEAR * self._refused_at <= learned <= self._refused_at / NEAR
         far = learned < NEAR * self._refused_at
         self.learned = learned + (1 / learned if near else 1 if far else 1 / sqrt(learned))
@@ -277,13 +280,16 @@ class Lane:
             if each is not None:
                 each.clear()
 
-    def _timed(self, rules: ConcurrencyRules, place: Place, now_ms: int, kind: int, sample: float) -> None:
+    def _timed(self, rules: ConcurrencyRules, beside: int, now_ms: int, kind: int, sample: float) -> None:
         """Add a sample to its round; judge the round when it is whole."""
         found = self._rounds[kind]
         if found is None:
             found = self._rounds[kind] = _Round()
-        found.add(sample, place.beside)
-        if found.count < min(ROUND_MAX, max(ROUND_MIN, place.beside)):
+        if found.count == 0 or sample < found.least:
+            found.least = sample
+        found.besides += beside
+        found.count += 1
+        if found.count < ROUND_MIN or found.count < min(ROUND_MAX, beside):
             return
         if found.usual is not None and self._late(rules, found, kind, now_ms):
             return
@@ -331,44 +337,36 @@ class Lanes:
     def rules(self, rules: ConcurrencyRules) -> None:
         self._rules = rules
         for deployment, lane in self._lanes.items():
-            lane.most = rules.most_of(deployment)
+            lane.rules, lane.most = rules, rules.most_of(deployment)
             if not rules.enabled:
                 lane.learned = None
 
     def room(self, deployment: str) -> bool:
         """Whether a call may begin now."""
         lane = self._lanes.get(deployment)
-        if lane is None or (lane.learned is None and lane.most is None):
+        if lane is None:
             return True
-        room = lane.room
-        return room is None or room > 0
+        limit = lane.limit
+        return limit is None or limit - lane.in_flight > lane.promised
 
     def lane(self, deployment: str) -> Lane:
         """What is known of a deployment."""
         lane = self._lanes.get(deployment)
         if lane is None:
-            lane = self._lanes[deployment] = Lane(self._rules.most_of(deployment))
+            lane = self._lanes[deployment] = Lane(deployment, self._rules)
             self._forget()
         return lane
 
     def enter(self, deployment: str, now_ms: int) -> Place:
         """A call begins, whether there is room or not. Hand what it returns to :meth:`leave`."""
         lane = self._lanes.get(deployment)
-        return (self.lane(deployment) if lane is None else lane).enter(deployment, now_ms)
+        return (self.lane(deployment) if lane is None else lane).enter(now_ms)
 
     def leave(
         self, place: Place, now_ms: int, went: Went, *, kind: int = WHOLE, sample: float | None = None
     ) -> None:
-        """A call is over. A second word about the same call is not heard.
-
-        Args:
-            sample: how long it took, for calls of its ``kind``: milliseconds to the first token by size of
-                the input, or per token (WHOLE).
-        """
-        lane = self._lanes.get(place.deployment)
-        if lane is not None and not place.over:
-            place.over = True
-            lane.leave(self._rules, place, now_ms, went, kind, sample)
+        """A call is over: see :meth:`Lane.leave`."""
+        place.lane.leave(place, now_ms, went, kind, sample)
 
     def wait_ms(self, deployment: str, ahead: int) -> float:
         """How long one waits for a place, behind so many others."""

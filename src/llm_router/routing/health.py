@@ -293,6 +293,17 @@ class Health:
         ):
             self._note(call.deployment, standing, now_ms)
 
+    def went_well(self, call: Call, now_ms: int) -> None:
+        """:meth:`ended`, of a call that went well and of which no more is said."""
+        standing = self._known.get(call.deployment)
+        if standing is None or call.over or standing.opened or call.trial or not self.quiet:
+            self.ended(call, now_ms, Fared.WELL)
+            return
+        call.over = True
+        standing.in_flight -= 1
+        standing.failures = standing.limited = 0
+        standing.window.add(now_ms // self._slot_ms, False)
+
     def view(self, deployment: str, now_ms: int) -> HealthView:
         """How a deployment stands by itself. For a choice among several see :meth:`views`."""
         standing = self._known.get(deployment)

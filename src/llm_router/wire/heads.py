@@ -58,8 +58,12 @@ def plain_head(head: Head) -> str:
         told += (
             f"x-ratelimit-limit-{kind}: {limit.limit}\r\nx-ratelimit-remaining-{kind}: {limit.remaining}\r\n"
         )
-        if limit.reset_ms is not None:
-            told += f"x-ratelimit-reset-{kind}: {duration(limit.reset_ms)}\r\n"
+        reset_ms = limit.reset_ms
+        if reset_ms is not None:
+            after_s = -(-reset_ms // 1000)
+            told += (
+                f"x-ratelimit-reset-{kind}: {_SHORT[after_s] if after_s < _MANY_S else _long(after_s)}\r\n"
+            )
     return told
 
 
@@ -85,7 +89,7 @@ def anthropic_head(head: Head) -> str:
 def duration(ms: int) -> str:
     """Write a time as OpenAI's headers do, in whole seconds rounded up: "0s", "1s", "6m0s", "1h0m0s"."""
     seconds = -(-ms // 1000)
-    return _SHORT[seconds] if seconds < len(_SHORT) else _long(seconds)
+    return _SHORT[seconds] if seconds < _MANY_S else _long(seconds)
 
 
 def _long(seconds: int) -> str:
@@ -96,5 +100,6 @@ def _long(seconds: int) -> str:
     return f"{hours}h{minutes}m{seconds}s" if hours else f"{minutes}m{seconds}s"
 
 
-_SHORT = tuple(_long(seconds) for seconds in range(121))
+_MANY_S = 121
+_SHORT = tuple(_long(seconds) for seconds in range(_MANY_S))
 """Most limits are by the minute."""

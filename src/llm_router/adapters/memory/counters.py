@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llm_router.domain.limit import Admission, Limit
-from llm_router.limits.tally import Tally
+from llm_router.limits.tally import Gauge, Tally
 
 
 class MemoryCounters:
@@ -13,6 +13,7 @@ class MemoryCounters:
 
     def __init__(self) -> None:
         self._tally = Tally()
+        self.release_now = self._tally.release  # as the port PromptCounters says
 
     def __len__(self) -> int:
         return len(self._tally)
@@ -24,9 +25,9 @@ class MemoryCounters:
         """As the port PromptCounters says."""
         return self._tally.admit(ticket, limits, tokens, now_ms)
 
-    def release_now(self, ticket: str, tokens_used: int, now_ms: int) -> None:
+    def gauge(self, limits: Sequence[Limit]) -> Gauge:
         """As the port PromptCounters says."""
-        self._tally.release(ticket, tokens_used, now_ms)
+        return Gauge(self._tally, limits)
 
     async def release(self, ticket: str, tokens_used: int, now_ms: int) -> None:
         self._tally.release(ticket, tokens_used, now_ms)
