@@ -947,6 +947,11 @@ class Listener(Protocol):
         """Bytes of the body, its end, or its failure. Called in the event loop; must not raise."""
         ...
 
+    def on_more(self, data: bytes) -> bool:
+        """Bytes of the body with nothing untaken before them: whether they were taken at once, as more of the same
+        content. If not, they wait to be taken, and :meth:`on_upstream` follows. Must not raise."""
+        ...
+
 
 class LiveReply(UpstreamReply, Protocol):
     """A reply that is listened to instead of awaited.

@@ -44,6 +44,18 @@ def test_anything_else_passes_as_it_came(parts: list[bytes]) -> None:
     assert asyncio.run(_all(parts, None)) == b"".join(parts)
 
 
+def test_whole_events_with_the_credential_are_not_read_as_they_are() -> None:
+    intake = Intake(None, "sk-0123456789abcdef", 100)
+    assert intake.clean(b"data: hello\n\n")
+    assert not intake.clean(b"data: sk-0123456789abcdef\n\n")
+    assert intake.take(b"data: sk-01234") == b"data: "
+    assert not intake.clean(b"56789abcdef\n\n")
+    intake.take(b"56789abcdef\n\n")
+    intake.took(bytes(60))
+    assert intake.clean(bytes(13))
+    assert not intake.clean(bytes(14))
+
+
 def test_a_placeholder_is_no_credential() -> None:
     assert asyncio.run(_all([b"run ollama locally"], "ollama")) == b"run ollama locally"
     assert redact_body(b"run ollama locally", "ollama") == b"run ollama locally"

@@ -177,6 +177,46 @@ def test_both_ways_come_to_the_same(gateway: Gateway, dialect: str, stream: bool
     assert found[1] == found[0]
 
 
+TALK = [f" word{number}" if number % 7 else f' "{number}\n' for number in range(60)]
+
+
+def talks(whole: bool) -> Callable[[Handler, str, bool], None]:
+    """A long answer, piece by piece, which may break off."""
+
+    def act(asked: Handler, dialect: str, stream: bool) -> None:
+        asked.send_response(200)
+        asked.send_header("content-type", "text/event-stream")
+        asked.send_header("transfer-encoding", "chunked")
+        asked.end_headers()
+        pieces = frames(dialect, *TALK, counted=usage(dialect, 10, 500))
+        for piece in (*pieces, b"") if whole else pieces[:40]:
+            asked.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        asked.close_connection = not whole
+
+    return act
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("dialect", MODELS)
+def test_long_answers_come_to_the_same(
+    gateway: Gateway, provider: Provider, dialect: str, whole: bool
+) -> None:
+    """Most events of them go straight from one connection to the other."""
+    found = []
+    for headers in (ORDINARY, {}):
+        before, rides = gateway.credits(), taken(gateway)
+        provider.acts.append(talks(whole))
+        reply = gateway.ask(True, MODELS[dialect], headers=headers)
+        assert taken(gateway) - rides == (not headers)
+        record = gateway.generation(reply.id)
+        assert before - gateway.credits() == Decimal(record["cost_pusd"]) / 10**12
+        found.append(([plain(chunk) for chunk in reply.chunks], plain(record)))
+    assert found[1] == found[0]
+    if whole:
+        deltas = [chunk["choices"][0]["delta"] for chunk in found[1][0] if chunk["choices"]]
+        assert "".join(delta.get("content", "") for delta in deltas) == "".join(TALK)
+
+
 def test_a_record_tells_of_its_own_request_and_not_of_the_first_of_its_kind(gateway: Gateway) -> None:
     """What a kind has in common is made of whichever request came first."""
     key = gateway.new_key("first of a kind")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from scripted_server import Peer, always, sized
+import pytest
+from scripted_server import CHUNKED, Peer, always, chunk, sized
 from upstream_world import World, request
 
 from llm_router.domain.errors import UpstreamKind
@@ -15,13 +16,21 @@ LEAN_ONLY = True
 
 
 class Ear:
-    """A listener that can be waited for."""
+    """A listener that can be waited for. ``taken``: what it took at once, if it does that."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, takes: bool = False) -> None:
         self.told = asyncio.Event()
+        self.takes = takes
+        self.taken: list[bytes] = []
 
     def on_upstream(self) -> None:
         self.told.set()
+
+    def on_more(self, data: bytes) -> bool:
+        if self.takes:
+            self.taken.append(data)
+            self.told.set()
+        return self.takes
 
 
 def launch(client: Any, url: str, ear: Ear, deadlines: Deadlines | None = None) -> Any:
@@ -125,3 +134,75 @@ def silent(asked: asyncio.Event, answer: asyncio.Event | None = None) -> Any:
             await peer.send(sized(b"hello"))
 
     return script
+
+
+@pytest.mark.parametrize("takes", [False, True])
+async def test_pieces_may_be_taken_as_they_come(world: World, takes: bool) -> None:
+    pieces, go_on = [b"one", b"two", b"three"], asyncio.Queue[None]()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED)
+        for piece in (*pieces, b""):
+            await go_on.get()
+            await peer.send(chunk(piece))
+
+    server, ear = await world.server(script), Ear(takes=takes)
+    reply = launch(world.client(), server.url(), ear)
+    while not reply.status:
+        await heard(ear)
+    for number in range(1, 4):
+        go_on.put_nowait(None)
+        while (len(ear.taken) if takes else len(reply._pieces)) < number:
+            await heard(ear)
+    go_on.put_nowait(None)
+    assert await whole(reply, ear) == (b"" if takes else b"onetwothree")
+    assert ear.taken == (pieces if takes else [])
+
+
+async def test_what_waits_is_not_overtaken(world: World) -> None:
+    go_on = asyncio.Queue[None]()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED)
+        for piece in (b"one", b"two", b""):
+            await go_on.get()
+            await peer.send(chunk(piece))
+
+    server, ear = await world.server(script), Ear()
+    reply = launch(world.client(), server.url(), ear)
+    go_on.put_nowait(None)
+    while not reply._pieces:
+        await heard(ear)
+    ear.takes = True
+    go_on.put_nowait(None)
+    go_on.put_nowait(None)
+    assert await whole(reply, ear) == b"onetwo"
+    assert ear.taken == []
+
+
+async def test_after_what_was_taken_at_once_more_is_due_in_time(world: World) -> None:
+    read = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED)
+        await read.wait()
+        await peer.send(chunk(b"one"))
+        await peer.request()
+
+    server, ear = await world.server(script), Ear(takes=True)
+    reply = launch(world.client(), server.url(), ear, Deadlines(idle_s=0.05))
+    while not reply.status:
+        await heard(ear)
+    read.set()
+    while reply.failure is None:
+        await heard(ear)
+    assert reply.failure.kind == UpstreamKind.TIMEOUT
+    assert "no further byte" in reply.failure.message
+
+
+async def heard(ear: Ear) -> None:
+    await ear.told.wait()
+    ear.told.clear()

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scripted_server import CHUNKED, OK, chunk, sized
 
+from llm_router.adapters.upstream import protocol
 from llm_router.adapters.upstream.framing import read_framing
 from llm_router.adapters.upstream.inflate import RATIO_FREE_BYTES, STEP_BYTES, Inflater
 from llm_router.adapters.upstream.protocol import Connection, WireLimits
@@ -137,6 +138,25 @@ def test_cuts_change_nothing_and_nothing_escapes(raw: bytes, cuts: list[int]) ->
     del whole["kept"], cut["kept"]  # bytes after the end may come when the connection is parked
     assert whole == cut
     assert whole["complete"] == (whole["error"] is None)
+
+
+CHUNKS = st.one_of(
+    st.binary(max_size=20).map(chunk),
+    st.binary(min_size=1, max_size=300).map(chunk),
+    st.sampled_from(
+        (b"0x3\r\nabc\r\n", b"03\r\nabc\r\n", b"3 \r\nabc\r\n", b"3;a=b\r\nabc\r\n", b"3\nabc\r\n", b"A\r\n0123456789\r\n",
+         b"+3\r\nabc\r\n", b"1_0\r\nabcdefghijklmnop\r\n", b"3\r\nabcd\r\n", b"ffffffff3\r\nabc\r\n", b"\r\n", b"5\r\nab", b"cde\r\n")
+    ),
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(CHUNKS, max_size=3).map(b"".join), max_size=6), st.booleans())
+def test_chunks_that_come_whole_mean_what_the_parser_reads(pieces: list[bytes], ends: bool) -> None:
+    raw = [CHUNKED, *pieces, *([b"0\r\n\r\n"] if ends else [])]
+    found = feed(raw)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocol, "plain_chunks", lambda data: b"")
+        assert feed(raw) == found
 
 
 @given(st.binary(max_size=300), st.sampled_from(["POST", "HEAD"]))

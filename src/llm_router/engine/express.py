@@ -334,6 +334,7 @@ class Ride(msgspec.Struct, eq=False):
     # Of streams:
     _intake: Intake | None = None
     _relay: Relay | None = None
+    _telling: Relay | None = None  # while each event may go straight from the connection to the client
     _head: bytes = b""
     _idle_s: float = 0.0
     _had: int = 0
@@ -533,6 +534,22 @@ class Ride(msgspec.Struct, eq=False):
         except Exception as error:  # told and closed as any other unforeseen one
             self._unforeseen(error)
 
+    def on_more(self, data: bytes) -> bool:
+        """Nearly all that comes of a stream: events like the one before, but for their text."""
+        relay, intake, client = self._telling, self._intake, self.client
+        if relay is None or intake is None or client.clogged:
+            return False
+        try:
+            if not intake.clean(data) or not (told := relay.more(data)):
+                return False
+            intake.took(data)
+            self._note(data)
+            client.put(told)
+            self._had = pump.content_of(relay.observed)
+        except Exception as error:  # told and closed as any other unforeseen one
+            self._unforeseen(error)
+        return True
+
     def land(self) -> None:
         """Read the reply if it has come whole, and was not read yet."""
         if self._came_us is None or self._stage != _CALLING:
@@ -629,6 +646,7 @@ class Ride(msgspec.Struct, eq=False):
             UpstreamError: it failed, or broke off.
         """
         track = self.track
+        self._look_closer()
         while not self.client.clogged and (chunk := reply.take()):
             now_us = self._engine.clock.monotonic_us()
             track.upstream_us += now_us - self._launched_us
@@ -653,6 +671,8 @@ class Ride(msgspec.Struct, eq=False):
                 self._had = had
                 reply.expect_content(more=True)
             reply.expect(self._idle_s)
+            if track.content_sent and track.drain is None:
+                self._telling = self._relay
 
     def _fed(self, data: bytes) -> bool:
         """Give bytes to the relay, and what they complete to the client; whether the stream has ended.
@@ -667,9 +687,7 @@ class Ride(msgspec.Struct, eq=False):
                 return False
             data = self._head
             relay = self._relay = pump.relay_of(track, self._boarding.behind, data)
-        track.hear(data, pump.HEARD_BYTES_MAX)
-        if track.transcript is not None:
-            track.transcript.hear(data)
+        self._note(data)
         self._forward(relay.feed(data))
         seen = relay.observed
         if seen.error is not None:
@@ -677,6 +695,22 @@ class Ride(msgspec.Struct, eq=False):
         if seen.ended:
             self._delivered()
         return seen.ended
+
+    def _look_closer(self) -> None:
+        """Events go straight on no more."""
+        if self._telling is not None:
+            self._telling = None
+            now_us = self._engine.clock.monotonic_us()
+            self.track.upstream_us += now_us - self._launched_us
+            self._launched_us = now_us
+
+    def _note(self, data: bytes) -> None:
+        """Keep what the provider said, where somebody may want it again."""
+        track = self.track
+        if track.heard is not None:
+            track.hear(data, pump.HEARD_BYTES_MAX)
+        if track.transcript is not None:
+            track.transcript.hear(data)
 
     def _closed(self) -> None:
         """The provider's stream is over.
@@ -716,7 +750,7 @@ class Ride(msgspec.Struct, eq=False):
 
     def on_drained(self) -> None:
         """The client has read what waited for it."""
-        if self._stage == _CALLING and self._reply is not None:
+        if self._stage == _CALLING and self._reply is not None and self._telling is None:
             self._launched_us = self._engine.clock.monotonic_us()
             self.on_upstream()
 
@@ -842,7 +876,7 @@ class Ride(msgspec.Struct, eq=False):
 
     def _leave(self) -> None:
         """It is no ride any more."""
-        self._stage = _OVER
+        self._stage, self._telling = _OVER, None
         if self._reply is not None and self._reply.complete:
             self._reply = None  # no cycle: what is over must be freed at once
         self._express.left(self)
@@ -880,6 +914,7 @@ class Ride(msgspec.Struct, eq=False):
         self._ordinary(self._engine.resume(track, error))
 
     def _break_off(self) -> None:
+        self._look_closer()
         if self._reply is not None:
             self._reply.abort()
         if self._attempt is not None:
@@ -905,6 +940,7 @@ class Ride(msgspec.Struct, eq=False):
         """The client has left."""
         track = self.track
         self.land()  # what has come whole is billed as what it is
+        self._look_closer()
         if self._stage == _OVER:
             return
         if self._stage == _SETTLING:

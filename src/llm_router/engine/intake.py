@@ -117,6 +117,17 @@ class Intake:
             )
         return self._rid(chunk) if self._secret else chunk
 
+    def clean(self, events: bytes) -> bool:
+        """Whether whole events may be read as they are, by :meth:`took`: a credential has no line feed in it, so that none
+        begins at the end of an event."""
+        if self._tail or self._size + len(events) > self._bytes_max:
+            return False
+        return not self._secret or self._secret not in events
+
+    def took(self, events: bytes) -> None:
+        """These were read as they are."""
+        self._size += len(events)
+
     def rest(self) -> bytes:
         """What was kept back and was no credential: nothing more comes."""
         rest, self._tail = self._tail, b""

@@ -106,6 +106,26 @@ def plain_reply(data: bytes, header_bytes_max: int) -> tuple[Framing, bytes] | N
     return (Framing(found[1], length=length), body) if len(body) == length > 0 else None
 
 
+_CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,7})\r\n")
+
+
+def plain_chunks(data: bytes) -> bytes:
+    """What is in these bytes, if they are nothing but whole chunks without extensions, and not the last one; b"" for
+    anything else. To be asked between two chunks only."""
+    size = len(data)
+    bodies, at = b"", 0
+    while found := _CHUNK_SIZE.match(data, at):
+        begin = found.end()
+        at = begin + int(found[1], 16)
+        if at == begin or not data.startswith(b"\r\n", at):
+            return b""
+        bodies = bodies + data[begin:at] if bodies else data[begin:at]
+        at += 2
+        if at == size:
+            return bodies
+    return b""
+
+
 def _split(block: bytes) -> Fields:
     """The fields of lines that were found to be plain."""
     pairs = (line.split(b": ", 1) for line in block.split(b"\r\n")[:-1])

@@ -85,6 +85,19 @@ class ListenedReply(LeanReply):
         if listener is not None:
             listener.on_upstream()
 
+    def more(self, piece: bytes) -> bool:
+        """Let the listener take it, unless something waits before it. It is content: further bytes are due by that."""
+        listener = self._listener
+        if listener is None or self._pieces or self._inflater is not None or self._refused is not None:
+            return False
+        if not listener.on_more(piece):
+            return False
+        deadlines, now, self._begun = self._deadlines, self._loop.time(), True
+        self._content_due = now + deadlines.silence_s
+        if self._wire is not None:
+            self._wire.expect(min(now + deadlines.idle_s, self._content_due, self.total_due))
+        return True
+
     def take(self) -> bytes:
         """As the port says."""
         pieces = self._pieces

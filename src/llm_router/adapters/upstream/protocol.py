@@ -11,7 +11,7 @@ import msgspec
 
 from llm_router.adapters.upstream.deadline import Deadline
 from llm_router.adapters.upstream.faults import malformed, timed_out, truncated, unavailable
-from llm_router.adapters.upstream.framing import Framing, plain_reply, read_framing
+from llm_router.adapters.upstream.framing import Framing, plain_chunks, plain_reply, read_framing
 from llm_router.adapters.upstream.reply import LeanReply
 from llm_router.adapters.upstream.tls import Sessions
 from llm_router.domain.errors import UpstreamError
@@ -102,6 +102,7 @@ class Connection(asyncio.Protocol):
         self._excess = False
         self._keep = False
         self._until_close = False
+        self._between = False  # two chunks: the parser has nothing of the next
         self._fault: str | None = None
         self._overhead = 0
         self._fields: list[tuple[bytes, bytes]] = []
@@ -177,6 +178,11 @@ class Connection(asyncio.Protocol):
         if reply is None:
             self.close()  # bytes that no request asked for
             return
+        if self._between and (body := plain_chunks(data)):
+            if not reply.more(body):
+                reply.push(body)
+                self._came(reply)
+            return
         if not self._answered:
             self._answered = True
             plain = plain_reply(data, self._limits.header_bytes_max)
@@ -192,9 +198,7 @@ class Connection(asyncio.Protocol):
         elif reply.complete:
             self._finish(reply)
         elif reply.size != size:
-            self._overhead = 0
-            self._hold_back(reply)
-            reply.wake()
+            self._came(reply)
         else:
             self._count_overhead(len(data))
             if headless and reply.status:
@@ -258,6 +262,7 @@ class Connection(asyncio.Protocol):
 
     def _take_framing(self, reply: LeanReply, status: int, framing: Framing) -> None:
         self._until_close = framing.until_close
+        self._between = not (framing.until_close or framing.bodiless) and framing.length is None
         self.keep_s = framing.keep_s
         reply.take_head(status, framing)
         if reply.method == "HEAD":  # llhttp does not know and would wait for a body: not reused
@@ -268,6 +273,12 @@ class Connection(asyncio.Protocol):
         reply = self._reply
         if reply is not None and not self._excess:
             reply.push(body)
+
+    def on_chunk_header(self) -> None:
+        self._between = False
+
+    def on_chunk_complete(self) -> None:
+        self._between = True
 
     def on_message_complete(self) -> None:
         reply, parser = self._reply, self._parser
@@ -281,12 +292,20 @@ class Connection(asyncio.Protocol):
 
     def _feed(self, data: bytes, reply: LeanReply) -> None:
         assert self._parser is not None
+        self._between = False
         try:
             self._parser.feed_data(data)
+            self._between = self._between and data.endswith(b"\r\n")  # else it has a part of the next size
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._excess = True
             if not reply.complete and self._fault is None:
                 self._fault = f"the reply is not valid HTTP ({error})"
+
+    def _came(self, reply: LeanReply) -> None:
+        """More of a body has come."""
+        self._overhead = 0
+        self._hold_back(reply)
+        reply.wake()
 
     def _count_overhead(self, size: int) -> None:
         """Bound bytes that bring no body: head, interim replies, chunk framing and trailers."""

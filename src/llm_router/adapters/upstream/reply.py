@@ -102,6 +102,10 @@ class LeanReply(msgspec.Struct, eq=False):
         self._begun = self.complete = True
         self._pieces.append(body)
 
+    def more(self, piece: bytes) -> bool:
+        """Whether somebody takes these body bytes at once; if not, they are to be pushed."""
+        return False
+
     def push(self, piece: bytes) -> None:
         """Body bytes as they came."""
         self._begun = True
