@@ -120,8 +120,8 @@ class SimWriter(Writer):
     def start(self) -> None:
         """No thread."""
 
-    def submit(self, op: Op) -> None:
-        super().submit(op)
+    def submit(self, ops: list[Op]) -> None:
+        super().submit(ops)
         if not self._due:
             self._due = True
             self._disk.simulation.loop.call_later(self._disk.commit_s(), self._turn)

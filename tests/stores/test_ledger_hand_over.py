@@ -23,8 +23,8 @@ class ListWriter:
     def start(self) -> None:
         """No thread."""
 
-    def submit(self, op: Op) -> None:
-        self.told.append(op)
+    def submit(self, ops: list[Op]) -> None:
+        self.told += ops
 
     def heard(self) -> None:
         self.told.append(HEARD)

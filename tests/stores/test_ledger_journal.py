@@ -150,7 +150,7 @@ class Books:
         """What came of them: for each True, or False for refused."""
         self.told.clear()
         for op in ops:
-            self.writer.submit(op)
+            self.writer.submit([op])
         self.writer._handle(self.writer._take())
         saved = {id(op): failure is None and op.error is None for some, failure in self.told for op in some}
         return [saved[id(op)] for op in ops]

@@ -32,8 +32,8 @@ class HandWriter:
     def heard(self) -> None:
         self.undone += 1
 
-    def submit(self, op: Op) -> None:
-        self.ops.append(op)
+    def submit(self, ops: list[Op]) -> None:
+        self.ops += ops
 
     def stop(self) -> None:
         """Nothing waits."""

@@ -245,7 +245,17 @@ class Ledger:
             InsufficientCredits: the account has less available, or owes, or a budget leaves less.
             ValueError: the amount is negative, or the exchange holds already.
         """
-        return self._hold(((exchange_id, amount_pusd),), amount_pusd, payer, now_ms)[0]
+        self._check_new(exchange_id, amount_pusd)
+        balance, shares = self._reserve(amount_pusd, payer, now_ms)
+        hold = self._open[exchange_id] = Hold(
+            exchange_id=exchange_id,
+            payer=payer,
+            amount_pusd=amount_pusd,
+            available_pusd=balance.posted - balance.held,
+            admitted_ms=now_ms,
+            shares=shares,
+        )
+        return hold
 
     def hold_all(self, wanted: Sequence[Wanted], payer: Payer, now_ms: int) -> list[Hold]:
         """Reserve credits for several exchanges: all of it or nothing.
@@ -253,23 +263,39 @@ class Ledger:
         Raises:
             as :meth:`hold`, of the sum.
         """
-        amounts = [(each.exchange_id, each.amount_pusd) for each in wanted]
-        if len(dict(amounts)) < len(amounts):
+        if len({each.exchange_id for each in wanted}) < len(wanted):
             raise ValueError("an exchange would hold twice")
-        return self._hold(amounts, sum(amount for _, amount in amounts), payer, now_ms)
+        for each in wanted:
+            self._check_new(each.exchange_id, each.amount_pusd)
+        balance, shares = self._reserve(sum(each.amount_pusd for each in wanted), payer, now_ms)
+        holds = [
+            Hold(
+                exchange_id=each.exchange_id,
+                payer=payer,
+                amount_pusd=each.amount_pusd,
+                available_pusd=balance.available,
+                admitted_ms=now_ms,
+                shares=shares,
+            )
+            for each in wanted
+        ]
+        for hold in holds:
+            self._open[hold.exchange_id] = hold
+        return holds
 
-    def _hold(
-        self, amounts: Sequence[tuple[str, int]], sum_pusd: int, payer: Payer, now_ms: int
-    ) -> list[Hold]:
-        for exchange_id, amount_pusd in amounts:
-            if amount_pusd < 0:
-                raise ValueError(f"a hold of {amount_pusd} p$ would be a credit")
-            if exchange_id in self._open:
-                raise ValueError(f"exchange {exchange_id} holds credits already")
-        balance = self._balance(payer.account)
-        if payer.account in self._owed:
-            raise self._indebted(payer.account, sum_pusd)
-        if sum_pusd > balance.available:
+    def _check_new(self, exchange_id: str, amount_pusd: int) -> None:
+        if amount_pusd < 0:
+            raise ValueError(f"a hold of {amount_pusd} p$ would be a credit")
+        if exchange_id in self._open:
+            raise ValueError(f"exchange {exchange_id} holds credits already")
+
+    def _reserve(self, sum_pusd: int, payer: Payer, now_ms: int) -> tuple[_Balance, tuple[Share, ...]]:
+        """Move the account and its payer's budgets; return where it stands then and where budgets count it."""
+        account = payer.account
+        balance = self._balances.get(account) or self._balance(account)
+        if account in self._owed:
+            raise self._indebted(account, sum_pusd)
+        if sum_pusd > balance.posted - balance.held:
             raise self._refusal(insufficient(sum_pusd, balance.available), payer, now_ms)
         try:
             shares = self.budgets.reserve(payer, sum_pusd, now_ms)
@@ -277,20 +303,7 @@ class Ledger:
             raise self._refusal(error, payer, now_ms) from None
         balance.held += sum_pusd
         balance.moved = True
-        holds = [
-            Hold(
-                exchange_id=exchange_id,
-                payer=payer,
-                amount_pusd=amount_pusd,
-                available_pusd=balance.available,
-                admitted_ms=now_ms,
-                shares=shares,
-            )
-            for exchange_id, amount_pusd in amounts
-        ]
-        for hold in holds:
-            self._open[hold.exchange_id] = hold
-        return holds
+        return balance, shares
 
     def settle(self, exchange_id: str, payer: Payer, cost_pusd: int, admitted_ms: int) -> Settlement:
         """Resolve the hold of an exchange, or charge one that held nothing.
@@ -304,29 +317,37 @@ class Ledger:
         """
         if not 0 <= cost_pusd <= MAX_PUSD:
             raise ValueError(f"a cost of {cost_pusd} p$ cannot be booked")
-        hold = self._open.get(exchange_id)
-        if hold is not None and hold.account != payer.account:
+        hold, account = self._open.get(exchange_id), payer.account
+        if hold is not None and hold.payer.account != account:
             raise ValueError(f"the hold of exchange {exchange_id} belongs to another account")
-        balance = self._balance(payer.account)
+        balance = self._balances.get(account) or self._balance(account)
         shares = self.budgets.shares(payer, admitted_ms) if hold is None else hold.shares
         if hold is not None:
             del self._open[exchange_id]
             balance.held -= hold.amount_pusd
-            self.budgets.release(shares, hold.amount_pusd)
-        charged = min(cost_pusd, balance.available)
-        if shares and (room := self.budgets.room(shares)) is not None:
-            charged = max(0, min(charged, room))
+        available = balance.posted - balance.held
+        charged = available if cost_pusd > available else cost_pusd
+        if shares:
+            charged = self._spend(shares, hold, charged, admitted_ms)
         balance.posted -= charged
         balance.moved = True
-        self.budgets.spend(shares, charged, admitted_ms)
         return Settlement(
             hold=hold,
-            account=payer.account,
+            account=account,
             charged_pusd=charged,
             absorbed_pusd=cost_pusd - charged,
-            remaining_pusd=balance.available,
+            remaining_pusd=available - charged,
             shares=shares,
         )
+
+    def _spend(self, shares: tuple[Share, ...], hold: Hold | None, pusd: int, admitted_ms: int) -> int:
+        """Resolve a hold where budgets count it, and charge what they leave of an amount; return that."""
+        if hold is not None:
+            self.budgets.release(shares, hold.amount_pusd)
+        room = self.budgets.room(shares)
+        charged = pusd if room is None else max(0, min(pusd, room))
+        self.budgets.spend(shares, charged, admitted_ms)
+        return charged
 
     def owe(self, account: str, owed_pusd: int) -> None:
         """Refuse holds of an account as long as it owes more than 0."""

@@ -67,7 +67,7 @@ def summed_tags(record: ExchangeRecord) -> str:
 
 
 def rollup_key(record: ExchangeRecord) -> RollupKey:
-    return RollupKey(
+    place = (
         record.created_ms // HOUR_MS,
         record.account,
         record.key,
@@ -77,6 +77,7 @@ def rollup_key(record: ExchangeRecord) -> RollupKey:
         record.provider or "",
         summed_tags(record) if record.tags else "",
     )
+    return tuple.__new__(RollupKey, place)  # its own is a function of Python more
 
 
 def rollup_counts(record: ExchangeRecord) -> tuple[int, ...]:

@@ -139,7 +139,7 @@ class Journal:
             _resolve(op)
             return
         self._pending += 1
-        if isinstance(op, SettleOp):
+        if type(op) is SettleOp:
             self._settling[op.row[0]] = []
         if self._probing:
             self._behind.append(op)
@@ -152,8 +152,7 @@ class Journal:
         if self._gathered:
             assert self._writer is not None
             gathered, self._gathered = self._gathered, []
-            for op in gathered:  # the first one wakes the thread, which has to wait until the loop rests
-                self._writer.submit(op)
+            self._writer.submit(gathered)
 
     async def applied(self) -> None:
         """Wait until all that was acknowledged is in the tables.
@@ -174,23 +173,11 @@ class Journal:
         self._pending -= len(ops)
         if self._probing:  # nothing else was under way
             self._follow()
-        refused = failure is not None
-        for op in reversed(ops):
-            if failure is not None:
-                op.error = _unavailable(failure)
-            if op.error is not None:
-                refused = True
-                self._undo(op)
-        if refused:  # what was submitted until now did not know of it
-            assert self._writer is not None
-            self._hand_over()
-            self._writer.heard()
-        if failure is not None:
-            self._failure = failure
-            self._probe_later()
+        if failure is not None or [op for op in ops if op.error is not None]:
+            self._undo_refused(ops, failure)
         rest = []
         for op in ops:  # one kind after the other: in turns each would find the caches full of the other
-            if isinstance(op, SettleOp):
+            if type(op) is SettleOp:
                 for waiting in self._settling.pop(op.row[0]):
                     if not waiting.done():
                         waiting.set_result(None)
@@ -198,11 +185,24 @@ class Journal:
             else:
                 rest.append(op)
         for op in rest:
-            if isinstance(op, ProbeOp) and op.error is None:
+            if type(op) is ProbeOp and op.error is None:
                 self._failure = None
             _resolve(op)
         self._probe_if_due()
         self._apply_later()
+
+    def _undo_refused(self, ops: list[Op], failure: BaseException | None) -> None:
+        for op in reversed(ops):
+            if failure is not None:
+                op.error = _unavailable(failure)
+            if op.error is not None:
+                self._undo(op)
+        assert self._writer is not None
+        self._hand_over()  # what was submitted until now did not know of it
+        self._writer.heard()
+        if failure is not None:
+            self._failure = failure
+            self._probe_later()
 
     def _apply_later(self) -> None:
         assert self._writer is not None
@@ -246,9 +246,9 @@ class Journal:
         """Submit what waited for the probe."""
         self._probing = False
         behind, self._behind = self._behind, []
-        for op in behind:
+        if behind:
             assert self._writer is not None
-            self._writer.submit(op)
+            self._writer.submit(behind)
 
 
 def _resolve(op: Op) -> None:

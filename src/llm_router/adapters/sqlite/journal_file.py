@@ -164,6 +164,7 @@ class JournalFile:
         self.generation = 0
         self._at = 0
         self._number = 0
+        self._frame = bytearray(_HEAD)
 
     @property
     def size(self) -> int:
@@ -198,9 +199,12 @@ class JournalFile:
             OSError: the sync failed: nobody knows what is kept.
             OverflowError, UnicodeEncodeError: a value can be written nowhere; nothing is kept.
         """
-        body = _encoder.encode((self.generation, self._number, head, moves))
-        length = len(body).to_bytes(4, "big")
-        frame = b"".join((_MAGIC, length, zlib.crc32(body, zlib.crc32(length)).to_bytes(4, "big"), body))
+        frame = self._frame
+        _encoder.encode_into((self.generation, self._number, head, moves), frame, _HEAD)
+        length = (len(frame) - _HEAD).to_bytes(4, "big")
+        with memoryview(frame) as whole:
+            checksum = zlib.crc32(whole[_HEAD:], zlib.crc32(length))
+        frame[:_HEAD] = _MAGIC + length + checksum.to_bytes(4, "big")
         if self._at + len(frame) > JOURNAL_BYTES:
             return False
         try:

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,9 +43,16 @@ def fits(op: HoldOp | SettleOp) -> bool:
     return 0 <= op.created_ms < _TOP and min(op.sums) >= 0 and max(op.sums) < _TOP
 
 
-def is_plain(op: HoldOp | SettleOp) -> bool:
-    """Whether the tables are sure to take a move later, if its exchange is new to them."""
-    return fits(op) and (type(op) is not SettleOp or op.row[8] <= PLAIN_PUSD)
+def are_plain(moves: Sequence[HoldOp | SettleOp]) -> bool:
+    """Whether the tables are sure to take each of some moves later, if its exchange is new to them."""
+    times = [op.now_ms if type(op) is HoldOp else op.created_ms for op in moves]  # type: ignore[union-attr]
+    if min(times) < 0 or max(times) >= _TOP:
+        return False
+    charges = [op for op in moves if type(op) is SettleOp]
+    if not charges:
+        return True
+    sums = list(chain.from_iterable([op.sums for op in charges]))
+    return min(sums) >= 0 and max(sums) < _TOP and max([op.row[8] for op in charges]) <= PLAIN_PUSD
 
 
 def move_of(op: HoldOp | SettleOp) -> Held | Charged:
@@ -97,8 +105,7 @@ class Waiting:
         if self._rows is None or self._begin != chain:
             self._rows, self._begin, self._gathered = Rows((), epoch, chain), chain, 0
         rows, self._rows = self._rows, None  # after an error they are made anew, and it is raised again
-        for op in self._moves[self._gathered :]:
-            rows.add(op)
+        rows.add(self._moves[self._gathered :])
         self._rows, self._gathered = rows, len(self._moves)
         return rows
 

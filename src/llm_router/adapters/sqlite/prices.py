@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from hashlib import sha256
 
 import msgspec
 
-from llm_router.adapters.sqlite.schema import digest_of
+from llm_router.adapters.sqlite.schema import digest_of, proof_with
 from llm_router.domain.price import Price
 from llm_router.domain.price_rule import PriceRule
 from llm_router.domain.record import ExchangeRecord
@@ -30,7 +31,7 @@ class KnownPrices:
     def __init__(self, rows: Iterable[tuple[str, str]]) -> None:
         """Begin with the (version, JSON) of what is published."""
         self._texts = dict(rows)
-        self._digests: dict[str, bytes] = {}
+        self._digests: dict[str | None, bytes] = {}
         self._seen: dict[str, Price] = {}
 
     def add(self, price: Price) -> str | None:
@@ -57,11 +58,15 @@ class KnownPrices:
         self._digests.pop(version, None)
         self._seen.pop(version, None)
 
-    def digests_of(self, record: ExchangeRecord) -> list[bytes]:
-        """Those of the prices that a record names, in their order; that of "" for one that is not known."""
-        return [self._digests.get(version) or self._digest(version) for version in versions_of(record)]
+    def proof_of(self, record: ExchangeRecord, text: str) -> bytes:
+        """What :func:`llm_router.adapters.sqlite.schema.proof_of` says of the text of a record and its prices."""
+        digests = self._digests
+        if record.price_version in digests and not record.other_prices:
+            return sha256(sha256(text.encode()).digest() + digests[record.price_version]).digest()
+        return proof_with(text, [self._digest(version) for version in versions_of(record)])
 
     def _digest(self, version: str) -> bytes:
+        """That of "" for one that is not known."""
         text = self._texts.get(version)
         if text is None:
             return _UNKNOWN

@@ -31,16 +31,16 @@ class _Insert:
     """One statement for many rows, in pieces of a few sizes that stay prepared."""
 
     def __init__(self, before: str, row: str, after: str = "", sizes: tuple[int, ...] = _SIZES) -> None:
-        self._sql = {size: before + ", ".join([row] * size) + after for size in sizes}
+        width = row.count("?")
+        self._sql = [(size * width, before + ", ".join([row] * size) + after) for size in sizes]
 
-    def execute(self, connection: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> int:
-        """Return how many rows were changed."""
+    def execute(self, connection: sqlite3.Connection, values: list[Any]) -> int:
+        """Return how many rows were changed. ``values``: of all rows, one after the other."""
         changed, begin = 0, 0
-        for size, sql in self._sql.items():
-            while len(rows) - begin >= size:
-                values = tuple(chain.from_iterable(rows[begin : begin + size]))
-                changed += connection.execute(sql, values).rowcount
-                begin += size
+        for count, sql in self._sql:
+            while len(values) - begin >= count:
+                changed += connection.execute(sql, values[begin : begin + count]).rowcount
+                begin += count
         return changed
 
 
@@ -206,19 +206,18 @@ class Rows:
         self._epoch = epoch
         self._seq = end.seq
         self._head = end.head
-        self._holds: dict[str, tuple[Any, ...]] = {}  # a hold that is resolved in the same batch has no row
-        self._entries: list[tuple[Any, ...]] = []
-        self._exchanges: list[tuple[Any, ...]] = []
-        self._resolved: list[tuple[Any, ...]] = []
+        self._holds: dict[str, HoldOp] = {}  # a hold that is resolved in the same batch has no row
+        self._entries: list[Any] = []  # the values of their rows, one after the other
+        self._exchanges: list[Any] = []  # the same
+        self._resolved: list[str] = []
         self._orphans: list[tuple[int, str]] = []
-        self._strays: list[tuple[Any, ...]] = []
+        self._strays: list[str] = []
         self._new_accounts: list[tuple[str]] = []
         self._moves: dict[str, list[int]] = {}
         self._spends: dict[Share, tuple[int, int]] = {}  # spent, seen_ms
-        self._rollups: dict[RollupKey, list[int]] = {}
+        self._rollups: dict[RollupKey, list[tuple[int, ...]]] = {}  # added up when they are written
         self._statements: list[StatementOp | BudgetOp | GuardedOp] = []
-        for op in ops:
-            self.add(op)
+        self.add(ops)
 
     @property
     def chain(self) -> Chain:
@@ -232,8 +231,8 @@ class Rows:
             RowRefused, sqlite3.Error: the caller must roll back.
         """
         many = connection.executemany
-        holds = list(self._holds.values())
-        _all(_HOLD.execute(connection, holds), len(holds), "the exchange is settled already")
+        holds = list(chain.from_iterable([self._hold_row(op) for op in self._holds.values()]))
+        _all(_HOLD.execute(connection, holds), len(self._holds), "the exchange is settled already")
         _ENTRY.execute(connection, self._entries)
         _EXCHANGE.execute(connection, self._exchanges)
         _all(_RESOLVE.execute(connection, self._resolved), len(self._resolved), "the hold is not there")
@@ -242,45 +241,61 @@ class Rows:
         _RESOLVE.execute(connection, self._strays)
         if self._new_accounts:
             many(_OPEN_ACCOUNT, self._new_accounts)
-        moves = [(posted, held, account) for account, (posted, held) in self._moves.items() if posted or held]
+        moves = self._account_moves()
         if moves:
             _all(many(_MOVE, moves).rowcount, len(moves), "the account is not there")
         if self._spends:
             rows = [(s.budget, s.session, s.bucket, *spent) for s, spent in self._spends.items()]
             many(_SPEND, rows)
         if self._rollups:
-            many(_ROLLUP, [(*key, *bounded(sums)) for key, sums in self._rollups.items()])
+            many(
+                _ROLLUP,
+                [(*key, *bounded(map(sum, zip(*sums, strict=True)))) for key, sums in self._rollups.items()],
+            )
         for op in self._statements:
             _state(connection, op)
 
-    def add(self, op: Op) -> None:
+    def add(self, ops: Iterable[Op]) -> None:
         """Raises: RowRefused: a hold is there twice."""
-        if type(op) is HoldOp:  # by far the most, and the next
-            self._add_hold(op)
-        elif type(op) is SettleOp:
-            self._add_settlement(op)
-        elif isinstance(op, ReleaseOp):
-            self._add_release(op)
-        elif isinstance(op, CreditOp):
-            self._add_credit(op)
-        elif isinstance(op, StatementOp | BudgetOp | GuardedOp):
-            self._statements.append(op)
+        holds = self._holds
+        for op in ops:
+            if type(op) is SettleOp:  # by far the most, and the next
+                self._add_settlement(op)
+            elif type(op) is HoldOp:
+                if holds.setdefault(op.hold.exchange_id, op) is not op:
+                    raise RowRefused("the exchange holds already")
+            elif isinstance(op, ReleaseOp):
+                self._add_release(op)
+            elif isinstance(op, CreditOp):
+                self._add_credit(op)
+            elif isinstance(op, StatementOp | BudgetOp | GuardedOp):
+                self._statements.append(op)
 
-    def _add_hold(self, op: HoldOp) -> None:
+    def _hold_row(self, op: HoldOp) -> tuple[Any, ...]:
         hold = op.hold
-        account = hold.payer.account
-        row = (hold.exchange_id, account, hold.amount_pusd, op.price_version, self._epoch, op.now_ms)
-        if self._holds.setdefault(hold.exchange_id, row) is not row:
-            raise RowRefused("the exchange holds already")
-        self._move(account, 0, hold.amount_pusd)
+        return hold.exchange_id, hold.account, hold.amount_pusd, op.price_version, self._epoch, op.now_ms
+
+    def _account_moves(self) -> list[tuple[int, int, str]]:
+        """(posted, held, account) by which accounts move: what was added up, and the holds that stay."""
+        held = dict.fromkeys(self._moves, 0)
+        for op in self._holds.values():
+            hold = op.hold
+            held[hold.account] = held.get(hold.account, 0) + hold.amount_pusd
+        moves = []
+        for account, staying in held.items():
+            posted, resolved = self._moves.get(account, (0, 0))
+            if posted or resolved + staying:
+                moves.append((posted, resolved + staying, account))
+        return moves
 
     def _add_settlement(self, op: SettleOp) -> None:
         settlement, exchange_id = op.settlement, op.row[0]
-        self._exchanges.append(op.row)
-        if settlement.hold is None:  # perhaps that of an earlier epoch, voided long ago
-            self._strays.append((exchange_id,))
+        self._exchanges += op.row
+        hold, held = settlement.hold, 0
+        if hold is None:  # perhaps that of an earlier epoch, voided long ago
+            self._strays.append(exchange_id)
         else:
-            self._resolve(exchange_id)
+            held = self._resolve(hold)
         charged = settlement.charged_pusd
         if charged:
             self._entry(
@@ -289,28 +304,31 @@ class Rows:
             for share in settlement.shares:
                 spent, seen_ms = self._spends.get(share, (0, 0))
                 self._spends[share] = (spent + charged, max(seen_ms, op.created_ms))
-        held = 0 if settlement.hold is None else settlement.hold.amount_pusd
-        self._move(settlement.account, -charged, -held)
+        if charged or held:
+            self._move(settlement.account, -charged, -held)
         sums = self._rollups.get(op.rollup)
         if sums is None:
-            self._rollups[op.rollup] = list(op.sums)
+            self._rollups[op.rollup] = [op.sums]
         else:
-            for place, count in enumerate(op.sums):
-                if count:
-                    sums[place] += count
+            sums.append(op.sums)
 
     def _add_release(self, op: ReleaseOp) -> None:
         hold = op.settlement.hold
         assert hold is not None, "only open holds are released"
+        held = hold.amount_pusd
         if op.orphaned_ms is None:
-            self._resolve(hold.exchange_id)
+            held = self._resolve(hold)
         else:
             self._orphans.append((op.orphaned_ms, hold.exchange_id))
-        self._move(hold.account, 0, -hold.amount_pusd)
+        self._move(hold.account, 0, -held)
 
-    def _resolve(self, exchange_id: str) -> None:
-        if self._holds.pop(exchange_id, None) is None:
-            self._resolved.append((exchange_id,))
+    def _resolve(self, hold: Hold) -> int:
+        """Return by how much less the tables' accounts hold then: a hold of this batch never gets there."""
+        op = self._holds.pop(hold.exchange_id, None)
+        if op is None:
+            self._resolved.append(hold.exchange_id)
+            return hold.amount_pusd
+        return hold.amount_pusd - op.hold.amount_pusd
 
     def _add_credit(self, op: CreditOp) -> None:
         account, amount = op.credit.account, op.credit.amount_pusd
@@ -330,7 +348,7 @@ class Rows:
     ) -> None:
         self._seq = seq = self._seq + 1
         self._head = head = entry_hash(self._head, seq, ref, account, amount, kind, created_ms, note, proof)
-        self._entries.append((seq, ref, account, amount, kind, created_ms, note, head, proof))
+        self._entries += (seq, ref, account, amount, kind, created_ms, note, head, proof)
 
     def _move(self, account: str, posted: int, held: int) -> None:
         move = self._moves.get(account)

@@ -26,6 +26,8 @@ APPLICATION_ID = 0x4C4C4D52  # "LLMR": marks the file as ours
 GENESIS = bytes(32)
 """What the first entry's hash is chained to."""
 
+_encode = msgspec.json.Encoder().encode
+
 # 4600000000000000000 is domain.money.MAX_PUSD, the most that an account may hold.
 _DDL = """
 CREATE TABLE meta (
@@ -408,10 +410,11 @@ def entry_hash(
 
     ``proof``: see :func:`proof_of`; an entry without one has a row without it.
     """
-    row: tuple[object, ...] = (seq, ref, account, amount_pusd, kind, created_ms, note)
-    if proof is not None:
-        row += (proof.hex(),)
-    return hashlib.sha256(previous + msgspec.json.encode(row)).digest()
+    if proof is None:
+        text = _encode((seq, ref, account, amount_pusd, kind, created_ms, note))
+    else:
+        text = _encode((seq, ref, account, amount_pusd, kind, created_ms, note, proof.hex()))
+    return hashlib.sha256(previous + text).digest()
 
 
 def proof_of(record: str, prices: Iterable[str]) -> bytes:

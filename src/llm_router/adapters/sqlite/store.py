@@ -45,7 +45,7 @@ from llm_router.adapters.sqlite.rows import (
     SettleOp,
     StatementOp,
 )
-from llm_router.adapters.sqlite.schema import StoreError, connect, create_file, prepare, proof_with
+from llm_router.adapters.sqlite.schema import StoreError, connect, create_file, prepare
 from llm_router.adapters.sqlite.writer import Writer
 from llm_router.billing.budgets import Spend
 from llm_router.billing.ledger import Entry, Ledger, Settlement, Wanted, booked, no_entry, same_credit
@@ -86,6 +86,7 @@ _EARLIER = (
     "AND seq < (SELECT seq FROM entries WHERE ref = ?3 AND account = ?1) ORDER BY seq DESC LIMIT ?2"
 )
 
+_encode = msgspec.json.Encoder().encode
 _records = msgspec.json.Decoder(ExchangeRecord)
 
 
@@ -319,7 +320,8 @@ class SqliteStore:
     def _settlement(self, record: ExchangeRecord, landing: Landing) -> SettleOp:
         settlement = self._ledger.settle(record.id, record.payer, record.cost_pusd, record.created_ms)
         try:
-            record = booked(record, settlement)
+            if settlement.absorbed_pusd:
+                record = booked(record, settlement)
             row = _exchange_row(record, settlement)
         except BaseException:  # it cannot be written, so it did not happen
             self._ledger.undo_settlement(settlement)
@@ -332,7 +334,7 @@ class SqliteStore:
             sums=rollup_counts(record),
             created_ms=record.created_ms,
             note="" if record.price_version is None else record.price_version,
-            proof=proof_with(row[-1], self._prices.digests_of(record)),
+            proof=self._prices.proof_of(record, row[-1]),
         )
 
     async def price_rules(self) -> list[PriceRule]:
@@ -831,7 +833,7 @@ class SqliteStore:
 
 def _exchange_row(record: ExchangeRecord, settlement: Settlement) -> tuple[Any, ...]:
     try:
-        text = msgspec.json.encode(record).decode()
+        text = _encode(record).decode()
     except UnicodeEncodeError:  # a lone surrogate somewhere; the charge must not fail for it
         plain = json.dumps(msgspec.to_builtins(record), ensure_ascii=False)
         text = plain.encode(errors="replace").decode()

@@ -21,7 +21,7 @@ from queue import Empty, SimpleQueue
 from typing import cast
 
 from llm_router.adapters.sqlite.journal_file import JOURNAL_BYTES, JournalFile
-from llm_router.adapters.sqlite.journaling import Waiting, end_use, fits, is_plain, move_of
+from llm_router.adapters.sqlite.journaling import Waiting, are_plain, end_use, fits, move_of
 from llm_router.adapters.sqlite.known import Known
 from llm_router.adapters.sqlite.replies import BATCH, file_replies
 from llm_router.adapters.sqlite.rows import (
@@ -38,7 +38,7 @@ from llm_router.adapters.sqlite.rows import (
 )
 
 BATCH_MAX = 1024
-"""Operations in one transaction: bounds how long one commit takes."""
+"""A batch that has so many operations takes no more: bounds how long one commit takes."""
 
 CHECKPOINT_PAGES = 4000
 """Pages in the write-ahead log between two checkpoints: some 16 MB."""
@@ -100,7 +100,7 @@ class Writer:
         self._unheard = 0  # answers with a refusal in them that the event loop has not acted on yet
         self._heard = 0  # how many of these it says that it has, in the batch under way
         self._refused: set[str] = set()  # exchanges whose hold was refused in one of these
-        self._queue: SimpleQueue[Op | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[Op] | None] = SimpleQueue()
         self._failure: BaseException | None = None
         self._log_pages = 0
         self._unfiled = BATCH  # nobody knows what the last process left
@@ -116,12 +116,17 @@ class Writer:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, op: Op) -> None:
-        self._queue.put(op)
+    def submit(self, ops: list[Op]) -> None:
+        """Take over operations, and the list that they are in."""
+        if len(ops) <= BATCH_MAX and _ENDS.isdisjoint(map(type, ops)):
+            self._queue.put(ops)
+        else:
+            for op in ops:
+                self._queue.put([op])
 
     def heard(self) -> None:
         """Say that all is undone that one answer refused, and no operation comes any more that did not know."""
-        self._queue.put(_HEARD)
+        self._queue.put([_HEARD])
 
     @property
     def waits(self) -> bool:
@@ -148,29 +153,28 @@ class Writer:
 
     def _take(self) -> list[Op] | None:
         """Wait for work and take all there is (a budget ends a batch); None when it is time to end."""
-        op = self._queue.get()
-        if op is None:
+        ops = self._queue.get()
+        if ops is None:
             return None
-        ops = [op]
         get = self._queue.get_nowait
         with suppress(Empty):
-            while len(ops) < BATCH_MAX and type(op) not in _ENDS:
-                op = get()
-                if op is None:
+            while len(ops) < BATCH_MAX and type(ops[-1]) not in _ENDS:
+                more = get()
+                if more is None:
                     self._queue.put(None)
                     break
-                ops.append(op)
+                ops += more
         return self._without_heard(ops)
 
     def _drain(self) -> list[Op]:
         left: list[Op] = []
         while True:
             try:
-                op = self._queue.get_nowait()
+                ops = self._queue.get_nowait()
             except Empty:
                 return self._without_heard(left)
-            if op is not None:
-                left.append(op)
+            if ops is not None:
+                left += ops
 
     def _without_heard(self, ops: list[Op]) -> list[Op]:
         if _HEARD in ops:
@@ -225,7 +229,7 @@ class Writer:
                 self._known.note(ops)
                 return False
             taken = self._known.allowed(cast(list[HoldOp | SettleOp], ops), self._waiting.settled)
-            done = not taken or (all(map(is_plain, taken)) and self._append(taken))
+            done = not taken or (are_plain(taken) and self._append(taken))
         except (OverflowError, UnicodeEncodeError):  # of one of them: the others can be saved
             done = False
         except sqlite3.Error as error:
