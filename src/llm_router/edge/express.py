@@ -21,7 +21,8 @@ from llm_router.domain.key import Key, key_digest
 from llm_router.edge.bounds import Place as Room
 from llm_router.edge.gateway import Gateway, bearer, report, unforeseen
 from llm_router.edge.half_closed import INTERIM, ZERO
-from llm_router.edge.lean_uvicorn import STATUS_LINE, FlowControl, HttpToolsProtocol
+from llm_router.edge.lean_uvicorn import STATUS_LINE, FlowControl, HttpToolsProtocol, request_parser
+from llm_router.edge.long_body import LEAST_BYTES, LongBody
 from llm_router.edge.server import GuardedProtocol
 from llm_router.engine.admit import KEY_BYTES_MAX, SESSION_HEADERS, Call
 from llm_router.engine.braking import SESSION_BOUND_HEADERS
@@ -100,15 +101,17 @@ class Alike(msgspec.Struct, frozen=True):
         at, after = sizes[0].span(1)
         return cls(data[:at], data[after:end], entry, at)
 
-    def body_in(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """The digits and the body of a request that begins so; None if it is another, or not all of this data."""
+    def body_in(self, data: bytes) -> tuple[bytes, int] | None:
+        """The digits, and where the body begins, of a request that begins so; None if it is another, or one whose
+        body is neither the rest of this data nor long."""
         at, after = self.at, self.after
         end = data.find(b"\r", at, at + 10)
         length = data[at:end]
         if end < 0 or not length.isdigit() or not data.startswith(after, end):
             return None
-        body = data[end + len(after) :]
-        return (length, body) if len(body) == int(length) else None
+        begin = end + len(after)
+        missing = int(length) - len(data) + begin
+        return (length, begin) if missing == 0 or missing >= LEAST_BYTES else None
 
 
 class ExpressProtocol(GuardedProtocol):
@@ -119,6 +122,7 @@ class ExpressProtocol(GuardedProtocol):
     _alike: Alike | None = None
     _length: bytes | None = None
     _body: list[bytes]
+    _long: LongBody | None = None  # in the place of _body: nothing in it is the parser's business
     _key: Key | None = None  # of the latest request: it was plain
     _started_us = 0
     _slow: asyncio.TimerHandle | None = None
@@ -170,35 +174,67 @@ class ExpressProtocol(GuardedProtocol):
             self._body_came()
             self._in_head = True
             if not self._refused:
-                self._whole(self._entry)
+                pieces, self._body = self._body, []
+                self._whole(self._entry, pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
     def data_received(self, data: bytes) -> None:
+        if self._long is not None:
+            self._lengthen(self._long, data)
+            return
         alike, fresh = self._alike, self._between
         if (
             fresh
             and alike is not None
             and data.startswith(alike.before)
             and (found := alike.body_in(data)) is not None
-            and self._repeated(alike.entry, *found)
+            and self._repeated(alike.entry, *found, data)
         ):
             return
         self._heads, self._first = 0, None
         super().data_received(data)
-        if self._entry is not None and self._slow is None:
-            self._slow = self.loop.call_later(BODY_S, self._too_slow)
+        if self._entry is not None:
+            self._part(self._entry)
         first = self._first  # only the first head of this data is what it begins with
         if fresh and first is not None and (alike is None or alike.entry is not first):
             self._alike = Alike.of(data, first)
 
-    def _repeated(self, entry: Entry, length: bytes, body: bytes) -> bool:
+    def _part(self, entry: Entry) -> None:
+        """A body has come in part."""
+        if self._slow is None:
+            self._slow = self.loop.call_later(BODY_S, self._too_slow)
+        assert self._length is not None
+        size, came = int(self._length), sum(map(len, self._body))
+        if size - came >= LEAST_BYTES:
+            self._long = LongBody(size, b"".join(self._body), parsed=came)
+            self._body = []
+
+    def _lengthen(self, long: LongBody, data: bytes) -> None:
+        """More of a long body has come."""
+        if self._refused or self.transport.is_closing():
+            return
+        excess = long.take(data)
+        if long.missing:
+            return
+        entry, self._long = self._entry, None
+        assert entry is not None
+        if not long.head:  # it stands within this body
+            self.parser = request_parser(self)
+        self._between = self._in_head = True
+        self._body_came()
+        self._whole(entry, long.so_far())
+        if excess:
+            self.data_received(excess)
+
+    def _repeated(self, entry: Entry, length: bytes, begin: int, data: bytes) -> bool:
         """Take a request whose head is byte for byte that of an earlier one, but for the length of its body: it
-        need not be parsed again to mean the same. It is whole, and alone. Whether it was taken."""
+        need not be parsed again to mean the same. It is alone, and whole or long. Whether it was taken."""
         gateway, cycle = self.gateway, self.cycle
         if self._refused or self._last or self._place is not Room.SERVED or self.transport.is_closing():
             return False
         if cycle is not None and not cycle.response_complete:
             return False
-        if len(body) > gateway.body_bytes_max or not gateway.has_room():
+        size = int(length)
+        if size > gateway.body_bytes_max or not gateway.has_room():
             return False
         engine = gateway.engine
         now_ms = engine.clock.now_ms()
@@ -211,11 +247,16 @@ class ExpressProtocol(GuardedProtocol):
             self._head_came()
         self.url, self.headers, self._length = entry.target, entry.fields, length
         self._key, self._started_us = key, engine.clock.monotonic_us()
-        self._begin(entry, key, body, now_ms)
+        if len(data) - begin == size:
+            self._begin(entry, key, data[begin:], now_ms)
+        else:
+            self._entry, self._between = entry, False
+            self._long = LongBody(size, data[begin:], head=data[:begin])
+            self._slow = self.loop.call_later(BODY_S, self._too_slow)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._entry = None
+        self._entry = self._long = None
         self._hurry()
         if self._idle is not None:
             self._idle.cancel()
@@ -323,13 +364,12 @@ class ExpressProtocol(GuardedProtocol):
         self.gateway.places[target] = place
         return place
 
-    def _whole(self, entry: Entry) -> None:
+    def _whole(self, entry: Entry, body: bytes) -> None:
         """The request has come whole."""
-        key, pieces = self._key, self._body
+        key = self._key
         assert key is not None
         self._entry = None
         self._hurry()
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._begin(entry, key, body, self.gateway.engine.clock.now_ms())
 
     def _begin(self, entry: Entry, key: Key, body: bytes, now_ms: int) -> None:
@@ -378,9 +418,22 @@ class ExpressProtocol(GuardedProtocol):
 
     def _too_slow(self) -> None:
         self._slow = None
-        if self._entry is not None and not self._refused:
+        long, self._long = self._long, None
+        if self._entry is None or self._refused:
+            return
+        if long is not None and long.head:  # the parser is told all of it
+            self._entry, self._between = None, True
+            GuardedProtocol.data_received(self, long.head + long.so_far())
+            long = None
+        if self._entry is not None:
             self._entry = None
-            self._to_asgi(b"".join(self._body))
+            if long is None:
+                pieces, self._body = self._body, []
+                self._to_asgi(b"".join(pieces))
+            else:
+                came = long.so_far()
+                self._to_asgi(came[: long.parsed])
+                GuardedProtocol.data_received(self, came[long.parsed :])
 
     def _hurry(self) -> None:
         if self._slow is not None:

@@ -64,8 +64,17 @@ def _load() -> None:
 
 _load()
 
+import httptools  # noqa: E402
 from uvicorn import Config, Server  # noqa: E402
 from uvicorn.protocols.http.flow_control import FlowControl  # noqa: E402
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol  # noqa: E402
 
-__all__ = ["STATUS_LINE", "Config", "FlowControl", "HttpToolsProtocol", "Server"]
+__all__ = ["STATUS_LINE", "Config", "FlowControl", "HttpToolsProtocol", "Server", "request_parser"]
+
+
+def request_parser(protocol: HttpToolsProtocol) -> httptools.HttpRequestParser:
+    """A parser as uvicorn makes one for a connection: it begins between two requests."""
+    parser = httptools.HttpRequestParser(protocol)
+    if hasattr(parser, "set_dangerous_leniencies"):  # what follows a request that closes waits for its turn
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
