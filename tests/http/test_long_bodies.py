@@ -156,6 +156,26 @@ def test_a_slow_body_is_read_the_ordinary_way(
     assert rides(gateway) - taken <= 1
 
 
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_what_the_lane_does_not_take_goes_on_as_it_was_asked(gateway: Gateway, size: int) -> None:
+    """Whatever else the connection was asked before."""
+    broken = body_of("mo", text=picture(random.Random(3), size))[:-1]
+    get = gateway.head(None).replace(b"POST /v1/chat/completions", b"GET /v1/models")
+    with socket.create_connection(("127.0.0.1", gateway.port), WAIT_S) as connection:
+        for _ in range(3):
+            connection.sendall(gateway.head(len(broken)))
+            rides(gateway)  # it has read that much
+            connection.sendall(broken)
+            refused = answered(connection)
+            assert refused.startswith(b"HTTP/1.1 400"), refused
+            assert b"not valid JSON" in refused
+            connection.sendall(get)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+            short = body_of("mo")
+            connection.sendall(gateway.head(len(short)) + short)
+            assert b"HTTP/1.1 200 OK" in answered(connection)
+
+
 def test_who_leaves_in_the_middle_asks_for_nothing(gateway: Gateway, provider: Provider) -> None:
     body = body_of("mo", text=picture(random.Random(7), 500_000))
     credits, before = gateway.credits(), len(provider.heard)

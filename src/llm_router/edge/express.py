@@ -14,6 +14,7 @@ from collections.abc import Coroutine
 from typing import Any, cast
 from urllib.parse import parse_qs, unquote
 
+import httptools
 import msgspec
 
 from llm_router.domain.errors import InvalidRequest
@@ -410,11 +411,17 @@ class ExpressProtocol(GuardedProtocol):
         if self._length is not None:
             self.headers.append((b"content-length", self._length))
         self.expect_100_continue = any(n == b"expect" and v.lower() == b"100-continue" for n, v in headers)
-        super().on_headers_complete()
-        if body:
-            super().on_body(body)
+        parser = self.parser
         if whole:
-            super().on_message_complete()
+            self.parser = _POSTED
+        try:
+            super().on_headers_complete()
+            if body:
+                super().on_body(body)
+            if whole:
+                super().on_message_complete()
+        finally:
+            self.parser = parser
 
     def _too_slow(self) -> None:
         self._slow = None
@@ -468,6 +475,25 @@ class ExpressProtocol(GuardedProtocol):
             self._idle = self.loop.call_later(left_s, self._idled)
         else:
             self.transport.close()
+
+
+class _Posted:
+    """What the parser says of a request that the fast lane had taken; of one that came whole it may know nothing."""
+
+    def get_method(self) -> bytes:
+        return b"POST"
+
+    def get_http_version(self) -> str:
+        return "1.1"
+
+    def should_keep_alive(self) -> bool:
+        return True
+
+    def should_upgrade(self) -> bool:
+        return False
+
+
+_POSTED = cast(httptools.HttpRequestParser, _Posted())
 
 
 class _Nobody:
