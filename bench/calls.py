@@ -1,10 +1,10 @@
 """What a request costs in steps: calls, bytecode instructions and CPU, by who needs them.
 
-    python bench/calls.py [--models bench-model,bench-anthropic] [--requests 20000]
+    python bench/calls.py [--models bench-model,bench-anthropic] [--requests 20000] [--linked]
 
 The whole gateway runs in this process, with a ledger of its own in memory, and connections that are functions: so the
 figures are of its own code alone. Calls and instructions are counted over 20 requests, one at a time, and are the same
-on every machine; CPU is sampled while ``--requests`` are served, 32 at a time, and belongs to the machine.
+on every machine; with ``--linked`` the ledger is behind a link, as workers have it. CPU is sampled while ``--requests`` are served, 32 at a time, and belongs to the machine.
 """
 
 from __future__ import annotations
@@ -24,13 +24,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+import msgspec
 import uvloop
 from suite import bodies
 from suite.stage import gateway_config
 
 from llm_router import app
+from llm_router.adapters.shared.hub import Hub, Shared
+from llm_router.adapters.shared.link import Link
+from llm_router.adapters.shared.remote import (
+    RemoteBooks,
+    RemoteCounters,
+    RemoteKeyring,
+    RemotePrices,
+    RemoteRules,
+)
 from llm_router.adapters.upstream import client as upstream_client
 from llm_router.adapters.upstream.protocol import Connection
+from llm_router.engine.background import broken_off
 from llm_router.settings import ServeOptions
 
 COUNTED = 20
@@ -40,6 +51,7 @@ SAMPLE_S = 0.001
 GROUPS = (
     ("ledger", "adapters/sqlite", "billing/ledger", "billing/budgets", "billing/rollups"),
     ("HTTP, both ends", "edge", "uvicorn"),
+    ("way to the ledger", "adapters/shared"),
     ("limits", "limits", "engine/limits", "adapters/memory/counters"),
     ("hold, estimate", "billing/estimate", "billing/tokens"),
     ("provider's connection", "adapters/upstream"),
@@ -98,7 +110,7 @@ REPLIES = {
 }
 
 
-async def dial(origin, addresses, until, *, limits, context):
+async def dial(origin, addresses, until, *, limits, **_):
     """In the place of the one that opens sockets."""
     wire = Wire(reply_to)
     wire.protocol = connection = Connection(asyncio.get_running_loop(), origin.label, limits)
@@ -229,12 +241,39 @@ def main() -> None:
     )
     parser.add_argument("--models", default="bench-model,bench-anthropic,bench-gemini")
     parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--linked", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        serve(Path(folder), options.models.split(","), options.requests)
+        serve(Path(folder), options.models.split(","), options.requests, options.linked)
 
 
-def serve(folder: Path, models: list[str], requests: int) -> None:
+class Linked(app.Server):
+    """A gateway that asks its own stores over a link."""
+
+    async def _open_gateway(self, stack, stores, *others):
+        shared = {name: getattr(stores, name) for name in stores.__struct_fields__ if name in SHARED}
+        session = Hub(Shared(**shared, clock=self._clock, failed=broken_off)).open(b"")
+        link = Link(None)
+        for end, other in ((session.link, link), (link, session.link)):
+            wire = Wire(
+                lambda wire, data: asyncio.get_running_loop().call_soon(wire.protocol.data_received, data)
+            )
+            wire.protocol = other
+            end.connection_made(wire)
+        remote = {
+            "books": RemoteBooks,
+            "keyring": RemoteKeyring,
+            "rules": RemoteRules,
+            "counters": RemoteCounters,
+        }
+        linked = {name: kind(link) for name, kind in {**remote, "prices": RemotePrices}.items()}
+        return await super()._open_gateway(stack, msgspec.structs.replace(stores, **linked), *others)
+
+
+SHARED = Shared.__struct_fields__
+
+
+def serve(folder: Path, models: list[str], requests: int, linked: bool) -> None:
     """Run the gateway until it is measured."""
     config, data = folder / "config.toml", folder / "data"
     config.write_text(gateway_config(9, 9))
@@ -242,7 +281,8 @@ def serve(folder: Path, models: list[str], requests: int) -> None:
     made = []
     build = app.http_server
     app.http_server = lambda *args: made.append(build(*args)) or made[0]
-    server = app.Server(ServeOptions(config=config, data_dir=data, host="127.0.0.1", port=0), os.environ)
+    kind = Linked if linked else app.Server
+    server = kind(ServeOptions(config=config, data_dir=data, host="127.0.0.1", port=0), os.environ)
 
     async def work() -> None:
         command = [
