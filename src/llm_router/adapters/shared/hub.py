@@ -184,6 +184,7 @@ class Session:
         self._end: asyncio.Task[None] | None = None
         self.link = Link(self._answer, self._lost)
         self._teller = Teller(
+            self.link,
             books=stores.books,
             counters=stores.counters,
             singly=Singly(admit=self._admit, hold=self._hold, settle=self._settle, release=self._release),
@@ -192,7 +193,6 @@ class Session:
             prices=stores.prices,
             refused=self._refused,
         )
-        self._teller.serve(self.link)
 
     def _answers(self) -> Mapping[str, tuple[Call, Answer]]:
         stores = self._stores

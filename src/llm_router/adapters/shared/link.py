@@ -47,16 +47,6 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     body: msgspec.Raw
 
 
-class _Asked:
-    """An ask that waits for its answer."""
-
-    __slots__ = ("due_s", "future")
-
-    def __init__(self, future: Landing, due_s: float) -> None:
-        self.future = future
-        self.due_s = due_s
-
-
 _encoder = msgspec.msgpack.Encoder()
 _messages = msgspec.msgpack.Decoder(Message)
 _failures = msgspec.msgpack.Decoder(Failure)
@@ -70,11 +60,14 @@ class Link(asyncio.Protocol):
 
     Attributes:
         closed: becomes true with the end of the connection.
+        asked: who waits for an answer by its number, until when, and what is undone if none comes.
         hear: what is done with the array of what the other side posted, in one step.
+        undo: undoes something that was asked, and may have been done without an answer of it.
     """
 
     def __init__(self, handler: Handler, lost: Callable[[], None] = lambda: None) -> None:
         self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
         self._handler = handler
         self._lost = lost
         self._transport: asyncio.Transport | None = None
@@ -82,12 +75,13 @@ class Link(asyncio.Protocol):
         self._needed = 0  # so much of it is worth another look
         self._output: list[bytes] = []
         self._posted: list[bytes] = []
-        self._asked: dict[int, _Asked] = {}
+        self.asked: dict[int, tuple[Landing, float, str | None]] = {}
         self._number = 0
         self._answering: set[asyncio.Task[None]] = set()
         self._sweeping: asyncio.TimerHandle | None = None
         self.closed = False
         self.hear: Callable[[msgspec.Raw], None] = _unheard
+        self.undo: Callable[[str], None] = lambda _: None
 
     # -- asking ------------------------------------------------------------------------------------
 
@@ -121,24 +115,20 @@ class Link(asyncio.Protocol):
             self._flush()
 
     def post(self, item: bytes) -> None:
-        """Send something that is encoded, with all else that is posted in this turn of the event loop."""
+        """Send something that is encoded, with all else that is posted in this turn of the event loop. Lost with the
+        connection."""
         if not (self._posted or self._output):
             self._loop.call_soon(self._flush)
         self._posted.append(item)
 
-    def expect(self, landing: Landing, timeout_s: float) -> int:
-        """The number under which an answer is expected. ``landing`` hears of it by whoever :meth:`expected` gives it
-        to, or of LedgerUnavailable."""
+    def expect(self, landing: Landing, timeout_s: float, undo: str | None = None) -> int:
+        """The number under which an answer is expected. ``landing`` hears of it by whoever takes it out of ``asked``, or
+        of LedgerUnavailable; then that is undone."""
         self._number = number = self._number + 1
-        self._asked[number] = _Asked(landing, self._loop.time() + timeout_s)
+        self.asked[number] = landing, self._time() + timeout_s, undo
         if self._sweeping is None:
             self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
         return number
-
-    def expected(self, number: int) -> Landing | None:
-        """Who waits for an answer, and does not from now on; None if nobody does any more."""
-        asked = self._asked.pop(number, None)
-        return None if asked is None else asked.future
 
     def check_room(self) -> None:
         """
@@ -147,7 +137,7 @@ class Link(asyncio.Protocol):
         """
         if self.closed:
             raise gone()
-        if len(self._asked) >= ASKS_MAX:
+        if len(self.asked) >= ASKS_MAX:
             raise LedgerUnavailable(
                 "The ledger is too slow for this load. Try again shortly.", retry_after_s=1
             )
@@ -183,10 +173,16 @@ class Link(asyncio.Protocol):
         """Give up what nobody answered in time."""
         self._sweeping = None
         now_s = self._loop.time()
-        for number in [number for number, asked in self._asked.items() if asked.due_s <= now_s]:
-            _fail(self._asked.pop(number).future, late())
-        if self._asked and not self.closed:
+        for number in [number for number, (_, due_s, _) in self.asked.items() if due_s <= now_s]:
+            self._give_up(number, late())
+        if self.asked and not self.closed:
             self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _give_up(self, number: int, error: LedgerUnavailable) -> None:
+        landing, _, undo = self.asked.pop(number)
+        if undo is not None:
+            self.undo(undo)
+        _fail(landing, error)
 
     # -- the connection ----------------------------------------------------------------------------
 
@@ -197,9 +193,8 @@ class Link(asyncio.Protocol):
         self.closed = True
         if self._sweeping is not None:
             self._sweeping.cancel()
-        for asked in self._asked.values():
-            _fail(asked.future, gone())
-        self._asked.clear()
+        for number in list(self.asked):
+            self._give_up(number, gone())
         self._lost()
 
     def close(self) -> None:
@@ -241,9 +236,9 @@ class Link(asyncio.Protocol):
             self._break()
             return
         if message.what in (_ANSWER, _FAILURE):
-            asked = self._asked.pop(message.number, None)
+            asked = self.asked.pop(message.number, None)
             if asked is not None:
-                _resolve(asked.future, message)
+                _resolve(asked[0], message)
             return
         if message.what == _POST:
             try:

@@ -18,7 +18,6 @@ from llm_router.adapters.shared.calls import CALL_S
 from llm_router.adapters.shared.failures import Failure, raised
 from llm_router.adapters.shared.link import Link
 from llm_router.domain.budget import Payer
-from llm_router.domain.errors import LedgerUnavailable
 from llm_router.domain.limit import UNLIMITED, Admission, Limit
 from llm_router.domain.price import Price
 from llm_router.domain.record import ExchangeRecord
@@ -83,11 +82,20 @@ class Held(msgspec.Struct, frozen=True, array_like=True, tag=0):
     admission: Admission | None
     failure: Failure | None = None
 
+    def entered(self) -> Entered:
+        return Entered(
+            admission=UNLIMITED if self.admission is None else self.admission,
+            refusal=None if self.failure is None else raised(self.failure),
+        )
+
 
 class Charged(msgspec.Struct, frozen=True, array_like=True, tag=1):
     number: int
     charged_pusd: int
     remaining_pusd: int
+
+    def settled(self) -> Settled:
+        return Settled(charged_pusd=self.charged_pusd, remaining_pusd=self.remaining_pusd)
 
 
 class Uncharged(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -104,13 +112,12 @@ _record = msgspec.json.Encoder().encode
 
 
 class Moves:
-    """A worker's end of it. ``void``: what is told of a hold that nobody heard of in time."""
+    """A worker's end of it. ``void``: tells that nobody heard of a hold in time."""
 
     def __init__(self, link: Link, void: Callable[[str], None]) -> None:
         self._link = link
-        self._void = void
         self._kinds: dict[tuple[Payer, tuple[Limit, ...], str], int] = {}
-        link.hear = self._hear
+        link.hear, link.undo = self._hear, void
 
     def enter(
         self,
@@ -123,35 +130,29 @@ class Moves:
         now_ms: int,
         landing: Landing,
     ) -> None:
-        """Count and hold; ``landing`` hears of :class:`Entered`.
-
-        Raises:
-            LedgerUnavailable: nothing was asked, and ``landing`` hears nothing.
-        """
+        """As the port PromptEntrance says."""
         link = self._link
         link.check_room()
         kind = self._kinds.get((payer, limits, price_version))
         if kind is None:
             kind = self._say(payer, limits, price_version)
-        number = link.expect(_Entering(self._void, exchange_id, landing), HOLD_S)
+        number = link.expect(landing, HOLD_S, exchange_id)
         link.post(encode(Enter(number, kind, exchange_id, amount_pusd, tokens, now_ms)))
 
     def charge(self, record: ExchangeRecord, landing: Landing) -> None:
         """Settle, and give the places back; ``landing`` hears of :class:`Settled`.
 
         Raises:
-            LedgerUnavailable: as :meth:`enter`.
+            LedgerUnavailable: nothing was asked, and ``landing`` hears nothing.
             UnicodeEncodeError: there is a character in it that is none; nothing was asked.
         """
-        text = _record(record)
-        link = self._link
+        text, link = _record(record), self._link
         link.check_room()
         link.post(encode(Charge(link.expect(landing, CALL_S), text)))
 
     def leave(self, exchange_id: str, tokens_used: int, now_ms: int) -> None:
         """Give its places back."""
-        if not self._link.closed:
-            self._link.post(encode(Leave(exchange_id, tokens_used, now_ms)))
+        self._link.post(encode(Leave(exchange_id, tokens_used, now_ms)))
 
     def _say(self, payer: Payer, limits: tuple[Limit, ...], price_version: str) -> int:
         kinds = self._kinds
@@ -162,40 +163,15 @@ class Moves:
         return number
 
     def _hear(self, body: msgspec.Raw) -> None:
-        expected = self._link.expected
+        asked = self._link.asked
         for answer in _answers.decode(body):
-            landing = expected(answer.number)
-            if landing is None or landing.done():
+            found = asked.pop(answer.number, None)
+            if found is None or (landing := found[0]).done():
                 continue
-            if type(answer) is Charged:
-                landing.set_result(
-                    Settled(charged_pusd=answer.charged_pusd, remaining_pusd=answer.remaining_pusd)
-                )
-            elif type(answer) is Held:
-                refusal = None if answer.failure is None else raised(answer.failure)
-                landing.set_result(Entered(admission=answer.admission or UNLIMITED, refusal=refusal))
+            if type(answer) is Held:
+                landing.set_result(answer.entered())
+            elif type(answer) is Charged:
+                landing.set_result(answer.settled())
             else:
-                assert isinstance(answer, Uncharged)
+                assert type(answer) is Uncharged
                 landing.set_exception(raised(answer.failure))
-
-
-class _Entering(msgspec.Struct, eq=False):
-    """Who hears what became of a request that entered. A hold that nobody heard of in time is taken back."""
-
-    _void: Callable[[str], None]
-    _exchange_id: str
-    _landing: Landing
-
-    def done(self) -> bool:
-        return self._landing.done()
-
-    def set_result(self, result: object, /) -> None:
-        self._landing.set_result(result)
-
-    def set_exception(self, exception: BaseException, /) -> None:
-        if isinstance(exception, LedgerUnavailable):
-            self._void(self._exchange_id)
-        self._landing.set_exception(exception)
-
-    def exception(self) -> BaseException | None:
-        return self._landing.exception()

@@ -48,7 +48,8 @@ class RemoteBooks(Remote):
         self._hold = self.calls["hold"]
         self._settle = self.calls["settle"]
         self._hold_all = self.calls["hold_all"]
-        self._moves = Moves(link, self._void)
+        self._moves = moves = Moves(link, self._void)
+        self.enter_now, self.leave_now = moves.enter, moves.leave  # of the port PromptEntrance
 
     async def hold(
         self, exchange_id: str, payer: Payer, amount_pusd: int, price_version: str, now_ms: int
@@ -81,24 +82,6 @@ class RemoteBooks(Remote):
         except UnicodeEncodeError:  # the ordinary way writes it with another character
             self._settle.ask_now(self.link, (record,), CALL_S, landing)
             self.leave_now(record.id, record.usage.total_tokens, record.created_ms + record.duration_ms)
-
-    def enter_now(
-        self,
-        exchange_id: str,
-        payer: Payer,
-        amount_pusd: int,
-        price_version: str,
-        limits: tuple[Limit, ...],
-        tokens: int,
-        now_ms: int,
-        landing: Landing,
-    ) -> None:
-        """As the port PromptEntrance says."""
-        self._moves.enter(exchange_id, payer, amount_pusd, price_version, limits, tokens, now_ms, landing)
-
-    def leave_now(self, exchange_id: str, tokens_used: int, now_ms: int) -> None:
-        """As the port PromptEntrance says."""
-        self._moves.leave(exchange_id, tokens_used, now_ms)
 
     def _void(self, exchange_id: str) -> None:
         self.link.tell(*_told(EXTRA["void"], exchange_id))
@@ -165,8 +148,7 @@ class RemotePrices:
     def publish(self, price: Price, now_ms: int) -> None:
         if self._told.get(price.version) is not price:
             self._told[price.version] = price
-            if not self._link.closed:
-                self._link.post(encode(Publish(price, now_ms)))
+            self._link.post(encode(Publish(price, now_ms)))
 
     def forget(self) -> None:
         """What was told may not have been written."""
@@ -206,17 +188,17 @@ class Fresh:
     """
 
     def __init__(self, pause_s: float | None) -> None:
-        self._pause_s = pause_s
+        self.pause_s = pause_s
         self._until_s = 0.0
 
     def over(self) -> bool:
         """Whether the time is over; a new one begins then."""
-        if self._pause_s is None:
+        if self.pause_s is None:
             return False
         now_s = asyncio.get_running_loop().time()
         if now_s < self._until_s:
             return False
-        self._until_s = now_s + self._pause_s
+        self._until_s = now_s + self.pause_s
         return True
 
 
@@ -244,7 +226,7 @@ class RemoteKeyring(Remote):
 
     def find_now(self, digest: bytes) -> Key | None:
         """As the port PromptKeyring says."""
-        if self._fresh.over():
+        if self._fresh.pause_s is not None and self._fresh.over():
             self._cache.clear()
         return self._cache.get(digest)
 
@@ -279,7 +261,7 @@ class RemoteRules(Remote):
 
     def limits_now(self, payer: Payer) -> Sequence[Limit] | None:
         """As the port PromptRules says."""
-        if self._fresh.over():
+        if self._fresh.pause_s is not None and self._fresh.over():
             self.forget()
         if payer.session is not None:
             payer = msgspec.structs.replace(payer, session=None)

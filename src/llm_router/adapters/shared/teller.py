@@ -30,9 +30,9 @@ from llm_router.domain.errors import RouterError
 from llm_router.domain.limit import Admission
 from llm_router.domain.price import Price
 from llm_router.domain.record import ExchangeRecord
-from llm_router.ports import PriceBook, PromptBooks, PromptCounters, Settled
+from llm_router.ports import Gauge, PriceBook, PromptBooks, PromptCounters, Settled
 
-_record = msgspec.json.Decoder(ExchangeRecord)
+_decode_record = msgspec.json.Decoder(ExchangeRecord).decode
 
 
 class Singly(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,10 +50,14 @@ class Teller:
     Args:
         open_: the exchanges that hold; places: those that are counted, with their tokens. Kept up to date here.
         refused: why nothing can be held by a price, by its version. Written here too.
+
+    Attributes:
+        waiting: how many moves the store has not spoken of yet.
     """
 
     def __init__(
         self,
+        link: Link,
         *,
         books: object,
         counters: object,
@@ -63,92 +67,85 @@ class Teller:
         prices: PriceBook,
         refused: dict[str, str],
     ) -> None:
-        self._link: Link | None = None
         self._books = books if isinstance(books, PromptBooks) else None
         self._counters = counters if isinstance(counters, PromptCounters) else None
         self._singly = singly
-        self._open, self._places, self._refused = open_, places, refused
+        self.open, self._places, self._refused = open_, places, refused
         self._prices = prices
-        self._kinds: dict[int, Kind] = {}
+        self._kinds: dict[int, tuple[Kind, Gauge | None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._entering: dict[str, asyncio.Task[None]] = {}
-        self._waiting = 0  # for the store
+        self.waiting = 0
         self._quiet: asyncio.Future[None] | None = None
-
-    def serve(self, link: Link) -> None:
-        """Make what is posted there, and post the answers."""
-        self._link = link
+        self.post = link.post
         link.hear = self._make
 
     async def done(self) -> None:
         """Wait until all moves are durable, or refused."""
         while self._tasks:
             await asyncio.wait(self._tasks)
-        if self._waiting:
+        if self.waiting:
             self._quiet = asyncio.get_running_loop().create_future()
             await self._quiet
 
     def _make(self, posted: msgspec.Raw) -> None:
         for move in decode_moves(posted):
             if type(move) is Enter:
-                kind = self._kinds[move.kind]
-                if self._books is not None and (self._counters is not None or not kind.limits):
-                    self._enter(move, kind)
+                if self._books is not None and self._counters is not None:
+                    self._enter(move, self._books)
                 else:
-                    self._entering[move.exchange_id] = self._begin(self._enter_singly(move, kind))
+                    self._entering[move.exchange_id] = self._begin(
+                        self._enter_singly(move, self._kinds[move.kind][0])
+                    )
             elif type(move) is Charge:
-                record = _record.decode(move.record)
                 if self._books is not None:
-                    self._charge(move.number, record)
+                    self._charge(move, self._books)
                 else:
-                    self._begin(self._charge_singly(move.number, record))
+                    self._begin(self._charge_singly(move))
             elif type(move) is Leave:
                 self.leave(move.exchange_id, move.tokens_used, move.now_ms)
             elif type(move) is Kind:
-                self._kinds[move.number] = move
+                gauge = (
+                    None if not move.limits or self._counters is None else self._counters.gauge(move.limits)
+                )
+                self._kinds[move.number] = move, gauge
             else:
                 assert type(move) is Publish
                 self._publish(move.price, move.now_ms)
 
-    def answer(self, answer: Held | Charged | Uncharged) -> None:
-        """Tell the worker, if it is still there."""
-        if self._link is not None and not self._link.closed:
-            self._link.post(encode(answer))
-
     # -- at once -----------------------------------------------------------------------------------
 
-    def _enter(self, move: Enter, kind: Kind) -> None:
+    def _enter(self, move: Enter, books: PromptBooks) -> None:
         id_, admission = move.exchange_id, None
-        if kind.limits:
-            assert self._counters is not None
-            admission = self._counters.admit_now(id_, kind.limits, move.tokens, move.now_ms)
+        kind, gauge = self._kinds[move.kind]
+        if gauge is not None:
+            admission = gauge.admit(id_, move.tokens, move.now_ms)
             if admission.refused is not None:
                 self.answer(Held(move.number, admission))
                 return
             self._places[id_] = move.tokens
         landing, version = _Holding(self, move.number, id_, admission), kind.price_version
-        assert self._books is not None
-        self._open[id_] = None  # at once: it is to be voided if the worker goes now
-        self._waiting += 1
+        self.open[id_] = None  # at once: it is to be voided if the worker goes now
+        self.waiting += 1
         try:
             if version in self._refused:
                 raise ValueError(self._refused[version])
-            self._books.hold_now(id_, kind.payer, move.amount_pusd, version, move.now_ms, landing)
+            books.hold_now(id_, kind.payer, move.amount_pusd, version, move.now_ms, landing)
         except Exception as error:  # whatever it is, the worker waits for an answer
             landing.set_exception(error)
 
-    def _charge(self, number: int, record: ExchangeRecord) -> None:
-        landing = _Charging(self, number, record)
-        assert self._books is not None
-        self._waiting += 1
+    def _charge(self, move: Charge, books: PromptBooks) -> None:
+        record = _decode_record(move.record)
+        landing = _Charging(self, move.number, record)
+        self.waiting += 1
         try:
-            self._books.settle_now(record, landing)
+            books.settle_now(record, landing)
         except Exception as error:  # whatever it is, the worker waits for an answer
             landing.set_exception(error)
 
     def leave(self, exchange_id: str, tokens_used: int, now_ms: int) -> None:
         """Give its places back, if it has any."""
-        if self._counters is None:
+        if self._counters is None or exchange_id in self._entering:
             self._begin(self._leave_singly(exchange_id, tokens_used, now_ms))
         elif self._places.pop(exchange_id, None) is not None:
             self._counters.release_now(exchange_id, tokens_used, now_ms)
@@ -159,15 +156,12 @@ class Teller:
         except ValueError as error:  # the worker hears of it when it asks for a hold by that price
             self._refused[price.version] = str(error)
 
-    def landed(self, exchange_id: str, *, holds: bool) -> None:
-        """The store has spoken of an exchange: whether it holds now."""
-        if holds:
-            self._open[exchange_id] = None
-        else:
-            self._open.pop(exchange_id, None)
-        self._waiting -= 1
-        if not self._waiting and self._quiet is not None:
+    def answer(self, answer: Held | Charged | Uncharged) -> None:
+        """Tell the worker what became of a move that nobody waits for any more."""
+        self.post(encode(answer))
+        if self._quiet is not None and not self.waiting:
             self._quiet.set_result(None)
+            self._quiet = None
 
     # -- in tasks ----------------------------------------------------------------------------------
 
@@ -202,15 +196,16 @@ class Teller:
         if exchange_id in self._places:
             await self._singly.release(exchange_id, tokens_used, now_ms)
 
-    async def _charge_singly(self, number: int, record: ExchangeRecord) -> None:
+    async def _charge_singly(self, move: Charge) -> None:
+        record = _decode_record(move.record)
         await self._entered(record.id)
         try:
             settled = await self._singly.settle(record)
-            await self._leave_singly(*_last_of(record))
+            await self._leave_singly(record.id, record.usage.total_tokens, left_ms(record))
         except Exception as error:  # whatever it is, the worker waits for an answer
-            self.answer(Uncharged(number, failure_of(error)))
+            self.answer(Uncharged(move.number, failure_of(error)))
         else:
-            self.answer(Charged(number, settled.charged_pusd, settled.remaining_pusd))
+            self.answer(Charged(move.number, settled.charged_pusd, settled.remaining_pusd))
 
 
 class _Holding(msgspec.Struct, eq=False):
@@ -225,12 +220,15 @@ class _Holding(msgspec.Struct, eq=False):
         return False
 
     def set_result(self, result: object, /) -> None:
-        self._teller.landed(self._exchange_id, holds=True)
-        self._teller.answer(Held(self._number, self._admission))
+        teller = self._teller
+        teller.waiting -= 1
+        teller.answer(Held(self._number, self._admission))
 
     def set_exception(self, exception: BaseException, /) -> None:
-        self._teller.landed(self._exchange_id, holds=False)
-        self._teller.answer(Held(self._number, self._admission, failure_of(exception)))
+        teller = self._teller
+        teller.waiting -= 1
+        teller.open.pop(self._exchange_id, None)
+        teller.answer(Held(self._number, self._admission, failure_of(exception)))
 
     def exception(self) -> BaseException | None:
         return None
@@ -247,21 +245,24 @@ class _Charging(msgspec.Struct, eq=False):
         return False
 
     def set_result(self, settled: Settled, /) -> None:
-        self._teller.landed(self._record.id, holds=False)
-        self._teller.leave(*_last_of(self._record))
-        self._teller.answer(Charged(self._number, settled.charged_pusd, settled.remaining_pusd))
+        teller, record = self._teller, self._record
+        teller.waiting -= 1
+        teller.open.pop(record.id, None)
+        teller.leave(record.id, record.usage.total_tokens, left_ms(record))
+        teller.answer(Charged(self._number, settled.charged_pusd, settled.remaining_pusd))
 
     def set_exception(self, exception: BaseException, /) -> None:
-        self._teller.landed(self._record.id, holds=True)
-        self._teller.answer(Uncharged(self._number, failure_of(exception)))
+        teller = self._teller
+        teller.waiting -= 1
+        teller.answer(Uncharged(self._number, failure_of(exception)))
 
     def exception(self) -> BaseException | None:
         return None
 
 
-def _last_of(record: ExchangeRecord) -> tuple[str, int, int]:
-    """What a settled exchange leaves with: its id, the tokens that it used, and when."""
-    return record.id, record.usage.total_tokens, record.created_ms + record.duration_ms
+def left_ms(record: ExchangeRecord) -> int:
+    """When a settled exchange has left."""
+    return record.created_ms + record.duration_ms
 
 
 def failure_of(error: BaseException) -> Failure:
