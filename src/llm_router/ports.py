@@ -806,7 +806,6 @@ class Counters(Protocol):
     async def close(self) -> None: ...
 
 
-@runtime_checkable
 class Gauge(Protocol):
     """Limits that many requests are counted against."""
 
@@ -970,6 +969,11 @@ class LiveReply(UpstreamReply, Protocol):
     @property
     def stale(self) -> bool: ...
 
+    @property
+    def whole(self) -> bytes | None:
+        """All of the body, if it has come at once as it is and nothing of it was taken; it can still be taken."""
+        ...
+
     def take(self) -> bytes:
         """What has come of the body since the last time.
 
@@ -990,9 +994,9 @@ class LiveReply(UpstreamReply, Protocol):
 class Prepared(Protocol):
     """A request without its body, made ready once for all that go to the same place."""
 
-    def launch(self, body: bytes, deadlines: Deadlines, total_due_s: float, listener: Listener) -> LiveReply:
+    def launch(self, body: bytes, deadlines: Deadlines, total_s: float, listener: Listener) -> LiveReply:
         """Send it at once if a connection is ready, else as soon as one is made; that it could not be made is the
-        reply's failure. ``total_due_s``: in event-loop time."""
+        reply's failure. ``total_s``: how long all of it may take from now."""
         ...
 
 

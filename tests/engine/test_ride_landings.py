@@ -17,9 +17,23 @@ class Came(Ride):
 
     @classmethod
     def of(cls, lane: Express, told: list[object]) -> Came:
-        track = SimpleNamespace(id="gen-1", gone=False)
         engine = SimpleNamespace(drains=SimpleNamespace(begin=lambda track, ride: True))
-        made = cls(lane, cast(Any, engine), cast(Any, track), cast(Any, None), cast(Any, None), told=told)
+        nothing = cast(Any, None)
+        made = cls(
+            lane,
+            cast(Any, engine),
+            nothing,
+            nothing,
+            nothing,
+            nothing,
+            nothing,
+            "gen-1",
+            0,
+            nothing,
+            0,
+            told=told,
+        )
+        made._track = cast(Any, SimpleNamespace(id="gen-1", gone=False))
         made._stage = express._CALLING
         return made
 

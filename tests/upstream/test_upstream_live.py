@@ -34,8 +34,7 @@ class Ear:
 
 
 def launch(client: Any, url: str, ear: Ear, deadlines: Deadlines | None = None) -> Any:
-    due_s = asyncio.get_running_loop().time() + 30
-    return client.prepare(request(url)).launch(b'{"model":"m"}', deadlines or Deadlines(), due_s, ear)
+    return client.prepare(request(url)).launch(b'{"model":"m"}', deadlines or Deadlines(), 30.0, ear)
 
 
 async def whole(reply: Any, ear: Ear) -> bytes:

@@ -134,12 +134,17 @@ class Attempts:
             track.delivery = pump.StreamDelivery(continuing.opened(going))
         track.losses.clear()
         track.sent_secret = track.pool_key = None
-        keeps = going is None and self._recall is not None and may_give_state(track, candidate)
+        inspected = None if track.admitted is None else track.admitted.inspected
+        keeps = going is None and inspected is not None and self.keeps(candidate, inspected)
         track.heard = [] if keeps else None
         track.heard_bytes = 0
         return Attempt(
             candidate=candidate, started_ms=self._clock.now_ms(), started_us=self._clock.monotonic_us()
         )
+
+    def keeps(self, candidate: Candidate, inspected: Inspected) -> bool:
+        """Whether what a reply says may have to be remembered."""
+        return self._recall is not None and may_give_state(inspected, candidate)
 
     def over(self, track: Track, attempt: Attempt) -> None:
         """An attempt is over: it is written down."""

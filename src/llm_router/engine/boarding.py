@@ -6,6 +6,8 @@ ordinary way came to for the first of them; it holds as long as nothing that it 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,18 +21,21 @@ from llm_router.domain.limit import Limit
 from llm_router.domain.model import Deployment
 from llm_router.domain.price import Price
 from llm_router.engine.admit import Call, payer_of
-from llm_router.engine.attempt import Attempts, deadlines_for, reasons, target_for
-from llm_router.engine.deadlines import LEAST_S, NO_WISH, deadlines_of
+from llm_router.engine.attempt import Attempts, reasons, target_for
+from llm_router.engine.deadlines import LEAST_S, NO_WISH, Wish, deadlines_of
 from llm_router.engine.forms import Form, form_of
 from llm_router.engine.own_keys import NONE
 from llm_router.engine.planning import Occasion, Planner, bounded
 from llm_router.engine.state import State
-from llm_router.engine.tracks import Track, whose
+from llm_router.engine.tracks import whose
 from llm_router.limits.rules import own_limits
 from llm_router.ports import Deadlines, Gauge, Prepared, PromptCounters
 from llm_router.routing.hedging import hedged
 from llm_router.routing.plan import Candidate, Plan
-from llm_router.wire.dialect import Behind, Inspected, Target
+from llm_router.wire.bounds import REPLY_OBJECTS_MAX
+from llm_router.wire.dialect import Behind, Dialect, Fetched, Inspected, PassedReply, Spoken, Target
+from llm_router.wire.loss import Loss
+from llm_router.wire.plain import PlainReply, PlainRequest
 
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
@@ -48,7 +53,7 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
         prices: all that it may be charged by, and what these were made from.
         secret: what is sent of the gateway's credential at the first candidate.
         base: the deadlines of its model, and total_us of them; usual: those of a call whose client says nothing of its time;
-            share: the part of what is left that such a call may take.
+            share: the part of what is left that such a call may take; others: somebody else may be asked after it.
         ready: heads of calls that were made already, with what of the secret is in them: by whether the answer is
             streamed, and what is forwarded of the client's headers.
         limits: the key's own; more may have been made for whoever pays. gauge: what counts against the own ones; None
@@ -57,6 +62,10 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
         whose: the lines of a reply's head that say who answers.
         tariff: what plain answers of the first candidate cost, and form: what is recorded of them; None: each is
             to be looked at.
+        write: the body of a request as the first candidate takes it, None of one that has more to it; forwards: the
+            client's headers that go with it; read: a plain reply to it, None of any other; of so many bytes at most.
+            Without them each is to be looked at.
+        keeps: replies may hold state that is wanted back.
     """
 
     key: Key
@@ -75,6 +84,7 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
     total_us: int
     usual: Deadlines
     share: float
+    others: bool
     secret: str | None
     ready: dict[object, tuple[str | None, Prepared]]
     worst: Worst | None
@@ -84,6 +94,11 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
     whose: str
     tariff: Tariff | None
     form: Form | None
+    write: Callable[[Inspected], bytes | None] | None
+    forwards: tuple[str, ...]
+    read: Callable[[bytes], PlainReply | PassedReply | None] | None
+    reply_bytes_max: int
+    keeps: bool
 
     def estimate(self, inspected: Inspected) -> Estimate:
         """The worst that a request can cost."""
@@ -93,14 +108,18 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
             estimate(inspected, self.deployments, output_tokens_default=default) if found is None else found
         )
 
-    def deadlines_of(self, track: Track, now_us: int) -> tuple[Deadlines, float]:
-        """Those of a call that begins now, and how long it may take at most."""
-        if track.wish is not NO_WISH or track.due_us is None:
-            found = deadlines_for(track, self.candidate, now_us)
+    def deadlines_of(self, wish: Wish, stream: bool, left_s: float) -> tuple[Deadlines, float]:
+        """Those of a call that begins now, and how long it may take at most. ``left_s``: of the exchange's time."""
+        usual = self.usual
+        if wish is not NO_WISH:
+            found = deadlines_of(
+                self.base, wish, left_s, stream=stream, reasons=reasons(self.candidate), others=self.others
+            )
             return found, found.total_s
-        left_s = (track.due_us - now_us) / 1_000_000
-        left_s = min(left_s * self.share, self.usual.total_s)
-        return self.usual, left_s if left_s > LEAST_S else LEAST_S
+        left_s *= self.share
+        if left_s > usual.total_s:
+            return usual, usual.total_s
+        return usual, left_s if left_s > LEAST_S else LEAST_S
 
     def fits(self, inspected: Inspected) -> bool:
         """Whether a request fits every candidate beyond doubt: no text has more tokens than bytes."""
@@ -159,6 +178,9 @@ def board(
         return None
     windows = [c.deployment.context_tokens for c in whole.candidates]
     limits = [c.deployment.output_tokens_max for c in whole.candidates]
+    behind = attempts.behind(candidate)
+    target = target_for(candidate, None)
+    others = not inspected.stream and len(plan.candidates) > 1 and state.retries.attempts_max > 1
     own = tuple(own_limits(payer, key.limits, state.default_limits))
     prices = {p.version: p for d in plan.deployments for p in (d.price, d.cost) if p is not None}
     return Boarding(
@@ -169,7 +191,7 @@ def board(
         payer=payer,
         plan=plan,
         candidate=candidate,
-        behind=attempts.behind(candidate),
+        behind=behind,
         deployments=plan.deployments,
         prices=tuple(prices.values()),
         context_tokens=min((w for w in windows if w is not None), default=None),
@@ -183,20 +205,68 @@ def board(
                 base.total_s,
                 stream=inspected.stream,
                 reasons=reasons(candidate),
-                others=not inspected.stream and len(plan.candidates) > 1 and state.retries.attempts_max > 1,
+                others=others,
             )
         ),
+        others=others,
         share=usual.total_s / base.total_s if base.whole_s is None else 1.0,
         secret=state.provider_keys.get(provider.id),
         ready={},
         worst=worst_of(plan.deployments),
         limits=own,
         gauge=counters.gauge(own) if own and counters is not None else None,
-        target=target_for(candidate, None),
+        target=target,
         whose=whose(candidate.model, candidate),
         tariff=tariff_of(candidate.deployment),
         form=form_of(call, payer, inspected, plan, candidate),
+        write=_writer(call.dialect, behind, candidate, target),
+        forwards=behind.forwards if candidate.same_dialect else (),
+        read=_reader(call.dialect, behind, candidate),
+        reply_bytes_max=min(state.reply_bytes_max, REPLY_OBJECTS_MAX),
+        keeps=attempts.keeps(candidate, inspected),
     )
+
+
+def _writer(
+    front: Spoken, behind: Behind[Any, Any], candidate: Candidate, target: Target
+) -> Callable[[Inspected], bytes | None] | None:
+    """How plain requests are written for a deployment."""
+    if behind.place is not None or not isinstance(front, Dialect):
+        return None
+    if candidate.same_dialect:
+        return partial(_edited, front.edit_request, target)
+    if front.plain_request is None or behind.write_plain is None:
+        return None
+    return partial(_crossed, front.plain_request, behind.write_plain, target)
+
+
+def _edited(
+    edit: Callable[[Inspected, Target, dict[str, Fetched]], tuple[bytes, tuple[Loss, ...]]],
+    target: Target,
+    inspected: Inspected,
+) -> bytes | None:
+    body, losses = edit(inspected, target, {})
+    return None if losses else body
+
+
+def _crossed(
+    read: Callable[[Inspected], PlainRequest],
+    write: Callable[[PlainRequest, Target], bytes | None],
+    target: Target,
+    inspected: Inspected,
+) -> bytes | None:
+    return write(read(inspected), target)
+
+
+def _reader(
+    front: Spoken, behind: Behind[Any, Any], candidate: Candidate
+) -> Callable[[bytes], PlainReply | PassedReply | None] | None:
+    """How plain replies of a deployment are read."""
+    if not isinstance(front, Dialect):
+        return None
+    if candidate.same_dialect:
+        return front.pass_plain
+    return None if front.tell_plain is None else behind.read_plain
 
 
 def _until(price_list: PriceList, plan: Plan, now_ms: int) -> int:

@@ -87,7 +87,7 @@ from llm_router.ports import (
     Upstream,
 )
 from llm_router.privacy.redact import holds_credential
-from llm_router.routing.plan import Plan
+from llm_router.routing.plan import Candidate, Plan
 from llm_router.wire.dialect import Behind, Bill, Dialect, Front, Inspected
 
 REFUSALS_NOT_RECORDED = (401, 429)
@@ -316,13 +316,13 @@ class Engine:
     def under_way(self) -> list[dict[str, object]]:
         """The exchanges that run in this process: see engine/under_way.py."""
         now_ms = self.clock.now_ms()
-        tracks = [*self._running.values(), *(ride.track for ride in self.express.rides)]
+        tracks = [*self._running.values(), *(ride.as_track() for ride in self.express.rides)]
         return [under_way.shown(track, now_ms) for track in tracks if not track.settled]
 
     def end_one(self, id_: str) -> bool:
         """End one of them: its client is told, its hold resolved. False if this process has none of that id."""
         for ride in self.express.rides:
-            if ride.track.id == id_:
+            if ride.id == id_:
                 return ride.stop(ended=True)
         for task, track in self._running.items():
             if track.id == id_ and not (track.settled or track.stopped):
@@ -365,9 +365,9 @@ class Engine:
         finally:
             await self._close(track)
 
-    def tag(self, track: Track, account: str, tags: tuple[str, ...]) -> None:
-        """Have an exchange counted by tags, if there is room for them."""
-        track.tags, track.tags_over = tags, not self._tag_room.take(account, tags, track.created_ms)
+    def tags_over(self, account: str, tags: tuple[str, ...], now_ms: int) -> bool:
+        """Have an exchange counted by tags; whether there is no room for them."""
+        return not self._tag_room.take(account, tags, now_ms)
 
     async def _admit(self, track: Track) -> None:
         call, state = track.call, track.state
@@ -377,7 +377,7 @@ class Engine:
             await self.bodies.begin(track)
         admit.check_session(call.headers)
         if tags := tags_of(call.headers, key.tags):
-            self.tag(track, key.account, tags)
+            track.tags, track.tags_over = tags, self.tags_over(key.account, tags, track.created_ms)
         inspected = call.dialect.inspect(call.body, call.path_model, call.path_stream)
         inspected.json_array = call.json_array
         inspected.keeps_state = call.state is not None
@@ -725,27 +725,37 @@ class Engine:
         """An exchange is over and its hold resolved: whoever is concerned hears of it."""
         if track.stepped:
             self._end_step(track)
-        if track.held and track.key is not None:
-            self.holding.waiting.freed(track.key.account)
-        if track.record is not None:
-            self.telemetry.exchange(track.record)
+        self.ended(track.key.account if track.held and track.key is not None else None, track.record)
         if track.trial is not None:
             self._tried(track, track.trial)
         if track.tape is not None and self.bodies is not None:
             self.bodies.keep(track)
 
+    def ended(self, account: str | None, record: ExchangeRecord | None) -> None:
+        """An exchange has ended. ``account``: whose hold was resolved; record: of it, if there is one."""
+        waiting = self.holding.waiting
+        if account is not None and not waiting.empty():
+            waiting.freed(account)
+        if record is not None:
+            self.telemetry.exchange(record)
+
     def _learn(self, track: Track, record: ExchangeRecord) -> None:
         """Learn how long the answer was, if it was whole."""
         if track.error is not None or track.gone or track.model is None or track.admitted is None:
             return
-        tokens = record.usage.completion_tokens // max(1, track.admitted.inspected.n)
+        if track.candidate is not None:
+            n = max(1, track.admitted.inspected.n)
+            self.learn(record, track.candidate, track.admitted.plan, track.state, n)
+
+    def learn(self, record: ExchangeRecord, candidate: Candidate, plan: Plan, state: State, n: int) -> None:
+        """Learn how long a whole answer of ``n`` choices was."""
+        tokens = record.usage.completion_tokens // n
         if record.finish == "length":
             tokens *= 2  # it would have been longer, nobody knows by how much
         if tokens > 0:
-            self.holding.outputs.learn(record.key, track.model.id, tokens)
-        if track.candidate is not None and track.admitted.plan.session is not None:
-            plan, state = track.admitted.plan, track.state
-            self.planner.served(plan, track.candidate, record.usage.prompt_tokens, state, self.clock.now_ms())
+            self.holding.outputs.learn(record.key, candidate.model.id, tokens)
+        if plan.session is not None:
+            self.planner.served(plan, candidate, record.usage.prompt_tokens, state, self.clock.now_ms())
 
     def _tried(self, track: Track, trial: Trial) -> None:
         """An exchange that took part in an experiment is over: count it, and make the copies of a shadow."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -35,15 +35,18 @@ from llm_router.domain.errors import (
 )
 from llm_router.domain.key import Key
 from llm_router.domain.limit import UNLIMITED, Admission, Limit
-from llm_router.engine import pump, refusing
+from llm_router.domain.record import ExchangeRecord
+from llm_router.engine import pump, refusing, settle
 from llm_router.engine.admit import Admitted, Call
 from llm_router.engine.attempt import ERROR_BYTES_MAX, Attempt
 from llm_router.engine.boarding import Boarding, board, is_plain
 from llm_router.engine.braking import check_alone, limits_of, may_repeat
 from llm_router.engine.deadlines import NO_WISH, Wish, total_of
+from llm_router.engine.forms import Form
 from llm_router.engine.intake import Intake
 from llm_router.engine.limits import concerning_of, refused_by, tokens_admitted
-from llm_router.engine.tracks import Delivery, Track, reply_head, whole_head
+from llm_router.engine.pump import PlainDelivery
+from llm_router.engine.tracks import Delivery, Track, native_line, reply_head, reply_id_of, whole_head
 from llm_router.engine.trying import Calling
 from llm_router.ports import (
     Client,
@@ -58,7 +61,17 @@ from llm_router.ports import (
     PromptUpstream,
     Settled,
 )
-from llm_router.wire.dialect import Inspected, Observed, Relay
+from llm_router.wire.dialect import (
+    Bill,
+    Dialect,
+    Inspected,
+    Observed,
+    PassedReply,
+    Relay,
+    ReplyContext,
+)
+from llm_router.wire.heads import Head
+from llm_router.wire.plain import PlainReply
 
 if TYPE_CHECKING:
     from llm_router.engine.exchange import Engine
@@ -73,6 +86,9 @@ FORWARDED_CHARS_MAX = 1024
 """With more of it a head is made for its call alone."""
 
 _HOLDING, _CALLING, _SETTLING, _OVER = range(4)
+
+Sent = tuple[str | None, Prepared]
+"""A call without its body, and what is sent of a credential."""
 
 
 class PromptClient(Client, Protocol):
@@ -190,27 +206,22 @@ class Express:
             limits += tuple(concerning_of(made, boarding.plan.models))
         if limits and self.counters is None and self.entrance is None:
             return None
-        track = Track(
-            id=engine.new_id(),
-            call=call,
-            client=client,
-            state=boarding.state,
-            clock=engine.clock,
-            created_ms=now_ms,
-            key=key,
-            paid_by=boarding.payer,
-            inspected=inspected,
-            asked_model=inspected.model,
-            plan=boarding.plan,
-            model=boarding.candidate.model,
-            price_list=boarding.price_list,
-            wish=wish,
-            due_us=call.started_us
-            + (boarding.total_us if wish is NO_WISH else round(total_of(boarding.base, wish) * 1_000_000)),
+        due_us = boarding.total_us if wish is NO_WISH else round(total_of(boarding.base, wish) * 1_000_000)
+        ride = Ride(
+            self,
+            engine,
+            call,
+            client,
+            boarding,
+            key,
+            inspected,
+            engine.new_id(),
+            now_ms,
+            wish,
+            call.started_us + due_us,
         )
         if key.tags:
-            engine.tag(track, key.account, key.tags)
-        ride = Ride(self, engine, track, client, boarding)
+            ride.tags_over = engine.tags_over(key.account, key.tags, now_ms)
         self.rides.add(ride)
         self.taken += 1
         ride.begin(limits)
@@ -252,8 +263,8 @@ class Express:
         self._kinds[place] = made
         return made
 
-    def prepared(self, track: Track, boarding: Boarding, forwarded: dict[str, str], stream: bool) -> Prepared:
-        """The address and headers of a call.
+    def prepared(self, ride: Ride, boarding: Boarding, forwarded: dict[str, str], stream: bool) -> Sent:
+        """The address and headers of a call, with what is sent of the credential.
 
         Raises:
             UpstreamError: they may not be sent.
@@ -262,15 +273,15 @@ class Express:
         place = (stream, *forwarded.items()) if forwarded else stream
         found = ready.get(place)
         if found is not None:
-            track.sent_secret = found[0]
-            return found[1]
+            return found
         assert self.upstream is not None
+        track = ride.as_track()
         request = self._engine.attempts.request(track, boarding.candidate, b"", forwarded, boarding.secret)
-        made = self.upstream.prepare(request)
+        made = (track.sent_secret, self.upstream.prepare(request))
         if sum(map(len, forwarded.values())) <= FORWARDED_CHARS_MAX:
             if len(ready) >= READY_MAX:
                 ready.clear()
-            ready[place] = (track.sent_secret, made)
+            ready[place] = made
         return made
 
     def land_soon(self, ride: Ride | None = None) -> None:
@@ -314,23 +325,50 @@ class Express:
 
 
 class Ride(msgspec.Struct, eq=False):
-    """One exchange in the fast lane. It stands in the place of a future towards the store."""
+    """One exchange in the fast lane. It stands in the place of a future towards the store.
+
+    A plain request that gets a plain answer needs no more than what stands here. In all that is not so it has
+    a ``track``, as every exchange has, which is made when it is first asked for.
+
+    Attributes:
+        tags_over: there was no room to count it by its key's tags.
+    """
 
     _express: Express
     _engine: Engine
-    track: Track
+    call: Call
     client: PromptClient
     _boarding: Boarding
+    key: Key
+    inspected: Inspected
+    id: str
+    created_ms: int
+    wish: Wish
+    due_us: int
+    tags_over: bool = False
+    _track: Track | None = None
     _stage: int = _HOLDING
+    _expected: int = 0  # tokens of input
+    _worst: Estimate | None = None
+    _admission: Admission | None = None
+    _entering: bool = False
+    _counted: bool = False
+    _held: bool = False
+    _gone: bool = False
+    _secret: str | None = None  # what of it was sent
     _reply: LiveReply | None = None
     _attempt: Attempt | None = None
     _calling: Calling | None = None
+    _called_us: int = 0
     _launched_us: int = 0
     _came_us: int | None = None  # when the reply was whole
+    _status: int | None = None
+    _first_byte_us: int | None = None
     _pieces: list[bytes] | None = None  # of a reply that was not there at once
     _size: int = 0
     _metered: Metered | None = None
-    _entering: tuple[int, Estimate] | None = None
+    _answer: PassedReply | None = None  # a plain one
+    _record: ExchangeRecord | None = None
     # Of streams:
     _intake: Intake | None = None
     _relay: Relay | None = None
@@ -341,74 +379,129 @@ class Ride(msgspec.Struct, eq=False):
     _rest: asyncio.TimerHandle | None = None
     _beat: asyncio.TimerHandle | None = None
 
+    # -- as an ordinary exchange -----------------------------------------------------------------------
+
+    @property
+    def track(self) -> Track:
+        """The exchange as all others are known, from now on."""
+        track = self._track
+        if track is None:
+            track = self._track = self.as_track()
+            if self._stage == _CALLING:
+                self._attempt = Attempt(
+                    candidate=self._boarding.candidate,
+                    started_ms=self._wall_ms(self._called_us),
+                    started_us=self._called_us,
+                    status=self._status,
+                    first_byte_us=self._first_byte_us,
+                )
+        return track
+
+    def as_track(self) -> Track:
+        """The exchange as all others are known, as it stands."""
+        if self._track is not None:
+            return self._track
+        engine, boarding, key = self._engine, self._boarding, self.key
+        track = Track(
+            id=self.id,
+            call=self.call,
+            client=self.client,
+            state=boarding.state,
+            clock=engine.clock,
+            created_ms=self.created_ms,
+            key=key,
+            paid_by=boarding.payer,
+            tags=key.tags,
+            tags_over=self.tags_over,
+            inspected=self.inspected,
+            asked_model=self.inspected.model,
+            plan=boarding.plan,
+            model=boarding.candidate.model,
+            price_list=boarding.price_list,
+            wish=self.wish,
+            due_us=self.due_us,
+            admission=self._admission,
+            counted=self._counted,
+            held=self._held,
+            gone=self._gone,
+        )
+        if self._held and self._admission is not None:
+            track.admitted = self._admitted(self._admission)
+        if self._stage == _CALLING:  # as Attempts.opened has it
+            track.candidate, track.sent_secret = boarding.candidate, self._secret
+            track.heard = [] if boarding.keeps else None
+        if self._record is not None:
+            track.candidate, track.record, track.settled = boarding.candidate, self._record, True
+            track.attempts += self._record.attempts
+        return track
+
+    def _admitted(self, admission: Admission) -> Admitted:
+        key, inspected, worst = self.key, self.inspected, self._worst
+        assert worst is not None
+        wish = inspected.usage_chunk
+        return Admitted(
+            key=key,
+            inspected=inspected,
+            plan=self._boarding.plan,
+            estimate=worst,
+            admission=admission,
+            input_tokens_expected=self._expected,
+            output_tokens_cap=None,
+            strict=key.strict,
+            usage_chunk=key.usage_chunk if wish is None else wish,
+        )
+
+    def _wall_ms(self, at_us: int) -> int:
+        """Unix time at a moment of the exchange."""
+        return self.created_ms + (at_us - self.call.started_us) // 1000
+
     # -- admitted --------------------------------------------------------------------------------------
 
     def begin(self, limits: Sequence[Limit]) -> None:
         """Count and hold; what keeps it from going on ends it, or sends it the ordinary way."""
-        track, engine, boarding = self.track, self._engine, self._boarding
-        inspected, books = track.inspected, self._express.books
-        assert inspected is not None
+        engine, express, boarding, inspected = self._engine, self._express, self._boarding, self.inspected
+        books, entrance, created_ms = express.books, express.entrance, self.created_ms
         assert books is not None
         try:
             for price in boarding.prices:
-                engine.publish(price, track.created_ms)
-            expected = expected_input(inspected)
-            tokens, worst = tokens_admitted(inspected, expected), boarding.estimate(inspected)
-            entrance = self._express.entrance
+                engine.publish(price, created_ms)
+            self._expected = expected = expected_input(inspected)
+            tokens = tokens_admitted(inspected, expected)
+            self._worst = worst = boarding.estimate(inspected)
+            express.land_soon()
             if entrance is not None:
-                self._express.land_soon()
                 entrance.enter_now(
-                    track.id,
+                    self.id,
                     boarding.payer,
                     worst.amount_pusd,
                     worst.price_version,
                     tuple(limits),
                     tokens,
-                    track.created_ms,
+                    created_ms,
                     self,
                 )
-                track.held, track.counted = True, bool(limits)  # perhaps: what comes will say
-                self._entering = expected, worst
+                self._held, self._counted = True, bool(limits)  # perhaps: what comes will say
+                self._entering = True
                 return
-            admission = self._count(limits, tokens) if limits else UNLIMITED
-            track.admission = admission
-            self._express.land_soon()
-            books.hold_now(
-                track.id, boarding.payer, worst.amount_pusd, worst.price_version, track.created_ms, self
-            )
+            self._admission = self._count(limits, tokens) if limits else UNLIMITED
+            books.hold_now(self.id, boarding.payer, worst.amount_pusd, worst.price_version, created_ms, self)
         except InsufficientCredits:
-            self._ordinary(engine.hold_and_resume(track, boarding.payer, inspected, boarding.plan))
+            self._ordinary(engine.hold_and_resume(self.track, boarding.payer, inspected, boarding.plan))
             return
         except RouterError as error:
-            self._ordinary(engine.refuse(track, error))
+            self._ordinary(engine.refuse(self.track, error))
             return
         except Exception as error:  # told and closed as any other unforeseen one
             self._unforeseen(error)
             return
-        track.held = True
-        self._admit(admission, expected, worst)
+        self._held = True
+        if inspected.stream:
+            self._beat_if_silent()
 
-    def _admit(self, admission: Admission, expected: int, worst: Estimate) -> None:
-        """It is counted, and its hold is under way."""
-        track, boarding = self.track, self._boarding
-        inspected, key = track.inspected, track.key
-        assert inspected is not None
-        assert key is not None
-        wish = inspected.usage_chunk
-        track.admission = admission
-        track.admitted = Admitted(
-            key=key,
-            inspected=inspected,
-            plan=boarding.plan,
-            estimate=worst,
-            admission=admission,
-            input_tokens_expected=expected,
-            output_tokens_cap=None,
-            strict=key.strict,
-            usage_chunk=key.usage_chunk if wish is None else wish,
-        )
-        pause_s = boarding.state.heartbeat_s
-        if inspected.stream and pause_s > 0 and not inspected.json_array:
+    def _beat_if_silent(self) -> None:
+        """The client hears of a stream that has not begun."""
+        pause_s = self._boarding.state.heartbeat_s
+        if pause_s > 0 and not self.inspected.json_array:
             self._beat = asyncio.get_running_loop().call_later(pause_s, self._due)
 
     def _entered(self, entered: Entered) -> None:
@@ -417,16 +510,14 @@ class Ride(msgspec.Struct, eq=False):
         Raises:
             RateLimitExceeded, InsufficientCredits, LedgerUnavailable: it is not.
         """
-        track = self.track
-        assert self._entering is not None
         if entered.admission.refused is not None:
-            assert track.inspected is not None
-            track.counted = False
-            refused_by(entered.admission, tokens_admitted(track.inspected, self._entering[0]))
-        track.admission = entered.admission
+            self._counted = False
+            refused_by(entered.admission, tokens_admitted(self.inspected, self._expected))
+        self._admission = entered.admission
         if entered.refusal is not None:
             raise entered.refusal
-        self._admit(entered.admission, *self._entering)
+        if self.inspected.stream:
+            self._beat_if_silent()
 
     def _count(self, limits: Sequence[Limit], tokens: int) -> Admission:
         """Count the request against its limits.
@@ -434,15 +525,15 @@ class Ride(msgspec.Struct, eq=False):
         Raises:
             RateLimitExceeded
         """
-        counters, track, boarding = self._express.counters, self.track, self._boarding
+        counters, boarding = self._express.counters, self._boarding
         assert counters is not None
         if limits is boarding.limits and boarding.gauge is not None:
-            admission = boarding.gauge.admit(track.id, tokens, track.created_ms)
+            admission = boarding.gauge.admit(self.id, tokens, self.created_ms)
         else:
-            admission = counters.admit_now(track.id, limits, tokens, track.created_ms)
+            admission = counters.admit_now(self.id, limits, tokens, self.created_ms)
         if admission.refused is not None:
             refused_by(admission, tokens)
-        track.counted = True
+        self._counted = True
         return admission
 
     # -- in the place of a future: what the store says -------------------------------------------------
@@ -455,13 +546,18 @@ class Ride(msgspec.Struct, eq=False):
         """The hold is durable, or the settlement."""
         try:
             if self._stage == _HOLDING:
-                if self._entering is not None:
+                if self._entering:
                     try:
                         self._entered(result)
                     except Exception as error:  # told as what the store says otherwise
                         self.set_exception(error)
                         return
-                self._call()
+                if self._boarding.write is None or self.inspected.stream or not self.inspected.plain:
+                    self._call_as_others()
+                else:
+                    self._call(self._boarding.write)
+            elif self._track is None:
+                self._settled_plainly(result)
             else:
                 self._settled(result)
         except Exception as error:  # told and closed as any other unforeseen one
@@ -469,14 +565,12 @@ class Ride(msgspec.Struct, eq=False):
 
     def set_exception(self, exception: BaseException, /) -> None:
         """Neither is."""
-        track, engine = self.track, self._engine
+        engine, boarding = self._engine, self._boarding
         if self._stage == _HOLDING:
-            track.held = False
+            self._held = False
+            track = self.track
             if isinstance(exception, InsufficientCredits):
-                assert track.inspected is not None
-                self._ordinary(
-                    engine.hold_and_resume(track, self._boarding.payer, track.inspected, self._boarding.plan)
-                )
+                self._ordinary(engine.hold_and_resume(track, boarding.payer, self.inspected, boarding.plan))
                 return
             if isinstance(exception, RouterError):
                 self._ordinary(engine.refuse(track, exception))
@@ -491,25 +585,54 @@ class Ride(msgspec.Struct, eq=False):
 
     # -- called ----------------------------------------------------------------------------------------
 
-    def _call(self) -> None:
-        engine, track, boarding = self._engine, self.track, self._boarding
-        trying, candidate, inspected = engine.trying, boarding.candidate, track.inspected
-        assert inspected is not None
+    def _call(self, write: Callable[[Inspected], bytes | None]) -> None:
+        """Call the provider with a plain request."""
+        engine, boarding, inspected = self._engine, self._boarding, self.inspected
+        trying, candidate = engine.trying, boarding.candidate
+        if not (trying.health.quiet and trying.takes(candidate)):
+            self._ordinary(engine.resume(self.track))
+            return
+        try:
+            body = None if inspected.losses else write(inspected)
+            if body is None:
+                self._call_as_others()
+                return
+            forwarded: dict[str, str] = {}
+            if boarding.forwards:
+                given = self.call.headers
+                forwarded = {name: given[name] for name in boarding.forwards if name in given}
+            self._secret, prepared = self._express.prepared(self, boarding, forwarded, False)
+        except RouterError:
+            self._ordinary(engine.resume(self.track))  # which meets it again, and knows what follows
+            return
+        self._called_us = self._launched_us = now_us = engine.clock.monotonic_us()
+        deadlines, left_s = boarding.deadlines_of(self.wish, False, (self.due_us - now_us) / 1_000_000)
+        self._reply = prepared.launch(body, deadlines, left_s, self)
+        trying.begin(boarding.state)
+        self._calling = trying.begun(candidate, self._wall_ms(now_us), now_us)
+        self._stage = _CALLING
+
+    def _call_as_others(self) -> None:
+        """Call the provider with any other request."""
+        engine, track, boarding, inspected = self._engine, self.track, self._boarding, self.inspected
+        trying, candidate = engine.trying, boarding.candidate
         if not (trying.health.quiet and trying.takes(candidate)):
             self._ordinary(engine.resume(track))
             return
         attempt = engine.attempts.opened(track, candidate)
         try:
             body, forwarded = engine.attempts.written(track, candidate, boarding.target, inspected)
-            prepared = self._express.prepared(track, boarding, forwarded, inspected.stream)
+            self._secret, prepared = self._express.prepared(self, boarding, forwarded, inspected.stream)
         except RouterError:
             self._ordinary(engine.resume(track))  # which meets it again, and knows what follows
             return
-        now_us = engine.clock.monotonic_us()
-        deadlines, left_s = boarding.deadlines_of(track, now_us)
-        due_s = asyncio.get_running_loop().time() + left_s
-        self._reply = prepared.launch(body, deadlines, due_s, self)
-        self._attempt, self._launched_us = attempt, now_us
+        track.sent_secret = self._secret
+        self._called_us = self._launched_us = now_us = engine.clock.monotonic_us()
+        deadlines, left_s = boarding.deadlines_of(
+            self.wish, inspected.stream, (self.due_us - now_us) / 1_000_000
+        )
+        self._reply = prepared.launch(body, deadlines, left_s, self)
+        self._attempt = attempt
         trying.begin(track.state)
         self._calling = trying.begun(candidate, attempt.started_ms, now_us)
         self._stage = _CALLING
@@ -555,7 +678,8 @@ class Ride(msgspec.Struct, eq=False):
         if self._came_us is None or self._stage != _CALLING:
             return
         try:
-            self._landed()
+            if self._track is not None or not self._landed_plainly(self._came_us):
+                self._landed()
         except UpstreamError as error:
             if self._stage == _CALLING:
                 self._failed(error)
@@ -565,11 +689,11 @@ class Ride(msgspec.Struct, eq=False):
     def _hear(self) -> None:
         reply, attempt = self._reply, self._attempt
         assert reply is not None
-        assert attempt is not None
         status, now_us = reply.status, self._engine.clock.monotonic_us()
-        if status and attempt.status is None:
-            attempt.status = status
-            attempt.first_byte_us = now_us - self._launched_us
+        if status and self._status is None:
+            self._status, self._first_byte_us = status, now_us - self._called_us
+            if attempt is not None:
+                attempt.status, attempt.first_byte_us = status, self._first_byte_us
             if self._intake is not None:
                 reply.expect_content(more=False)
         if status and not 200 <= status < 300:
@@ -591,7 +715,7 @@ class Ride(msgspec.Struct, eq=False):
         Raises:
             UpstreamError: it is too large, or cannot be read.
         """
-        most, pieces = self.track.state.reply_bytes_max, self._pieces
+        most, pieces = self._boarding.state.reply_bytes_max, self._pieces
         while data := reply.take():
             self._size += len(data)
             if self._size > most:
@@ -636,6 +760,78 @@ class Ride(msgspec.Struct, eq=False):
         self._launched_us = self._came_us
         pump.land(track, self._boarding.behind, self._gather(reply))
         self._delivered()
+
+    def _landed_plainly(self, came_us: int) -> bool:
+        """Read a plain reply and settle; False of any other: nothing was changed then."""
+        boarding, reply, inspected, worst = self._boarding, self._reply, self.inspected, self._worst
+        read, form, tariff = boarding.read, boarding.form, boarding.tariff
+        if read is None or form is None or tariff is None or worst is None or self.key.tags:
+            return False
+        body = None if reply is None else reply.whole
+        if body is None or len(body) > boarding.reply_bytes_max or inspected.n > 1:
+            return False
+        if self._secret is not None and self._secret.encode() in body:
+            return False
+        found = read(body)
+        if found is None:
+            return False
+        answer = self._bridged(found) if isinstance(found, PlainReply) else found
+        seen = answer.observed
+        if seen.usage is None:
+            return False
+        bill = tariff.meter(seen.usage, worst.input_tokens, inspected.output_tokens)
+        if bill is None or bill.cost_pusd > worst.amount_pusd:
+            return False
+        self._settle_plainly(form, answer, bill, came_us)
+        return True
+
+    def _bridged(self, reply: PlainReply) -> PassedReply:
+        """A plain reply in another dialect than the client's."""
+        front = self.call.dialect
+        assert isinstance(front, Dialect)
+        assert front.tell_plain is not None
+        context = ReplyContext(
+            reply_id=front.reply_id_prefix + self.id.removeprefix("gen-"),
+            model=self._boarding.candidate.model.id,
+            created_s=self.created_ms // 1000,
+        )
+        return PlainDelivery(reply, front.tell_plain, context, front)
+
+    def _settle_plainly(self, form: Form, answer: PassedReply, bill: Metered, came_us: int) -> None:
+        """Write down what a plain answer came to."""
+        engine, books, calling = self._engine, self._express.books, self._calling
+        assert books is not None
+        assert calling is not None
+        seen, now_us = answer.observed, engine.clock.monotonic_us()
+        now_ms = self._wall_ms(now_us)
+        self._answer, self._calling, self._stage = answer, None, _SETTLING
+        reply_id = seen.reply_id
+        if reply_id is None:
+            reply_id = reply_id_of(self.call, self.id, seen.upstream_id)
+        self._record = record = form.filled(
+            self.id,
+            self.created_ms,
+            self.call.started_us,
+            came_us - self._called_us,
+            self._wall_ms(self._called_us),
+            self._called_us,
+            self._status,
+            self._first_byte_us,
+            None,
+            reply_id,
+            seen,
+            bill,
+            now_us,
+            self.inspected,
+            self._worst,
+            self._admission,
+        )
+        engine.trying.answered(calling, seen.usage, now_us, now_ms)
+        engine.watch.waits.begin(self.id, now_us)
+        try:
+            books.settle_now(record, self)
+        except LedgerUnavailable as error:
+            self._unsettled(error)
 
     # -- streams ---------------------------------------------------------------------------------------
 
@@ -817,7 +1013,26 @@ class Ride(msgspec.Struct, eq=False):
         assert form is not None
         assert calling is not None
         self._attempt = self._calling = None
-        track.record = record = form.filled(track, attempt, seen, bill, now_us)
+        admitted = track.admitted
+        assert admitted is not None
+        track.record = record = form.filled(
+            track.id,
+            track.created_ms,
+            track.call.started_us,
+            track.upstream_us,
+            attempt.started_ms,
+            attempt.started_us,
+            attempt.status,
+            attempt.first_byte_us,
+            track.first_token_ms,
+            track.reply_id_for(seen.upstream_id) if seen.reply_id is None else seen.reply_id,
+            seen,
+            bill,
+            now_us,
+            admitted.inspected,
+            admitted.estimate,
+            admitted.admission,
+        )
         track.attempts += record.attempts
         track.settled = True
         if record.stream:
@@ -825,9 +1040,43 @@ class Ride(msgspec.Struct, eq=False):
         else:
             engine.trying.answered(calling, seen.usage, now_us, engine.clock.now_ms())
 
+    def _settled_plainly(self, settled: Settled) -> None:
+        """A plain answer is paid: it goes out."""
+        engine, express, boarding = self._engine, self._express, self._boarding
+        id_, answer, record, call = self.id, self._answer, self._record, self.call
+        assert answer is not None
+        assert record is not None
+        if self._entering:
+            self._counted = False  # the settlement gave the places back
+        engine.watch.waits.end(id_)
+        record = settle.settled_record(record, settled.charged_pusd)
+        if not self._gone:
+            engine.learn(record, boarding.candidate, boarding.plan, boarding.state, 1)
+        bill = Bill(
+            usage=record.usage,
+            cost_pusd=settled.charged_pusd,
+            credits_remaining_pusd=settled.remaining_pusd,
+        )
+        data, now_us = answer.finish(bill), engine.clock.monotonic_us()
+        told = call.dialect.head(
+            Head(
+                request_id=id_,
+                at_ms=self.created_ms,
+                elapsed_ms=(now_us - call.started_us) // 1000,
+                limits=() if self._admission is None else self._admission.limits,
+            )
+        )
+        head = f"content-type: application/json\r\nx-generation-id: {id_}\r\n{told}{boarding.whose}"
+        self.client.answer(200, head + native_line(record.native_finish), data)
+        self._leave()
+        engine.ended(self.key.account, record)
+        if self._counted and express.counters is not None:
+            express.counters.release_now(id_, record.usage.total_tokens, self._wall_ms(now_us))
+        self.client.over()
+
     def _settled(self, settled: Settled) -> None:
         track, engine, client = self.track, self._engine, self.client
-        if self._entering is not None:
+        if self._entering:
             track.counted = False  # the settlement gave the places back
         engine.watch.waits.end(track.id)
         data = engine.last_bytes(track, engine.billed(track, self._metered, settled))
@@ -842,6 +1091,7 @@ class Ride(msgspec.Struct, eq=False):
         """The store did not take the settlement: the hold is resolved later, and the client hears of an error."""
         track, engine, client = self.track, self._engine, self.client
         engine.watch.waits.end(track.id)
+        self._answer = None
         assert track.record is not None
         if track.gone or not isinstance(exception, LedgerUnavailable):
             engine.upkeep.settle_later(track.record)
@@ -898,7 +1148,7 @@ class Ride(msgspec.Struct, eq=False):
 
     def _failed(self, error: UpstreamError) -> None:
         """The provider failed: somebody else may answer."""
-        reply, attempt, track = self._reply, self._attempt, self.track
+        reply, track, attempt = self._reply, self.track, self._attempt
         assert reply is not None
         assert attempt is not None
         assert self._calling is not None
@@ -913,50 +1163,51 @@ class Ride(msgspec.Struct, eq=False):
         self._ended(error)
         self._ordinary(self._engine.resume(track, error))
 
-    def _break_off(self) -> None:
+    def _break_off(self) -> Track:
+        """End the call, if there is one."""
         self._look_closer()
+        track = self.track
         if self._reply is not None:
             self._reply.abort()
         if self._attempt is not None:
             self._attempt.outcome = "aborted"
         self._ended(False)
+        return track
 
     def _unforeseen(self, error: Exception) -> None:
         """A fault of ours: it is reported, and the exchange closed as it stands."""
         if self._stage == _OVER:
             self.client.run(_raise(error))
             return
-        self._break_off()
-        self._ordinary(self._engine.crash(self.track, error))
+        self._ordinary(self._engine.crash(self._break_off(), error))
 
     def cancel(self) -> None:
         """The exchange went on without its client, and has done so for long enough."""
         self.land()
         if self._stage == _CALLING:
-            self._break_off()
-            self._ordinary(self._engine.abandon(self.track))
+            self._ordinary(self._engine.abandon(self._break_off()))
 
     def left(self) -> None:
         """The client has left."""
-        track = self.track
         self.land()  # what has come whole is billed as what it is
         self._look_closer()
         if self._stage == _OVER:
             return
         if self._stage == _SETTLING:
-            track.gone = True
-        elif not self._engine.drains.begin(track, self):
-            self._break_off()
-            self._ordinary(self._engine.abandon(track))
+            self._gone = True
+            if self._track is not None:
+                self._track.gone = True
+        elif not self._engine.drains.begin(self.track, self):
+            self._ordinary(self._engine.abandon(self._break_off()))
 
     def stop(self, *, ended: bool = False) -> bool:
         """The gateway stops, or its operator ends this one; False if it ends by itself."""
         self.land()
         if self._stage not in (_HOLDING, _CALLING):
             return False
-        self.track.stopped, self.track.ended = True, ended
-        self._break_off()
-        self._ordinary(self._engine.refuse(self.track, refusing.ended() if ended else refusing.stopping()))
+        track = self._break_off()
+        track.stopped, track.ended = True, ended
+        self._ordinary(self._engine.refuse(track, refusing.ended() if ended else refusing.stopping()))
         return True
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import msgspec
 
+from llm_router.billing.estimate import Estimate
 from llm_router.billing.meter import Metered
 from llm_router.domain.budget import Payer
 from llm_router.domain.decision import Asks, Decision
+from llm_router.domain.limit import Admission
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.engine.admit import Call
-from llm_router.engine.attempt import Attempt
 from llm_router.engine.deciding import asks_of, is_versioned, plan_keys
-from llm_router.engine.tracks import Track
 from llm_router.routing.plan import Candidate, Plan
 from llm_router.wire.dialect import Inspected, Observed
 
@@ -34,53 +34,69 @@ class Form(msgspec.Struct, frozen=True):
     record: ExchangeRecord
 
     def filled(
-        self, track: Track, attempt: Attempt, seen: Observed, bill: Metered, now_us: int
+        self,
+        id_: str,
+        created_ms: int,
+        begun_us: int,
+        upstream_us: int,
+        called_ms: int,
+        called_us: int,
+        status: int | None,
+        first_byte_us: int | None,
+        first_token_ms: int | None,
+        reply_id: str,
+        seen: Observed,
+        bill: Metered,
+        now_us: int,
+        inspected: Inspected,
+        held: Estimate | None,
+        admission: Admission | None,
     ) -> ExchangeRecord:
-        """The record of an exchange that has just delivered, and was charged by the price of its deployment."""
-        duration_us, first_byte_us = now_us - track.call.started_us, attempt.first_byte_us
-        overhead_us, cost_pusd = duration_us - track.upstream_us, bill.cost_pusd
+        """The record of an exchange that has just delivered, and was charged by the price of its deployment.
+
+        Args:
+            begun_us: when its request came; called_ms, called_us: when the provider was called.
+            upstream_us: how long that one was waited for.
+        """
+        duration_us, cost_pusd, usage = now_us - begun_us, bill.cost_pusd, bill.usage
+        overhead_us, upstream_id = duration_us - upstream_us, seen.upstream_id
         tried = _filled(
             self.attempt,
-            started_ms=attempt.started_ms,
-            duration_ms=(now_us - attempt.started_us) // 1000,
-            status=attempt.status,
+            started_ms=called_ms,
+            duration_ms=(now_us - called_us) // 1000,
+            status=status,
             first_byte_ms=None if first_byte_us is None else first_byte_us // 1000,
-            upstream_id=seen.upstream_id,
+            upstream_id=upstream_id,
             usage=seen.usage,
             operator_cost_pusd=cost_pusd,
         )
-        return _filled(
-            self.record,
-            id=track.id,
-            reply_id=track.reply_id_for(seen.upstream_id) if seen.reply_id is None else seen.reply_id,
-            created_ms=track.created_ms,
-            duration_ms=duration_us // 1000,
-            first_token_ms=track.first_token_ms,
-            overhead_us=overhead_us if overhead_us > 0 else 0,
-            finish=seen.finish,
-            native_finish=seen.native_finish,
-            usage=bill.usage,
-            cost_pusd=cost_pusd,
-            cost=bill.lines,
-            attempts=(tried,),
-            flags=tuple(dict.fromkeys(seen.flags)) if seen.flags else (),
-            decision=self._decided(track),
-        )
-
-    def _decided(self, track: Track) -> Decision:
-        admitted = track.admitted
-        assert admitted is not None
-        inspected = admitted.inspected
         asks = (
             _filled(self.asks, text_bytes=inspected.text_bytes, output_tokens=inspected.output_tokens)
             if inspected.plain
             else asks_of(inspected)
         )
-        return _filled(
+        decision = _filled(
             self.decision,
             asks=asks,
-            hold_pusd=admitted.estimate.amount_pusd,
-            limits=admitted.admission.limits,
+            hold_pusd=None if held is None else held.amount_pusd,
+            limits=() if admission is None else admission.limits,
+        )
+        return _filled(
+            self.record,
+            id=id_,
+            reply_id=reply_id,
+            created_ms=created_ms,
+            duration_ms=duration_us // 1000,
+            first_token_ms=first_token_ms,
+            overhead_us=overhead_us if overhead_us > 0 else 0,
+            finish=seen.finish,
+            native_finish=seen.native_finish,
+            usage=usage,
+            cost_pusd=cost_pusd,
+            cost=bill.lines,
+            attempts=(tried,),
+            flags=tuple(dict.fromkeys(seen.flags)) if seen.flags else (),
+            decision=decision,
         )
 
 

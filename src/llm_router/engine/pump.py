@@ -106,12 +106,16 @@ class PlainDelivery:
     """An answer of text that came in another dialect."""
 
     def __init__(
-        self, reply: PlainReply, tell: Callable[[PlainReply, ReplyContext, Bill], bytes], track: Track
+        self,
+        reply: PlainReply,
+        tell: Callable[[PlainReply, ReplyContext, Bill], bytes],
+        context: ReplyContext,
+        front: Spoken,
     ) -> None:
         self._reply = reply
         self._tell = tell
-        self._context = track.context()
-        self._front = track.call.dialect
+        self._context = context
+        self._front = front
         self.observed = Observed(
             content_started=True,
             ended=True,
@@ -386,7 +390,7 @@ def _bridged(track: Track, behind: Behind[Any, Any], body: bytes) -> Delivery:
     if inspected is not None and inspected.plain and isinstance(front, Dialect):
         plain = None if behind.read_plain is None else behind.read_plain(body)
         if plain is not None and front.tell_plain is not None:
-            return PlainDelivery(plain, front.tell_plain, track)
+            return PlainDelivery(plain, front.tell_plain, track.context(), front)
     return BridgedDelivery(behind.decode_reply(body), track)
 
 

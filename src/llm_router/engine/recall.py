@@ -32,6 +32,8 @@ CHAT = "chat"
 KEPT_BYTES_MAX = 1024 * 1024
 """Larger turns are not remembered; those with long encrypted reasoning have some ten thousand bytes."""
 
+SHORT_BYTES = 8192
+
 STATE_WORDS = (
     b"ignature", b"reasoning_content", b"reasoning_details", b'"reasoning"', b"encrypted", b"redacted",
     b'"thinking"', b"tool_plan", b"extra_content", b"server_tool_use", b"_tool_result", b"executableCode",
@@ -69,7 +71,13 @@ class Recall:
     def may_concern(self, account: str, call: Call) -> bool:
         """Whether a request may hold turns of which something is kept."""
         words = TURN_WORDS if call.dialect.name == "gemini_generate" else TURN_WORDS_NAMED
-        return self._side_car.owns(account) and any(word in call.body for word in words)
+        body = call.body
+        if len(body) > SHORT_BYTES and not self._side_car.owns(account):
+            return False
+        for word in words:  # a short body is looked through in less time than it takes to ask whose it is
+            if word in body:
+                return self._side_car.owns(account)
+        return False
 
     # -- after a reply -----------------------------------------------------------------------------
 
@@ -184,11 +192,10 @@ class Recall:
         return now if found else None
 
 
-def may_give_state(track: Track, candidate: Candidate) -> bool:
+def may_give_state(inspected: Inspected, candidate: Candidate) -> bool:
     """Whether the reply may hold what must come back: the model reasons, or may call tools."""
-    assert track.admitted is not None
     able = candidate.deployment.capabilities or candidate.model.capabilities
-    return able.reasoning or "tools" in track.admitted.inspected.needs
+    return able.reasoning or "tools" in inspected.needs
 
 
 def _canonical(track: Track, front: Spoken, inspected: Inspected) -> ChatRequest:

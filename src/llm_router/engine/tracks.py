@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -214,13 +215,18 @@ class Track(msgspec.Struct, kw_only=True):
 
     def reply_id_for(self, upstream_id: str | None) -> str:
         """The id that an encoder gives the reply: the provider's own, if it is of the dialect's form."""
-        prefix = self.call.dialect.reply_id_prefix
-        if upstream_id and upstream_id.startswith(prefix) and not self.call.state:
-            return upstream_id
-        return prefix + self.id.removeprefix("gen-")
+        return reply_id_of(self.call, self.id, upstream_id)
 
     def note_losses(self, losses: Iterable[Loss]) -> None:
         self.losses += (loss for loss in losses if loss not in self.losses)
+
+
+def reply_id_of(call: Call, id_: str, upstream_id: str | None) -> str:
+    """:meth:`Track.reply_id_for`, of the exchange of that id."""
+    prefix = call.dialect.reply_id_prefix
+    if upstream_id and upstream_id.startswith(prefix) and not call.state:
+        return upstream_id
+    return prefix + id_.removeprefix("gen-")
 
 
 def tools_back(track: Track, mark: str = "") -> ToolsBack:
@@ -288,7 +294,7 @@ def reply_head(track: Track, error: RouterError | None = None) -> str:
     if cap is not None and not isinstance(error, Overloaded):  # nothing was sent, and the hold is given back
         lines += f"x-llm-router-max-tokens: {cap}\r\n"
     if track.delivery is not None and error is None and not stream:
-        lines += _native(track.delivery.observed)
+        lines += native_line(track.delivery.observed.native_finish)
     if HEADER in asked and (said := explain_header(track)) is not None:
         lines += f"x-llm-router-explain: {said.decode()}\r\n"
     return lines if error is None else lines + error_head(error)
@@ -298,7 +304,7 @@ def whole_head(track: Track, whose: str) -> str:
     """The same of a whole answer to a request without wishes, whose output limit is its own. ``whose``: see there."""
     if track.losses or track.delivery is None:
         return reply_head(track)
-    native = _native(track.delivery.observed)
+    native = native_line(track.delivery.observed.native_finish)
     return f"content-type: application/json\r\nx-generation-id: {track.id}\r\n{_head(track, None)}{whose}{native}"
 
 
@@ -314,8 +320,9 @@ def whose(model: Model | None, candidate: Candidate | None) -> str:
     return lines
 
 
-def _native(seen: Observed) -> str:
-    native = seen.native_finish
+@lru_cache(maxsize=64)
+def native_line(native: str | None) -> str:
+    """The line that says how the provider itself calls the end of an answer."""
     if native is None or not native.isprintable():
         return ""
     return f"x-llm-router-native-finish-reason: {_line(native[:NATIVE_CHARS_MAX])}\r\n"

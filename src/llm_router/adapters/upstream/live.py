@@ -23,17 +23,17 @@ class PreparedRequest:
         self._method = method
         self._start = start
 
-    def launch(
-        self, body: bytes, deadlines: Deadlines, total_due_s: float, listener: Listener
-    ) -> ListenedReply:
+    def launch(self, body: bytes, deadlines: Deadlines, total_s: float, listener: Listener) -> ListenedReply:
         """As the port says."""
+        now_s = self._loop.time()
+        total_due_s = now_s + total_s
         reply = ListenedReply(self._loop, self._method, deadlines, total_due_s, _listener=listener)
         head = b"%bcontent-length: %d\r\n\r\n" % (self._start, len(body))
         connection = self._pool.take()
         if connection is not None:
             reply.begin(connection, head, body)
         else:
-            until = min(self._loop.time() + deadlines.connect_s, total_due_s)
+            until = min(now_s + deadlines.connect_s, total_due_s)
             reply.dialling = self._loop.create_task(self._dial(reply, head, body, until))
         return reply
 
@@ -97,6 +97,14 @@ class ListenedReply(LeanReply):
         if self._wire is not None:
             self._wire.expect(min(now + deadlines.idle_s, self._content_due, self.total_due))
         return True
+
+    @property
+    def whole(self) -> bytes | None:
+        """As the port says."""
+        pieces = self._pieces
+        if not self.complete or len(pieces) != 1 or self._inflater is not None or self._refused is not None:
+            return None
+        return pieces[0]
 
     def take(self) -> bytes:
         """As the port says."""
