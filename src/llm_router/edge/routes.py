@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from llm_router.domain import late
 from llm_router.edge.http import Request, Send
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class RouteTable:
         for route in routes:
             if "{" in route.path:
                 pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^?#]{1,300})", route.path)
-                self._patterns.append((re.compile(pattern), route))
+                self._patterns.append((late.compile(pattern), route))
             else:
                 self._exact[(route.method, route.path)] = route
                 self._methods.setdefault(route.path, set()).add(route.method)

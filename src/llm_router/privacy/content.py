@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from typing import Any
 
 import msgspec
 
+from llm_router.domain import late
 from llm_router.domain.bodies import BodyRule
 from llm_router.privacy.redact import Redactor
 
@@ -18,14 +18,14 @@ NUMBERS_MAX = 64
 FILE_CHARS_MIN = 256
 """Shorter texts of base64 may be words."""
 
-_DATA_URL = re.compile(
+_DATA_URL = late.compile(
     r"data:([A-Za-z0-9.+\-]{1,60}/[A-Za-z0-9.+\-]{1,80})?(?:;[^,;]{1,100}){0,4};base64,([A-Za-z0-9+/=_\-\r\n]*)"
 )
-_BASE64 = re.compile(rf"[A-Za-z0-9+/_\-\r\n]{{{FILE_CHARS_MIN},}}={{0,2}}\s?")
+_BASE64 = late.compile(rf"[A-Za-z0-9+/_\-\r\n]{{{FILE_CHARS_MIN},}}={{0,2}}\s?")
 _LONG_NUMBER = 10**11
 """Integers from here on may be cards and the like."""
 
-_ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})")
+_ESCAPE = late.compile(r"\\u([0-9A-Fa-f]{4})")
 
 DEPTH_MAX = 150
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 
+from llm_router.domain import late
 from llm_router.domain.bodies import Redactable
 from llm_router.privacy.linear import Patterns
 
@@ -19,7 +20,7 @@ CREDENTIAL = "credential"
 PATTERN = "pattern"
 
 _LETTERS = "[A-Za-z0-9_\\-]"
-_CREDENTIALS = re.compile(
+_CREDENTIALS = late.compile(
     "|".join(
         (
             f"(?<![A-Za-z0-9])sk-{_LETTERS}{{16,}}",  # this gateway's, OpenAI's, Anthropic's, OpenRouter's and many others'
@@ -33,10 +34,10 @@ _CREDENTIALS = re.compile(
         )
     )
 )
-_BEARER = re.compile(
+_BEARER = late.compile(
     r"(?i:(?<![a-z0-9])(?:bearer|x-api-key:|x-goog-api-key:|api-key:))[ \t]{1,4}([A-Za-z0-9._~+/=\-]{12,})"
 )
-_IN_URL = re.compile(r"://[^/\s:@?#]{0,100}:([^/\s@]{1,200})@")
+_IN_URL = late.compile(r"://[^/\s:@?#]{0,100}:([^/\s@]{1,200})@")
 _CREDENTIAL_NAMES = frozenset(
     {
         "api_key", "apikey", "api-key", "x-api-key", "x-goog-api-key", "authorization", "proxy-authorization", "password",
@@ -46,17 +47,19 @@ _CREDENTIAL_NAMES = frozenset(
 )  # fmt: skip
 """Members whose texts are credentials, whatever they look like."""
 
-_EMAIL = re.compile(r"[\w.%+\-]{1,64}@(?:[\w\-]{1,63}\.){1,8}[^\W\d_]{2,24}")
-_PHONE = re.compile(
+_EMAIL = late.compile(r"[\w.%+\-]{1,64}@(?:[\w\-]{1,63}\.){1,8}[^\W\d_]{2,24}")
+_PHONE = late.compile(
     r"(?<![\w+])\+[0-9](?:[ ().\-/]{0,2}[0-9]){6,14}(?![0-9])"
     r"|(?<![\w.])\([0-9]{2,5}\)(?:[ .\-/]{0,2}[0-9]){5,10}(?![0-9])"
     r"|(?<![\w.\-])[0-9]{3}[\-. ][0-9]{3}[\-. ][0-9]{4}(?![\w\-])"
     r"|(?<![\w.\-])0[0-9]{1,4}[ /](?:[ \-/]?[0-9]){5,10}(?![\w])"
 )
-_DIGITS = re.compile(r"(?<![0-9])[0-9](?:[ \-]?[0-9]){12,40}(?![0-9])")
-_IBAN = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]{2})[0-9]{2}")
-_IPV4 = re.compile(r"(?<![0-9.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9]|\.[0-9])")
-_IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,8}(?:(?:\.[0-9]{1,3}){3})?(?![\w:])")
+_DIGITS = late.compile(r"(?<![0-9])[0-9](?:[ \-]?[0-9]){12,40}(?![0-9])")
+_IBAN = late.compile(r"(?<![A-Za-z0-9])([A-Za-z]{2})[0-9]{2}")
+_IPV4 = late.compile(r"(?<![0-9.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9]|\.[0-9])")
+_IPV6 = late.compile(
+    r"(?<![\w:.])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,8}(?:(?:\.[0-9]{1,3}){3})?(?![\w:])"
+)
 
 _CARD_DIGITS = range(19, 12, -1)
 _IBAN_CHARS = {

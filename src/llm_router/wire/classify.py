@@ -7,9 +7,11 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-_IMF_DATE = re.compile(r"\w{3}, (\d{2}) (\w{3}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) GMT", re.ASCII)
+from llm_router.domain import late
+
+_IMF_DATE = late.compile(r"\w{3}, (\d{2}) (\w{3}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) GMT", re.ASCII)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_TRY_AGAIN = re.compile(
+_TRY_AGAIN = late.compile(
     r"(?:try again|retry)(?: again)? (?:in|after) (?:(\d{1,4})h)?(?:(\d{1,6})m(?!s))?(?:([\d.]{1,16}) ?(ms|s))?"
 )
 
@@ -76,7 +78,7 @@ def _http_date(text: str) -> float | None:
         return None
 
 
-_TAGS = re.compile(r"<(script|style)\b(?:(?!<\1\b).)*?</\1>|<[^<>]*>", re.S | re.I)
+_TAGS = late.compile(r"<(script|style)\b(?:(?!<\1\b).)*?</\1>|<[^<>]*>", re.S | re.I)
 
 
 def without_tags(page: str) -> str:
@@ -88,36 +90,39 @@ REDACTED = "[redacted]"
 
 _SECRETS = (
     # URLs with a user in them, and values that are named as secrets
-    (re.compile(r"(://)[^/\s:@]+:[^/\s@]+@"), rf"\1{REDACTED}@"),
-    (re.compile(r"(?i)\b(bearer|basic)(\s+)[A-Za-z0-9._~+/=*-]{4,}"), rf"\1\2{REDACTED}"),
+    (late.compile(r"(://)[^/\s:@]+:[^/\s@]+@"), rf"\1{REDACTED}@"),
+    (late.compile(r"(?i)\b(bearer|basic)(\s+)[A-Za-z0-9._~+/=*-]{4,}"), rf"\1\2{REDACTED}"),
     (
-        re.compile(
+        late.compile(
             r"(?i)((?:(?:api|access|secret|subscription|auth|client)[ _-]?(?:key|token|secret)"
             r"(?: provided)?[\"']?\s*[=:]|(?:key|token|secret|password|signature|sig)[\"']?=)\s*[\"'`]?)"
             r"(?!\[redacted\])[^\s\"'`,;&<>)}\]]+"
         ),
         rf"\1{REDACTED}",
     ),
-    (re.compile(r"(?i)(\bauthorization[\"']?\s*[=:]\s*[\"']?)(?!bearer|basic)[^\s\"',;]+"), rf"\1{REDACTED}"),
+    (
+        late.compile(r"(?i)(\bauthorization[\"']?\s*[=:]\s*[\"']?)(?!bearer|basic)[^\s\"',;]+"),
+        rf"\1{REDACTED}",
+    ),
     # the prefixes by which providers mark their keys
     (
-        re.compile(
+        late.compile(
             r"(?<![A-Za-z0-9])(?:sk|pk|rk|gsk|xai|csk|hf|r8|fw|fpk|pplx|nvapi|tgp_v1|ghp|gho|ghs|github_pat|glpat"
             r"|xox[abprs]|ABSK|dop_v1|sess|aisa)[-_][A-Za-z0-9_*.+/=-]{5,}"
         ),
         REDACTED,
     ),
-    (re.compile(r"(?<![A-Za-z0-9])(?:AIza|AQ\.)[A-Za-z0-9_-]{8,}"), REDACTED),
-    (re.compile(r"(?<![A-Za-z0-9])ya29\.[A-Za-z0-9_-]{8,}"), REDACTED),
-    (re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{12,}"), REDACTED),
-    (re.compile(r"(?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"), REDACTED),
+    (late.compile(r"(?<![A-Za-z0-9])(?:AIza|AQ\.)[A-Za-z0-9_-]{8,}"), REDACTED),
+    (late.compile(r"(?<![A-Za-z0-9])ya29\.[A-Za-z0-9_-]{8,}"), REDACTED),
+    (late.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{12,}"), REDACTED),
+    (late.compile(r"(?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"), REDACTED),
     (
-        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S),
+        late.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S),
         REDACTED,
     ),
     # keys without a mark (Azure, Mistral, Cohere): long words of letters and digits that stand alone
     (
-        re.compile(
+        late.compile(
             r"(?<![A-Za-z0-9_/-])(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{32,}(?![A-Za-z0-9_-])"
         ),
         REDACTED,

@@ -5,12 +5,12 @@ Each half alone is JSON that cannot be read as text, and would become U+FFFD.
 
 from __future__ import annotations
 
-import re
+from llm_router.domain import late
 
-_HIGH = re.compile(rb'(?<!\\)((?:\\\\)*)(\\u[dD][89abAB][0-9a-fA-F]{2})(?=")')
+_HIGH = late.compile(rb'(?<!\\)((?:\\\\)*)(\\u[dD][89abAB][0-9a-fA-F]{2})(?=")')
 """A first half at the end of a string; an even number of backslashes before it is text."""
 
-_LOW = re.compile(rb'(?<!\\)"(?=\\u[dD][c-fC-F][0-9a-fA-F]{2})')
+_LOW = late.compile(rb'(?<!\\)"(?=\\u[dD][c-fC-F][0-9a-fA-F]{2})')
 """The start of a string that begins with a second half."""
 
 

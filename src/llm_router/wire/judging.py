@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from llm_router.domain import late
 from llm_router.domain.errors import Grounds, UpstreamKind
 from llm_router.wire import sentences
 from llm_router.wire.sentences import Sentences, first
@@ -86,21 +87,21 @@ _NAMES = (
 )
 """Codes and types without case and separators, and what they mean; first match wins."""
 
-_OF_NAMES = tuple((kind, re.compile(pattern)) for kind, pattern in _NAMES)
+_OF_NAMES = tuple((kind, late.compile(pattern)) for kind, pattern in _NAMES)
 _RATHER = {_K.AUTHENTICATION, _K.PAYMENT, _K.NOT_FOUND, _K.PAYLOAD, _K.RATE_LIMIT, _K.OVERLOADED}
 """What a status such as 400 may really be, by a name."""
 
-_WRONG = re.compile(
+_WRONG = late.compile(
     r"(invalid|bad)(request|argument|parameters?|params?)(error|exception)?|\w*validation\w*|unprocessable\w*|invalid"
 )
-_WRONG_PART = re.compile(
+_WRONG_PART = late.compile(
     r"(unknown|unsupported|unrecognized|unexpected|invalid|missing|empty|extra|duplicate|disallowed|wrong)\w+"
     r"|\w+(notsupported|toolong|toolarge|toosmall|abovemax\w*|belowmin\w*|outofrange)"
     r"|tooluse\w+|jsonvalidat\w+|contextlength\w*"
 )
-_DENIED = re.compile(r"permission|access|forbidden|denied")
+_DENIED = late.compile(r"permission|access|forbidden|denied")
 _WORD_CHARS_MAX = 80
-_NEVER_FITS = re.compile(r"limit:? (\d+),? .{0,40}requested:? (\d+)")
+_NEVER_FITS = late.compile(r"limit:? (\d+),? .{0,40}requested:? (\d+)")
 
 
 class Judged(msgspec.Struct, frozen=True):

@@ -8,16 +8,16 @@ the family of its model.
 
 from __future__ import annotations
 
-import re
+from llm_router.domain import late
 
 CLAUDE = "claude"
 _CLAUDE_DIALECTS = ("anthropic_messages", "bedrock_converse")
 
-_FAMILY = re.compile(
+_FAMILY = late.compile(
     r"claude|gemini|gemma|gpt|grok|deepseek|kimi|glm|qwen|minimax|mistral|magistral|nova|command|llama|hermes"
 )
-_O_SERIES = re.compile(r"(^|[/.])o\d")
-_LETTERS = re.compile(r"[a-z]+")
+_O_SERIES = late.compile(r"(^|[/.])o\d")
+_LETTERS = late.compile(r"[a-z]+")
 
 
 def family_of(model: str) -> str:

@@ -15,15 +15,16 @@ from collections.abc import Iterator, Sequence
 from unicodedata import normalize
 from urllib.parse import unquote
 
+from llm_router.domain import late
 from llm_router.domain.errors import UpstreamError, UpstreamKind
 from llm_router.wire.classify import message_wait
 from llm_router.wire.lenient import load
 from llm_router.wire.sentences import model_named
 
-_ESCAPED = re.compile(r"\\+u([0-9a-fA-F]{4})")
-_TAGS = re.compile(rb"<[^<>]*>")
-_TAGS_READ = re.compile(r"<[^<>]*>")
-_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{16,}")
+_ESCAPED = late.compile(r"\\+u([0-9a-fA-F]{4})")
+_TAGS = late.compile(rb"<[^<>]*>")
+_TAGS_READ = late.compile(r"<[^<>]*>")
+_BASE64 = late.compile(rb"[A-Za-z0-9+/_-]{16,}")
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 DECODED_BYTES_MAX = 1 << 20
 """How much base64 of a request is looked into."""
@@ -31,8 +32,8 @@ _TEXTS = frozenset(
     ("text", "content", "input", "output", "parts", "prompt", "system", "instructions", "arguments")
 )
 """Members that hold what is said to a model."""
-_PIECES = re.compile(r"[\x00-\x7f]+[^\x00-\x7f]{0,32}|[^\x00-\x7f]{1,32}")
-_WHITE = re.compile(r"\\+[bfnrt]")
+_PIECES = late.compile(r"[\x00-\x7f]+[^\x00-\x7f]{0,32}|[^\x00-\x7f]{1,32}")
+_WHITE = late.compile(r"\\+[bfnrt]")
 _OPEN = {UpstreamKind.INVALID_REQUEST, UpstreamKind.OBJECT, UpstreamKind.PERMISSION}
 """What leaves open whose fault it is: the words may be the provider's own, and stand in the request by chance."""
 _OTHERS = bytes(set(range(256)) - set(b"abcdefghijklmnopqrstuvwxyz0123456789"))

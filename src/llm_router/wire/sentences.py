@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import re
 
+from llm_router.domain import late
 from llm_router.domain.errors import UpstreamKind
 
 _K = UpstreamKind
 
-CONTEXT = re.compile(
+CONTEXT = late.compile(
     r"context_length_exceeded|context_window_exceeded|exceed_context_size|too_many_prompt_tokens"
     r"|string_above_max_length|prompt is too long|prompt too long"
     r"|(maximum|max) context length|context (length|window|size) (is |was |has been )?exceeded"
@@ -27,32 +28,34 @@ CONTEXT = re.compile(
     r"|(messages?|prompt|input|request)[^.]{0,30} (is|are) too long"
     r"|too large to process|maximum prompt length|longer than the (model|maximum)"
 )
-TOO_MANY_TOKENS = re.compile(r"too[ _]many[ _](input[ _])?tokens(?![^.]*\bwait\b)")
-POLICY = re.compile(
+TOO_MANY_TOKENS = late.compile(r"too[ _]many[ _](input[ _])?tokens(?![^.]*\bwait\b)")
+POLICY = late.compile(
     r"content_filter|content_policy|contentpolicy|responsibleaipolicy|content management policy"
     r"|usage polic|safety (system|polic|filter|setting)|moderation_blocked|data_inspection_failed"
     r"|flagged (by|as|for)|requires moderation|inappropriate content|prohibited_content"
     r"|guardrail|sensitive (content|word|information)|new_sensitive|content violat"
 )
-PAYLOAD = re.compile(r"request_too_large|request too large|payload too large|entity too large")
-INVALID = re.compile(r"invalid[ _-]?(request|argument|parameter|value)|validation|bad[ _]request|unsupported")
-OBJECT = re.compile(
+PAYLOAD = late.compile(r"request_too_large|request too large|payload too large|entity too large")
+INVALID = late.compile(
+    r"invalid[ _-]?(request|argument|parameter|value)|validation|bad[ _]request|unsupported"
+)
+OBJECT = late.compile(
     r"\b(files?|cached ?contents?|caches?|vector[ _]stores?|containers?|uploads?|batch(es)?|assistants?"
     r"|threads?|conversations?|previous[ _]response|guardrails?|skills?)\b"
 )
 """What a request may name beside its model: that it is not there, or is another's, is the request's fault."""
 
-OVERLOADED = re.compile(
+OVERLOADED = late.compile(
     r"overloaded|server_is_busy|server is busy|at capacity|capacity_exceeded|capacity exceeded"
     r"|no capacity|service[ _]?unavailable|model is (currently )?loading|modelnotready"
     r"|temporarily unavailable|high demand|no healthy upstream|no available (server|worker|instance)"
 )
-RATE = re.compile(
+RATE = late.compile(
     r"rate[ _-]?limit|ratelimit|throttl|resource_exhausted|too_many_requests|too many requests"
     r"|tokens_per_minute|requests per minute|quota exceeded|exceeded your current quota|quota_exceeded"
 )
-TIMEOUT = re.compile(r"timeout_error|timed?[ -]?out\b|gateway timeout|deadline[ _]?exceeded")
-PAYMENT = re.compile(
+TIMEOUT = late.compile(r"timeout_error|timed?[ -]?out\b|gateway timeout|deadline[ _]?exceeded")
+PAYMENT = late.compile(
     r"insufficient_quota|insufficient[ _](balance|credit|fund)|billing_(hard_limit|not_active|error)"
     r"|credit balance is too low|payment[ _]required|arrearage|out of credits|more credits"
     r"|account (is )?(deactivated for )?(not active, please check your billing|overdue|in arrears)"
@@ -73,7 +76,7 @@ _GONE = (
 def _sentences(*alternatives: str) -> tuple[re.Pattern[str], ...]:
     """Patterns for the beginning of a text; what some router says before it quotes is passed over."""
     before = r"(?:error: |provider returned error: )?"
-    return tuple(re.compile(f"{before}(?P<words>{each})") for each in alternatives)
+    return tuple(late.compile(f"{before}(?P<words>{each})") for each in alternatives)
 
 
 _KEY = _sentences(

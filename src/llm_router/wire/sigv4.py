@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
+
+from llm_router.domain import late
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 BEDROCK = "bedrock"
@@ -22,10 +23,10 @@ ACCESS_KEY_CHARS_MIN = 16
 ACCESS_KEY_CHARS_MAX = 128
 """https://docs.aws.amazon.com/IAM/latest/APIReference/API_AccessKey.html"""
 
-_ACCESS_KEY = re.compile(rf"[A-Za-z0-9_]{{{ACCESS_KEY_CHARS_MIN},{ACCESS_KEY_CHARS_MAX}}}")
+_ACCESS_KEY = late.compile(rf"[A-Za-z0-9_]{{{ACCESS_KEY_CHARS_MIN},{ACCESS_KEY_CHARS_MAX}}}")
 _SAFE = "-_.~"
-_BLANKS = re.compile(r" +")
-_REGION = re.compile(r"(?:^|\.)bedrock-runtime(?:-fips)?\.([a-z]{2,}(?:-[a-z0-9]+)+)\.")
+_BLANKS = late.compile(r" +")
+_REGION = late.compile(r"(?:^|\.)bedrock-runtime(?:-fips)?\.([a-z]{2,}(?:-[a-z0-9]+)+)\.")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 

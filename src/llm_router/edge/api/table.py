@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 
 from llm_router.access.subject import Subject, check, check_house, missing
+from llm_router.domain import late
 from llm_router.domain.account import Actor, SignIn
 from llm_router.domain.errors import InvalidRequest, NotFound
 from llm_router.domain.money import format_usd, parse_usd, pusd_of
@@ -240,7 +241,7 @@ class ApiTable:
     def __init__(self, routes: tuple[ApiRoute, ...]) -> None:
         self.routes = routes
         self._patterns = [
-            (re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]{1,300})", r.path)), r) for r in routes
+            (late.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]{1,300})", r.path)), r) for r in routes
         ]
 
     def find(self, method: str, path: str) -> tuple[ApiRoute | None, dict[str, str], set[str]]:

@@ -7,7 +7,6 @@ is kept in the artefact and compared at load). Everything here runs at the speed
 
 from __future__ import annotations
 
-import re
 import sys
 from array import array
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from zlib import crc32
 
 import msgspec
 
+from llm_router.domain import late
 from llm_router.wire.chat import Message, Text
 
 READING = 1
@@ -32,11 +32,11 @@ SYSTEM_BYTES_MAX = 512
 
 _LOWER_HALF = 0 if sys.byteorder == "little" else 1
 
-_WORDS = re.compile(rb"[a-z\x80-\xff]+|[0-9]|[^\sa-z0-9\x80-\xff]")
-_LONG = re.compile(rb"[a-z]{8,}")
-_OPTION = re.compile(rb"(?m)^\s{0,8}\(?[A-J][.)]\s")
-_ASKS = re.compile(rb"\s*(?:what|which|who|when|where)\b")
-_REASONS = re.compile(rb"\s*(?:how|why)\b")
+_WORDS = late.compile(rb"[a-z\x80-\xff]+|[0-9]|[^\sa-z0-9\x80-\xff]")
+_LONG = late.compile(rb"[a-z]{8,}")
+_OPTION = late.compile(rb"(?m)^\s{0,8}\(?[A-J][.)]\s")
+_ASKS = late.compile(rb"\s*(?:what|which|who|when|where)\b")
+_REASONS = late.compile(rb"\s*(?:how|why)\b")
 
 _DIGITS = b"0123456789"
 _SIGNS = b"=+-*/^<>"

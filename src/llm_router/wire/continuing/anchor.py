@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 
+from llm_router.domain import late
+
 ANCHOR_CHARS = 80
 """About how much of the end a model is asked to repeat."""
 
@@ -25,7 +27,7 @@ _NEAR = 4
 """Equal characters in front of what is repeated that may be so by chance."""
 
 _CANDIDATES_MAX = 48
-_STARTS = re.compile(r"\w+|[^\w\s]")
+_STARTS = late.compile(r"\w+|[^\w\s]")
 
 
 def plain(text: str) -> str:

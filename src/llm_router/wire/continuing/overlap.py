@@ -21,6 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from llm_router.domain import late
 from llm_router.wire.continuing.anchor import (
     PROOF_MIN,
     anchor,
@@ -48,11 +49,11 @@ _EXCUSE = (
     r"(?:sure|certainly|of course|okay|ok|absolutely|right|got it|understood|sorry|apologies|my apologies|"
     r"i apologi[sz]e|i'm sorry|here|continuing|continuation|to continue|picking up)"
 )
-_PREAMBLE = re.compile(rf"\s*{_EXCUSE}\b[^\n]*?(?::|\n)\s*", re.IGNORECASE)
-_PREFACE = re.compile(rf"\s*(?=[A-Z])(?i:{_EXCUSE})\b")
-_PREFACE_ENDS = re.compile(r"[:.!?\u2014-]\s+|\n\s*")
-_MAY_BE = re.compile(rf"\s*{_EXCUSE}\b[^\n:]*:?\Z", re.IGNORECASE)
-_SAYS_SO = re.compile(
+_PREAMBLE = late.compile(rf"\s*{_EXCUSE}\b[^\n]*?(?::|\n)\s*", re.IGNORECASE)
+_PREFACE = late.compile(rf"\s*(?=[A-Z])(?i:{_EXCUSE})\b")
+_PREFACE_ENDS = late.compile(r"[:.!?\u2014-]\s+|\n\s*")
+_MAY_BE = late.compile(rf"\s*{_EXCUSE}\b[^\n:]*:?\Z", re.IGNORECASE)
+_SAYS_SO = late.compile(
     r"rest|continu|remain|left off|cut off|broke|interrupt|where (?:i|we)|apolog|sorry", re.IGNORECASE
 )
 _WORDS = (
@@ -60,23 +61,23 @@ _WORDS = (
     "apologies", "my apologies", "i apologize", "i apologise", "i'm sorry", "here", "continuing", "continuation",
     "to continue", "picking up",
 )  # fmt: skip
-_FENCE = re.compile(r"\s*(?:`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*\n")
-_MAY_BE_FENCE = re.compile(r"\s*(?:`{1,2}|~{1,2}|(?:`{3,}|~{3,})[^\n`]*)\Z")
-_FENCES = re.compile(r"^ {0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*(?:\n|\Z)", re.MULTILINE)
-_ELLIPSIS = re.compile(
+_FENCE = late.compile(r"\s*(?:`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*\n")
+_MAY_BE_FENCE = late.compile(r"\s*(?:`{1,2}|~{1,2}|(?:`{3,}|~{3,})[^\n`]*)\Z")
+_FENCES = late.compile(r"^ {0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*(?:\n|\Z)", re.MULTILINE)
+_ELLIPSIS = late.compile(
     r"[\s\u200b-\u200d\ufeff]*(?:\.{2,}|\. \. \.|\u2026|[\[(]\s*(?:\.{2,}|\u2026|cont(?:'d|inued|inuing|inues)?\.?)\s*[\])])",
     re.IGNORECASE,
 )
-_MARKS = re.compile(
+_MARKS = late.compile(
     r"(?:[\s\u200b-\u200d\ufeff\u2060\u00ad.\u2026\[\](){}\u2010-\u2015\-_*~`\"'\u2018-\u201f\u00ab\u00bb>#+|\u2022\u00b7:;,]"
     r"|cont(?:'d|inued|inuing|inues)?\b)*",
     re.IGNORECASE,
 )
 """What a model may put in front of words that it says again."""
-_TOKENS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+")
+_TOKENS = late.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+")
 _UNSEEN = dict.fromkeys((0x200B, 0x200C, 0x200D, 0xFEFF, 0x2060, 0xAD))
 _TOKENS_MAX = 12
-_FIRST = re.compile(r"\W*\w{1,12}")
+_FIRST = late.compile(r"\W*\w{1,12}")
 _FOLDED = str.maketrans("\u201c\u201d\u2018\u2019\u2013\u2014\u2026", "\"\"''--.")
 
 

@@ -6,13 +6,14 @@ https://www.rfc-editor.org/rfc/rfc8259
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from typing import Any
 
+from llm_router.domain import late
+
 _BLANK = " \t\n\r"
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_NUMBER_BEGUN = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]*)?)?")
+_NUMBER = late.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_NUMBER_BEGUN = late.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]*)?)?")
 _LITERALS = ("true", "false", "null")
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _ESCAPE_OF = {char: letter for letter, char in _ESCAPES.items()}
@@ -182,7 +183,7 @@ def completion(begun: str, whole: str) -> str | None:
     return "" if not begun[end:].strip(_BLANK) else None
 
 
-_BEHIND = re.compile(r"[ \t\n\r]*(?:(?:`{3,}|~{3,})[ \t\n\r]*)?")
+_BEHIND = late.compile(r"[ \t\n\r]*(?:(?:`{3,}|~{3,})[ \t\n\r]*)?")
 """What may stand behind a value: the end of a fence that a model put around it."""
 
 
