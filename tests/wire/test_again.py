@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -12,8 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_router.wire.again import EVENTS_BYTES_MAX, MARK, TRIES_MAX
-from llm_router.wire.dialect import Relay, ReplyContext
+from llm_router.wire.dialect import Bill, Dialect, Relay, ReplyContext
+from llm_router.wire.dialects.anthropic_messages import DIALECT as CLAUDE
+from llm_router.wire.dialects.gemini_generate import DIALECT as GEMINI
 from llm_router.wire.dialects.openai_chat import DIALECT as OPENAI
+from llm_router.wire.relay import BridgeRelay
 
 CONTEXT = ReplyContext(reply_id="chatcmpl-ours", model="our-model", created_s=1_700_000_000)
 
@@ -45,7 +49,9 @@ EVENTS = st.builds(
     Spoken,
     text=st.just(b'" token"') | TEXTS,
     odd=st.sampled_from([0] * 12 + list(range(1, 20))),
-    padding=st.sampled_from(["abc", "x1", "", 'q\\"', "-"]),
+    padding=st.sampled_from(
+        ["abc", "x1", "", 'q\\"', "-", 'a","usage":{"prompt_tokens":3,"completion_tokens":4},"z":"']
+    ),
 )
 
 SHELL = '{"id":"chatcmpl-1","object":"chat.completion.chunk","created":17,"model":"m",%s"choices":[%s]%s}'
@@ -116,7 +122,162 @@ def carried(event: Spoken) -> bytes:
     return openai(event).replace(b"\n", b"\r\n")
 
 
+CLAUDE_HEAD = (
+    b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant",'
+    b'"model":"m","content":[],"stop_reason":null,"usage":{"input_tokens":3,"output_tokens":1}}}\n\n'
+)
+
+
+def claude(event: Spoken, form: str = "text") -> bytes:
+    """A piece of a block, in one of several oddities."""
+    key = {"text": "text", "thinking": "thinking", "input_json": "partial_json"}[form]
+    body = f'{{"type":"content_block_delta","index":0,"delta":{{"type":"{form}_delta","{key}":TEXT}}}}'
+    kind = "content_block_delta"
+    match event.odd:
+        case 1:
+            kind, body = "ping", '{"type":"ping"}'
+        case 2:
+            kind, body = (
+                "message_delta",
+                '{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9}}',
+            )
+        case 3:
+            kind, body = "content_block_stop", '{"type":"content_block_stop","index":0}'
+        case 4:
+            kind, body = "message_stop", '{"type":"message_stop"}'
+        case 5:
+            kind, body = "error", '{"type":"error","error":{"type":"overloaded_error","message":"no"}}'
+        case 6:
+            body = body.replace('"index":0', '"index":1')
+        case 7:
+            body = body.replace('"index":0', '"index":0,"more":1')
+        case 8:
+            body = body.replace(f"{form}_delta", "text_delta" if form != "text" else "thinking_delta")
+        case 9:
+            kind, body = (
+                kind,
+                '{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"s"}}',
+            )
+        case 10:
+            body = body.replace("content_block_delta", "message_start")
+        case 11:
+            return b"data: {broken\n\n"
+        case 12:
+            return f": still there\n\ndata: {body}\n\n".encode().replace(b"TEXT", event.text)
+        case 13:
+            kind, body = (
+                "content_block_start",
+                '{"type":"content_block_start","index":1,"content_block":{"type":"text","text":""}}',
+            )
+        case 14:
+            body = body.replace(":TEXT", ':TEXT,"cited":{}')
+        case 15:
+            body = body.replace(":", ": ")
+        case 16:
+            kind = "other"
+        case 17 | 18:
+            cited = '{"type":"web_search_result_location","cited_text":"x","url":"https://e.org","title":"t"}'
+            body = f'{{"type":"content_block_delta","index":0,"delta":{{"type":"citations_delta","citation":{cited}}}}}'
+    return f"event: {kind}\ndata: {body}\n\n".encode().replace(b"TEXT", event.text)
+
+
+def claude_starts(block: bytes) -> bytes:
+    return (
+        CLAUDE_HEAD
+        + b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":%b}\n\n'
+        % block
+    )
+
+
+GROUNDED = (
+    '"groundingMetadata":{"groundingChunks":[{"web":{"uri":"https://e.org","title":"t"}}],"groundingSupports":'
+    '[{"segment":{"startIndex":10,"endIndex":15,"text":"token"},"groundingChunkIndices":[0]}]},"index"'
+)
+
+
+def gemini(event: Spoken, thought: str = "") -> bytes:
+    """A message, in one of several oddities."""
+    part = f'{{"text":TEXT{thought}}}'
+    candidate = f'{{"content":{{"parts":[{part}],"role":"model"}},"index":0}}'
+    meta, rest = '{"promptTokenCount":3,"candidatesTokenCount":4,"totalTokenCount":7}', ""
+    match event.odd:
+        case 1:
+            return b": still there\r\n\r\n"
+        case 2:
+            meta = meta.replace("4", "5")
+        case 3:
+            candidate = candidate.replace('"index"', '"finishReason":"STOP","index"')
+        case 4:
+            candidate = candidate.replace(part, f"{part},{part}")
+        case 5:
+            candidate = candidate.replace('"index":0', '"index":1')
+        case 6:
+            candidate = f"{candidate},{candidate}"
+        case 7:
+            candidate = candidate.replace(part, '{"functionCall":{"name":"f","args":{}}}')
+        case 8:
+            candidate = candidate.replace(":TEXT", ':TEXT,"thoughtSignature":"c2ln"')
+        case 9:
+            candidate = candidate.replace(":TEXT", ':TEXT,"thought":true')
+        case 10:
+            rest = ',"promptFeedback":{}'
+        case 11:
+            rest = ',"text":"beside"'
+        case 12:
+            return b'data: {"error":{"code":503,"message":"no","status":"UNAVAILABLE"}}\r\n\r\n'
+        case 13:
+            candidate = candidate.replace('"index"', GROUNDED)
+        case 14:
+            candidate = candidate.replace(',"index":0', "")
+        case 15:
+            return b"data: {broken\r\n\r\n"
+        case 16:
+            candidate = candidate.replace(":TEXT", ':TEXT,"thought":1')
+    members = f'"candidates":[{candidate}],"usageMetadata":{meta},"modelVersion":"m","responseId":"r1"{rest}'
+    return f"data: {{{members}}}\r\n\r\n".encode().replace(b"TEXT", event.text)
+
+
+def bridge(behind: Dialect, front: Dialect) -> Callable[[], Relay]:
+    return lambda: BridgeRelay(behind.stream_decoder(), front.stream_encoder(CONTEXT))
+
+
+def begun(make: Callable[[], Relay], head: bytes) -> Callable[[], Relay]:
+    """The relay, when that has come."""
+
+    def made() -> Relay:
+        relay = make()
+        relay.feed(head)
+        return relay
+
+    return made
+
+
+TEXT, THOUGHT = b'{"type":"text","text":""}', b'{"type":"thinking","thinking":"","signature":""}'
+TOOL = b'{"type":"tool_use","id":"toolu_1","name":"f","input":{}}'
+
+
+def claude_way(form: str, block: bytes, front: Dialect) -> Way:
+    make = (lambda: CLAUDE.pass_relay(CONTEXT)) if front is CLAUDE else bridge(CLAUDE, front)
+    return begun(make, claude_starts(block)), partial(claude, form=form)
+
+
 WAYS: dict[str, Way] = {
+    "claude": claude_way("text", TEXT, CLAUDE),
+    "claude, thinking": claude_way("thinking", THOUGHT, CLAUDE),
+    "claude, calling": claude_way("input_json", TOOL, CLAUDE),
+    "claude to openai": claude_way("text", TEXT, OPENAI),
+    "claude to openai, thinking": claude_way("thinking", THOUGHT, OPENAI),
+    "claude to openai, calling": claude_way("input_json", TOOL, OPENAI),
+    "claude to gemini": claude_way("text", TEXT, GEMINI),
+    "claude to gemini, thinking": claude_way("thinking", THOUGHT, GEMINI),
+    "gemini to openai": (bridge(GEMINI, OPENAI), gemini),
+    "gemini to openai, thinking": (bridge(GEMINI, OPENAI), partial(gemini, thought=',"thought":true')),
+    "gemini to claude": (bridge(GEMINI, CLAUDE), gemini),
+    "gemini to gemini": (bridge(GEMINI, GEMINI), gemini),
+    "openai to claude": (bridge(OPENAI, CLAUDE), openai),
+    "openai, padded, to claude": (bridge(OPENAI, CLAUDE), blurred),
+    "openai to gemini": (bridge(OPENAI, GEMINI), openai),
+    "openai, mended, to openai": (bridge(OPENAI, OPENAI), mended),
     "openai": (lambda: OPENAI.pass_relay(CONTEXT), openai),
     "openai, padded": (lambda: OPENAI.pass_relay(CONTEXT), blurred),
     "openai, mended": (lambda: OPENAI.pass_relay(CONTEXT), mended),
@@ -136,8 +297,13 @@ def said(relay: Relay, pieces: Iterable[bytes]) -> list[Any]:
     for piece in pieces:
         out.append((relay.feed(piece), seen_of(relay)))
         if relay.observed.ended or relay.observed.error:
-            return out
-    return [*out, (relay.close(), seen_of(relay))]
+            break
+    else:
+        out.append((relay.close(), seen_of(relay)))
+    error = relay.observed.error
+    if error is not None:
+        return [*out, relay.fail(error, "gen-1")]
+    return [*out, relay.finish(Bill(usage=relay.observed.usage, cost_pusd=1, credits_remaining_pusd=2))]
 
 
 def seen_of(relay: Relay) -> Any:

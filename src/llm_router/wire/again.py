@@ -9,9 +9,11 @@ else. All that is not exactly so goes the thorough way, after which an :class:`A
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
+
+from llm_router.wire.events import PartDelta
 
 EVENTS_BYTES_MAX = 64 * 1024
 """What comes in larger pieces is read the thorough way, which bounds it."""
@@ -63,12 +65,51 @@ def spot_in(event: bytes, name: bytes, paddings: bytes = b"") -> tuple[Spot, byt
         after, tail = after[:first], after[last:]
     marked = before + MARK.encode() + after + tail
     try:
+        _text_of(data[begin - 1 : end + 1])  # else it was mended, and others need not be
         tree = _tree_of(marked)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     if blurs:
         return Spot(event[:at] + before, after, tail + behind), marked, tree
     return Spot(event[:at] + before, after + behind, None), marked, tree
+
+
+@runtime_checkable
+class RepeatingDecoder(Protocol):
+    """A decoder of streams that knows such events."""
+
+    def alike(self, event: bytes) -> Spot | None:
+        """Where the text stands in bytes that were fed just now and gave one piece of text and nothing else. An event
+        with another text there would give that piece with it, and change nothing but what :meth:`took` does. None
+        where that is not known."""
+        ...
+
+    def took(self, piece: PartDelta, text: str) -> None:
+        """Such events came, after that piece; their texts."""
+        ...
+
+
+@runtime_checkable
+class RepeatingEncoder(Protocol):
+    """An encoder of streams that knows what it would tell of them."""
+
+    def again(self, piece: PartDelta) -> bytes:
+        """What a further piece of the same part would be told as, with MARK as its text, after one that was told. b""
+        where that is not known, or changes more than :meth:`told` does."""
+        ...
+
+    def told(self, piece: PartDelta, text: str) -> None:
+        """Such pieces were told, after that one; their texts."""
+        ...
+
+
+class Course(NamedTuple):
+    """What a bridge tells again: pieces like this one, between these two. ``reasons``: they are reasoning."""
+
+    decoder: RepeatingDecoder
+    encoder: RepeatingEncoder
+    piece: PartDelta
+    reasons: bool
 
 
 class Again(msgspec.Struct):

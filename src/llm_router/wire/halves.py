@@ -22,11 +22,6 @@ class HalfCharacters:
     def __init__(self) -> None:
         self._half = b""
 
-    @property
-    def pending(self) -> bool:
-        """Whether a first half waits for its second."""
-        return bool(self._half)
-
     def join(self, data: bytes) -> bytes:
         """The JSON of one event of a stream; the same bytes where no character is cut."""
         if b"\\u" not in data:

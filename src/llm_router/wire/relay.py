@@ -10,8 +10,12 @@ from collections.abc import Iterable, Sequence
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
 from llm_router.wire import events
+from llm_router.wire.again import TRIES_MAX, Again, Course, RepeatingDecoder, RepeatingEncoder
 from llm_router.wire.dialect import Bill, Observed, StreamDecoder, StreamEncoder
 from llm_router.wire.toolsback import ToolsBack
+
+TEXTS_MAX = 64
+"""So many pieces of text are kept before decoder and encoder hear of them together."""
 
 PREAMBLE_BYTES_MAX = 1024 * 1024
 """How much may be held back before content. Preambles are a few hundred bytes."""
@@ -34,15 +38,63 @@ class BridgeRelay:
         self._encoder = encoder
         self._held = bytearray()
         self._thinking: set[tuple[int, int]] = set()
+        self._again: Again | None = None
+        self._course: Course | None = None
+        self._texts: list[str] = []  # of what was told so, which decoder and encoder have not heard yet
+        self._tries = 0
         self.observed = Observed(losses=encoder.losses)
 
     def feed(self, data: bytes) -> bytes:
-        return self._take(self._decoder.feed(data))
+        return self.more(data) or self._thorough(data)
 
     def more(self, data: bytes) -> bytes:
-        return b""
+        again, course = self._again, self._course
+        if again is None or course is None or not (told := again.tell(data)):
+            return b""
+        if course.reasons:
+            self.observed.reasoning_chars += again.chars
+        else:
+            self.observed.output_chars += again.chars
+        if len(self._texts) >= TEXTS_MAX:
+            self._catch_up()
+        self._tries = 0
+        return told
+
+    def _thorough(self, data: bytes) -> bytes:
+        self._catch_up()
+        self._again = None
+        batch = self._decoder.feed(data)
+        out = self._take(batch)
+        if out and len(batch) == 1 and self._tries < TRIES_MAX:
+            self._learn(data, batch[0])
+        return out
+
+    def _learn(self, data: bytes, event: events.Event) -> None:
+        """See whether such events can be told again without being read."""
+        decoder, encoder = self._decoder, self._encoder
+        self._tries += 1
+        if not isinstance(event, events.PartDelta) or not event.text or event.citation is not None:
+            return
+        if not isinstance(decoder, RepeatingDecoder) or not isinstance(encoder, RepeatingEncoder):
+            self._tries = TRIES_MAX
+            return
+        spot = decoder.alike(data)
+        if spot is not None:
+            self._again = Again.of(spot, encoder.again(event), texts=self._texts)
+            reasons = (event.choice, event.part) in self._thinking
+            self._course = Course(decoder, encoder, event, reasons)
+
+    def _catch_up(self) -> None:
+        """Let decoder and encoder know what was told without them."""
+        course = self._course
+        if course is not None and self._texts:
+            text = "".join(self._texts)
+            self._texts.clear()
+            course.decoder.took(course.piece, text)
+            course.encoder.told(course.piece, text)
 
     def close(self) -> bytes:
+        self._catch_up()
         out = self._take(self._decoder.close())
         if self.observed.ended or self.observed.error:
             return out
@@ -52,16 +104,19 @@ class BridgeRelay:
         return out
 
     def finish(self, bill: Bill) -> bytes:
+        self._catch_up()
         held = bytes(self._held)
         self._held.clear()
         return held + self._encoder.finish(bill)
 
     def fail(self, error: RouterError, request_id: str) -> bytes:
+        self._catch_up()
         held = bytes(self._held)
         self._held.clear()
         return held + self._encoder.fail(error, request_id)
 
     def handover(self, encoder: StreamEncoder, told: Sequence[events.Event]) -> StreamEncoder:
+        self._catch_up()
         return self._encoder
 
     def _take(self, batch: list[events.Event]) -> bytes:

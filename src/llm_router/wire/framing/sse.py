@@ -50,6 +50,7 @@ class SSEReader:
         self._data: list[bytes] = []
         self._size = 0
         self._barren = 0
+        self._fresh = True
         self.comments = 0
 
     def feed(self, data: bytes) -> list[Frame]:
@@ -58,7 +59,8 @@ class SSEReader:
         Raises:
             EventTooLarge: one event exceeds the cap, or none comes of very many lines.
         """
-        if self.at_rest and data[-2:] == b"\n\n" and b"\r" not in data:
+        self._fresh = self.at_rest
+        if self._fresh and data[-2:] == b"\n\n" and b"\r" not in data:
             # Nearly all that ever comes: whole events of one data line each.
             lines = data[:-2].split(b"\n\n")
             if len(data) <= self._max and all(_is_plain(line) for line in lines):
@@ -98,6 +100,11 @@ class SSEReader:
         if self._barren > BARREN_LINES_MAX:
             raise EventTooLarge(f"a stream holds more than {BARREN_LINES_MAX} lines without an event")
         return frames
+
+    @property
+    def whole(self) -> bool:
+        """Whether what was fed last was whole events, of which nothing had come before."""
+        return self._fresh and self.at_rest
 
     @property
     def at_rest(self) -> bool:

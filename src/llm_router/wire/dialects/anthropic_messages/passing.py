@@ -14,6 +14,7 @@ import msgspec
 
 from llm_router.domain.errors import RouterError, UnsupportedContent, UpstreamError, UpstreamKind
 from llm_router.wire import events, media
+from llm_router.wire.again import TRIES_MAX, Again
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Bill, Fetched, Inspected, Observed, ReplyContext, StreamEncoder, Target
 from llm_router.wire.dialects.anthropic_messages.errors import encode_error
@@ -179,9 +180,27 @@ class PassRelay:
         self._held = bytearray()  # before the first content
         self._tail: list[tuple[bytes, bytes]] = []  # from the first message_delta on
         self._stop = b'{"type":"message_stop"}'
+        self._again: Again | None = None
+        self._reasons = False  # it tells of reasoning
+        self._tries = 0
 
     def feed(self, data: bytes) -> bytes:
         """Client bytes; none before the first content, nor from ``message_delta`` on."""
+        return self.more(data) or self._thorough(data)
+
+    def more(self, data: bytes) -> bytes:
+        again = self._again
+        if again is None or not (told := again.tell(data)):
+            return b""
+        if self._reasons:
+            self.observed.reasoning_chars += again.chars
+        else:
+            self.observed.output_chars += again.chars
+        self._tries = 0
+        return told
+
+    def _thorough(self, data: bytes) -> bytes:
+        self._again = None
         if self._over:
             return b""
         try:
@@ -189,10 +208,17 @@ class PassRelay:
         except EventTooLarge as error:
             self.observed.error = UpstreamError(str(error), kind=UpstreamKind.MALFORMED)
             return b""
-        return self._take(frames)
-
-    def more(self, data: bytes) -> bytes:
-        return b""
+        seen = self.observed
+        said, thought = seen.output_chars, seen.reasoning_chars
+        out = self._take(frames)
+        if out and len(frames) == 1 and self._tries < TRIES_MAX and self._reader.whole and not self._over:
+            self._tries += 1
+            found, kind = self._decoder.marked(data), _kind(frames[0])
+            self._reasons = seen.reasoning_chars != thought
+            more = self._reasons or seen.output_chars != said
+            if more and found is not None and kind is not None and not self._tail:
+                self._again = Again.of(found[0], _frame(kind, found[1]), verbatim=True)
+        return out
 
     def close(self) -> bytes:
         """The upstream closed cleanly. Afterwards ``observed.ended`` or ``observed.error`` is set."""

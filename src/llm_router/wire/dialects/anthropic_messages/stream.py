@@ -13,6 +13,7 @@ from typing import Any
 
 from llm_router.domain.errors import UpstreamError, UpstreamKind
 from llm_router.wire import events
+from llm_router.wire.again import MARK, Spot, spot_in
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialects.anthropic_messages.blocks import call_state, citation
 from llm_router.wire.dialects.anthropic_messages.errors import stream_error
@@ -76,6 +77,38 @@ class Decoder:
         except EventTooLarge as error:
             return self._fail(str(error), UpstreamKind.MALFORMED)
         return self._frames(frames)
+
+    def alike(self, event: bytes) -> Spot | None:
+        found = self.marked(event) if self._reader.whole else None
+        return None if found is None else found[0]
+
+    def marked(self, event: bytes) -> tuple[Spot, bytes] | None:
+        """Where the text stands in an event that gave one piece of text, and its JSON with MARK as the text: see
+        :mod:`llm_router.wire.again`."""
+        found = spot_in(event, b"(?:text|thinking|partial_json)")
+        if found is None or self.done:
+            return None
+        spot, data, body = found
+        delta, index = body.get("delta"), body.get("index")
+        kind = delta.get("type") if isinstance(delta, dict) else None
+        block = self._blocks.get(index) if isinstance(index, int) else None
+        if (
+            body.keys() != {"type", "index", "delta"}
+            or body["type"] != "content_block_delta"
+            or block is None
+        ):
+            return None
+        if (
+            not isinstance(kind, str)
+            or kind not in _DELTA_TEXT
+            or delta != {"type": kind, _DELTA_TEXT[kind]: MARK}
+        ):
+            return None
+        form = "tool_call" if block.json else block.form
+        return (spot, data) if block.said and form == _DELTA_FORM[kind] else None
+
+    def took(self, piece: events.PartDelta, text: str) -> None:
+        """Nothing of it is noted."""
 
     def close(self) -> Events:
         """The upstream closed cleanly: the last events."""

@@ -14,6 +14,7 @@ import msgspec
 from llm_router.domain.errors import RouterError
 from llm_router.domain.usage import Usage
 from llm_router.wire import chat, events
+from llm_router.wire.again import MARK
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Bill, ReplyContext
 from llm_router.wire.dialects.anthropic_messages import seal
@@ -110,6 +111,20 @@ class Encoder:
             case events.Failed() | events.Ended():
                 pass  # told by fail() and finish()
         return b""
+
+    def again(self, piece: events.PartDelta) -> bytes:
+        part = self._parts.get(piece.part)
+        if part is None or piece.choice or piece.part != self._live or part.opened.custom or not part.begun:
+            return b""
+        if part.opened.form not in _PIECE or part.odd is not None:
+            return b""
+        if part.opened.form == "tool_call" and not part.said:
+            return b""
+        kind, name = _PIECE[part.opened.form]
+        return self._piece({"type": kind, name: MARK})
+
+    def told(self, piece: events.PartDelta, text: str) -> None:
+        """Nothing of it is noted."""
 
     def finish(self, bill: Bill) -> bytes:
         """Close what is open; then the reason to stop with usage and bill, and the end."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from llm_router.domain.errors import UpstreamError, UpstreamKind
 from llm_router.wire import events
+from llm_router.wire.again import MARK, Spot, spot_in
 from llm_router.wire.chat import Raw
 from llm_router.wire.classify import scrub
 from llm_router.wire.dialects.gemini_generate.calls import PartialCall, arguments_of, is_whole
@@ -31,6 +32,7 @@ from llm_router.wire.mintedids import MintedIds
 CHOICES_MAX = 128
 """How many candidates are told apart; far above what Google offers."""
 
+_ALIKE = frozenset({"usageMetadata", "modelVersion", "responseId", "createTime"})
 _FRACTION = re.compile(r"\.\d+")
 _HEAD = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "createTime", "error"})
 _CANDIDATE = frozenset(
@@ -102,6 +104,29 @@ class ChunkReader:
             self.failed = True
             out.append(Failed(error=broken))
         return out
+
+    def alike(self, event: bytes) -> Spot | None:
+        """Where the text stands in an event that gave one piece of text: see :mod:`llm_router.wire.again`."""
+        found = spot_in(event, b"text")
+        if found is None:
+            return None
+        spot, _, message = found
+        candidates = message.pop("candidates", None)
+        candidate = candidates[0] if isinstance(candidates, list) and len(candidates) == 1 else None
+        if not isinstance(candidate, dict) or not message.keys() <= _ALIKE:
+            return None
+        content, index = candidate.pop("content", None), candidate.pop("index", 0)
+        parts = content.get("parts") if isinstance(content, dict) else None
+        if candidate or parts not in ([{"text": MARK}], [{"text": MARK, "thought": True}]):
+            return None
+        state = self._candidates.get(index) if isinstance(index, int) else None
+        return spot if state is not None and state.finish is None else None
+
+    def took(self, piece: PartDelta, text: str) -> None:
+        """More came of the text of a part."""
+        texts = self._candidates[piece.choice].texts.get(piece.part)
+        if texts is not None:
+            texts.append(text)
 
     def end(self) -> list[Event]:
         """The stream closed cleanly: the finishes and the end, or the failure to reach it."""

@@ -11,6 +11,7 @@ import msgspec
 
 from llm_router.domain.errors import RouterError, UpstreamKind
 from llm_router.wire import chat, events
+from llm_router.wire.again import MARK, Spot
 from llm_router.wire.dialect import Bill, ReplyContext
 from llm_router.wire.dialects.gemini_generate.chunks import ChunkReader
 from llm_router.wire.dialects.gemini_generate.errors import error_value
@@ -43,6 +44,10 @@ class _Reader(Protocol):
 class _SSE:
     def __init__(self) -> None:
         self._reader = SSEReader()
+
+    @property
+    def whole(self) -> bool:
+        return self._reader.whole
 
     def feed(self, data: bytes) -> list[bytes]:
         return [frame.data for frame in self._reader.feed(data) if frame.data.strip()]
@@ -108,6 +113,11 @@ class Messages:
             data, self._head = self._head, b""
         return self._reader.feed(data)
 
+    @property
+    def whole(self) -> bool:
+        """Whether what was fed last was whole server-sent events."""
+        return isinstance(self._reader, _SSE) and self._reader.whole
+
     def close(self) -> list[bytes]:
         """
         Raises:
@@ -135,6 +145,12 @@ class Decoder:
         except BROKEN as error:
             return [self._reader.fail(f"The provider's stream cannot be read: {error}.")]
         return [event for message in messages for event in self._reader.take(self._halves.join(message))]
+
+    def alike(self, event: bytes) -> Spot | None:
+        return self._reader.alike(event) if self._messages.whole else None
+
+    def took(self, piece: events.PartDelta, text: str) -> None:
+        self._reader.took(piece, text)
 
     def close(self) -> list[Event]:
         if self._reader.failed:
@@ -222,6 +238,18 @@ class Encoder:
             case _:
                 pass
         return b""
+
+    def again(self, piece: events.PartDelta) -> bytes:
+        written = self._open.get((piece.choice, piece.part))
+        form = None if written is None else written.opened.form
+        if form == "thinking":
+            return self._part(piece.choice, {"text": MARK, "thought": True})
+        return self._part(piece.choice, {"text": MARK}) if form in ("text", "refusal") else b""
+
+    def told(self, piece: events.PartDelta, text: str) -> None:
+        written = self._open[piece.choice, piece.part]
+        if written.opened.form != "thinking":
+            written.text.append(text)
 
     def finish(self, bill: Bill) -> bytes:
         out = b"".join(

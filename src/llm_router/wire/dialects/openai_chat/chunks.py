@@ -107,9 +107,9 @@ class ChunkMender:
         return out
 
     @property
-    def at_rest(self) -> bool:
-        """Whether all that came was whole events."""
-        return self._reader.at_rest and not self._halves.pending
+    def whole(self) -> bool:
+        """Whether what was fed last was whole events."""
+        return self._reader.whole
 
     def goes_on(self, index: int) -> bool:
         """Whether a choice is in the midst of its text: more of it changes nothing here but its length."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llm_router.domain.errors import RouterError
+from llm_router.wire.again import MARK
 from llm_router.wire.chat import Media, Thinking
 from llm_router.wire.dialect import Bill, ReplyContext
 from llm_router.wire.dialects.openai_chat.head import is_reply_id
@@ -89,6 +90,31 @@ class ChatStreamEncoder:
                 else:
                     self._lose(opaque_loss(event.name))
         return b""
+
+    def again(self, piece: PartDelta) -> bytes:
+        part = self._choice(piece.choice).parts.get(piece.part)
+        if part is None:
+            return b""
+        match part.opened.form:
+            case "text":
+                return self._chunk(piece.choice, {"content": MARK})
+            case "thinking":
+                return self._chunk(piece.choice, {"reasoning_content": MARK})
+            case "refusal":
+                return self._chunk(piece.choice, {"refusal": MARK})
+            case "tool_call":
+                return self._call(part.opened, part.index, MARK)
+        return b""
+
+    def told(self, piece: PartDelta, text: str) -> None:
+        state = self._choice(piece.choice)
+        part = state.parts[piece.part]
+        part.chars += len(text)
+        match part.opened.form:
+            case "text":
+                state.chars += len(text)
+            case "thinking":
+                part.text.append(text)
 
     def finish(self, bill: Bill) -> bytes:
         if not self._context.usage_chunk:

@@ -52,11 +52,11 @@ class PassRelay:
         return told
 
     def _thorough(self, data: bytes) -> bytes:
-        mender, whole = self._mender, self._mender.at_rest
+        mender = self._mender
         self._again = None
         chunks = mender.feed(data)
         out = self._take(chunks)
-        if out and whole and len(chunks) == 1 and self._tries < TRIES_MAX and mender.at_rest:
+        if out and len(chunks) == 1 and self._tries < TRIES_MAX and mender.whole:
             self._tries += 1
             if not self._context.legacy_functions:
                 self._again = passed_again(data, chunks[0], mender)

@@ -6,7 +6,9 @@ import base64
 import binascii
 from typing import Any
 
+from llm_router.wire.again import Spot
 from llm_router.wire.chat import Citation, Raw
+from llm_router.wire.dialects.openai_chat.alike import spot_of
 from llm_router.wire.dialects.openai_chat.chunks import Chunk, ChunkMender
 from llm_router.wire.dialects.openai_chat.mend import minted_id
 from llm_router.wire.dialects.openai_chat.parts import (
@@ -244,13 +246,25 @@ class ChatStreamDecoder:
 
     def __init__(self) -> None:
         self._mender = ChunkMender()
+        self._last: Chunk | None = None
         self._parts: dict[int, _Parts] = {}
         self._started = False
         self._sources: tuple[Citation, ...] = ()
         self._seen: set[str] = set()
 
     def feed(self, data: bytes) -> list[Event]:
-        return self._events(self._mender.feed(data))
+        chunks = self._mender.feed(data)
+        self._last = chunks[-1] if chunks else None
+        return self._events(chunks)
+
+    def alike(self, event: bytes) -> Spot | None:
+        if self._last is None or not self._mender.whole:
+            return None
+        found = spot_of(event, self._last, self._mender)
+        return None if found is None else found[0]
+
+    def took(self, piece: PartDelta, text: str) -> None:
+        """Of text nothing is noted."""
 
     def close(self) -> list[Event]:
         return self._events(self._mender.close())
