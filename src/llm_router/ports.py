@@ -23,6 +23,7 @@ from llm_router.domain.price_rule import PriceRule
 from llm_router.domain.record import ExchangeRecord
 from llm_router.domain.session import SessionLimits
 from llm_router.domain.stored import StoredConversation, StoredResponse
+from llm_router.wire.cut import Pieces
 from llm_router.wire.dialect import Fetched
 
 
@@ -994,9 +995,12 @@ class LiveReply(UpstreamReply, Protocol):
 class Prepared(Protocol):
     """A request without its body, made ready once for all that go to the same place."""
 
-    def launch(self, body: bytes, deadlines: Deadlines, total_s: float, listener: Listener) -> LiveReply:
+    def launch(
+        self, body: bytes | Pieces, deadlines: Deadlines, total_s: float, listener: Listener
+    ) -> LiveReply:
         """Send it at once if a connection is ready, else as soon as one is made; that it could not be made is the
-        reply's failure. ``total_s``: how long all of it may take from now."""
+        reply's failure. ``body``: its pieces are not copied where that can be. ``total_s``: how long all of it may
+        take from now."""
         ...
 
 

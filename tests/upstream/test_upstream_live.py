@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
 from scripted_server import CHUNKED, Peer, always, chunk, sized
-from upstream_world import World, request
+from upstream_world import Authority, World, request
 
 from llm_router.domain.errors import UpstreamKind
 from llm_router.ports import Deadlines
@@ -66,6 +67,31 @@ async def test_without_a_connection_it_is_sent_when_there_is_one(world: World) -
     heads = [head for head, _ in seen]
     assert heads[0] == heads[1]
     assert [body for _, body in seen] == [b'{"model":"m"}'] * 2
+    assert server.accepted == 1
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+async def test_a_body_in_pieces_comes_as_one(world: World, authority: Authority, secure: bool) -> None:
+    """However large: a piece that the connection cannot take at once waits, and the next ones with it."""
+    run = random.Random(5).randbytes(3_000_000)
+    pieces = (b'{"a":"', memoryview(run)[:2_000_000], b'","b":"', memoryview(run)[1_000_000:], b'"}')
+    seen: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        while True:
+            try:
+                seen.append((await peer.request())[1])
+            except EOFError:
+                return
+            await peer.send(sized(b"hello"))
+
+    server = await world.server(script, authority.server_context("127.0.0.1") if secure else None)
+    client, url = world.client(ssl_context=authority.client_context()), server.url()
+    for _ in range(2):
+        ear = Ear()
+        reply = client.prepare(request(url)).launch(pieces, Deadlines(), 30.0, ear)
+        assert await whole(reply, ear) == b"hello"
+    assert seen == [b"".join(pieces)] * 2
     assert server.accepted == 1
 
 

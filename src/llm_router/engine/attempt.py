@@ -40,6 +40,7 @@ from llm_router.wire.bridge import crossed
 from llm_router.wire.chat import ChatRequest
 from llm_router.wire.classify import header_retry_after_s
 from llm_router.wire.continuing.asking import prefilled
+from llm_router.wire.cut import Pieces
 from llm_router.wire.dialect import Behind, Dialect, Fetched, Inspected, Target
 from llm_router.wire.inline import inline_media
 from llm_router.wire.placement import placed
@@ -240,6 +241,24 @@ class Attempts:
             )
         track.losses[:] = losses
         return body, forwarded
+
+    def sent(
+        self, track: Track, candidate: Candidate, target: Target, inspected: Inspected
+    ) -> tuple[bytes | Pieces, dict[str, str]]:
+        """As :meth:`written`, but that pictures which go on as they came are not copied.
+
+        Raises:
+            ClientError: as there.
+        """
+        short = inspected.short
+        if short is not None and candidate.same_dialect:
+            asked = msgspec.structs.replace(inspected, tree=short.tree)
+            body, forwarded = self.written(track, candidate, target, asked)
+            pieces = short.cut.whole(body)
+            if pieces is not None:
+                return pieces, forwarded
+            track.losses.clear()
+        return self.written(track, candidate, target, inspected)
 
     async def _addressed(
         self, track: Track, candidate: Candidate, body: bytes, forwarded: Mapping[str, str]

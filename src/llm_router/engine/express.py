@@ -621,7 +621,7 @@ class Ride(msgspec.Struct, eq=False):
             return
         attempt = engine.attempts.opened(track, candidate)
         try:
-            body, forwarded = engine.attempts.written(track, candidate, boarding.target, inspected)
+            body, forwarded = engine.attempts.sent(track, candidate, boarding.target, inspected)
             self._secret, prepared = self._express.prepared(self, boarding, forwarded, inspected.stream)
         except RouterError:
             self._ordinary(engine.resume(track))  # which meets it again, and knows what follows

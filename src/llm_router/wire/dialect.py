@@ -25,6 +25,7 @@ from llm_router.domain.model import Capabilities, Knowledge, Quirk
 from llm_router.domain.record import Seam
 from llm_router.domain.usage import Usage
 from llm_router.wire.chat import ChatRequest, Part
+from llm_router.wire.cut import Cut
 from llm_router.wire.events import Event, Reply
 from llm_router.wire.heads import Head, plain_head
 from llm_router.wire.loss import Loss
@@ -137,6 +138,17 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True):
     tools: tuple[tuple[str, Usage], ...] = ()
 
 
+class Short(msgspec.Struct, frozen=True):
+    """A request whose pictures were cut out.
+
+    Attributes:
+        tree: in the place of :attr:`Inspected.tree`.
+    """
+
+    cut: Cut
+    tree: object
+
+
 class Inspected(msgspec.Struct, kw_only=True):
     """What ``inspect`` found in a request: enough to admit, route and hold, without decoding it.
 
@@ -161,6 +173,7 @@ class Inspected(msgspec.Struct, kw_only=True):
         routing: what it says to the gateway (:mod:`wire.routed`), as plain values.
         plain: there is nothing in it but a model, turns of text, and options.
         repeats: its last two turns with tool calls may make the same ones; False only where that is excluded.
+        short: its form without pictures, if ``edit_request`` can do with that.
     """
 
     model: str
@@ -189,6 +202,7 @@ class Inspected(msgspec.Struct, kw_only=True):
     routing: Mapping[str, Any] = {}
     plain: bool = False
     repeats: bool = True
+    short: Short | None = None
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):

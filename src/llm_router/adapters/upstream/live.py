@@ -10,6 +10,7 @@ from llm_router.adapters.upstream.protocol import Connection
 from llm_router.adapters.upstream.reply import LeanReply
 from llm_router.domain.errors import UpstreamError
 from llm_router.ports import Deadlines, Listener
+from llm_router.wire.cut import Pieces
 
 
 class PreparedRequest:
@@ -23,12 +24,15 @@ class PreparedRequest:
         self._method = method
         self._start = start
 
-    def launch(self, body: bytes, deadlines: Deadlines, total_s: float, listener: Listener) -> ListenedReply:
+    def launch(
+        self, body: bytes | Pieces, deadlines: Deadlines, total_s: float, listener: Listener
+    ) -> ListenedReply:
         """As the port says."""
         now_s = self._loop.time()
         total_due_s = now_s + total_s
         reply = ListenedReply(self._loop, self._method, deadlines, total_due_s, _listener=listener)
-        head = b"%bcontent-length: %d\r\n\r\n" % (self._start, len(body))
+        size = len(body) if isinstance(body, bytes) else sum(map(len, body))
+        head = b"%bcontent-length: %d\r\n\r\n" % (self._start, size)
         connection = self._pool.take()
         if connection is not None:
             reply.begin(connection, head, body)
@@ -37,7 +41,7 @@ class PreparedRequest:
             reply.dialling = self._loop.create_task(self._dial(reply, head, body, until))
         return reply
 
-    async def _dial(self, reply: ListenedReply, head: bytes, body: bytes, until: float) -> None:
+    async def _dial(self, reply: ListenedReply, head: bytes, body: bytes | Pieces, until: float) -> None:
         """Send as soon as there is a connection; the listener hears if there is none in time."""
         try:
             connection = await self._pool.acquire(until)
@@ -65,7 +69,7 @@ class ListenedReply(LeanReply):
     _listener: Listener | None = None
     _connection: Connection | None = None
 
-    def begin(self, connection: Connection, head: bytes, body: bytes) -> None:
+    def begin(self, connection: Connection, head: bytes, body: bytes | Pieces) -> None:
         """Send the request; the reply comes on that connection."""
         self._connection = connection
         connection.begin(self, head, body)

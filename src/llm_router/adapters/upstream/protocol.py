@@ -15,6 +15,7 @@ from llm_router.adapters.upstream.framing import Framing, plain_chunks, plain_re
 from llm_router.adapters.upstream.reply import LeanReply
 from llm_router.adapters.upstream.tls import Sessions
 from llm_router.domain.errors import UpstreamError
+from llm_router.wire.cut import Pieces
 
 WRITE_BYTES = 64 * 1024
 """Bodies beyond this are written in pieces of it over TLS, as fast as the provider takes them, so that the
@@ -120,7 +121,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         return transport is not None and not self._lost and not transport.is_closing()
 
-    def begin(self, reply: LeanReply, head: bytes, body: bytes) -> None:
+    def begin(self, reply: LeanReply, head: bytes, body: bytes | Pieces) -> None:
         """Write a request. Its reply goes to ``reply``."""
         transport = self._transport
         assert transport is not None
@@ -128,6 +129,11 @@ class Connection(asyncio.Protocol):
         self._reset()
         self._reply = reply
         reply.start(self, self._loop.time())
+        if not isinstance(body, bytes):
+            if self._write_bytes == PLAIN_WRITE_BYTES:  # it refers to them until they have gone
+                transport.writelines((head + body[0], *body[1:]))
+                return
+            body = b"".join(body)
         if len(body) <= self._join_bytes:
             transport.write(head + body if body else head)
         else:

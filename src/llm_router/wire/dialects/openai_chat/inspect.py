@@ -7,7 +7,8 @@ members are left to the provider. https://platform.openai.com/docs/api-reference
 from __future__ import annotations
 
 from llm_router.wire.asked import Tree, first_text, members_beside, model_of, parse
-from llm_router.wire.dialect import Inspected
+from llm_router.wire.cut import LEAST_BYTES, cut
+from llm_router.wire.dialect import Inspected, Short
 from llm_router.wire.dialects.openai_chat.checks import check_messages, check_options, token_limit
 from llm_router.wire.dialects.openai_chat.measure import measure, measure_options
 from llm_router.wire.dialects.openai_chat.quick import quick_inspect
@@ -28,7 +29,13 @@ def inspect(body: bytes, path_model: str | None = None, path_stream: bool | None
     quick = quick_inspect(body, path_stream)
     if quick is not None:
         return quick
-    tree, turns = _read(body)
+    short: Short | None = None
+    shortened = cut(body) if len(body) >= LEAST_BYTES else None
+    tree, turns = (None, None) if shortened is None else _quickly(shortened.short)
+    if tree is None or turns is None or shortened is None or turns.found.cut != len(shortened.runs):
+        tree, turns = _read(body)
+    else:
+        short = Short(shortened, tree)
     members = tree.members
     model = model_of(members, path_model)
     if turns is None:
@@ -44,7 +51,8 @@ def inspect(body: bytes, path_model: str | None = None, path_stream: bool | None
     return Inspected(
         model=model,
         stream=stream,
-        tree=tree,
+        tree=tree if short is None else Tree(data=body, members=members, ids=tree.ids),
+        short=short,
         output_tokens=token_limit(members),
         n=members.get("n") or 1,
         text_bytes=found.text_bytes,
@@ -66,6 +74,12 @@ def inspect(body: bytes, path_model: str | None = None, path_stream: bool | None
 
 def _read(body: bytes) -> tuple[Tree, Turns | None]:
     """A body, and its turns if they are as usual: else they have to be checked."""
+    tree, turns = _quickly(body)
+    return (parse(body, EXAMPLE), None) if tree is None else (tree, turns)
+
+
+def _quickly(body: bytes) -> tuple[Tree | None, Turns | None]:
+    """A body whose turns are as usual, and these."""
     beside = members_beside(body, "messages")
     if beside is not None:
         members, raw = beside
@@ -73,4 +87,4 @@ def _read(body: bytes) -> tuple[Tree, Turns | None]:
         turns = None if legacy else read_turns(raw["messages"])
         if turns is not None:
             return Tree(data=body, raw=raw, members=members, ids=turns.ids), turns
-    return parse(body, EXAMPLE), None
+    return None, None

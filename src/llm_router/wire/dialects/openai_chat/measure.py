@@ -11,7 +11,8 @@ from llm_router.wire.media import is_http_url
 
 
 class Measured(msgspec.Struct, kw_only=True):
-    """See the members of the same name in :class:`wire.dialect.Inspected`."""
+    """See the members of the same name in :class:`wire.dialect.Inspected`. ``cut``: pictures that stand elsewhere
+    (:mod:`wire.cut`)."""
 
     text_bytes: int = 0
     images: int = 0
@@ -21,6 +22,7 @@ class Measured(msgspec.Struct, kw_only=True):
     media_urls: list[tuple[str, str]] = msgspec.field(default_factory=list)
     custom_tools: tuple[str, ...] = ()
     hosted: Hosted | None = None
+    cut: int = 0
 
     def hosting(self) -> Hosted:
         """Where what the provider runs is noted."""

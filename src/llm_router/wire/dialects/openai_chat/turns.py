@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
+from llm_router.wire.cut import MARK
 from llm_router.wire.dialects.openai_chat.measure import Measured
 from llm_router.wire.lenient import load
 from llm_router.wire.media import is_http_url
@@ -121,6 +122,8 @@ def _parts(parts: list[_Text | _Image], found: Measured) -> bool:
             found.media_urls.append(("image", url))
         elif not url.startswith("data:"):
             return False
+        elif url.endswith(MARK):
+            found.cut += 1
         found.images += 1
         found.needs.add("image")
     return True
