@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import re
 from importlib import import_module
 from pkgutil import walk_packages
@@ -11,6 +12,8 @@ import pytest
 
 import llm_router
 from llm_router.domain import late
+from llm_router.wire.dialect import Behind
+from llm_router.wire.operations import FORMATS, PROVIDER_DIALECTS, SPOKEN
 
 
 def test_a_pattern_does_what_it_would_compiled_at_once() -> None:
@@ -44,3 +47,28 @@ def test_every_pattern_of_the_gateway_can_be_compiled() -> None:
     assert len(patterns) > 100
     for pattern in patterns:
         assert isinstance(pattern.pattern, str | bytes)
+
+
+def test_rows_are_loaded_by_name() -> None:
+    table: late.Table[object] = late.Table({"dumps": "json:dumps", "none": "json:nothing"})
+    assert (list(table), len(table), "dumps" in table, "loads" in table) == (
+        ["dumps", "none"],
+        2,
+        True,
+        False,
+    )
+    assert table["dumps"] is json.dumps is table["dumps"]
+    assert table.get("loads") is None
+    with pytest.raises(AttributeError):
+        _ = table["none"]
+
+
+def test_a_module_is_loaded_by_its_members() -> None:
+    assert late.module("json").dumps is json.dumps
+
+
+def test_what_is_spoken_has_the_name_under_which_it_is_found() -> None:
+    names = {name: form.name for name, form in SPOKEN.items()}
+    assert names == {**{name: name for name in SPOKEN}, "gemini_embed_one": "gemini_embeddings"}
+    assert all(isinstance(SPOKEN[form], Behind) for forms in FORMATS.values() for form in forms.values())
+    assert set(FORMATS["chat"]) | set(FORMATS["embed"]) == set(PROVIDER_DIALECTS)

@@ -13,7 +13,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from llm_router.adapters.heap import YOUNG_MAX, begin_start, end_start
 from llm_router.adapters.sealing import _derived
 
-HEAVY = ("cryptography", "smtplib", "email.message", "importlib.resources", "asyncpg", "botocore", "fpdf")
+HEAVY = (
+    "cryptography", "smtplib", "email.message", "importlib.resources", "asyncpg", "botocore", "fpdf",
+    "llm_router.wire.dialects.anthropic_messages", "llm_router.wire.dialects.bedrock_converse",
+    "llm_router.wire.dialects.openai_responses.state", "llm_router.wire.embeddings.openai",
+)  # fmt: skip
 
 
 def loaded(code: str) -> set[str]:

@@ -99,12 +99,10 @@ def _first(route: dict[str, Any] | None) -> str:
 
 
 async def _compared(cases: Sequence[Case], new: State, old: State | None, now_ms: int) -> list[Difference]:
-    from llm_router.wire.dialect import Dialect, Front
-    from llm_router.wire.operations import SPOKEN
+    from llm_router.engine.rehearsing import FRONTS
 
-    fronts = {name: each for name, each in SPOKEN.items() if isinstance(each, Dialect | Front)}
-    after = DryRun(new, fronts, now_ms)
-    before = None if old is None else DryRun(old, fronts, now_ms)
+    after = DryRun(new, FRONTS, now_ms)
+    before = None if old is None else DryRun(old, FRONTS, now_ms)
     return [
         Difference(
             case=case,

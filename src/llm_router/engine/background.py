@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from llm_router.domain import late
 from llm_router.domain.errors import InvalidRequest, LedgerUnavailable, Overloaded, RouterError, ServerError
 from llm_router.domain.stored import StoredResponse
 from llm_router.domain.usage import Provenance
@@ -26,8 +28,12 @@ from llm_router.engine.tracks import Track, reply_headers
 from llm_router.ports import Client, OtherRuns
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Bill
-from llm_router.wire.dialects.openai_responses import state
 from llm_router.wire.verbatim import dump
+
+if TYPE_CHECKING:
+    from llm_router.wire.dialects.openai_responses import state
+else:  # few gateways keep responses
+    state = late.module("llm_router.wire.dialects.openai_responses.state")
 
 LOOK_S = 0.5
 """Pause between two looks at a response that another process makes."""

@@ -6,16 +6,21 @@ https://platform.openai.com/docs/api-reference/conversations
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from llm_router.domain import late
 from llm_router.domain.errors import InvalidRequest, NotFound, PayloadTooLarge
 from llm_router.domain.stored import StoredConversation, StoredItem
 from llm_router.engine.paging import page
 from llm_router.ports import Clock, ResponseStore
 from llm_router.wire.chat import Raw
-from llm_router.wire.dialects.openai_responses import state
+
+if TYPE_CHECKING:
+    from llm_router.wire.dialects.openai_responses import state
+else:  # few gateways keep responses
+    state = late.module("llm_router.wire.dialects.openai_responses.state")
 
 
 class Conversations:

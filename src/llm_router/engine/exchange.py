@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from llm_router.billing.estimate import estimate, expected_input
 from llm_router.billing.meter import Metered
@@ -137,7 +137,9 @@ class Engine:
         self.telemetry = telemetry
         self.new_id = new_id
         self.upstream = upstream
-        behind = {name: dialect for name, dialect in dialects.items() if isinstance(dialect, Behind)}
+        behind = cast(
+            "Mapping[str, Behind[Any, Any]]", dialects
+        )  # no provider is asked in what is a front alone
         self.tokens = tokens
         self._prices = prices
         self._own_keys = own_keys

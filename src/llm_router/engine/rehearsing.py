@@ -4,7 +4,8 @@ cost and what would fail. Nothing is sent, and nothing is changed."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import msgspec
 
@@ -19,7 +20,7 @@ from llm_router.engine.operator import Arguments, Context, Result, account_name,
 from llm_router.engine.receipting import papers_of
 from llm_router.engine.state import State
 from llm_router.ports import PaperBooks
-from llm_router.wire.dialect import Dialect, Front
+from llm_router.wire.dialect import Spoken
 from llm_router.wire.operations import SPOKEN
 
 LAST_DEFAULT, LAST_MAX = 100, 500
@@ -33,7 +34,7 @@ LOOKS_MAX = 5
 SPANS_H = (2, 24, 7 * 24, 31 * 24, 366 * 24)
 """How far back is looked, further only if there was too little."""
 
-FRONTS = {name: each for name, each in SPOKEN.items() if isinstance(each, Dialect | Front)}
+FRONTS = cast("Mapping[str, Spoken]", SPOKEN)  # of which cases name those that clients speak
 
 
 class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from llm_router.domain import late
 from llm_router.domain.errors import InvalidRequest, LedgerUnavailable, NotFound, PayloadTooLarge, RouterError
 from llm_router.domain.key import Key
 from llm_router.domain.stored import StoredResponse
@@ -26,8 +27,12 @@ from llm_router.engine.exchange import Engine
 from llm_router.engine.paging import PAGE_DEFAULT, page
 from llm_router.ports import Client, ResponseStore
 from llm_router.wire.chat import Raw
-from llm_router.wire.dialects.openai_responses import state
-from llm_router.wire.dialects.openai_responses.state import Asked
+
+if TYPE_CHECKING:
+    from llm_router.wire.dialects.openai_responses import state
+    from llm_router.wire.dialects.openai_responses.state import Asked
+else:  # few gateways keep responses
+    state = late.module("llm_router.wire.dialects.openai_responses.state")
 
 PURGE_SHARE = 32
 """The store is looked at whenever it may have grown by this part of what it may hold."""

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from llm_router.wire.completions import FRONT as COMPLETIONS
-from llm_router.wire.dialect import Behind, Dialect, Front
-from llm_router.wire.dialects.registry import DIALECTS
-from llm_router.wire.embeddings import bedrock, cohere, gemini, ollama, openai, vertex
+from llm_router.domain import late
+from llm_router.wire.dialect import Behind, Front
+from llm_router.wire.dialects.registry import PLACES
 
 ENDPOINTS: Mapping[str, str] = MappingProxyType(
     {
@@ -23,35 +22,43 @@ ENDPOINTS: Mapping[str, str] = MappingProxyType(
 )
 """Where each operation is asked for, for errors that say so."""
 
-_EMBEDDINGS: Mapping[str, Behind[Any, Any]] = MappingProxyType(
+_EMBEDDINGS: Mapping[str, str] = MappingProxyType(
     {
-        "openai_chat": openai.DIALECT,
-        "openai_responses": openai.DIALECT,
-        "gemini_generate": gemini.DIALECT,
-        "bedrock_converse": bedrock.DIALECT,
-        "cohere_chat": cohere.DIALECT,
-        "ollama_chat": ollama.DIALECT,
-        vertex.NAME: vertex.DIALECT,
+        "openai_chat": "openai_embeddings",
+        "openai_responses": "openai_embeddings",
+        "gemini_generate": "gemini_embeddings",
+        "bedrock_converse": "bedrock_embed",
+        "cohere_chat": "cohere_embed",
+        "ollama_chat": "ollama_embed",
+        "vertex_predict": "vertex_predict",
     }
 )
+"""Dialect of the provider -> format in which it is asked for vectors."""
 
 FORMATS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
-        "chat": MappingProxyType({name: name for name in DIALECTS}),
-        "embed": MappingProxyType({dialect: form.name for dialect, form in _EMBEDDINGS.items()}),
+        "chat": MappingProxyType({name: name for name in PLACES}),
+        "embed": _EMBEDDINGS,
     }
 )
 """Operation -> dialect of the provider -> name of the format in which it is asked there."""
 
-PROVIDER_DIALECTS = tuple(dict.fromkeys((*DIALECTS, *_EMBEDDINGS)))
+PROVIDER_DIALECTS = tuple(dict.fromkeys((*PLACES, *_EMBEDDINGS)))
 """What a provider may be said to speak; some of it serves one operation alone."""
 
-SPOKEN: Mapping[str, Behind[Any, Any] | Dialect[Any, Any] | Front[Any, Any]] = MappingProxyType(
-    {
-        **DIALECTS,
-        **{form.name: form for form in _EMBEDDINGS.values()},
-        "gemini_embed_one": gemini.ONE,
-        COMPLETIONS.name: COMPLETIONS,
-    }
+SPOKEN: late.Table[Behind[Any, Any] | Front[Any, Any]] = late.Table(
+    MappingProxyType(
+        {
+            **PLACES,
+            "openai_embeddings": "llm_router.wire.embeddings.openai:DIALECT",
+            "gemini_embeddings": "llm_router.wire.embeddings.gemini:DIALECT",
+            "bedrock_embed": "llm_router.wire.embeddings.bedrock:DIALECT",
+            "cohere_embed": "llm_router.wire.embeddings.cohere:DIALECT",
+            "ollama_embed": "llm_router.wire.embeddings.ollama:DIALECT",
+            "vertex_predict": "llm_router.wire.embeddings.vertex:DIALECT",
+            "gemini_embed_one": "llm_router.wire.embeddings.gemini:ONE",
+            "openai_completions": "llm_router.wire.completions:FRONT",
+        }
+    )
 )
-"""Everything that is spoken, in front or behind, by name: the engine's table."""
+"""Everything that is spoken, in front or behind, by name: the engine's table. Each is loaded when it is first spoken."""

@@ -18,8 +18,6 @@ import msgspec
 from llm_router.domain.errors import UpstreamError
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Behind, Unframer
-from llm_router.wire.dialects.bedrock_converse import errors as aws_errors
-from llm_router.wire.framing.invoke import InvokeUnframer
 from llm_router.wire.loss import Loss
 from llm_router.wire.verbatim import dump, members
 
@@ -60,6 +58,19 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     accept: str | None = None
     decode_error: Callable[[int, Mapping[str, str], bytes], UpstreamError] | None = None
     unframe: Callable[[], Unframer] | None = None
+
+
+def _aws_error(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+    from llm_router.wire.dialects.bedrock_converse import errors  # loaded where Bedrock is called alone
+
+    return errors.decode_error(status, headers, body)
+
+
+def _aws_unframer() -> Unframer:
+    from llm_router.wire.dialects.bedrock_converse import errors
+    from llm_router.wire.framing.invoke import InvokeUnframer
+
+    return InvokeUnframer(errors.stream_error)
 
 
 AZURE_DEPLOYMENTS = Placement(
@@ -115,8 +126,8 @@ BEDROCK_CLAUDE = Placement(
     betas_member="anthropic_beta",
     hides=("anthropic-version",),
     accept="application/vnd.amazon.eventstream",
-    decode_error=aws_errors.decode_error,
-    unframe=lambda: InvokeUnframer(aws_errors.stream_error),
+    decode_error=_aws_error,
+    unframe=_aws_unframer,
 )  # fmt: skip
 
 PLACEMENTS: Mapping[str, Placement] = MappingProxyType(
