@@ -972,7 +972,8 @@ class LiveReply(UpstreamReply, Protocol):
 
     @property
     def whole(self) -> bytes | None:
-        """All of the body, if it has come at once as it is and nothing of it was taken; it can still be taken."""
+        """All of the body, if it has come at once and as it is; None otherwise. It can still be taken. Not to be asked
+        where something was taken before."""
         ...
 
     def take(self) -> bytes:

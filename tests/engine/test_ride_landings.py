@@ -111,3 +111,21 @@ def test_one_that_fails_keeps_no_other_waiting() -> None:
         assert [str(error) for error in cast(list[Exception], seen)] == ["unforeseen"]
 
     asyncio.run(main())
+
+
+def test_the_last_piece_of_a_reply_is_not_taken_for_all_of_it() -> None:
+    nothing = cast(Any, None)
+    boarding = SimpleNamespace(read=None, form=object(), tariff=object(), reply_bytes_max=100)
+    read: list[bytes] = []
+    boarding.read = read.append
+    made = Ride(
+        nothing, nothing, nothing, nothing, cast(Any, boarding), nothing, nothing, "gen-1", 0, nothing, 0
+    )
+    made.key, made.inspected = cast(Any, SimpleNamespace(tags=())), cast(Any, SimpleNamespace(n=1))
+    made._worst, made._reply = cast(Any, object()), cast(Any, SimpleNamespace(whole=b"{}"))
+    made._pieces = [b"what came before "]
+    assert not made._landed_plainly(0)
+    assert read == []
+    made._pieces = None
+    assert not made._landed_plainly(0), "it was not plain"
+    assert read == [b"{}"]

@@ -21,19 +21,20 @@ class ExchangeIds:
     hundred. One for each process: those that share what was drawn would give the same ids."""
 
     def __init__(self) -> None:
-        self._turn = -1  # of 2**20 ms, some 17 minutes: what all ids of that time begin with
+        self._turn = -1  # of 2**10 ms, about a second: what all ids of that time begin with
         self._prefix = ""
         self._random = ""
-        self._at = 0
+        self._at = self._drawn = 0
 
     def __call__(self) -> str:
         ms = time.time_ns() // 1_000_000
-        turn = ms >> 20
+        turn = ms >> 10
         if turn != self._turn:
             self._turn = turn
-            self._prefix = "gen-" + "".join([_PAIRS[(ms >> shift) & 1023] for shift in (40, 30, 20)])
+            self._prefix = "gen-" + "".join([_PAIRS[(ms >> shift) & 1023] for shift in (40, 30, 20, 10)])
         at = self._at
-        if at >= len(self._random):
+        if at >= self._drawn:
             self._random, at = os.urandom(16 * DRAWN).translate(_LETTERS).decode("ascii"), 0
+            self._drawn = 16 * DRAWN
         self._at = end = at + 16
-        return f"{self._prefix}{_PAIRS[(ms >> 10) & 1023]}{_PAIRS[ms & 1023]}{self._random[at:end]}"
+        return f"{self._prefix}{_PAIRS[ms & 1023]}{self._random[at:end]}"

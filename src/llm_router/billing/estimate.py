@@ -114,14 +114,24 @@ class Worst(msgspec.Struct, frozen=True):
 
     def estimate(self, inspected: Inspected, output_tokens_default: int) -> Estimate | None:
         """What :func:`estimate` says; None of a request that holds more than text."""
-        if inspected.images or inspected.file_bytes or inspected.audio_bytes or inspected.media_urls:
+        if inspected.plain:
+            plain = tokens_upper(inspected.text_bytes, FRAME_TOKENS_PLAIN)
+            choices = 1
+        elif (
+            inspected.images
+            or inspected.file_bytes
+            or inspected.audio_bytes
+            or inspected.media_urls
+            or inspected.service_tier is not None
+            or inspected.inputs != 1
+            or inspected.beside is not None
+        ):
             return None
-        if inspected.service_tier is not None or inspected.inputs != 1 or inspected.beside is not None:
-            return None
-        frame = FRAME_TOKENS if _FRAMED & inspected.needs else FRAME_TOKENS_PLAIN
-        plain = tokens_upper(inspected.text_bytes, frame) + inspected.input_tokens
+        else:
+            frame = FRAME_TOKENS if _FRAMED & inspected.needs else FRAME_TOKENS_PLAIN
+            plain = tokens_upper(inspected.text_bytes, frame) + inspected.input_tokens
+            choices = _choices(inspected)
         asked = output_tokens_default if inspected.output_tokens is None else inspected.output_tokens
-        choices = _choices(inspected)
         amount, version, input_most, output_most = -1, "", 0, 0
         for window, most, input_rate, output_rate, request, of in self.rows:
             count = plain if plain < window else window

@@ -77,11 +77,17 @@ class Tariff(msgspec.Struct, frozen=True):
             return None
         lines: tuple[CostLine, ...] = ()
         if fresh and self.input:
-            lines = (_line("input_tokens", fresh, self.input),)
+            rate = self.input
+            lines = (
+                CostLine(bucket="input_tokens", quantity=fresh, rate_pusd=rate, amount_pusd=fresh * rate),
+            )
         if cached and self.cached:
             lines += (_line("cache_read_tokens", cached, self.cached),)
         if output and self.output:
-            lines += (_line("output_tokens", output, self.output),)
+            rate = self.output
+            lines += (
+                CostLine(bucket="output_tokens", quantity=output, rate_pusd=rate, amount_pusd=output * rate),
+            )
         if thought and self.reasoning:
             lines += (_line("reasoning_tokens", thought, self.reasoning),)
         if self.request:

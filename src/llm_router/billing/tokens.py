@@ -46,7 +46,9 @@ def tokens_upper(text_bytes: int, frame_tokens: int = FRAME_TOKENS) -> int:
     everything measured but long runs of digits, hexadecimal and unusual scripts. Plus a fixed frame. Prose is
     held at about 2.5 times its true count; the rest comes back with the settlement.
     """
-    return frame_tokens + min(text_bytes, DENSE_BYTES // 4 + (text_bytes * 3 + 3) // 4)
+    if text_bytes > DENSE_BYTES:
+        text_bytes = min(text_bytes, DENSE_BYTES // 4 + (text_bytes * 3 + 3) // 4)
+    return frame_tokens + text_bytes
 
 
 def tokens_of_chars(chars: int) -> int:

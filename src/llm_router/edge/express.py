@@ -540,7 +540,13 @@ class Passenger(msgspec.Struct, eq=False):
 
     def answer(self, status: int, head: str, data: bytes) -> None:
         self.started = self.response_complete = True
-        self._write(self._head_bytes(status, head, f"content-length: {len(data)}\r\n\r\n") + data)
+        if self.gone:
+            return
+        protocol = self._protocol
+        common = protocol.gateway.common_lines(protocol.server_state.default_headers)
+        close = "" if self.keep_alive else "connection: close\r\n"
+        lines = f"{_STATUS[status]}{common}{head}{close}content-length: {len(data)}\r\n\r\n"
+        protocol.transport.write(lines.encode("latin-1", "replace") + data)
 
     def open(self, status: int, head: str) -> None:
         self.started = True

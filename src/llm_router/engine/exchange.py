@@ -736,7 +736,7 @@ class Engine:
     def ended(self, account: str | None, record: ExchangeRecord | None) -> None:
         """An exchange has ended. ``account``: whose hold was resolved; record: of it, if there is one."""
         waiting = self.holding.waiting
-        if account is not None and not waiting.empty():
+        if waiting.queues and account is not None:
             waiting.freed(account)
         if record is not None:
             self.telemetry.exchange(record)
@@ -746,12 +746,13 @@ class Engine:
         if track.error is not None or track.gone or track.model is None or track.admitted is None:
             return
         if track.candidate is not None:
-            n = max(1, track.admitted.inspected.n)
-            self.learn(record, track.candidate, track.admitted.plan, track.state, n)
+            tokens = record.usage.completion_tokens // max(1, track.admitted.inspected.n)
+            self.learn(record, tokens, track.candidate, track.admitted.plan, track.state)
 
-    def learn(self, record: ExchangeRecord, candidate: Candidate, plan: Plan, state: State, n: int) -> None:
-        """Learn how long a whole answer of ``n`` choices was."""
-        tokens = record.usage.completion_tokens // n
+    def learn(
+        self, record: ExchangeRecord, tokens: int, candidate: Candidate, plan: Plan, state: State
+    ) -> None:
+        """Learn how long a choice of a whole answer was."""
         if record.finish == "length":
             tokens *= 2  # it would have been longer, nobody knows by how much
         if tokens > 0:

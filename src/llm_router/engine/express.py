@@ -131,6 +131,7 @@ class Express:
 
     Attributes:
         rides: those under way; taken: how many there have been.
+        whole: those whose whole reply waits to be read, and landing: they will be, in this iteration of the loop.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -139,8 +140,8 @@ class Express:
         self.taken = 0
         self.rides: set[Ride] = set()
         self._emptied: asyncio.Future[None] | None = None
-        self._whole: deque[Ride] = deque()
-        self._landing = False
+        self.whole: deque[Ride] = deque()
+        self.landing = False
         books, upstream = engine.books, engine.upstream
         self.books = books if isinstance(books, PromptBooks) else None
         self.entrance = books if isinstance(books, PromptEntrance) else None
@@ -291,14 +292,14 @@ class Express:
         Who submits to the store says it before, so that what the landings submit leaves with it.
         """
         if ride is not None:
-            self._whole.append(ride)
-        if not self._landing:
-            self._landing = True
+            self.whole.append(ride)
+        if not self.landing:
+            self.landing = True
             asyncio.get_running_loop().call_soon(self._land)
 
     def _land(self) -> None:
-        self._landing = False
-        whole = self._whole
+        self.landing = False
+        whole = self.whole
         try:
             while whole:
                 whole.popleft().land()
@@ -369,6 +370,7 @@ class Ride(msgspec.Struct, eq=False):
     _metered: Metered | None = None
     _answer: PassedReply | None = None  # a plain one
     _record: ExchangeRecord | None = None
+    _spoken: int = 0  # tokens of it
     # Of streams:
     _intake: Intake | None = None
     _relay: Relay | None = None
@@ -465,10 +467,12 @@ class Ride(msgspec.Struct, eq=False):
         try:
             for price in boarding.prices:
                 engine.publish(price, created_ms)
-            self._expected = expected = expected_input(inspected)
-            tokens = tokens_admitted(inspected, expected)
+            self._expected = tokens = expected_input(inspected)
+            if inspected.output_tokens is not None:
+                tokens = tokens_admitted(inspected, tokens)
             self._worst = worst = boarding.estimate(inspected)
-            express.land_soon()
+            if not express.landing:
+                express.land_soon()
             if entrance is not None:
                 entrance.enter_now(
                     self.id,
@@ -609,7 +613,8 @@ class Ride(msgspec.Struct, eq=False):
         deadlines, left_s = boarding.deadlines_of(self.wish, False, (self.due_us - now_us) / 1_000_000)
         self._reply = prepared.launch(body, deadlines, left_s, self)
         trying.begin(boarding.state)
-        self._calling = trying.begun(candidate, self._wall_ms(now_us), now_us)
+        called_ms = self.created_ms + (now_us - self.call.started_us) // 1000
+        self._calling = trying.begun(candidate, called_ms, now_us)
         self._stage = _CALLING
 
     def _call_as_others(self) -> None:
@@ -644,7 +649,11 @@ class Ride(msgspec.Struct, eq=False):
         """Something has come of the reply."""
         try:
             if self._stage == _CALLING:
-                self._hear()
+                reply = self._reply
+                if self._track is None and reply is not None and reply.complete and reply.status == 200:
+                    self._came()
+                else:
+                    self._hear()
             elif self._reply is not None:  # what follows the end
                 self._reply.take()
                 if self._reply.complete and self._rest is not None:
@@ -685,6 +694,17 @@ class Ride(msgspec.Struct, eq=False):
                 self._failed(error)
         except Exception as error:  # told and closed as any other unforeseen one
             self._unforeseen(error)
+
+    def _came(self) -> None:
+        """A whole answer has come."""
+        if self._came_us is None:
+            self._came_us = now_us = self._engine.clock.monotonic_us()
+            if self._status is None:
+                self._status, self._first_byte_us = 200, now_us - self._called_us
+            express = self._express
+            express.whole.append(self)
+            if not express.landing:
+                express.land_soon()
 
     def _hear(self) -> None:
         reply, attempt = self._reply, self._attempt
@@ -767,7 +787,7 @@ class Ride(msgspec.Struct, eq=False):
         read, form, tariff = boarding.read, boarding.form, boarding.tariff
         if read is None or form is None or tariff is None or worst is None or self.key.tags:
             return False
-        body = None if reply is None else reply.whole
+        body = None if reply is None or self._pieces is not None else reply.whole
         if body is None or len(body) > boarding.reply_bytes_max or inspected.n > 1:
             return False
         if self._secret is not None and self._secret.encode() in body:
@@ -802,19 +822,19 @@ class Ride(msgspec.Struct, eq=False):
         engine, books, calling = self._engine, self._express.books, self._calling
         assert books is not None
         assert calling is not None
-        seen, now_us = answer.observed, engine.clock.monotonic_us()
-        now_ms = self._wall_ms(now_us)
+        seen, call, now_us = answer.observed, self.call, engine.clock.monotonic_us()
         self._answer, self._calling, self._stage = answer, None, _SETTLING
         reply_id = seen.reply_id
         if reply_id is None:
-            reply_id = reply_id_of(self.call, self.id, seen.upstream_id)
+            reply_id = reply_id_of(call, self.id, seen.upstream_id)
+        called_us, created_ms, begun_us = self._called_us, self.created_ms, call.started_us
         self._record = record = form.filled(
             self.id,
-            self.created_ms,
-            self.call.started_us,
-            came_us - self._called_us,
-            self._wall_ms(self._called_us),
-            self._called_us,
+            created_ms,
+            begun_us,
+            came_us - called_us,
+            created_ms + (called_us - begun_us) // 1000,
+            called_us,
             self._status,
             self._first_byte_us,
             None,
@@ -826,7 +846,9 @@ class Ride(msgspec.Struct, eq=False):
             self._worst,
             self._admission,
         )
-        engine.trying.answered(calling, seen.usage, now_us, now_ms)
+        usage = bill.usage  # of text alone
+        self._spoken = spoken = usage.output_tokens + usage.reasoning_tokens
+        engine.trying.answered(calling, spoken, now_us, created_ms + (now_us - begun_us) // 1000)
         engine.watch.waits.begin(self.id, now_us)
         try:
             books.settle_now(record, self)
@@ -1038,7 +1060,8 @@ class Ride(msgspec.Struct, eq=False):
         if record.stream:
             engine.trying.called(track, attempt.candidate, calling, True)
         else:
-            engine.trying.answered(calling, seen.usage, now_us, engine.clock.now_ms())
+            spoken = None if seen.usage is None else seen.usage.completion_tokens
+            engine.trying.answered(calling, spoken, now_us, engine.clock.now_ms())
 
     def _settled_plainly(self, settled: Settled) -> None:
         """A plain answer is paid: it goes out."""
@@ -1049,29 +1072,29 @@ class Ride(msgspec.Struct, eq=False):
         if self._entering:
             self._counted = False  # the settlement gave the places back
         engine.watch.waits.end(id_)
-        record = settle.settled_record(record, settled.charged_pusd)
+        charged_pusd, usage, spoken = settled.charged_pusd, record.usage, self._spoken
+        if charged_pusd < record.cost_pusd:
+            record = settle.settled_record(record, charged_pusd)
         if not self._gone:
-            engine.learn(record, boarding.candidate, boarding.plan, boarding.state, 1)
-        bill = Bill(
-            usage=record.usage,
-            cost_pusd=settled.charged_pusd,
-            credits_remaining_pusd=settled.remaining_pusd,
+            engine.learn(record, spoken, boarding.candidate, boarding.plan, boarding.state)
+        bill = Bill(usage=usage, cost_pusd=charged_pusd, credits_remaining_pusd=settled.remaining_pusd)
+        data, now_us, admission, at_ms = (
+            answer.finish(bill),
+            engine.clock.monotonic_us(),
+            self._admission,
+            self.created_ms,
         )
-        data, now_us = answer.finish(bill), engine.clock.monotonic_us()
-        told = call.dialect.head(
-            Head(
-                request_id=id_,
-                at_ms=self.created_ms,
-                elapsed_ms=(now_us - call.started_us) // 1000,
-                limits=() if self._admission is None else self._admission.limits,
-            )
-        )
+        elapsed_ms = (now_us - call.started_us) // 1000
+        limits = () if admission is None else admission.limits
+        told = call.dialect.head(Head(request_id=id_, at_ms=at_ms, elapsed_ms=elapsed_ms, limits=limits))
         head = f"content-type: application/json\r\nx-generation-id: {id_}\r\n{told}{boarding.whose}"
         self.client.answer(200, head + native_line(record.native_finish), data)
-        self._leave()
+        self._stage, self._reply = _OVER, None
+        express.left(self)
         engine.ended(self.key.account, record)
         if self._counted and express.counters is not None:
-            express.counters.release_now(id_, record.usage.total_tokens, self._wall_ms(now_us))
+            used = usage.input_tokens + usage.cache_read_tokens + spoken
+            express.counters.release_now(id_, used, at_ms + elapsed_ms)
         self.client.over()
 
     def _settled(self, settled: Settled) -> None:

@@ -13,7 +13,6 @@ from math import inf
 import msgspec
 
 from llm_router.domain.errors import Overloaded, RouterError, UpstreamError, UpstreamKind
-from llm_router.domain.usage import Usage
 from llm_router.engine import continuing, pump
 from llm_router.engine.admit import Admitted
 from llm_router.engine.attempt import Attempts
@@ -290,7 +289,8 @@ class Trying:
             track.other_key = False
             seen = None if track.delivery is None else track.delivery.observed
             usage = None if seen is None else seen.usage
-            self.answered(calling, usage, self._clock.monotonic_us(), self._clock.now_ms())
+            spoken = None if usage is None else usage.completion_tokens
+            self.answered(calling, spoken, self._clock.monotonic_us(), self._clock.now_ms())
             return
         how, why, cooldown_ms, went = Fared.NEITHER, "", None, Went.NEITHER
         if ended is True:
@@ -327,12 +327,12 @@ class Trying:
             tokens_per_s=speed,
         )
 
-    def answered(self, calling: Calling, usage: Usage | None, now_us: int, now_ms: int) -> None:
-        """A whole answer came: :meth:`called`, without what can only follow others."""
+    def answered(self, calling: Calling, spoken: int | None, now_us: int, now_ms: int) -> None:
+        """A whole answer came, of so many tokens: :meth:`called`, without what can only follow others."""
         if calling.place is not None:
             sample = None
-            if usage is not None and not self.lagging():
-                sample = (now_us - calling.began_us) / 1000 / (usage.completion_tokens + WHOLE_TOKENS)
+            if spoken is not None and not self.lagging():
+                sample = (now_us - calling.began_us) / 1000 / (spoken + WHOLE_TOKENS)
             self.gate.leave(calling.place, now_ms, Went.WELL, WHOLE, sample)
         self.health.went_well(calling.call, now_ms)
 

@@ -13,18 +13,22 @@ LOOK_S = 0.5
 
 
 class WaitingRoom:
-    """One queue for each payer, since whoever spends on the same path is bounded by the same budgets."""
+    """One queue for each payer, since whoever spends on the same path is bounded by the same budgets.
+
+    Attributes:
+        queues: those that are not empty.
+    """
 
     def __init__(self) -> None:
-        self._queues: dict[Payer, deque[asyncio.Future[None]]] = {}
+        self.queues: dict[Payer, deque[asyncio.Future[None]]] = {}
 
     def empty(self) -> bool:
-        return not self._queues
+        return not self.queues
 
     async def wait(self, payer: Payer, timeout_s: float, *, again: bool) -> None:
         """Return when it may be worth another try, or after a while. ``again``: it keeps its place."""
         called = asyncio.get_running_loop().create_future()
-        queue = self._queues.setdefault(payer, deque())
+        queue = self.queues.setdefault(payer, deque())
         if again:
             queue.appendleft(called)
         else:
@@ -36,17 +40,17 @@ class WaitingRoom:
         finally:
             queue.remove(called)
             if not queue:
-                del self._queues[payer]
+                del self.queues[payer]
 
     def freed(self, account: str) -> None:
         """Credit of an account came back: call the first of each queue."""
-        for payer, queue in self._queues.items():
+        for payer, queue in self.queues.items():
             if payer.account == account:
                 _call(queue)
 
     def next(self, payer: Payer) -> None:
         """One of a queue got what it waited for: there may be enough for the next."""
-        queue = self._queues.get(payer)
+        queue = self.queues.get(payer)
         if queue is not None:
             _call(queue)
 

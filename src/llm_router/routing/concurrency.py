@@ -346,8 +346,10 @@ class Lanes:
         lane = self._lanes.get(deployment)
         if lane is None:
             return True
-        limit = lane.limit
-        return limit is None or limit - lane.in_flight > lane.promised
+        learned, most, with_it = lane.learned, lane.most, lane.in_flight + lane.promised + 1
+        if learned is not None and with_it > learned and with_it > 1:
+            return False
+        return most is None or with_it <= most
 
     def lane(self, deployment: str) -> Lane:
         """What is known of a deployment."""

@@ -23,19 +23,19 @@ class Deadline:
     timer in GRAIN_S seconds, not two a request.
     """
 
-    __slots__ = ("_armed", "_expired", "_handle", "_loop", "at")
+    __slots__ = ("_expired", "_handle", "_loop", "armed", "at")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, expired: Callable[[], None]) -> None:
         self._loop = loop
         self._expired = expired
         self._handle: asyncio.TimerHandle | None = None
-        self._armed = _NEVER
+        self.armed = _NEVER
         self.at = _NEVER
 
     def move(self, at: float) -> None:
         """Set the time; what was set before is forgotten."""
         self.at = at
-        if at < self._armed:
+        if at < self.armed:
             self._arm(min(at, self._loop.time() + GRAIN_S))
 
     def stop(self) -> None:
@@ -43,17 +43,17 @@ class Deadline:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        self._armed = self.at = _NEVER
+        self.armed = self.at = _NEVER
 
     def _arm(self, at: float) -> None:
         if self._handle is not None:
             self._handle.cancel()
-        self._armed = at
+        self.armed = at
         self._handle = self._loop.call_at(at, self._fire)
 
     def _fire(self) -> None:
         self._handle = None
-        self._armed = _NEVER
+        self.armed = _NEVER
         if self._loop.time() + _EARLY_S >= self.at:
             self.at = _NEVER
             self._expired()

@@ -62,8 +62,9 @@ class Pool:
 
     def take(self) -> Connection | None:
         """A ready connection, at once, or None."""
-        while self._idle:
-            connection = self._idle.popitem()[0]
+        idle = self._idle
+        while idle:
+            connection = idle.popitem()[0]
             if connection.usable:
                 return connection
         return None

@@ -11,7 +11,7 @@ import msgspec
 
 from llm_router.adapters.upstream.deadline import Deadline
 from llm_router.adapters.upstream.faults import malformed, timed_out, truncated, unavailable
-from llm_router.adapters.upstream.framing import Framing, plain_chunks, plain_reply, read_framing
+from llm_router.adapters.upstream.framing import Framing, PlainHead, plain_chunks, plain_reply, read_framing
 from llm_router.adapters.upstream.reply import LeanReply
 from llm_router.adapters.upstream.tls import Sessions
 from llm_router.domain.errors import UpstreamError
@@ -28,6 +28,9 @@ the system."""
 PLAIN_JOIN_BYTES = 256 * 1024
 """Up to so much is copied behind its head there, which costs less than another call."""
 
+
+UNLIKE_MAX = 8
+"""After so many heads in a row that were not those of the reply before, only each so-many-th is remembered."""
 
 UNCLAIMED_S = 10.0
 """A new connection that nobody uses within this time was made for a call that gave up: it is closed."""
@@ -94,11 +97,13 @@ class Connection(asyncio.Protocol):
         self._write_bytes = self._join_bytes = WRITE_BYTES
         self._write_paused = False
         self._read_paused = False
+        self._alike: PlainHead | None = None  # the head of the last plain reply
+        self._unlike = 0  # plain replies in a row whose heads were others than the one before
         self._reset()
 
     def _reset(self) -> None:
         """Forget the last exchange."""
-        self._answered = False
+        self._answered = self._parsed = False
         self._interim = False
         self._excess = False
         self._keep = False
@@ -126,9 +131,14 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         assert transport is not None
         assert self._reply is None
-        self._reset()
+        if self._parsed:
+            self._reset()
+        self._answered = False
         self._reply = reply
-        reply.start(self, self._loop.time())
+        due, deadline = reply.start(self, self._loop.time()), self._deadline
+        deadline.at = due
+        if due < deadline.armed:
+            deadline.move(due)
         if not isinstance(body, bytes):
             if self._write_bytes == PLAIN_WRITE_BYTES:  # it refers to them until they have gone
                 transport.writelines((head + body[0], *body[1:]))
@@ -143,7 +153,10 @@ class Connection(asyncio.Protocol):
 
     def park(self, until: float) -> None:
         """Stay open without an exchange until that time."""
-        self._deadline.move(until)
+        deadline = self._deadline
+        deadline.at = until
+        if until < deadline.armed:
+            deadline.move(until)
 
     def close(self) -> None:
         """Close for good; an exchange in progress must have been failed before."""
@@ -191,12 +204,13 @@ class Connection(asyncio.Protocol):
             return
         if not self._answered:
             self._answered = True
-            plain = plain_reply(data, self._limits.header_bytes_max)
+            plain = self._plain(data)
             if plain is not None and reply.method != "HEAD":
                 self.keep_s, self._keep = None, True
                 reply.take_whole(*plain)
                 self._finish(reply)
                 return
+        self._parsed = True
         size, headless = reply.size, reply.status == 0
         self._feed(data, reply)
         if self._fault is not None:
@@ -209,6 +223,19 @@ class Connection(asyncio.Protocol):
             self._count_overhead(len(data))
             if headless and reply.status:
                 reply.wake()
+
+    def _plain(self, data: bytes) -> tuple[Framing, bytes] | None:
+        """See :func:`plain_reply`. A head that is the same as the one before is not judged again."""
+        alike = self._alike
+        if alike is not None and (found := alike.again(data)) is not None:
+            self._unlike = 0
+            return found
+        found = plain_reply(data, self._limits.header_bytes_max)
+        if found is not None:
+            self._unlike += 1  # where they all differ it is not tried each time
+            often = self._unlike < UNLIKE_MAX or self._unlike % UNLIKE_MAX == 0
+            self._alike = PlainHead.of(data[: -len(found[1])]) if often else None
+        return found
 
     def eof_received(self) -> bool:
         reply = self._reply

@@ -76,11 +76,14 @@ class LeanReply(msgspec.Struct, eq=False):
 
     # The connection's side.
 
-    def start(self, wire: Wire, now: float) -> None:
-        """The request is about to be written: the first byte is due from now."""
+    def start(self, wire: Wire, now: float) -> float:
+        """The request is about to be written: return when its first byte is due."""
         self._wire = wire
-        self._first_due = min(now + self._deadlines.first_byte_s, self.total_due)
-        wire.expect(self._first_due)
+        due = now + self._deadlines.first_byte_s
+        if due > self.total_due:
+            due = self.total_due
+        self._first_due = due
+        return due
 
     def take_head(self, status: int, framing: Framing) -> None:
         """The head is read."""
