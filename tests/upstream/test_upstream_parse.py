@@ -77,14 +77,20 @@ class Keeper:
         pass
 
 
-def feed(pieces: list[bytes], method: str = "POST") -> dict[str, Any]:
-    """What one reply comes to when these pieces arrive and then the end."""
+def feed(pieces: list[bytes], method: str = "POST", *, earlier: bytes = b"") -> dict[str, Any]:
+    """What one reply comes to when these pieces arrive and then the end. ``earlier``: a reply on the same
+    connection before it."""
     loop: Any = StillLoop()
     transport: Any = Transport()
     connection = Connection(loop, "host:1", WireLimits(header_bytes_max=LIMIT, buffer_bytes_max=LIMIT))
     keeper = Keeper()
     connection.owner = keeper
     connection.connection_made(transport)
+    if earlier:
+        connection.begin(LeanReply(loop, "POST", Deadlines(), 600.0), b"head", b"body")
+        connection.data_received(earlier)
+        assert keeper.kept == 1
+        keeper.kept = 0
     reply = LeanReply(loop, method, Deadlines(), 600.0)
     connection.begin(reply, b"head", b"body")
     for piece in pieces:
@@ -138,6 +144,16 @@ def test_cuts_change_nothing_and_nothing_escapes(raw: bytes, cuts: list[int]) ->
     del whole["kept"], cut["kept"]  # bytes after the end may come when the connection is parked
     assert whole == cut
     assert whole["complete"] == (whole["error"] is None)
+
+
+@given(wounded(), st.sampled_from([SEEDS[0], SEEDS[7], sized(b"hi", b"x: 1")]), st.integers(0, 300))
+@example(SEEDS[0], SEEDS[0], 0)
+@example(sized(b"a longer one"), SEEDS[0], 0)
+@example(SEEDS[0] + b"more", SEEDS[0], 0)
+@example(SEEDS[0].replace(b"5", b"+5"), SEEDS[0], 0)
+def test_the_reply_before_changes_nothing(raw: bytes, earlier: bytes, cut: int) -> None:
+    pieces = [raw[:cut], raw[cut:]] if 0 < cut < len(raw) else [raw]
+    assert feed(pieces, earlier=earlier) == feed(pieces)
 
 
 CHUNKS = st.one_of(

@@ -133,7 +133,7 @@ class Connection(asyncio.Protocol):
         assert self._reply is None
         if self._parsed:
             self._reset()
-        self._answered = False
+        self._answered = self._keep = False
         self._reply = reply
         due, deadline = reply.start(self, self._loop.time()), self._deadline
         deadline.at = due
