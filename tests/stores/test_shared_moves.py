@@ -15,7 +15,7 @@ from llm_router.adapters.memory.counters import MemoryCounters
 from llm_router.adapters.shared import link as links
 from llm_router.adapters.shared import moves
 from llm_router.adapters.shared.link import Link
-from llm_router.adapters.shared.remote import RemoteBooks, RemotePrices
+from llm_router.adapters.shared.remote import RemoteBooks, RemoteCounters, RemotePrices
 from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.domain.budget import Payer, Scope, Window
 from llm_router.domain.errors import InsufficientCredits, LedgerUnavailable
@@ -39,13 +39,13 @@ class Waits:
 
 
 class Desk:
-    """A store, and workers that are linked with it. ``waits``: its books and counters have to be waited for."""
+    """A store, and workers that are linked with it. ``waits``: what has to be waited for."""
 
-    def __init__(self, store: SqliteStore, *, waits: bool) -> None:
+    def __init__(self, store: SqliteStore, *, waits: str) -> None:
         self.store = store
+        books: Any = Waits(store) if "books" in waits else store
         counters: Any = MemoryCounters()
-        shared = (Waits(store), Waits(counters)) if waits else (store, counters)
-        self.hub = hub_of(shared[0], counters=shared[1])
+        self.hub = hub_of(books, counters=Waits(counters) if "counters" in waits else counters)
 
     async def worker(self) -> Worker:
         session, link = await linked(self.hub)
@@ -71,7 +71,7 @@ class Worker:
         return future
 
 
-def on_desk(folder: Path, waits: bool, scenario: Any) -> None:
+def on_desk(folder: Path, waits: str, scenario: Any) -> None:
     async def main() -> None:
         store = await SqliteStore.open(folder / "books.db", clock=FixedClock())
         try:
@@ -97,11 +97,11 @@ def at_once(amount: int) -> tuple[Limit, ...]:
     return (limit(LimitKind.CONCURRENCY, amount),)
 
 
-both = pytest.mark.parametrize("waits", [False, True], ids=["at once", "waits"])
+all_ways = pytest.mark.parametrize("waits", ["nothing", "books", "counters", "books and counters"])
 
 
-@both
-def test_a_request_enters_is_charged_and_leaves(tmp_path: Path, waits: bool) -> None:
+@all_ways
+def test_a_request_enters_is_charged_and_leaves(tmp_path: Path, waits: str) -> None:
     async def scenario(desk: Desk) -> None:
         worker = await desk.worker()
         entered = await worker.enter("e1", 300, at_once(1))
@@ -119,8 +119,8 @@ def test_a_request_enters_is_charged_and_leaves(tmp_path: Path, waits: bool) -> 
     on_desk(tmp_path, waits, scenario)
 
 
-@both
-def test_limits_and_credit_are_exact_over_four_workers(tmp_path: Path, waits: bool) -> None:
+@all_ways
+def test_limits_and_credit_are_exact_over_four_workers(tmp_path: Path, waits: str) -> None:
     async def scenario(desk: Desk) -> None:
         workers = [await desk.worker() for _ in range(4)]
         answers = await asyncio.gather(
@@ -136,8 +136,8 @@ def test_limits_and_credit_are_exact_over_four_workers(tmp_path: Path, waits: bo
     on_desk(tmp_path, waits, scenario)
 
 
-@both
-def test_who_is_counted_and_has_no_credit_is_told_both(tmp_path: Path, waits: bool) -> None:
+@all_ways
+def test_who_is_counted_and_has_no_credit_is_told_both(tmp_path: Path, waits: str) -> None:
     async def scenario(desk: Desk) -> None:
         worker = await desk.worker()
         entered = await worker.enter("dear", 5000, at_once(1))
@@ -151,8 +151,8 @@ def test_who_is_counted_and_has_no_credit_is_told_both(tmp_path: Path, waits: bo
     on_desk(tmp_path, waits, scenario)
 
 
-@both
-def test_what_is_asked_behind_a_move_comes_behind_it(tmp_path: Path, waits: bool) -> None:
+@all_ways
+def test_what_is_asked_behind_a_move_comes_behind_it(tmp_path: Path, waits: str) -> None:
     """A request that is given up while it enters is settled and leaves at once, by either way of asking."""
 
     async def scenario(desk: Desk) -> None:
@@ -171,8 +171,24 @@ def test_what_is_asked_behind_a_move_comes_behind_it(tmp_path: Path, waits: bool
     on_desk(tmp_path, waits, scenario)
 
 
-@both
-def test_what_a_worker_has_under_way_when_it_goes_is_resolved(tmp_path: Path, waits: bool) -> None:
+@all_ways
+def test_who_enters_finds_the_place_that_was_given_back_before(tmp_path: Path, waits: str) -> None:
+    """By the ordinary way: many of a connection's requests alternate between the two."""
+
+    async def scenario(desk: Desk) -> None:
+        worker = await desk.worker()
+        counters: Any = RemoteCounters(worker.link)
+        for number in range(3):
+            assert (await counters.admit(f"t{number}", at_once(1), 1, NOW_MS)).refused is None
+            await counters.release(f"t{number}", 0, NOW_MS)
+            assert (await worker.enter(f"e{number}", 1, at_once(1))).admission.refused is None
+            assert (await worker.charge(f"e{number}", 1)).charged_pusd == 1
+
+    on_desk(tmp_path, waits, scenario)
+
+
+@all_ways
+def test_what_a_worker_has_under_way_when_it_goes_is_resolved(tmp_path: Path, waits: str) -> None:
     async def scenario(desk: Desk) -> None:
         dying, other = await desk.worker(), await desk.worker()
         for number in range(3):
@@ -194,9 +210,9 @@ def test_what_a_worker_has_under_way_when_it_goes_is_resolved(tmp_path: Path, wa
     on_desk(tmp_path, waits, scenario)
 
 
-@both
+@all_ways
 def test_a_hold_that_nobody_heard_of_in_time_is_taken_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: str
 ) -> None:
     async def scenario(desk: Desk) -> None:
         worker = await desk.worker()
@@ -214,9 +230,9 @@ def test_a_hold_that_nobody_heard_of_in_time_is_taken_back(
     on_desk(tmp_path, waits, scenario)
 
 
-@both
+@all_ways
 def test_kinds_of_requests_are_said_once_and_told_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: str
 ) -> None:
     monkeypatch.setattr(moves, "KINDS_MAX", 3)  # so that numbers are given again
 
@@ -249,8 +265,8 @@ def test_kinds_of_requests_are_said_once_and_told_apart(
     on_desk(tmp_path, waits, scenario)
 
 
-@both
-def test_nothing_is_held_by_a_price_that_could_not_be_published(tmp_path: Path, waits: bool) -> None:
+@all_ways
+def test_nothing_is_held_by_a_price_that_could_not_be_published(tmp_path: Path, waits: str) -> None:
     async def scenario(desk: Desk) -> None:
         desk.store.publish(Price(version="v1", rates=Rates(input=1, output=1)), 1)
         worker = await desk.worker()
@@ -262,8 +278,8 @@ def test_nothing_is_held_by_a_price_that_could_not_be_published(tmp_path: Path, 
     on_desk(tmp_path, waits, scenario)
 
 
-@both
-def test_a_character_that_is_none_keeps_no_charge_back(tmp_path: Path, waits: bool) -> None:
+@all_ways
+def test_a_character_that_is_none_keeps_no_charge_back(tmp_path: Path, waits: str) -> None:
     async def scenario(desk: Desk) -> None:
         worker = await desk.worker()
         await worker.enter("odd", 100, at_once(1))
@@ -276,8 +292,8 @@ def test_a_character_that_is_none_keeps_no_charge_back(tmp_path: Path, waits: bo
     on_desk(tmp_path, waits, scenario)
 
 
-@both
-def test_a_store_that_closes_says_so(tmp_path: Path, waits: bool) -> None:
+@all_ways
+def test_a_store_that_closes_says_so(tmp_path: Path, waits: str) -> None:
     async def scenario(desk: Desk) -> None:
         worker = await desk.worker()
         assert (await worker.enter("early", 100)).refusal is None

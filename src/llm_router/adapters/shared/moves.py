@@ -58,7 +58,7 @@ class Charge(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class Leave(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """A request has ended without a charge: its places are free. Nobody waits for an answer."""
+    """A request has ended that was not charged by a move: its places are free. Nobody waits for an answer."""
 
     exchange_id: str
     tokens_used: int

@@ -12,7 +12,7 @@ import msgspec
 from llm_router.adapters.shared.calls import CALL_S, Call, Remote
 from llm_router.adapters.shared.hub import EXTRA
 from llm_router.adapters.shared.link import Link
-from llm_router.adapters.shared.moves import HOLD_S, Moves, Publish, encode
+from llm_router.adapters.shared.moves import HOLD_S, Leave, Moves, Publish, encode
 from llm_router.adapters.sqlite.keys import KeyCache
 from llm_router.billing.ledger import Wanted
 from llm_router.domain.budget import Payer
@@ -295,7 +295,7 @@ class RemoteCounters(Remote):
         self.degraded: str | None = None
 
     async def release(self, ticket: str, tokens_used: int, now_ms: int) -> None:
-        self.link.tell(*_told(self.calls["release"], ticket, tokens_used, now_ms))
+        self.link.post(encode(Leave(ticket, tokens_used, now_ms)))  # ahead of what enters after it
 
     def problem(self) -> str | None:
         return self.degraded

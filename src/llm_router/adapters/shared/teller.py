@@ -67,8 +67,10 @@ class Teller:
         prices: PriceBook,
         refused: dict[str, str],
     ) -> None:
-        self._books = books if isinstance(books, PromptBooks) else None
-        self._counters = counters if isinstance(counters, PromptCounters) else None
+        self._books: PromptBooks | None = None
+        self._counters: PromptCounters | None = None
+        if isinstance(books, PromptBooks) and isinstance(counters, PromptCounters):
+            self._books, self._counters = books, counters
         self._singly = singly
         self.open, self._places, self._refused = open_, places, refused
         self._prices = prices
@@ -91,7 +93,7 @@ class Teller:
     def _make(self, posted: msgspec.Raw) -> None:
         for move in decode_moves(posted):
             if type(move) is Enter:
-                if self._books is not None and self._counters is not None:
+                if self._books is not None:
                     self._enter(move, self._books)
                 else:
                     self._entering[move.exchange_id] = self._begin(
@@ -103,7 +105,8 @@ class Teller:
                 else:
                     self._begin(self._charge_singly(move))
             elif type(move) is Leave:
-                self.leave(move.exchange_id, move.tokens_used, move.now_ms)
+                if not self.leave(move.exchange_id, move.tokens_used, move.now_ms):
+                    self._begin(self._leave_singly(move.exchange_id, move.tokens_used, move.now_ms))
             elif type(move) is Kind:
                 gauge = (
                     None if not move.limits or self._counters is None else self._counters.gauge(move.limits)
@@ -143,12 +146,12 @@ class Teller:
         except Exception as error:  # whatever it is, the worker waits for an answer
             landing.set_exception(error)
 
-    def leave(self, exchange_id: str, tokens_used: int, now_ms: int) -> None:
-        """Give its places back, if it has any."""
-        if self._counters is None or exchange_id in self._entering:
-            self._begin(self._leave_singly(exchange_id, tokens_used, now_ms))
-        elif self._places.pop(exchange_id, None) is not None:
-            self._counters.release_now(exchange_id, tokens_used, now_ms)
+    def leave(self, exchange_id: str, tokens_used: int, now_ms: int) -> bool:
+        """Give its places back at once; False if it has none, or they cannot be given back at once."""
+        if self._counters is None or self._places.pop(exchange_id, None) is None:
+            return False
+        self._counters.release_now(exchange_id, tokens_used, now_ms)
+        return True
 
     def _publish(self, price: Price, now_ms: int) -> None:
         try:
@@ -192,6 +195,7 @@ class Teller:
             del self._entering[id_]
 
     async def _leave_singly(self, exchange_id: str, tokens_used: int, now_ms: int) -> None:
+        """Behind what was asked before, which may be to count it."""
         await self._entered(exchange_id)
         if exchange_id in self._places:
             await self._singly.release(exchange_id, tokens_used, now_ms)
