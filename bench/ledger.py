@@ -4,6 +4,7 @@
 
 Each simulated client holds, then settles with a whole exchange record, as fast as it can: as the fast
 lane does, which is told what became durable, or with ``--awaited`` in tasks, as other requests do. The
+price is published and the collector of cycles set as the gateway does it. The
 folder decides which disk is measured. ``--preload`` fills the tables with that many exchanges first. It
 runs on one core, as whatever ``bench/run.py`` measures. ``of clients`` is the benchmark's own part of the
 CPU, and ``step ns`` what one step of an empty loop cost meanwhile: on machines that are shared the
@@ -28,9 +29,10 @@ from typing import cast
 import uvloop
 
 from llm_router.adapters.clock import SystemClock
+from llm_router.adapters.heap import end_start
 from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.domain.budget import Payer
-from llm_router.domain.price import CostLine
+from llm_router.domain.price import CostLine, Price, Rates
 from llm_router.domain.record import AttemptRecord, ExchangeRecord
 from llm_router.domain.usage import Usage
 
@@ -38,6 +40,10 @@ CLIENTS_S = 0.2
 STEPS = 3_000_000
 HOLD_PUSD = 250_000_000_000
 USAGE = Usage(input_tokens=1200, cache_read_tokens=800, output_tokens=350)
+PRICE = Price(
+    version="anthropic/claude-sonnet-4-5@2026-01-01",
+    rates=Rates(input=3_000_000, cache_read=300_000, output=15_000_000),
+)
 RECORD = ExchangeRecord(
     id="", account="acct", key="key_1", operation="chat", dialect="openai_chat",
     asked_model="claude-sonnet-4-5", model="claude-sonnet-4-5", deployment="anthropic/claude-sonnet-4-5",
@@ -48,7 +54,7 @@ RECORD = ExchangeRecord(
         CostLine(bucket="cache_read_tokens", quantity=800, rate_pusd=300_000, amount_pusd=240_000_000),
         CostLine(bucket="output_tokens", quantity=350, rate_pusd=15_000_000, amount_pusd=5_250_000_000),
     ),
-    price_version="anthropic/claude-sonnet-4-5@2026-01-01",
+    price_version=PRICE.version,
     attempts=(
         AttemptRecord(
             deployment="anthropic/claude-sonnet-4-5", provider="anthropic", upstream_model="claude-sonnet-4-5",
@@ -194,6 +200,8 @@ async def run(folder: Path, concurrency: int, options: argparse.Namespace) -> No
         fill(path, options.preload)
         store = await SqliteStore.open(path, clock=SystemClock())
     await store.credit("acct", 4_000_000 * 10**12, "bench", "benchmark", 0)
+    store.publish(PRICE, 0)
+    end_start()
     step, clients = step_ns(), clients_us(concurrency)
     begin, cpu, loop = time.perf_counter(), cpu_s(), time.thread_time()
     work = Work(store, begin + options.seconds)

@@ -58,12 +58,12 @@ class KnownPrices:
         self._digests.pop(version, None)
         self._seen.pop(version, None)
 
-    def proof_of(self, record: ExchangeRecord, text: str) -> bytes:
+    def proof_of(self, record: ExchangeRecord, text: bytes) -> bytes:
         """What :func:`llm_router.adapters.sqlite.schema.proof_of` says of the text of a record and its prices."""
         digests = self._digests
         if record.price_version in digests and not record.other_prices:
-            return sha256(sha256(text.encode()).digest() + digests[record.price_version]).digest()
-        return proof_with(text, [self._digest(version) for version in versions_of(record)])
+            return sha256(sha256(text).digest() + digests[record.price_version]).digest()
+        return proof_with(text.decode(), [self._digest(version) for version in versions_of(record)])
 
     def _digest(self, version: str) -> bytes:
         """That of "" for one that is not known."""

@@ -322,7 +322,7 @@ class SqliteStore:
         try:
             if settlement.absorbed_pusd:
                 record = booked(record, settlement)
-            row = _exchange_row(record, settlement)
+            row, encoded = _exchange_row(record, settlement)
         except BaseException:  # it cannot be written, so it did not happen
             self._ledger.undo_settlement(settlement)
             raise
@@ -334,7 +334,7 @@ class SqliteStore:
             sums=rollup_counts(record),
             created_ms=record.created_ms,
             note="" if record.price_version is None else record.price_version,
-            proof=self._prices.proof_of(record, row[-1]),
+            proof=self._prices.proof_of(record, encoded),
         )
 
     async def price_rules(self) -> list[PriceRule]:
@@ -831,14 +831,14 @@ class SqliteStore:
         return await self._read(lambda reads: keys.count_keys(reads, account))
 
 
-def _exchange_row(record: ExchangeRecord, settlement: Settlement) -> tuple[Any, ...]:
+def _exchange_row(record: ExchangeRecord, settlement: Settlement) -> tuple[tuple[Any, ...], bytes]:
+    """The row, and the text of the record in it as bytes."""
     try:
-        text = _encode(record).decode()
+        encoded = _encode(record)
     except UnicodeEncodeError:  # a lone surrogate somewhere; the charge must not fail for it
-        plain = json.dumps(msgspec.to_builtins(record), ensure_ascii=False)
-        text = plain.encode(errors="replace").decode()
-        record = _records.decode(text)
-    return (
+        encoded = json.dumps(msgspec.to_builtins(record), ensure_ascii=False).encode(errors="replace")
+        record = _records.decode(encoded)
+    row = (
         record.id,
         record.account,
         record.key,
@@ -848,8 +848,9 @@ def _exchange_row(record: ExchangeRecord, settlement: Settlement) -> tuple[Any, 
         record.status,
         None if settlement.hold is None else settlement.hold.amount_pusd,
         record.cost_pusd,
-        text,
+        encoded.decode(),
     )
+    return row, encoded
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
