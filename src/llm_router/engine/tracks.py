@@ -320,12 +320,16 @@ def whose(model: Model | None, candidate: Candidate | None) -> str:
     return lines
 
 
-@lru_cache(maxsize=64)
 def native_line(native: str | None) -> str:
     """The line that says how the provider itself calls the end of an answer."""
-    if native is None or not native.isprintable():
+    return "" if native is None else _native_line(native[:NATIVE_CHARS_MAX])
+
+
+@lru_cache(maxsize=64)
+def _native_line(native: str) -> str:
+    if not native.isprintable():
         return ""
-    return f"x-llm-router-native-finish-reason: {_line(native[:NATIVE_CHARS_MAX])}\r\n"
+    return f"x-llm-router-native-finish-reason: {_line(native)}\r\n"
 
 
 def reply_headers(track: Track, error: RouterError | None = None) -> list[tuple[bytes, bytes]]:
