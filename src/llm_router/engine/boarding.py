@@ -101,12 +101,8 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
     keeps: bool
 
     def estimate(self, inspected: Inspected) -> Estimate:
-        """The worst that a request can cost."""
-        default = self.state.hold_output_tokens
-        found = None if self.worst is None else self.worst.estimate(inspected, default)
-        return (
-            estimate(inspected, self.deployments, output_tokens_default=default) if found is None else found
-        )
+        """The worst that a request can cost of which ``worst`` does not know it."""
+        return estimate(inspected, self.deployments, output_tokens_default=self.state.hold_output_tokens)
 
     def deadlines_of(self, wish: Wish, stream: bool, left_s: float) -> tuple[Deadlines, float]:
         """Those of a call that begins now, and how long it may take at most. ``left_s``: of the exchange's time."""
@@ -120,14 +116,6 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
         if left_s > usual.total_s:
             return usual, usual.total_s
         return usual, left_s if left_s > LEAST_S else LEAST_S
-
-    def fits(self, inspected: Inspected) -> bool:
-        """Whether a request fits every candidate beyond doubt: no text has more tokens than bytes."""
-        asked = inspected.output_tokens or 0
-        if self.output_tokens_max is not None and asked > self.output_tokens_max:
-            return False
-        most = inspected.text_bytes + inspected.input_tokens + asked
-        return self.context_tokens is None or most <= self.context_tokens
 
 
 def is_plain(inspected: Inspected) -> bool:

@@ -131,6 +131,7 @@ class Express:
 
     Attributes:
         rides: those under way; taken: how many there have been.
+        emptied: who waits until there are none.
         whole: those whose whole reply waits to be read, and landing: they will be, in this iteration of the loop.
     """
 
@@ -139,7 +140,7 @@ class Express:
         self._kinds: dict[tuple[object, ...], Boarding] = {}
         self.taken = 0
         self.rides: set[Ride] = set()
-        self._emptied: asyncio.Future[None] | None = None
+        self.emptied: asyncio.Future[None] | None = None
         self.whole: deque[Ride] = deque()
         self.landing = False
         books, upstream = engine.books, engine.upstream
@@ -186,8 +187,13 @@ class Express:
             return None
         inspected.json_array = call.json_array
         boarding = self._boarding(call, key, inspected, now_ms)
-        if boarding is None or not boarding.fits(inspected):
+        if boarding is None:
             return None
+        asked, bytes_max, most = inspected.output_tokens, boarding.context_tokens, boarding.output_tokens_max
+        if asked is not None and most is not None and asked > most:
+            return None
+        if bytes_max is not None and inspected.text_bytes + inspected.input_tokens + (asked or 0) > bytes_max:
+            return None  # it may be too long for a candidate: no text has more tokens than bytes
         if wish is not NO_WISH and boarding.candidate.provider.deadline_header is not None:
             return None  # the provider is told how long it has: its head is another each time
         if inspected.repeats and may_repeat(call.body):
@@ -196,8 +202,10 @@ class Express:
                 check_alone(call, inspected, limits_of(call, payer, state.sessions, state.sessions_by_key))
             except SessionBrake:
                 return None
-        trying = engine.trying
-        if not trying.health.quiet or not trying.takes(boarding.candidate):
+        trying, candidate = engine.trying, boarding.candidate
+        if not trying.health.quiet:
+            return None
+        if not candidate.own_key and not trying.gate.lanes.room(candidate.deployment.id):
             return None
         limits = boarding.limits
         made = rules.limits_now(boarding.payer)
@@ -310,14 +318,14 @@ class Express:
     async def empty(self) -> None:
         """Wait until there is no ride."""
         if self.rides:
-            self._emptied = asyncio.get_running_loop().create_future()
-            await self._emptied
+            self.emptied = asyncio.get_running_loop().create_future()
+            await self.emptied
 
     def left(self, ride: Ride) -> None:
         """It is no ride any more."""
         self.rides.discard(ride)
-        if self._emptied is not None and not self.rides and not self._emptied.done():
-            self._emptied.set_result(None)
+        if self.emptied is not None and not self.rides and not self.emptied.done():
+            self.emptied.set_result(None)
 
     def stop(self) -> None:
         """End what still runs; every client is told, every hold resolved."""
@@ -470,7 +478,11 @@ class Ride(msgspec.Struct, eq=False):
             self._expected = tokens = expected_input(inspected)
             if inspected.output_tokens is not None:
                 tokens = tokens_admitted(inspected, tokens)
-            self._worst = worst = boarding.estimate(inspected)
+            rows = boarding.worst
+            worst = None if rows is None else rows.estimate(inspected, boarding.state.hold_output_tokens)
+            if worst is None:
+                worst = boarding.estimate(inspected)
+            self._worst = worst
             if not express.landing:
                 express.land_soon()
             if entrance is not None:
@@ -593,7 +605,9 @@ class Ride(msgspec.Struct, eq=False):
         """Call the provider with a plain request."""
         engine, boarding, inspected = self._engine, self._boarding, self.inspected
         trying, candidate = engine.trying, boarding.candidate
-        if not (trying.health.quiet and trying.takes(candidate)):
+        if not trying.health.quiet or not (
+            candidate.own_key or trying.gate.lanes.room(candidate.deployment.id)
+        ):
             self._ordinary(engine.resume(self.track))
             return
         try:
@@ -849,7 +863,7 @@ class Ride(msgspec.Struct, eq=False):
         usage = bill.usage  # of text alone
         self._spoken = spoken = usage.output_tokens + usage.reasoning_tokens
         engine.trying.answered(calling, spoken, now_us, created_ms + (now_us - begun_us) // 1000)
-        engine.watch.waits.begin(self.id, now_us)
+        engine.watch.waits.since_us[self.id] = now_us
         try:
             books.settle_now(record, self)
         except LedgerUnavailable as error:
@@ -1071,12 +1085,15 @@ class Ride(msgspec.Struct, eq=False):
         assert record is not None
         if self._entering:
             self._counted = False  # the settlement gave the places back
-        engine.watch.waits.end(id_)
+        engine.watch.waits.since_us.pop(id_, None)
         charged_pusd, usage, spoken = settled.charged_pusd, record.usage, self._spoken
         if charged_pusd < record.cost_pusd:
             record = settle.settled_record(record, charged_pusd)
-        if not self._gone:
-            engine.learn(record, spoken, boarding.candidate, boarding.plan, boarding.state)
+        if boarding.plan.session is not None or record.finish == "length" or self._gone:
+            if not self._gone:
+                engine.learn(record, spoken, boarding.candidate, boarding.plan, boarding.state)
+        elif spoken > 0:
+            engine.holding.outputs.learn(record.key, boarding.candidate.model.id, spoken)
         bill = Bill(usage=usage, cost_pusd=charged_pusd, credits_remaining_pusd=settled.remaining_pusd)
         data, now_us, admission, at_ms = (
             answer.finish(bill),
@@ -1090,7 +1107,9 @@ class Ride(msgspec.Struct, eq=False):
         head = f"content-type: application/json\r\nx-generation-id: {id_}\r\n{told}{boarding.whose}"
         self.client.answer(200, head + native_line(record.native_finish), data)
         self._stage, self._reply = _OVER, None
-        express.left(self)
+        express.rides.discard(self)
+        if express.emptied is not None:
+            express.left(self)
         engine.ended(self.key.account, record)
         if self._counted and express.counters is not None:
             used = usage.input_tokens + usage.cache_read_tokens + spoken

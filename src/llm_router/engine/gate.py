@@ -56,17 +56,18 @@ class Gate:
 
     Attributes:
         lanes: how many calls each deployment takes.
+        queues: of deployments that have one, who waits for a place there.
     """
 
     def __init__(self) -> None:
         self.lanes = Lanes()
-        self._queues: dict[str, deque[_Waiter]] = {}
+        self.queues: dict[str, deque[_Waiter]] = {}
         self._since_s: dict[str, float] = {}  # when a queue that is not empty began
 
     @property
     def waiting(self) -> int:
         """Requests that wait for a place."""
-        return len({id(waiter) for queue in self._queues.values() for waiter in queue})
+        return len({id(waiter) for queue in self.queues.values() for waiter in queue})
 
     def check(self, deployments: Sequence[str], *, urgent: bool) -> None:
         """Refuse a request early that would be refused later.
@@ -102,8 +103,8 @@ class Gate:
     def leave(self, place: Place, now_ms: int, went: Went, kind: int, sample: float | None) -> None:
         """A call is over: who waits for its place gets it."""
         place.lane.leave(place, now_ms, went, kind, sample)
-        if self._queues:
-            self._call(place.lane.deployment)
+        if self.queues:
+            self.call(place.lane.deployment)
 
     def refusal(self, deployments: Sequence[str]) -> Overloaded:
         """What a request is told for which there is no place."""
@@ -124,7 +125,7 @@ class Gate:
         return self.lanes.wait_ms(deployment, ahead) <= SURE * 1000 * timeout_s
 
     def _ahead(self, deployment: str, urgent: bool) -> int:
-        queue = self._queues.get(deployment, ())
+        queue = self.queues.get(deployment, ())
         return sum(waiter.urgent for waiter in queue) if urgent else len(queue)
 
     async def _wait(self, deployments: Sequence[str], timeout_s: float, urgent: bool) -> str | None:
@@ -132,7 +133,7 @@ class Gate:
         waiter = _Waiter(asyncio.get_running_loop().create_future(), urgent)
         for id_ in deployments:
             self._make_room(id_, urgent)
-            self._queues.setdefault(id_, deque()).append(waiter)
+            self.queues.setdefault(id_, deque()).append(waiter)
             self._since_s.setdefault(id_, asyncio.get_running_loop().time())
         kept = False
         try:
@@ -144,9 +145,9 @@ class Gate:
             return None
         finally:
             for id_ in deployments:
-                self._queues[id_].remove(waiter)
-                if not self._queues[id_]:
-                    del self._queues[id_], self._since_s[id_]
+                self.queues[id_].remove(waiter)
+                if not self.queues[id_]:
+                    del self.queues[id_], self._since_s[id_]
             self._redeem(waiter, kept)
 
     def _redeem(self, waiter: _Waiter, kept: bool) -> None:
@@ -156,11 +157,11 @@ class Gate:
         if found is not None:
             self.lanes.lane(found).promised -= 1
             if not kept:
-                self._call(found)
+                self.call(found)
 
     def _make_room(self, deployment: str, urgent: bool) -> None:
         """A queue that is full gives up the batch that came last for who is in a hurry."""
-        queue = self._queues.get(deployment)
+        queue = self.queues.get(deployment)
         if queue is None or not urgent or len(queue) < self.lanes.rules.queue_max:
             return
         for waiter in reversed(queue):
@@ -168,9 +169,9 @@ class Gate:
                 waiter.called.set_result(None)
                 return
 
-    def _call(self, deployment: str) -> None:
+    def call(self, deployment: str) -> None:
         """Give the places that are free to those who wait, the urgent first."""
-        queue = self._queues.get(deployment)
+        queue = self.queues.get(deployment)
         while queue and self.lanes.room(deployment):
             open_ = [waiter for waiter in queue if not waiter.called.done()]
             if not open_:

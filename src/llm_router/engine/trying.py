@@ -162,11 +162,12 @@ class Trying:
 
     def begin(self, state: State) -> None:
         """Another exchange is tried, by the rules of its configuration, which may have been read again."""
-        self.budget.earn()
+        if not self.budget.full:
+            self.budget.earn()
         if state is not self._state:
             self._state = state
             self.health.rules = state.health
-            self.budget.rules = state.retries
+            self.budget.rules, self.budget.full = state.retries, False
             self.gate.lanes.rules = state.concurrency
 
     def check(self, candidates: Sequence[Candidate], urgent: bool) -> None:
@@ -333,7 +334,10 @@ class Trying:
             sample = None
             if spoken is not None and not self.lagging():
                 sample = (now_us - calling.began_us) / 1000 / (spoken + WHOLE_TOKENS)
-            self.gate.leave(calling.place, now_ms, Went.WELL, WHOLE, sample)
+            place = calling.place
+            place.lane.leave(place, now_ms, Went.WELL, WHOLE, sample)
+            if self.gate.queues:
+                self.gate.call(place.lane.deployment)
         self.health.went_well(calling.call, now_ms)
 
     def _tried(self, track: Track, candidate: Candidate, error: RouterError) -> Tried:

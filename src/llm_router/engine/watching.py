@@ -16,20 +16,24 @@ LAG_S = 0.005
 
 
 class Waits:
-    """What waits for the ledger, since when. In the order in which it began."""
+    """What waits for the ledger.
+
+    Attributes:
+        since_us: of each since when, in the order in which it began.
+    """
 
     def __init__(self) -> None:
-        self._since_us: dict[str, int] = {}
+        self.since_us: dict[str, int] = {}
 
     def begin(self, id_: str, now_us: int) -> None:
-        self._since_us[id_] = now_us
+        self.since_us[id_] = now_us
 
     def end(self, id_: str) -> None:
-        self._since_us.pop(id_, None)
+        self.since_us.pop(id_, None)
 
     def oldest_us(self) -> int | None:
         """When what waits for longest began to; None if nothing does."""
-        return next(iter(self._since_us.values()), None)
+        return next(iter(self.since_us.values()), None)
 
 
 class Watch:

@@ -31,11 +31,16 @@ class RetryRules(msgspec.Struct, frozen=True, kw_only=True):
 
 class RetryBudget:
     """Repeats that may still be made, saved up by traffic: so that a provider in trouble does not get
-    a multiple of its usual calls. One per process."""
+    a multiple of its usual calls. One per process.
+
+    Attributes:
+        full: no more is saved; to be set to False with other rules.
+    """
 
     def __init__(self, rules: RetryRules | None = None) -> None:
         self.rules = RetryRules() if rules is None else rules
         self._saved = float(self.rules.reserve)
+        self.full = False
 
     @property
     def saved(self) -> float:
@@ -46,11 +51,13 @@ class RetryBudget:
         rules = self.rules
         if self._saved < rules.reserve:
             self._saved = min(float(rules.reserve), self._saved + rules.budget)
+        self.full = self._saved >= rules.reserve
 
     def spend(self) -> bool:
         """Take one repeat; False if there is none left."""
         if self._saved < 1.0:
             return False
+        self.full = False
         self._saved -= 1.0
         return True
 

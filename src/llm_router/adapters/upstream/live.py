@@ -35,7 +35,8 @@ class PreparedRequest:
         head = b"%bcontent-length: %d\r\n\r\n" % (self._start, size)
         connection = self._pool.take()
         if connection is not None:
-            reply.begin(connection, head, body)
+            reply._connection = connection
+            connection.begin(reply, head, body)
         else:
             until = min(now_s + deadlines.connect_s, total_due_s)
             reply.dialling = self._loop.create_task(self._dial(reply, head, body, until))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from llm_router.wire.dialects.openai_chat.mend import PADDING
@@ -110,9 +111,12 @@ def mend_tier(members: dict[str, Any]) -> bool:
     return True
 
 
+_REPLY_ID = re.compile("chatcmpl-[ -~]{1,247}")
+
+
 def is_reply_id(text: str) -> bool:
     """Whether a provider's id may stand as the reply's own."""
-    return text.startswith("chatcmpl-") and 9 < len(text) <= 256 and text.isascii() and text.isprintable()
+    return _REPLY_ID.fullmatch(text) is not None
 
 
 def whole_seconds(value: object) -> int:

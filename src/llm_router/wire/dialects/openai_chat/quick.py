@@ -171,14 +171,11 @@ class _Billed(_Usage):
 _read_reply = msgspec.json.Decoder(_Reply).decode
 
 
-class QuickBody:
+class QuickBody(msgspec.Struct, eq=False):
     """A plain whole reply, awaiting its bill."""
 
-    __slots__ = ("_reply", "observed")
-
-    def __init__(self, reply: _Reply, observed: Observed) -> None:
-        self._reply = reply
-        self.observed = observed
+    _reply: _Reply
+    observed: Observed
 
     def finish(self, bill: Bill) -> bytes:
         reply, metered = self._reply, bill.usage
