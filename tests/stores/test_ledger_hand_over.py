@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 
 from llm_router.adapters.sqlite.journal import Journal
@@ -81,5 +83,23 @@ def test_closing_leaves_nothing_behind() -> None:
         assert writer.told == ops
         await asyncio.sleep(0)
         assert writer.told == ops, "and nothing goes twice"
+
+    run(work)
+
+
+def test_who_was_told_is_not_kept_until_the_move_is_booked() -> None:
+    """A ride holds all of its request, and the writer books much later what it made durable."""
+
+    async def work(books: Journal, writer: ListWriter) -> None:
+        told, cancelled, refused = ops_of(books, 3)
+        cancelled.future.cancel()  # type: ignore[attr-defined]
+        refused.error = ValueError("not this one")
+        waiting = [weakref.ref(op.future) for op in (told, cancelled, refused)]
+        await asyncio.sleep(0)
+        books.deliver([told, cancelled, refused], None)
+        await asyncio.sleep(0)
+        gc.collect()
+        assert [each() for each in waiting] == [None] * 3
+        assert all(op.future.done() for op in (told, cancelled, refused))
 
     run(work)

@@ -59,8 +59,7 @@ def run(monkeypatch: pytest.MonkeyPatch, work: Any) -> None:
 def test_a_probe_goes_alone_and_others_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(books: Journal, writer: HandWriter) -> None:
         first, second = (Op(future=books.future()) for _ in range(2))
-        books.submit(first)
-        books.submit(second)
+        waiting = [books.submit(first), books.submit(second)]
         books.deliver([first], FULL)
         await turns()
         assert books.trouble == "ledger_unavailable"
@@ -75,8 +74,8 @@ def test_a_probe_goes_alone_and_others_wait_for_it(monkeypatch: pytest.MonkeyPat
         books.deliver([probe], None)
         await turns()
         assert (books.trouble, writer.ops[3:]) == (None, [later])
-        for op in (first, second):
-            assert isinstance(op.future.exception(), LedgerUnavailable)
+        for each in waiting:
+            assert isinstance(each.exception(), LedgerUnavailable)
 
     run(monkeypatch, work)
 

@@ -127,8 +127,9 @@ class Journal:
 
     def submit(self, op: Op) -> asyncio.Future[Any]:
         """Queue an operation; its future ends when it is durable."""
+        future = cast("asyncio.Future[Any]", op.future)
         self.enqueue(op)
-        return cast("asyncio.Future[Any]", op.future)
+        return future
 
     def enqueue(self, op: Op) -> None:
         """Queue an operation; its landing hears when it is durable."""
@@ -252,14 +253,33 @@ class Journal:
 
 
 def _resolve(op: Op) -> None:
-    """Tell whoever waits."""
-    if op.future.done():  # the wait was cancelled
+    """Tell whoever waits, and let go of it: the operation may wait long until it is booked, and a request that is
+    over must not."""
+    future, op.future = op.future, _TOLD
+    if future.done():  # the wait was cancelled
         return
     if op.error is None:
-        op.future.set_result(op.result)
+        future.set_result(op.result)
         return
-    op.future.set_exception(_as_refusal(op.error))
-    op.future.exception()  # counts as seen: a caller that was cancelled will not look
+    future.set_exception(_as_refusal(op.error))
+    future.exception()  # counts as seen: a caller that was cancelled will not look
+
+
+class _Told:
+    """Stands for whoever has been told."""
+
+    def done(self) -> bool:
+        return True
+
+    def set_result(self, result: Any, /) -> None: ...
+
+    def set_exception(self, exception: BaseException, /) -> None: ...
+
+    def exception(self) -> BaseException | None:
+        return None
+
+
+_TOLD = _Told()
 
 
 def _as_refusal(error: BaseException) -> BaseException:
