@@ -17,7 +17,15 @@ from llm_router.adapters.sqlite import journal_file, known, writer
 from llm_router.adapters.sqlite.boot import audit
 from llm_router.adapters.sqlite.journal_file import Held, JournalFile
 from llm_router.adapters.sqlite.journaling import apply_singly, begin_of, move_of, op_of
-from llm_router.adapters.sqlite.rows import CreditOp, FlushOp, HoldOp, ProbeOp, SettleOp, StatementOp
+from llm_router.adapters.sqlite.rows import (
+    BudgetOp,
+    CreditOp,
+    FlushOp,
+    HoldOp,
+    ProbeOp,
+    SettleOp,
+    StatementOp,
+)
 from llm_router.adapters.sqlite.schema import GENESIS, connect, create_file, prepare
 from llm_router.adapters.sqlite.store import SqliteStore
 from llm_router.adapters.sqlite.writer import Writer
@@ -206,6 +214,35 @@ def books_at(path):
     with closing(Books(path)) as books:
         assert books.handle(books.credit()) == [True]
         yield books
+
+
+def test_a_budget_ends_the_batch_wherever_it_stands_in_what_was_handed_over(path):
+    first, last = FlushOp(future=None), FlushOp(future=None)
+    budget = BudgetOp(future=None, budget_id="b", body="{}", now_ms=1, history=lambda _: [])
+    with books_at(path) as books:
+        books.writer.submit([first, budget, last])
+        assert books.writer._take() == [first, budget]
+        assert books.writer._take() == [last]
+
+
+def test_what_is_more_than_a_batch_comes_in_several(path, monkeypatch):
+    ops = [FlushOp(future=None) for _ in range(7)]
+    with books_at(path) as books:
+        monkeypatch.setattr(writer, "BATCH_MAX", 3)
+        books.writer.submit(list(ops))
+        assert [books.writer._take() for _ in range(3)] == [ops[:3], ops[3:6], ops[6:]]
+
+
+def test_a_hold_that_stays_and_one_that_is_settled_before_it_is_booked_move_the_account_by_what_stays(path):
+    with books_at(path) as books:
+        held, gone = books.hold("stays", 25), books.hold("gone", 40)
+        assert books.handle(held, gone, books.settle("gone", 7), FlushOp(future=None)) == [True] * 4
+        accounts = books.connection.execute("SELECT posted, held FROM accounts").fetchall()
+        assert accounts == [(10**6 - 7, 25)]
+        assert books.count("holds") == 1
+        assert books.handle(books.settle("stays", 3), FlushOp(future=None)) == [True] * 2
+        accounts = books.connection.execute("SELECT posted, held FROM accounts").fetchall()
+        assert accounts == [(10**6 - 10, 0)]
 
 
 def test_a_batch_with_another_operation_is_one_transaction(path, monkeypatch):
