@@ -54,12 +54,12 @@ from llm_router.billing.own_keys import OwnKeyFee
 from llm_router.billing.pricing import PriceList
 from llm_router.catalog.schema import CatalogData
 from llm_router.catalog.snapshot import Snapshot, compile_snapshot, load_builtin
+from llm_router.domain import late
 from llm_router.domain.budget import Payer
 from llm_router.domain.errors import InvalidRequest, LedgerUnavailable
 from llm_router.domain.model import Model, Provider, Status
 from llm_router.edge.api.app import Api
 from llm_router.edge.api.desk import Desk
-from llm_router.edge.api.routes import API_TABLE
 from llm_router.edge.bounds import Bounds, Guards
 from llm_router.edge.gateway import Gateway
 from llm_router.edge.handlers import ROUTES
@@ -79,7 +79,6 @@ from llm_router.engine.gateway_keys import GatewayKeys
 from llm_router.engine.keys import FirstKey, first_run
 from llm_router.engine.logs import Logs
 from llm_router.engine.notices import Told
-from llm_router.engine.operations import Operate, dispatch, operated
 from llm_router.engine.operator import Context
 from llm_router.engine.own_keys import KIND as OWN_KEYS_KIND
 from llm_router.engine.own_keys import OwnKeyVault
@@ -135,7 +134,13 @@ from llm_router.wire.operations import SPOKEN
 
 if TYPE_CHECKING:
     from llm_router.adapters.stores import OpenBodies, OpenDirectory, Store
+    from llm_router.edge.api import routes as api_routes
+    from llm_router.engine import operations
+    from llm_router.engine.operations import Operate
     from llm_router.sandbox.faults.load import FaultPlan
+else:  # when an operator or a person first asks for something
+    api_routes = late.module("llm_router.edge.api.routes")
+    operations = late.module("llm_router.engine.operations")
 
 DAY_MS = 86_400_000
 
@@ -344,7 +349,7 @@ class Server:
                 store, side_car, treasury, directory, self._body_desk(bodies, responses)
             )
             first = await first_run(context)
-            control = await serve_control(settings.data_dir, lambda c, a: dispatch(c, a, context))
+            control = await serve_control(settings.data_dir, lambda c, a: operations.dispatch(c, a, context))
             stack.push_async_callback(control.close)
             stores = Stores(
                 books=store,
@@ -358,7 +363,7 @@ class Server:
                 side_car=side_car,
                 papers=store,
                 directory=directory,
-                operate=lambda c, a, by: operated(c, a, by, context),
+                operate=lambda c, a, by: operations.operated(c, a, by, context),
             )
             server, gateway = await self._open_gateway(
                 stack, stores, upstream, treasury, lambda: store.trouble
@@ -461,7 +466,7 @@ class Server:
             mail=build_mailer(self._settings.alerts, clock),
             offered=self._offered,
         )
-        return Api(desk, API_TABLE)
+        return Api(desk, lambda: api_routes.API_TABLE)
 
     def _offered(self) -> list[Model]:
         """The models that can be asked now, with those deployments alone that may serve them, at the prices of

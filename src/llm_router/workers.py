@@ -21,7 +21,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import uvloop
@@ -50,6 +50,7 @@ from llm_router.adapters.sqlite.responses import SqliteResponses
 from llm_router.app import Overlay, Server, Stores, bind, build_state, sandbox_overlay
 from llm_router.billing.pricing import PriceList
 from llm_router.catalog.snapshot import load_builtin
+from llm_router.domain import late
 from llm_router.domain.account import COMMAND_LINE, Actor
 from llm_router.domain.errors import LedgerUnavailable, ServerError
 from llm_router.domain.model import Model, Provider
@@ -61,7 +62,6 @@ from llm_router.engine.background import PURGE_S, Background, broken_off
 from llm_router.engine.bodies import BodyPolicy
 from llm_router.engine.folding import keep_folded
 from llm_router.engine.keys import first_run
-from llm_router.engine.operations import dispatch
 from llm_router.engine.operator import Context
 from llm_router.engine.price_history import keep_prices_noted
 from llm_router.engine.tailing import Tail
@@ -69,6 +69,11 @@ from llm_router.ports import OtherRuns, Telemetry
 from llm_router.settings import ServeOptions, Settings
 from llm_router.settings.announcement import Announcement
 from llm_router.settings.secrets import Secret
+
+if TYPE_CHECKING:
+    from llm_router.engine import operations
+else:  # when an operator first asks for something
+    operations = late.module("llm_router.engine.operations")
 
 PAUSE_S = 0.1
 """Before a worker that ended is started again; doubled with each failure in a row."""
@@ -240,7 +245,7 @@ class Parent(Server):
         """Run an operator's command. When it returns, no worker goes by what it knew before: a revoked key
         is refused by all."""
         try:
-            return await dispatch(command, arguments, context, by)
+            return await operations.dispatch(command, arguments, context, by)
         finally:
             for session in await self._hub.ask("forget", timeout_s=FORGET_S):
                 self._fleet.end(session)

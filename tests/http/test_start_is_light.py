@@ -17,6 +17,7 @@ HEAVY = (
     "cryptography", "smtplib", "email.message", "importlib.resources", "asyncpg", "botocore", "fpdf",
     "llm_router.wire.dialects.anthropic_messages", "llm_router.wire.dialects.bedrock_converse",
     "llm_router.wire.dialects.openai_responses.state", "llm_router.wire.embeddings.openai",
+    "llm_router.edge.api.routes", "llm_router.engine.operations",
 )  # fmt: skip
 
 

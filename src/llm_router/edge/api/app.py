@@ -55,7 +55,7 @@ HEADERS = [
 class Api:
     """Answers everything under /api/v1."""
 
-    def __init__(self, desk: Desk, table: ApiTable) -> None:
+    def __init__(self, desk: Desk, table: Callable[[], ApiTable]) -> None:
         self.desk = desk
         self.table = table
 
@@ -65,7 +65,7 @@ class Api:
         Raises:
             RouterError: as the answer is to say.
         """
-        route, parameters, methods = self.table.find(request.method, path)
+        route, parameters, methods = self.table().find(request.method, path)
         if route is None and not methods:
             return False
         if route is None:

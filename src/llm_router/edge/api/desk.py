@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,11 +16,13 @@ from llm_router.domain.model import Model
 from llm_router.edge.http import Request
 from llm_router.engine.logs import Logs
 from llm_router.engine.oidc import Oidc
-from llm_router.engine.operations import Operate
 from llm_router.engine.people import People
 from llm_router.engine.sign_in import SignIns
 from llm_router.engine.treasury import Treasury
 from llm_router.ports import Clock, Directory, Keyring, NoticeRefused, PaperBooks
+
+if TYPE_CHECKING:  # commands are loaded when one is run
+    from llm_router.engine.operations import Operate
 
 Sealing = Callable[[str, bytes], str]
 Unsealing = Callable[[str, str], bytes | None]
