@@ -269,6 +269,11 @@ class ExpressProtocol(GuardedProtocol):
         self._idle_since_s = self.loop.time()
         super().on_response_complete()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._ride is not None:
+            self._ride.full()
+
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._ride is not None:
@@ -553,11 +558,14 @@ class Passenger(msgspec.Struct, eq=False):
         self._head, self._status = head, status
 
     def put(self, data: bytes) -> None:
-        head = b""
         if self._head is not None:
             head = self._head_bytes(self._status, self._head, "transfer-encoding: chunked\r\n\r\n")
             self._head = None
-        self._write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+            self._write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+        elif not self.gone:
+            protocol = self._protocol
+            protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+            self.last_sent_s = protocol.loop.time()
 
     def end(self, data: bytes) -> None:
         if self._head is not None:
@@ -660,6 +668,11 @@ class Passenger(msgspec.Struct, eq=False):
                 task.cancel()
         elif self.ride is not None:
             self.ride.left()
+
+    def full(self) -> None:
+        """Much waits for the client to read it."""
+        if self.ride is not None:
+            self.ride.on_clogged()
 
     def drained(self) -> None:
         """The client has read what waited for it."""

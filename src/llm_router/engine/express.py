@@ -682,16 +682,19 @@ class Ride(msgspec.Struct, eq=False):
 
     def on_more(self, data: bytes) -> bool:
         """Nearly all that comes of a stream: events like the one before, but for their text."""
-        relay, intake, client = self._telling, self._intake, self.client
-        if relay is None or intake is None or client.clogged:
+        relay, intake = self._telling, self._intake
+        if relay is None or intake is None or (again := relay.again) is None:
             return False
         try:
-            if not intake.clean(data) or not (told := relay.more(data)):
+            if not intake.clean(data) or not (told := again.tell(data)):
                 return False
-            intake.took(data)
-            self._note(data)
-            client.put(told)
-            self._had = pump.content_of(relay.observed)
+            intake.size += len(data)
+            track = self.track
+            if track.transcript is not None:
+                track.transcript.hear(data)
+            if track.heard is not None:
+                track.hear(data, pump.HEARD_BYTES_MAX)
+            self.client.put(told)
         except Exception as error:  # told and closed as any other unforeseen one
             self._unforeseen(error)
         return True
@@ -919,7 +922,9 @@ class Ride(msgspec.Struct, eq=False):
                 return False
             data = self._head
             relay = self._relay = pump.relay_of(track, self._boarding.behind, data)
-        self._note(data)
+        track.hear(data, pump.HEARD_BYTES_MAX)
+        if track.transcript is not None:
+            track.transcript.hear(data)
         self._forward(relay.feed(data))
         seen = relay.observed
         if seen.error is not None:
@@ -930,19 +935,12 @@ class Ride(msgspec.Struct, eq=False):
 
     def _look_closer(self) -> None:
         """Events go straight on no more."""
-        if self._telling is not None:
-            self._telling = None
+        relay, self._telling = self._telling, None
+        if relay is not None:
+            self._had = pump.content_of(relay.observed)
             now_us = self._engine.clock.monotonic_us()
             self.track.upstream_us += now_us - self._launched_us
             self._launched_us = now_us
-
-    def _note(self, data: bytes) -> None:
-        """Keep what the provider said, where somebody may want it again."""
-        track = self.track
-        if track.heard is not None:
-            track.hear(data, pump.HEARD_BYTES_MAX)
-        if track.transcript is not None:
-            track.transcript.hear(data)
 
     def _closed(self) -> None:
         """The provider's stream is over.
@@ -980,9 +978,13 @@ class Ride(msgspec.Struct, eq=False):
                 client.open(200, reply_head(track))
         client.put(data)
 
+    def on_clogged(self) -> None:
+        """The client reads slowly: what comes waits until it has read."""
+        self._look_closer()
+
     def on_drained(self) -> None:
         """The client has read what waited for it."""
-        if self._stage == _CALLING and self._reply is not None and self._telling is None:
+        if self._stage == _CALLING and self._reply is not None:
             self._launched_us = self._engine.clock.monotonic_us()
             self.on_upstream()
 

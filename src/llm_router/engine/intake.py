@@ -83,7 +83,7 @@ class Intake:
         self._chunks = chunks
         self._secret = b"" if secret is None else secret.encode()
         self._bytes_max = bytes_max
-        self._size = 0
+        self.size = 0
         self._turn = 0
         self._tail = b""
 
@@ -109,8 +109,8 @@ class Intake:
         Raises:
             UpstreamError: MALFORMED above ``bytes_max``.
         """
-        self._size += len(chunk)
-        if self._size > self._bytes_max:
+        self.size += len(chunk)
+        if self.size > self._bytes_max:
             raise UpstreamError(
                 f"The provider's stream is larger than {self._bytes_max} bytes.",
                 kind=UpstreamKind.MALFORMED,
@@ -118,15 +118,11 @@ class Intake:
         return self._rid(chunk) if self._secret else chunk
 
     def clean(self, events: bytes) -> bool:
-        """Whether whole events may be read as they are, by :meth:`took`: a credential has no line feed in it, so that none
-        begins at the end of an event."""
-        if self._tail or self._size + len(events) > self._bytes_max:
+        """Whether whole events may be read as they are, by whoever adds to ``size`` then: a credential has no line feed in
+        it, so that none begins at the end of an event."""
+        if self._tail or self.size + len(events) > self._bytes_max:
             return False
         return not self._secret or self._secret not in events
-
-    def took(self, events: bytes) -> None:
-        """These were read as they are."""
-        self._size += len(events)
 
     def rest(self) -> bytes:
         """What was kept back and was no credential: nothing more comes."""

@@ -9,14 +9,20 @@ else. All that is not exactly so goes the thorough way, after which an :class:`A
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
 from llm_router.wire.events import PartDelta
 
+if TYPE_CHECKING:
+    from llm_router.wire.dialect import Observed
+
 EVENTS_BYTES_MAX = 64 * 1024
 """What comes in larger pieces is read the thorough way, which bounds it."""
+
+TEXTS_MAX = 64
+"""So many texts are noted before who wants them has to be told."""
 
 TRIES_MAX = 8
 """So many in vain, and a stream is taken for one whose events all differ."""
@@ -104,19 +110,18 @@ class RepeatingEncoder(Protocol):
 
 
 class Course(NamedTuple):
-    """What a bridge tells again: pieces like this one, between these two. ``reasons``: they are reasoning."""
+    """What a bridge tells again: pieces like this one, between these two."""
 
     decoder: RepeatingDecoder
     encoder: RepeatingEncoder
     piece: PartDelta
-    reasons: bool
 
 
 class Again(msgspec.Struct):
-    """Tells events that are like one that was read.
+    """Tells events that are like one that was read, and counts them.
 
     Attributes:
-        chars: of the texts of those that were told last; texts: these themselves, of all, where somebody wants them.
+        used: whether it told any.
     """
 
     _before: bytes
@@ -126,28 +131,42 @@ class Again(msgspec.Struct):
     _told_after: bytes
     _verbatim: bool
     _same: bool  # what goes out is what came
-    texts: list[str] | None = None
-    chars: int = 0
+    _seen: Observed
+    _reasons: bool
+    _texts: list[str] | None
+    used: bool = False
 
     @classmethod
     def of(
-        cls, spot: Spot, told: bytes, *, verbatim: bool = False, texts: list[str] | None = None
+        cls,
+        spot: Spot,
+        told: bytes,
+        seen: Observed,
+        *,
+        verbatim: bool = False,
+        reasons: bool = False,
+        texts: list[str] | None = None,
     ) -> Again | None:
-        """``told``: what goes out for an event whose text is MARK; ``verbatim``: a text goes out as it was written, not
-        written anew."""
+        """
+        Args:
+            told: what goes out for an event whose text is MARK.
+            seen: where characters are counted, of reasoning where these are that.
+            verbatim: a text goes out as it was written, not written anew.
+            texts: what is told is noted there, until somebody clears it: so many at most.
+        """
         before, mark, after = told.partition(_MARKED)
         if not mark or _MARKED in after:
             return None
         same = verbatim and spot == (before + b'"', b'"' + after, None)
-        return cls(*spot, before, after, verbatim, same, texts)
+        return cls(*spot, before, after, verbatim, same, seen, reasons, texts)
 
     def tell(self, data: bytes) -> bytes:
         """What goes out for these bytes, if they are nothing but whole events of this kind, each with some text. b"" for
-        anything else; then nothing was noted."""
-        before, after, tail = self._before, self._after, self._tail
-        if len(data) > EVENTS_BYTES_MAX:
+        anything else: then nothing was noted, and they have to be read."""
+        before, after, tail, noted = self._before, self._after, self._tail, self._texts
+        if len(data) > EVENTS_BYTES_MAX or (noted is not None and len(noted) >= TEXTS_MAX):
             return b""
-        told, texts, at = b"", [], 0
+        told, texts, chars, at = b"", [], 0, 0
         while data.startswith(before, at):
             begin = at + len(before)
             end = data.find(after, begin)
@@ -166,14 +185,20 @@ class Again(msgspec.Struct):
                 return b""
             if not text:
                 return b""
-            texts.append(text)
+            chars += len(text)
+            if noted is not None:
+                texts.append(text)
             if not self._same:
                 if not self._verbatim and b"\\" in quoted:
                     quoted = _encode(text)
                 told += self._told_before + quoted + self._told_after
             if at == len(data):
-                self.chars = len(text) if len(texts) == 1 else sum(map(len, texts))
-                if self.texts is not None:
-                    self.texts += texts
+                self.used = True
+                if noted is not None:
+                    noted += texts
+                if self._reasons:
+                    self._seen.reasoning_chars += chars
+                else:
+                    self._seen.output_chars += chars
                 return data if self._same else told
         return b""

@@ -24,6 +24,7 @@ from llm_router.domain.errors import RouterError, UpstreamError
 from llm_router.domain.model import Capabilities, Knowledge, Quirk
 from llm_router.domain.record import Seam
 from llm_router.domain.usage import Usage
+from llm_router.wire.again import Again
 from llm_router.wire.chat import ChatRequest, Part
 from llm_router.wire.cut import Cut
 from llm_router.wire.events import Event, Reply
@@ -275,17 +276,17 @@ class StreamEncoder(Protocol):
 
 
 class Relay(Protocol):
-    """Upstream bytes to client bytes, and what was observed on the way. See :mod:`wire.relay`."""
+    """Upstream bytes to client bytes, and what was observed on the way. See :mod:`wire.relay`.
+
+    Attributes:
+        again: tells events like the one before, which need not be fed then; None while it is not known how.
+    """
 
     observed: Observed
+    again: Again | None
 
     def feed(self, data: bytes) -> bytes:
         """Client bytes that these upstream bytes complete; b"" until the first content."""
-        ...
-
-    def more(self, data: bytes) -> bytes:
-        """Client bytes for what is plainly more of the text that is being told (see :mod:`wire.again`); b"" for anything
-        else: then nothing was taken, and it has to be fed."""
         ...
 
     def close(self) -> bytes:

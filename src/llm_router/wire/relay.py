@@ -14,9 +14,6 @@ from llm_router.wire.again import TRIES_MAX, Again, Course, RepeatingDecoder, Re
 from llm_router.wire.dialect import Bill, Observed, StreamDecoder, StreamEncoder
 from llm_router.wire.toolsback import ToolsBack
 
-TEXTS_MAX = 64
-"""So many pieces of text are kept before decoder and encoder hear of them together."""
-
 PREAMBLE_BYTES_MAX = 1024 * 1024
 """How much may be held back before content. Preambles are a few hundred bytes."""
 
@@ -38,31 +35,21 @@ class BridgeRelay:
         self._encoder = encoder
         self._held = bytearray()
         self._thinking: set[tuple[int, int]] = set()
-        self._again: Again | None = None
+        self.again: Again | None = None
         self._course: Course | None = None
         self._texts: list[str] = []  # of what was told so, which decoder and encoder have not heard yet
         self._tries = 0
         self.observed = Observed(losses=encoder.losses)
 
     def feed(self, data: bytes) -> bytes:
-        return self.more(data) or self._thorough(data)
-
-    def more(self, data: bytes) -> bytes:
-        again, course = self._again, self._course
-        if again is None or course is None or not (told := again.tell(data)):
-            return b""
-        if course.reasons:
-            self.observed.reasoning_chars += again.chars
-        else:
-            self.observed.output_chars += again.chars
-        if len(self._texts) >= TEXTS_MAX:
-            self._catch_up()
-        self._tries = 0
-        return told
+        again = self.again
+        return (b"" if again is None else again.tell(data)) or self._thorough(data)
 
     def _thorough(self, data: bytes) -> bytes:
         self._catch_up()
-        self._again = None
+        if self.again is not None:
+            self._tries = 0 if self.again.used else self._tries
+            self.again = None
         batch = self._decoder.feed(data)
         out = self._take(batch)
         if out and len(batch) == 1 and self._tries < TRIES_MAX:
@@ -80,9 +67,10 @@ class BridgeRelay:
             return
         spot = decoder.alike(data)
         if spot is not None:
-            self._again = Again.of(spot, encoder.again(event), texts=self._texts)
             reasons = (event.choice, event.part) in self._thinking
-            self._course = Course(decoder, encoder, event, reasons)
+            told = encoder.again(event)
+            self.again = Again.of(spot, told, self.observed, reasons=reasons, texts=self._texts)
+            self._course = Course(decoder, encoder, event)
 
     def _catch_up(self) -> None:
         """Let decoder and encoder know what was told without them."""

@@ -62,12 +62,15 @@ class ListenedReply(LeanReply):
     """Implements :class:`~llm_router.ports.LiveReply`: the connection tells a listener where it would wake a
     reader.
 
+    What the listener takes at once moves no deadline: the one that was set comes early then, and is set anew.
+
     Attributes:
         dialling: what waits for a connection, while there is none.
     """
 
     dialling: asyncio.Task[None] | None = None
     _listener: Listener | None = None
+    _more_s: float | None = None
     _connection: Connection | None = None
 
     def begin(self, connection: Connection, head: bytes, body: bytes | Pieces) -> None:
@@ -93,15 +96,30 @@ class ListenedReply(LeanReply):
     def more(self, piece: bytes) -> bool:
         """Let the listener take it, unless something waits before it. It is content: further bytes are due by that."""
         listener = self._listener
-        if listener is None or self._pieces or self._inflater is not None or self._refused is not None:
+        if listener is None or self._pieces or not self._begun or self._inflater is not None:
             return False
         if not listener.on_more(piece):
             return False
-        deadlines, now, self._begun = self._deadlines, self._loop.time(), True
-        self._content_due = now + deadlines.silence_s
-        if self._wire is not None:
-            self._wire.expect(min(now + deadlines.idle_s, self._content_due, self.total_due))
+        self._more_s = self._loop.time()
         return True
+
+    def _hear_of_more(self) -> None:
+        """What was taken at once only left its time behind. It was content."""
+        at_s, self._more_s = self._more_s, None
+        if at_s is not None:
+            self._content_due = at_s + self._deadlines.silence_s
+
+    def due_again(self) -> float | None:
+        """When further bytes are due after what was taken at once; None if nothing was since somebody asked."""
+        at_s = self._more_s
+        if at_s is None:
+            return None
+        self._hear_of_more()
+        return min(at_s + self._deadlines.idle_s, self._content_due, self.total_due)
+
+    def expect_content(self, *, more: bool) -> None:
+        self._hear_of_more()
+        super().expect_content(more=more)
 
     @property
     def whole(self) -> bytes | None:
@@ -129,6 +147,7 @@ class ListenedReply(LeanReply):
 
     def expect(self, within_s: float) -> None:
         """As the port says; the first bytes are due by the first-byte deadline if that is later."""
+        self._hear_of_more()
         due = self._loop.time() + within_s
         if not self._begun and due < self._first_due:
             due = self._first_due

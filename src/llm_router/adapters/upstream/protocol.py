@@ -415,7 +415,10 @@ class Connection(asyncio.Protocol):
         if reply is None:
             self.close()
             return
-        now = self._loop.time()
+        now, due = self._loop.time(), reply.due_again()
+        if due is not None and due > now:
+            self._deadline.move(due)
+            return
         if not reply.awaited and now < reply.total_due:
             self._deadline.move(reply.total_due)
             return

@@ -109,6 +109,10 @@ class LeanReply(msgspec.Struct, eq=False):
         """Whether somebody takes these body bytes at once; if not, they are to be pushed."""
         return False
 
+    def due_again(self) -> float | None:
+        """A deadline has passed: the one that holds now, if bytes were taken meanwhile."""
+        return None
+
     def push(self, piece: bytes) -> None:
         """Body bytes as they came."""
         self._begun = True

@@ -13,6 +13,7 @@ import msgspec
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
 from llm_router.wire import events
+from llm_router.wire.again import Again
 from llm_router.wire.continuing.asking import Asked, same_call
 from llm_router.wire.continuing.overlap import Diverged, Overlap
 from llm_router.wire.continuing.partial import JsonText, completion
@@ -43,6 +44,7 @@ class ContinuedRelay:
     """
 
     def __init__(self, told: Told, encoder: StreamEncoder, reply_id: str | None) -> None:
+        self.again: Again | None = None
         self.observed = Observed(losses=encoder.losses, reply_id=reply_id)
         self.decoder: StreamDecoder | None = None
         self.asked: Asked | None = None
@@ -81,9 +83,6 @@ class ContinuedRelay:
     def feed(self, data: bytes) -> bytes:
         assert self.decoder is not None
         return self._take(self.decoder.feed(data))
-
-    def more(self, data: bytes) -> bytes:
-        return b""
 
     def close(self) -> bytes:
         assert self.decoder is not None

@@ -180,27 +180,18 @@ class PassRelay:
         self._held = bytearray()  # before the first content
         self._tail: list[tuple[bytes, bytes]] = []  # from the first message_delta on
         self._stop = b'{"type":"message_stop"}'
-        self._again: Again | None = None
-        self._reasons = False  # it tells of reasoning
+        self.again: Again | None = None
         self._tries = 0
 
     def feed(self, data: bytes) -> bytes:
         """Client bytes; none before the first content, nor from ``message_delta`` on."""
-        return self.more(data) or self._thorough(data)
-
-    def more(self, data: bytes) -> bytes:
-        again = self._again
-        if again is None or not (told := again.tell(data)):
-            return b""
-        if self._reasons:
-            self.observed.reasoning_chars += again.chars
-        else:
-            self.observed.output_chars += again.chars
-        self._tries = 0
-        return told
+        again = self.again
+        return (b"" if again is None else again.tell(data)) or self._thorough(data)
 
     def _thorough(self, data: bytes) -> bytes:
-        self._again = None
+        if self.again is not None:
+            self._tries = 0 if self.again.used else self._tries
+            self.again = None
         if self._over:
             return b""
         try:
@@ -214,10 +205,11 @@ class PassRelay:
         if out and len(frames) == 1 and self._tries < TRIES_MAX and self._reader.whole and not self._over:
             self._tries += 1
             found, kind = self._decoder.marked(data), _kind(frames[0])
-            self._reasons = seen.reasoning_chars != thought
-            more = self._reasons or seen.output_chars != said
+            reasons = seen.reasoning_chars != thought
+            more = reasons or seen.output_chars != said
             if more and found is not None and kind is not None and not self._tail:
-                self._again = Again.of(found[0], _frame(kind, found[1]), verbatim=True)
+                told = _frame(kind, found[1])
+                self.again = Again.of(found[0], told, seen, verbatim=True, reasons=reasons)
         return out
 
     def close(self) -> bytes:

@@ -14,6 +14,7 @@ import msgspec
 
 from llm_router.domain.errors import RouterError, UpstreamError, UpstreamKind
 from llm_router.wire import events
+from llm_router.wire.again import Again
 from llm_router.wire.dialect import Bill, Observed, ReplyContext, StreamEncoder
 from llm_router.wire.dialects.gemini_generate.chunks import ChunkReader
 from llm_router.wire.dialects.gemini_generate.enums import name_enums
@@ -191,6 +192,7 @@ class PassRelay:
 
     def __init__(self, context: ReplyContext) -> None:
         self._watcher = Watcher()
+        self.again: Again | None = None
         self.observed = self._watcher.observed
         self._frames = _Frames()
         self._writer = Writer(json_array=context.json_array)
@@ -207,9 +209,6 @@ class PassRelay:
             self._watcher.fail(f"The provider's stream cannot be read: {error}.", UpstreamKind.MALFORMED)
             return b""
         return self._take(frames)
-
-    def more(self, data: bytes) -> bytes:
-        return b""
 
     def close(self) -> bytes:
         if self.observed.error is not None:

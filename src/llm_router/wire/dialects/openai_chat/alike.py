@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llm_router.wire.again import MARK, Again, Spot, spot_in
+from llm_router.wire.dialect import Observed
 from llm_router.wire.dialects.openai_chat.chunks import Chunk, ChunkMender
 from llm_router.wire.dialects.openai_chat.mend import PADDING
 
@@ -47,8 +48,8 @@ def _brings_only_text(tree: dict[str, Any]) -> bool:
     )
 
 
-def passed_again(event: bytes, chunk: Chunk, mender: ChunkMender) -> Again | None:
-    """What tells a client of this dialect of such chunks."""
+def passed_again(event: bytes, chunk: Chunk, mender: ChunkMender, seen: Observed) -> Again | None:
+    """What tells a client of this dialect of such chunks, and counts them there."""
     found = spot_of(event, chunk, mender)
     if found is None:
         return None
@@ -57,5 +58,5 @@ def passed_again(event: bytes, chunk: Chunk, mender: ChunkMender) -> Again | Non
     if chunk.data is None:
         choice = body["choices"][0]
         delta = {**choice["delta"], "content": MARK}
-        return Again.of(spot, Chunk({**body, "choices": [{**choice, "delta": delta}]}, None).frame())
-    return Again.of(spot, Chunk(body, marked).frame(), verbatim=True)
+        return Again.of(spot, Chunk({**body, "choices": [{**choice, "delta": delta}]}, None).frame(), seen)
+    return Again.of(spot, Chunk(body, marked).frame(), seen, verbatim=True)

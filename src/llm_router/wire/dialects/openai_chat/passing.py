@@ -34,35 +34,30 @@ class PassRelay:
             reply_id=context.reply_id, model=context.model, created_s=context.created_s
         )
         self._held = bytearray()
-        self._again: Again | None = None
+        self.again: Again | None = None
         self._tries = 0
         self.observed = Observed()
 
     def feed(self, data: bytes) -> bytes:
-        return self.more(data) or self._thorough(data)
-
-    def more(self, data: bytes) -> bytes:
-        again = self._again
-        if again is None or not (told := again.tell(data)):
-            return b""
-        mender = self._mender
-        mender.output_chars += again.chars
-        self.observed.output_chars = mender.output_chars
-        self._tries = 0
-        return told
+        again = self.again
+        return (b"" if again is None else again.tell(data)) or self._thorough(data)
 
     def _thorough(self, data: bytes) -> bytes:
-        mender = self._mender
-        self._again = None
+        mender, again = self._mender, self.again
+        mender.output_chars = self.observed.output_chars
+        if again is not None:
+            self._tries = 0 if again.used else self._tries
+            self.again = None
         chunks = mender.feed(data)
         out = self._take(chunks)
         if out and len(chunks) == 1 and self._tries < TRIES_MAX and mender.whole:
             self._tries += 1
             if not self._context.legacy_functions:
-                self._again = passed_again(data, chunks[0], mender)
+                self.again = passed_again(data, chunks[0], mender, self.observed)
         return out
 
     def close(self) -> bytes:
+        self._mender.output_chars = self.observed.output_chars
         return self._take(self._mender.close())
 
     def finish(self, bill: Bill) -> bytes:

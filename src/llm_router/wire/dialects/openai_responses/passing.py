@@ -11,6 +11,7 @@ from typing import Any
 
 from llm_router.domain.errors import RouterError
 from llm_router.wire import events
+from llm_router.wire.again import Again
 from llm_router.wire.chat import Raw
 from llm_router.wire.dialect import Bill, Observed, ReplyContext, StreamEncoder
 from llm_router.wire.dialects.openai_responses.content import complete_notes
@@ -76,6 +77,7 @@ class PassRelay:
         self._reader = SSEReader()
         self._decoder = ResponsesStreamDecoder()
         self._watcher = Watcher()
+        self.again: Again | None = None
         self.observed = self._watcher.observed
         self._held = bytearray()  # before the first content
         self._mender = EventMender(context)
@@ -92,9 +94,6 @@ class PassRelay:
             self.observed.error = malformed("a stream event that is larger than any answer")
             return b""
         return self._take(frames)
-
-    def more(self, data: bytes) -> bytes:
-        return b""
 
     def close(self) -> bytes:
         if self._over:
