@@ -12,7 +12,13 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from llm_router.billing.policy import INJECTED_WINDOWS
-from llm_router.billing.tokens import FRAME_TOKENS, FRAME_TOKENS_PLAIN, estimate_tokens, tokens_upper
+from llm_router.billing.tokens import (
+    DENSE_BYTES,
+    FRAME_TOKENS,
+    FRAME_TOKENS_PLAIN,
+    estimate_tokens,
+    tokens_upper,
+)
 from llm_router.domain.model import Deployment
 from llm_router.domain.price import Price, Rates, cost_lines
 from llm_router.domain.usage import MAX_COUNT
@@ -115,8 +121,10 @@ class Worst(msgspec.Struct, frozen=True):
     def estimate(self, inspected: Inspected, output_tokens_default: int) -> Estimate | None:
         """What :func:`estimate` says; None of a request that holds more than text."""
         if inspected.plain:
-            plain = tokens_upper(inspected.text_bytes, FRAME_TOKENS_PLAIN)
-            choices = 1
+            size, choices = inspected.text_bytes, 1
+            plain = (
+                FRAME_TOKENS_PLAIN + size if size <= DENSE_BYTES else tokens_upper(size, FRAME_TOKENS_PLAIN)
+            )
         elif (
             inspected.images
             or inspected.file_bytes

@@ -64,5 +64,6 @@ def format_usd(pusd: int) -> str:
     """
     if pusd < 0:
         return f"-{format_usd(-pusd)}"
-    whole, part = divmod(pusd, PUSD_PER_USD)
+    whole = pusd // PUSD_PER_USD
+    part = pusd - whole * PUSD_PER_USD
     return f"{whole}.{str(PUSD_PER_USD + part)[1:]}".rstrip("0") if part else str(whole)

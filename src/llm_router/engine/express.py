@@ -25,6 +25,7 @@ import msgspec
 
 from llm_router.billing.estimate import Estimate, expected_input
 from llm_router.billing.meter import Metered
+from llm_router.billing.tokens import estimate_tokens
 from llm_router.domain.errors import (
     InsufficientCredits,
     LedgerUnavailable,
@@ -475,7 +476,10 @@ class Ride(msgspec.Struct, eq=False):
         try:
             for price in boarding.prices:
                 engine.publish(price, created_ms)
-            self._expected = tokens = expected_input(inspected)
+            tokens = estimate_tokens(inspected.text_bytes)
+            if not inspected.plain:
+                tokens = expected_input(inspected)
+            self._expected = tokens
             if inspected.output_tokens is not None:
                 tokens = tokens_admitted(inspected, tokens)
             rows = boarding.worst
@@ -499,7 +503,14 @@ class Ride(msgspec.Struct, eq=False):
                 self._held, self._counted = True, bool(limits)  # perhaps: what comes will say
                 self._entering = True
                 return
-            self._admission = self._count(limits, tokens) if limits else UNLIMITED
+            gauge = boarding.gauge
+            if gauge is not None and limits is boarding.limits:
+                admission = gauge.admit(self.id, tokens, created_ms)
+                if admission.refused is not None:
+                    refused_by(admission, tokens)
+                self._admission, self._counted = admission, True
+            else:
+                self._admission = self._count(limits, tokens) if limits else UNLIMITED
             books.hold_now(self.id, boarding.payer, worst.amount_pusd, worst.price_version, created_ms, self)
         except InsufficientCredits:
             self._ordinary(engine.hold_and_resume(self.track, boarding.payer, inspected, boarding.plan))
@@ -541,12 +552,9 @@ class Ride(msgspec.Struct, eq=False):
         Raises:
             RateLimitExceeded
         """
-        counters, boarding = self._express.counters, self._boarding
+        counters = self._express.counters
         assert counters is not None
-        if limits is boarding.limits and boarding.gauge is not None:
-            admission = boarding.gauge.admit(self.id, tokens, self.created_ms)
-        else:
-            admission = counters.admit_now(self.id, limits, tokens, self.created_ms)
+        admission = counters.admit_now(self.id, limits, tokens, self.created_ms)
         if admission.refused is not None:
             refused_by(admission, tokens)
         self._counted = True
@@ -626,7 +634,8 @@ class Ride(msgspec.Struct, eq=False):
         self._called_us = self._launched_us = now_us = engine.clock.monotonic_us()
         deadlines, left_s = boarding.deadlines_of(self.wish, False, (self.due_us - now_us) / 1_000_000)
         self._reply = prepared.launch(body, deadlines, left_s, self)
-        trying.begin(boarding.state)
+        if boarding.state is not trying.state or not trying.budget.full:
+            trying.begin(boarding.state)
         called_ms = self.created_ms + (now_us - self.call.started_us) // 1000
         self._calling = trying.begun(candidate, called_ms, now_us)
         self._stage = _CALLING

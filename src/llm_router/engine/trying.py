@@ -60,7 +60,7 @@ class Trying:
     Attributes:
         health: how the deployments fare that this process calls.
         gate: how many calls each of them takes, and who waits for a place.
-        budget: the repeats that it may still make.
+        budget: the repeats that it may still make. state: the configuration whose rules they go by.
         hedges: what decides on second calls beside a late one.
         ring: whose turn it is of the keys of providers that have several.
         lagging: asked whether this process itself is so late that times say little of a deployment.
@@ -72,7 +72,7 @@ class Trying:
         self._clock = clock
         self._pause = pause
         self._dice = dice
-        self._state: State | None = None  # whose rules they go by
+        self.state: State | None = None
         self.health = Health()
         self.gate = Gate()
         self.budget = RetryBudget()
@@ -164,8 +164,8 @@ class Trying:
         """Another exchange is tried, by the rules of its configuration, which may have been read again."""
         if not self.budget.full:
             self.budget.earn()
-        if state is not self._state:
-            self._state = state
+        if state is not self.state:
+            self.state = state
             self.health.rules = state.health
             self.budget.rules, self.budget.full = state.retries, False
             self.gate.lanes.rules = state.concurrency

@@ -302,7 +302,12 @@ class Health:
         call.over = True
         standing.in_flight -= 1
         standing.failures = standing.limited = 0
-        standing.window.add(now_ms // self._slot_ms, False)
+        window, slot = standing.window, now_ms // self._slot_ms
+        at = slot % BUCKETS
+        if window.slots[at] == slot:
+            window.good[at] += 1
+        else:
+            window.add(slot, False)
 
     def view(self, deployment: str, now_ms: int) -> HealthView:
         """How a deployment stands by itself. For a choice among several see :meth:`views`."""

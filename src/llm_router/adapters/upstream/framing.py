@@ -130,30 +130,34 @@ class PlainHead(msgspec.Struct, frozen=True):
     """A head that :func:`plain_reply` has read, as bytes around the digits of its length: the next one on the same
     connection may be the same.
 
-    ``lines_at``: where its lines begin.
+    Attributes:
+        at: how long the former is, where the digits begin; rest: how long the latter is.
+        lines_at: where the lines begin.
     """
 
     before: bytes
     after: bytes
+    at: int
+    rest: int
     lines_at: int
 
     @classmethod
     def of(cls, head: bytes) -> PlainHead:
         """What a plain head looks like. ``head``: with the line that ends it."""
         at = head.lower().find(_LENGTH) + len(_LENGTH)
-        return cls(head[:at], head[head.find(b"\r", at) :], head.find(b"\n") + 1)
+        end = head.find(b"\r", at)
+        return cls(head[:at], head[end:], at, len(head) - end, head.find(b"\n") + 1)
 
     def again(self, data: bytes) -> tuple[Framing, bytes] | None:
         """What :func:`plain_reply` says of data that begins with the same head; None if it does not."""
-        before, after = self.before, self.after
-        if not data.startswith(before):
+        if not data.startswith(self.before):
             return None
-        at = len(before)
+        at = self.at
         end = data.find(b"\r", at, at + 18)
         digits = data[at:end]
-        if end < 0 or not digits.isdigit() or not data.startswith(after, end):
+        if end < 0 or not digits.isdigit() or not data.startswith(self.after, end):
             return None
-        begin, length = end + len(after), int(digits)
+        begin, length = end + self.rest, int(digits)
         if len(data) - begin != length or not length:
             return None
         return Framing(data[self.lines_at : begin - 2], length=length), data[begin:]

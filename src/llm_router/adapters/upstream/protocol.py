@@ -204,7 +204,12 @@ class Connection(asyncio.Protocol):
             return
         if not self._answered:
             self._answered = True
-            plain = self._plain(data)
+            alike = self._alike
+            plain = None if alike is None else alike.again(data)  # then it is not judged once more
+            if plain is None:
+                plain = self._plain(data)
+            else:
+                self._unlike = 0
             if plain is not None and reply.method != "HEAD":
                 self.keep_s, self._keep = None, True
                 reply.take_whole(*plain)
@@ -225,11 +230,7 @@ class Connection(asyncio.Protocol):
                 reply.wake()
 
     def _plain(self, data: bytes) -> tuple[Framing, bytes] | None:
-        """See :func:`plain_reply`. A head that is the same as the one before is not judged again."""
-        alike = self._alike
-        if alike is not None and (found := alike.again(data)) is not None:
-            self._unlike = 0
-            return found
+        """See :func:`plain_reply`."""
         found = plain_reply(data, self._limits.header_bytes_max)
         if found is not None:
             self._unlike += 1  # where they all differ it is not tried each time

@@ -101,7 +101,9 @@ class LeanReply(msgspec.Struct, eq=False):
         """The head and all of a body that is as it was asked for, at once."""
         self.status = 200
         self._framing = framing
-        self._length = self.size = len(body)
+        self._length = size = framing.length
+        assert size is not None
+        self.size = size
         self._begun = self.complete = True
         self._pieces.append(body)
 
