@@ -10,8 +10,8 @@ session, nothing kept of earlier turns. Each step is a call from whoever has new
 connection), so there is nothing to schedule, wake or cancel in between.
 
 As soon as anything else happens than the usual (too little credit, no place at the provider, one that fails, a
-stream that breaks, a client that leaves) the ride becomes an ordinary exchange: the same :class:`Track` goes on in a
-task, by the same code as all others. Whatever a ride does itself is done by that code's own parts.
+stream that breaks, a client that leaves) the ride becomes an ordinary exchange: its :class:`Track` goes on in a task,
+by the same code as all others. Whatever a ride does itself is done by that code's own parts.
 """
 
 from __future__ import annotations
