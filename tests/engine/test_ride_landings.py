@@ -121,7 +121,10 @@ def test_the_last_piece_of_a_reply_is_not_taken_for_all_of_it() -> None:
     made = Ride(
         nothing, nothing, nothing, nothing, cast(Any, boarding), nothing, nothing, "gen-1", 0, nothing, 0
     )
-    made.key, made.inspected = cast(Any, SimpleNamespace(tags=())), cast(Any, SimpleNamespace(n=1))
+    made.key, made.inspected = (
+        cast(Any, SimpleNamespace(tags=())),
+        cast(Any, SimpleNamespace(legacy_functions=False, n=1)),
+    )
     made._worst, made._reply = cast(Any, object()), cast(Any, SimpleNamespace(whole=b"{}"))
     made._pieces = [b"what came before "]
     assert not made._landed_plainly(0)

@@ -153,6 +153,7 @@ WORK: dict[str, dict[str, Any]] = {
             {"role": "tool", "tool_call_id": "c1", "content": "a cat"},
         ],
     },
+    "functions of the older style": {"functions": [{"name": "look", "parameters": {"type": "object"}}]},
 }
 SDK = {"x-stainless-timeout": "600", "x-stainless-lang": "python", "x-stainless-retry-count": "0"}
 """What official clients say of themselves."""

@@ -33,6 +33,7 @@ from llm_router.ports import Deadlines, Gauge, Prepared, PromptCounters
 from llm_router.routing.hedging import hedged
 from llm_router.routing.plan import Candidate, Plan
 from llm_router.wire.bounds import REPLY_OBJECTS_MAX
+from llm_router.wire.cut import Pieces
 from llm_router.wire.dialect import Behind, Dialect, Fetched, Inspected, PassedReply, Spoken, Target
 from llm_router.wire.loss import Loss
 from llm_router.wire.plain import PlainReply, PlainRequest
@@ -94,7 +95,7 @@ class Boarding(msgspec.Struct, frozen=True, kw_only=True):
     whose: str
     tariff: Tariff | None
     form: Form | None
-    write: Callable[[Inspected], bytes | None] | None
+    write: Callable[[Inspected], bytes | Pieces | None] | None
     forwards: tuple[str, ...]
     read: Callable[[bytes], PlainReply | PassedReply | None] | None
     reply_bytes_max: int
@@ -217,8 +218,8 @@ def board(
 
 def _writer(
     front: Spoken, behind: Behind[Any, Any], candidate: Candidate, target: Target
-) -> Callable[[Inspected], bytes | None] | None:
-    """How plain requests are written for a deployment."""
+) -> Callable[[Inspected], bytes | Pieces | None] | None:
+    """How plain requests are written for a deployment, and others of its own dialect."""
     if behind.place is not None or not isinstance(front, Dialect):
         return None
     if candidate.same_dialect:
@@ -232,9 +233,13 @@ def _edited(
     edit: Callable[[Inspected, Target, dict[str, Fetched]], tuple[bytes, tuple[Loss, ...]]],
     target: Target,
     inspected: Inspected,
-) -> bytes | None:
-    body, losses = edit(inspected, target, {})
-    return None if losses else body
+) -> bytes | Pieces | None:
+    short = inspected.short
+    if short is None:
+        body, losses = edit(inspected, target, {})
+        return None if losses else body
+    body, losses = edit(msgspec.structs.replace(inspected, tree=short.tree), target, {})
+    return None if losses else short.cut.whole(body)
 
 
 def _crossed(

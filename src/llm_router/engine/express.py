@@ -62,6 +62,7 @@ from llm_router.ports import (
     PromptUpstream,
     Settled,
 )
+from llm_router.wire.cut import Pieces
 from llm_router.wire.dialect import (
     Bill,
     Dialect,
@@ -576,10 +577,13 @@ class Ride(msgspec.Struct, eq=False):
                     except Exception as error:  # told as what the store says otherwise
                         self.set_exception(error)
                         return
-                if self._boarding.write is None or self.inspected.stream or not self.inspected.plain:
+                boarding, inspected = self._boarding, self.inspected
+                if boarding.write is None or inspected.stream:
                     self._call_as_others()
+                elif inspected.plain or boarding.candidate.same_dialect:
+                    self._call(boarding.write)
                 else:
-                    self._call(self._boarding.write)
+                    self._call_as_others()
             elif self._track is None:
                 self._settled_plainly(result)
             else:
@@ -609,8 +613,8 @@ class Ride(msgspec.Struct, eq=False):
 
     # -- called ----------------------------------------------------------------------------------------
 
-    def _call(self, write: Callable[[Inspected], bytes | None]) -> None:
-        """Call the provider with a plain request."""
+    def _call(self, write: Callable[[Inspected], bytes | Pieces | None]) -> None:
+        """Call the provider with a plain request, or one of its own dialect."""
         engine, boarding, inspected = self._engine, self._boarding, self.inspected
         trying, candidate = engine.trying, boarding.candidate
         if not trying.health.quiet or not (
@@ -815,6 +819,8 @@ class Ride(msgspec.Struct, eq=False):
             return False
         body = None if reply is None or self._pieces is not None else reply.whole
         if body is None or len(body) > boarding.reply_bytes_max or inspected.n > 1:
+            return False
+        if inspected.legacy_functions:  # asked in an older style, and answered in it
             return False
         if self._secret is not None and self._secret.encode() in body:
             return False
