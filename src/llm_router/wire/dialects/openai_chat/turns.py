@@ -84,12 +84,12 @@ def read_turns(messages: Raw) -> Turns | None:
         return None
     found = Measured()
     ids: list[str] = []
-    size = 0
+    texts: list[str] = []
     calling: list[list[_Call]] = []
     for turn in turns:
         content, calls = turn.content, turn.tool_calls
         if content.__class__ is str:
-            size += len(content) if content.isascii() else len(content.encode())
+            texts.append(content)
         elif content is not None:
             if not _parts(content, found):
                 return None
@@ -103,11 +103,12 @@ def read_turns(messages: Raw) -> Turns | None:
             calling.append(calls)
             for call in calls:
                 ids.append(call.id)
-                size += _size(call.function.name) + _size(call.function.arguments)
-        for text in (turn.name, turn.refusal):
-            if text:
-                size += _size(text)
-    found.text_bytes += size
+                texts += (call.function.name, call.function.arguments)
+        if turn.name:
+            texts.append(turn.name)
+        if turn.refusal:
+            texts.append(turn.refusal)
+    found.text_bytes += sum(map(len if all(map(str.isascii, texts)) else _size, texts))
     return Turns(found, tuple(dict.fromkeys(ids)), len(calling) > 1 and _same(calling[-1], calling[-2]))
 
 
