@@ -1,10 +1,13 @@
 """What a request costs in steps: calls, bytecode instructions and CPU, by who needs them.
 
     python bench/calls.py [--models bench-model,bench-anthropic] [--requests 20000] [--linked]
+    python bench/calls.py --events [--models paced-model,paced-anthropic,paced-gemini]
 
 The whole gateway runs in this process, with a ledger of its own in memory, and connections that are functions: so the
 figures are of its own code alone. Calls and instructions are counted over 20 requests, one at a time, and are the same
 on every machine; with ``--linked`` the ledger is behind a link, as workers have it. CPU is sampled while ``--requests`` are served, 32 at a time, and belongs to the machine.
+
+``--events``: the same of one event of a stream, which comes as a chunk of its own.
 """
 
 from __future__ import annotations
@@ -21,12 +24,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain, repeat
 from pathlib import Path
 from types import FrameType
 
 import msgspec
 import uvloop
-from suite import bodies
+from suite import bodies, paced
 from suite.stage import gateway_config
 
 from llm_router import app
@@ -45,6 +49,9 @@ from llm_router.engine.background import broken_off
 from llm_router.settings import ServeOptions
 
 COUNTED = 20
+EVENTS = 200
+"""Of a stream: so many that its begin and end hardly matter."""
+
 AT_ONCE = 32
 SAMPLE_S = 0.001
 
@@ -95,8 +102,25 @@ class Wire(asyncio.Transport):
 def reply_to(wire: Wire, data: bytes) -> None:
     """The provider: answers by the path of its dialect."""
     path = data[5 : data.index(b" ", 5)]
+    if path.startswith(b"/paced"):
+        stream_to(wire, *paced.dialect_of(path)(" token"))
+        return
     body = next(reply for start, reply in REPLIES.items() if path.startswith(start))
     asyncio.get_running_loop().call_soon(wire.protocol.data_received, HEAD % len(body) + body)
+
+
+def stream_to(wire: Wire, first: bytes, event: bytes, last: bytes) -> None:
+    """The same of a stream: EVENTS events, each in an iteration of the loop of its own."""
+    loop = asyncio.get_running_loop()
+    pieces = chain([paced.HEAD + first], repeat(event, EVENTS), [last + b"0\r\n\r\n"])
+
+    def send() -> None:
+        piece = next(pieces, None)
+        if piece is not None:
+            wire.protocol.data_received(piece)
+            loop.call_soon(send)
+
+    loop.call_soon(send)
 
 
 HEAD = (
@@ -128,7 +152,9 @@ class Clients:
         self._head_alone: set[Wire] = set()
 
     async def run(self, model: str, requests: int, at_once: int) -> None:
-        body = bodies.chat_request(model)
+        streams = model.startswith("paced")
+        body = bodies.chat_request(model, stream=streams)
+        self._end = b"0\r\n\r\n" if streams else b""
         lines = (
             "POST /v1/chat/completions HTTP/1.1", "host: 127.0.0.1", "content-type: application/json",
             f"authorization: Bearer {self._key}", f"content-length: {len(body)}", "", body,
@@ -154,8 +180,10 @@ class Clients:
         return wire
 
     def _answered(self, wire: Wire, data: bytes) -> None:
+        if not data.endswith(self._end):
+            return
         begun = data.startswith(b"HTTP/1.1 200")
-        if not begun and wire not in self._head_alone:
+        if not begun and not self._end and wire not in self._head_alone:
             raise SystemExit(f"not answered: {data[:600]!r}")
         self._head_alone.discard(wire)
         if begun and data.endswith(b"\r\n\r\n"):  # the ordinary way writes the body behind it
@@ -201,7 +229,7 @@ async def counted(clients: Clients, model: str) -> tuple[Counter[str], Counter[s
     return calls, steps
 
 
-OURS = (__file__, bodies.__file__, json.__file__, json.encoder.__file__)
+OURS = (__file__, bodies.__file__, paced.__file__, json.__file__, json.encoder.__file__)
 
 
 @contextmanager
@@ -220,31 +248,36 @@ def sampled(found: Counter[str]) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-async def measure(clients: Clients, model: str, requests: int) -> None:
-    await clients.run(model, 500, AT_ONCE)
+async def measure(clients: Clients, model: str, requests: int, events: int) -> None:
+    """``events``: what a request has; its costs are shared out over them."""
+    await clients.run(model, 500 // events + 2, min(AT_ONCE, 500 // events + 1))
     calls, steps = await counted(clients, model)
     samples, before = Counter[str](), time.process_time()
     with sampled(samples):
-        await clients.run(model, requests, AT_ONCE)
-    cpu_us = (time.process_time() - before) / requests * 1e6
-    print(f"\n{model}: {cpu_us:.0f} µs of CPU a request\n")
+        await clients.run(model, requests, min(AT_ONCE, requests))
+    cpu_us = (time.process_time() - before) / (requests * events) * 1e6
+    print(f"\n{model}: {cpu_us:.1f} µs of CPU {'an event' if events > 1 else 'a request'}\n")
     print("| group | calls | instructions | of the CPU |\n|---|---:|---:|---:|")
     for name, *_ in GROUPS:
-        part = samples[name] / max(1, samples.total())
-        print(f"| {name} | {calls[name] / COUNTED:.0f} | {steps[name] / COUNTED:.0f} | {part:.0%} |")
-    print(f"| all | {calls.total() / COUNTED:.0f} | {steps.total() / COUNTED:.0f} | |")
+        part, of = samples[name] / max(1, samples.total()), COUNTED * events
+        print(f"| {name} | {calls[name] / of:.1f} | {steps[name] / of:.0f} | {part:.0%} |")
+    print(f"| all | {calls.total() / of:.1f} | {steps.total() / of:.0f} | |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--models", default="bench-model,bench-anthropic,bench-gemini")
+    parser.add_argument("--models")
+    parser.add_argument("--events", action="store_true")
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--linked", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        serve(Path(folder), options.models.split(","), options.requests, options.linked)
+        kind = "paced" if options.events else "bench"
+        models = (options.models or f"{kind}-model,{kind}-anthropic,{kind}-gemini").split(",")
+        events = EVENTS if options.events else 1
+        serve(Path(folder), models, max(1, options.requests // events), events, options.linked)
 
 
 class Linked(app.Server):
@@ -273,7 +306,7 @@ class Linked(app.Server):
 SHARED = Shared.__struct_fields__
 
 
-def serve(folder: Path, models: list[str], requests: int, linked: bool) -> None:
+def serve(folder: Path, models: list[str], requests: int, events: int, linked: bool) -> None:
     """Run the gateway until it is measured."""
     config, data = folder / "config.toml", folder / "data"
     config.write_text(gateway_config(9, 9))
@@ -293,7 +326,7 @@ def serve(folder: Path, models: list[str], requests: int, linked: bool) -> None:
         clients = Clients(made[0]._protocol, json.loads((await key.communicate())[0])["key"])
         try:
             for model in models:
-                await measure(clients, model, requests)
+                await measure(clients, model, requests, events)
         finally:
             clients.leave()
             os.kill(os.getpid(), signal.SIGTERM)
