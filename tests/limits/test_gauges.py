@@ -86,14 +86,14 @@ def test_nothing_stays_counted_when_the_clock_jumps(steps):
 
 def test_windows_that_were_forgotten_are_looked_up_again():
     tally = Tally()
-    gauge, own = Gauge(tally, OWN), OWN
-    assert gauge.admit("1", 10, 0).refused is None
-    tally.release("1", 10, 0)
-    for number in range(200):  # others come and go until what is idle is swept out
+    gauge = Gauge(tally, OWN)
+    assert gauge.admit("1", 10, 500).refused is None
+    tally.release("1", 10, 500)
+    for number in range(200):  # the clock jumps, and others come and go until what is idle is swept out
         tally.admit(f"o{number}", [limit("requests", 10**6, scope_id=f"s{number}")], 1, 200_000 + number)
         tally.release(f"o{number}", 1, 200_000 + number)
     assert tally.forgotten
-    for number in range(7):
-        assert gauge.admit(f"g{number}", 0, 201_000).refused is None
-        tally.release(f"g{number}", 0, 201_000)
-    assert tally.admit("last", own, 0, 201_000).refused is own[0]
+    for number in range(7):  # and it jumps back
+        assert gauge.admit(f"g{number}", 0, 501).refused is None
+        tally.release(f"g{number}", 0, 501)
+    assert tally.admit("last", OWN, 0, 501).refused is OWN[0]
