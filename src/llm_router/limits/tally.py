@@ -44,14 +44,9 @@ class _Open(msgspec.Struct):
 
 
 class Tally:
-    """Holds what was counted within the windows, and the requests that are open.
-
-    Attributes:
-        forgotten: how many windows were, as nothing was in them any more.
-    """
+    """Holds what was counted within the windows, and the requests that are open."""
 
     def __init__(self) -> None:
-        self.forgotten = 0
         # Those seen last come last.
         self._windows: dict[Length, OrderedDict[str, Window]] = {w: OrderedDict() for w in WINDOWS_MS}
         self._slots: dict[str, int] = {}
@@ -199,8 +194,7 @@ class Tally:
                     break
                 window.advance(now_ms)
                 if window.empty:
-                    del shelf[id_]
-                    self.forgotten += 1
+                    del shelf[id_]  # it has moved, so that no gauge counts in it any more
                 else:
                     shelf.move_to_end(id_)
 
@@ -217,7 +211,7 @@ class Gauge:
     """
 
     __slots__ = (
-        "_counted", "_forgotten", "_from_ms", "_in_order", "_limits", "_rows", "_slots", "_tally", "_until_ms",
+        "_counted", "_from_ms", "_in_order", "_limits", "_rows", "_slots", "_tally", "_until_ms",
     )  # fmt: skip
 
     def __init__(self, tally: Tally, limits: Sequence[Limit]) -> None:
@@ -227,13 +221,12 @@ class Gauge:
         self._in_order = tuple(_KINDS[limit.kind] for limit in limits) == _KINDS_IN_ORDER
         self._rows: list[_Row] = []
         self._counted: list[tuple[Limit, Window, Slice]] = []
-        self._forgotten = -1
         self._from_ms = self._until_ms = 0  # what was looked up holds from, until
 
     def admit(self, ticket: str, tokens: int, now_ms: int) -> Admission:
         """Count a request of so many tokens against all of the limits, or none."""
         tally = self._tally
-        if not self._from_ms <= now_ms < self._until_ms or self._forgotten != tally.forgotten:
+        if not self._from_ms <= now_ms < self._until_ms:
             self._look_up(now_ms)
         busy, states = tally._slots, list[LimitState]()
         for id_, amount, window, moves, where, ends_ms, one, kind, length, scope in self._rows:
@@ -300,7 +293,7 @@ class Gauge:
                 counted.append((limit, window, where))
             from_ms = max(from_ms, where.at * slice_ms)
             until_ms = min(until_ms, (where.at + 1) * slice_ms)
-        self._rows, self._counted, self._forgotten = rows, counted, tally.forgotten
+        self._rows, self._counted = rows, counted
         self._from_ms, self._until_ms = from_ms, until_ms
 
 
