@@ -159,7 +159,12 @@ async def test_certificates_are_looked_at_again_after_a_while(
 def test_only_so_many_hosts_are_known(authority: Authority) -> None:
     sessions = tls.Sessions(lambda: 0.0)
     for number in range(tls.HOSTS_MAX + 9):
-        sessions.keep(cast(ssl.SSLObject, SimpleNamespace(server_hostname=str(number), session=object())))
+        sessions.keep(
+            cast(
+                ssl.SSLObject,
+                SimpleNamespace(server_hostname=str(number), session=object(), session_reused=False),
+            )
+        )
     assert len(sessions._known) == tls.HOSTS_MAX
 
 
@@ -181,3 +186,57 @@ async def test_body_until_a_close_without_goodbye_is_truncated(world: World, aut
     read.set()
     error = await failure(anext(chunks))
     assert error.kind is UpstreamKind.TRUNCATED
+
+
+@lean_only("aiohttp begins anew each time")
+async def test_a_session_that_a_server_cuts_off_is_not_offered_again(
+    world: World, authority: Authority
+) -> None:
+    """A server, or what is before it, may close where it does not know a session, and says nothing of it."""
+    taken_up, cut = list[bool](), list[bytes]()
+
+    async def cutting(peer: Peer) -> None:
+        cut.append(await peer.reader.readexactly(1))
+        peer.writer.transport.abort()
+
+    context = authority.server_context("127.0.0.1")
+    first = await world.server(resumed(taken_up), context)
+    breaker = await world.server(cutting)
+    client = world.client(ssl_context=authority.client_context())
+    for _ in range(2):
+        await (await world.send(first, client)).read(5)
+    error = await failure(client.send(request(f"https://127.0.0.1:{breaker.port}/"), Deadlines()))
+    assert (error.kind, error.sent) == (UpstreamKind.UNAVAILABLE, False)
+    assert cut == [b"\x16"]
+    for _ in range(2):
+        await (await world.send(first, client)).read(5)
+    assert taken_up == [False, True, False, True]
+
+
+def test_what_was_taken_up_is_no_look_at_a_certificate() -> None:
+    """Not even where its answer comes behind the time of the next look."""
+    now_s = 0.0
+    sessions = tls.Sessions(lambda: now_s)
+
+    def connection(*, reused: bool = False) -> ssl.SSLObject:
+        return cast(
+            ssl.SSLObject, SimpleNamespace(server_hostname="a.test", session=None, session_reused=reused)
+        )
+
+    def ended(tls_: ssl.SSLObject) -> None:
+        cast(SimpleNamespace, tls_).session = object()
+        sessions.keep(tls_)
+
+    def offered() -> bool:
+        tls_ = connection()
+        sessions._offer(tls_)
+        return tls_.session is not None
+
+    ended(connection())
+    assert offered()
+    now_s = tls.VERIFIED_S + 1
+    assert not offered()
+    ended(connection(reused=True))
+    assert not offered()
+    ended(connection())
+    assert offered()

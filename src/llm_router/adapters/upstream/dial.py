@@ -42,12 +42,20 @@ async def dial(
             async with asyncio.timeout_at(due):
                 return await _connect(loop, origin, address, limits, context, sessions), address
         except TimeoutError:
+            _forget(sessions, origin)
             error = timed_out(origin.label, "connecting timed out", sent=False)
         except OSError as cause:
+            _forget(sessions, origin)
             error = unavailable(origin.label, connect_cause(cause), sent=False)
             if isinstance(cause, ssl.SSLCertVerificationError):
                 break
     raise error or timed_out(origin.label, "connecting timed out", sent=False)
+
+
+def _forget(sessions: Sessions | None, origin: Origin) -> None:
+    """A server may cut off a session that it does not know."""
+    if sessions is not None and origin.secure:
+        sessions.forget(origin.host)
 
 
 async def _connect(

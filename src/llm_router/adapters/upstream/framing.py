@@ -112,17 +112,17 @@ _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,7})\r\n")
 def plain_chunks(data: bytes) -> bytes:
     """What is in these bytes, if they are nothing but whole chunks without extensions, and not the last one; b"" for
     anything else. To be asked between two chunks only."""
-    size = len(data)
-    bodies, at = b"", 0
+    size, at = len(data), 0
+    bodies: list[bytes] = []  # they may be very many
     while found := _CHUNK_SIZE.match(data, at):
         begin = found.end()
         at = begin + int(found[1], 16)
         if at == begin or not data.startswith(b"\r\n", at):
             return b""
-        bodies = bodies + data[begin:at] if bodies else data[begin:at]
+        bodies.append(data[begin:at])
         at += 2
         if at == size:
-            return bodies
+            return b"".join(bodies)
     return b""
 
 

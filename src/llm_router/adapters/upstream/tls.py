@@ -51,13 +51,7 @@ class Sessions:
                 if not self._begun:
                     self._begun = True
                     sessions._offer(self)
-                try:
-                    super().do_handshake()
-                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                    raise
-                except ssl.SSLError:  # whatever it was: not twice with the same session
-                    sessions._known.pop(self.server_hostname or "", None)
-                    raise
+                super().do_handshake()
 
         context.sslobject_class = Resuming
 
@@ -67,10 +61,16 @@ class Sessions:
         if not host or session is None:
             return
         known = self._known.pop(host, None)
+        if known is None and tls.session_reused:
+            return  # its time is over, or it was forgotten: no certificate was seen since
         until_s = known[1] if known is not None and tls.session_reused else self._now_s() + VERIFIED_S
         if len(self._known) >= HOSTS_MAX:
             del self._known[next(iter(self._known))]
         self._known[host] = (session, until_s)
+
+    def forget(self, host: str) -> None:
+        """No connection came about: whatever it was, not twice with the same session."""
+        self._known.pop(host, None)
 
     def _offer(self, tls: ssl.SSLObject) -> None:
         host = tls.server_hostname or ""
