@@ -313,6 +313,111 @@ def test_a_store_that_closes_says_so(tmp_path: Path, waits: str) -> None:
     run(main())
 
 
+class Slow:
+    """Counters that let nobody in before a gate opens."""
+
+    def __init__(self) -> None:
+        self.counters = MemoryCounters()
+        self.open = asyncio.Event()
+
+    async def admit(self, *asked: Any) -> Any:
+        await self.open.wait()
+        return await self.counters.admit(*asked)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.endswith("_now") or name == "gauge":
+            raise AttributeError(name)
+        return getattr(self.counters, name)
+
+
+def test_what_is_given_up_while_it_is_counted_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its credit nor its place, though both come after it was given up."""
+
+    async def scenario(desk: Desk) -> None:
+        slow = desk.hub.stores.counters
+        assert isinstance(slow, Slow)
+        worker = await desk.worker()
+        with monkeypatch.context() as patch:
+            patch.setattr(moves, "HOLD_S", 0.0)
+            patch.setattr(links, "SWEEP_S", 0.0)
+            with pytest.raises(LedgerUnavailable, match="in time"):
+                await worker.enter("slow", 100, at_once(1))
+        worker.books.leave_now("slow", 0, NOW_MS)
+        await worker.link.ask("books.balance", moves.encode(("acme",)), 30)  # it has heard of all of this
+        slow.open.set()
+
+        async def given_back() -> bool:
+            rows = await desk.store._read(lambda c: c.execute("SELECT * FROM holds").fetchall())
+            return not rows and desk.store.available("acme") == 1000 and not worker.session._open
+
+        await soon(given_back)
+        assert (await worker.enter("next", 1, at_once(1))).admission.refused is None
+
+    async def main() -> None:
+        store = await SqliteStore.open(tmp_path / "books.db", clock=FixedClock())
+        try:
+            await store.credit("acme", 1000, "r", "", 1)
+            desk = Desk(store, waits="books")
+            desk.hub = hub_of(Waits(store), counters=Slow())
+            await scenario(desk)
+        finally:
+            await unlink()
+            await store.close()
+
+    run(main())
+
+
+def test_who_leaves_while_it_is_counted_keeps_no_place(tmp_path: Path) -> None:
+    """By the ordinary way: its client has gone before there was an answer."""
+
+    async def scenario(desk: Desk) -> None:
+        slow = Slow()
+        desk.hub = hub_of(desk.store, counters=slow)
+        worker = await desk.worker()
+        counters: Any = RemoteCounters(worker.link)
+        asked = asyncio.ensure_future(counters.admit("gone", at_once(1), 1, NOW_MS))
+        await asyncio.sleep(0)
+        await counters.release("gone", 0, NOW_MS)
+        await worker.link.ask("books.balance", moves.encode(("acme",)), 30)  # it has heard of both
+        slow.open.set()
+        assert (await asked).refused is None
+        assert (await counters.admit("next", at_once(1), 1, NOW_MS)).refused is None
+
+    on_desk(tmp_path, "nothing", scenario)
+
+
+@all_ways
+def test_a_kind_that_cannot_be_said_is_refused_each_time(tmp_path: Path, waits: str) -> None:
+    """Its requests fail; those of others go on."""
+
+    async def scenario(desk: Desk) -> None:
+        worker = await desk.worker()
+        for number in range(2):
+            with pytest.raises(OverflowError):
+                worker.enter(f"odd{number}", 1, at_once(2**70))
+        assert (await worker.enter("usual", 1, at_once(2))).refusal is None
+
+    on_desk(tmp_path, waits, scenario)
+
+
+@all_ways
+def test_a_record_that_cannot_be_read_is_refused_alone(tmp_path: Path, waits: str) -> None:
+    async def scenario(desk: Desk) -> None:
+        worker = await desk.worker()
+        for each in ("odd", "usual"):
+            assert (await worker.enter(each, 100, at_once(2))).refusal is None
+        odd = worker.charge("odd", 1, duration_ms=float("nan"))
+        usual = worker.charge("usual", 60)
+        with pytest.raises(ValueError, match="duration_ms"):
+            await odd
+        assert (await usual).charged_pusd == 60
+        assert (await worker.charge("odd", 40)).charged_pusd == 40
+
+    on_desk(tmp_path, waits, scenario)
+
+
 def test_frames_may_come_in_any_pieces() -> None:
     async def main() -> None:
         heard: list[tuple[str, bytes]] = []

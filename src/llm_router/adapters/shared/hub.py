@@ -282,6 +282,8 @@ class Session:
         admission = await self._stores.counters.admit(ticket, limits, tokens, now_ms)
         if admission.refused is not None:
             self._places.pop(ticket, None)
+        elif ticket not in self._places:  # it left before it was counted
+            await self._stores.counters.release(ticket, 0, now_ms)
         return admission
 
     async def _release(self, ticket: str, tokens_used: int, now_ms: int) -> None:
@@ -325,6 +327,7 @@ class Session:
     # -- what workers may ask beside the ports -----------------------------------------------------
 
     async def void(self, exchange_id: str) -> None:
+        await self._teller.entered(exchange_id)
         while (waiting := self._holding.get(exchange_id)) is not None:
             await asyncio.wait((waiting,))
         if exchange_id in self._open:

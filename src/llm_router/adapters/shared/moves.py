@@ -158,8 +158,9 @@ class Moves:
         kinds = self._kinds
         if len(kinds) >= KINDS_MAX:
             kinds.clear()
-        number = kinds[payer, limits, price_version] = len(kinds)
+        number = len(kinds)
         self._link.post(encode(Kind(number, payer, limits, price_version)))
+        kinds[payer, limits, price_version] = number  # it has been said: else it is tried again
         return number
 
     def _hear(self, body: msgspec.Raw) -> None:

@@ -138,13 +138,23 @@ class Teller:
             landing.set_exception(error)
 
     def _charge(self, move: Charge, books: PromptBooks) -> None:
-        record = _decode_record(move.record)
+        record = self._read(move)
+        if record is None:
+            return
         landing = _Charging(self, move.number, record)
         self.waiting += 1
         try:
             books.settle_now(record, landing)
         except Exception as error:  # whatever it is, the worker waits for an answer
             landing.set_exception(error)
+
+    def _read(self, move: Charge) -> ExchangeRecord | None:
+        """The record of a move; None of one that is none: the worker is told, and all others go on."""
+        try:
+            return _decode_record(move.record)
+        except msgspec.MsgspecError as error:
+            self.answer(Uncharged(move.number, failure_of(error)))
+            return None
 
     def leave(self, exchange_id: str, tokens_used: int, now_ms: int) -> bool:
         """Give its places back at once; False if it has none, or they cannot be given back at once."""
@@ -174,8 +184,8 @@ class Teller:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _entered(self, exchange_id: str) -> None:
-        """Wait until it has entered: what is asked of it afterwards comes behind."""
+    async def entered(self, exchange_id: str) -> None:
+        """Wait until it has entered, or not: what is asked of it afterwards comes behind."""
         if exchange_id in self._entering:
             await asyncio.wait((self._entering[exchange_id],))
 
@@ -196,13 +206,15 @@ class Teller:
 
     async def _leave_singly(self, exchange_id: str, tokens_used: int, now_ms: int) -> None:
         """Behind what was asked before, which may be to count it."""
-        await self._entered(exchange_id)
+        await self.entered(exchange_id)
         if exchange_id in self._places:
             await self._singly.release(exchange_id, tokens_used, now_ms)
 
     async def _charge_singly(self, move: Charge) -> None:
-        record = _decode_record(move.record)
-        await self._entered(record.id)
+        record = self._read(move)
+        if record is None:
+            return
+        await self.entered(record.id)
         try:
             settled = await self._singly.settle(record)
             await self._leave_singly(record.id, record.usage.total_tokens, left_ms(record))
