@@ -106,6 +106,7 @@ WHOLE = {
     "a schema": asked(picture("iVBO"), response_format={"type": "json_object", "x": RUN}),
     "a mark": asked(picture(RUN), said(MARK)),
     "a picture that ends in a mark": asked(picture(f"iVBO{MARK}"), said(RUN)),
+    "the beginning of a mark where a run is cut": asked(picture("iVBO" * 7 + "//" + MARK[:-1] + RUN)),
     "what is unknown": asked(picture(RUN), {"type": "new", "data": RUN}),
     "a quote in front": asked(picture('iVBO"' + RUN), said('"' + RUN)),
     "letters of other scripts": asked(picture(RUN + "é")),

@@ -52,12 +52,13 @@ def cut(body: bytes) -> Cut | None:
     if not spans:
         return None
     whole, at = memoryview(body), 0
-    short: list[bytes] = []
+    rest: list[bytes] = []
     for begin, end in spans:
-        short += (body[at:begin], _MARK)
+        rest.append(body[at:begin])
         at = end
-    made = b"".join((*short, body[at:]))
-    if made.count(_MARK) != len(spans):
+    rest.append(body[at:])
+    made = _MARK.join(rest)
+    if made.split(_MARK) != rest:  # there are others, or one begins in what stands before ours
         return None
     return Cut(made, tuple(whole[begin:end] for begin, end in spans))
 
