@@ -134,7 +134,8 @@ class World:
             mail=self._mail if mail else None,
             oidc=self._issuer,
         )
-        return Api(desk, ApiTable(routes))
+        table = ApiTable(routes)
+        return Api(desk, lambda: table)
 
     async def fill(self) -> None:
         """Two accounts with a member of each role, a key of each scope and one object of each kind."""
