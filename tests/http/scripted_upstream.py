@@ -85,6 +85,11 @@ class Peer:
             await self._writer.drain()
             await asyncio.sleep(0)
 
+    @property
+    def closing(self) -> bool:
+        """Whether what was sent found the connection closed."""
+        return self._writer.is_closing()
+
     def reset(self) -> None:
         """Close with RST instead of FIN."""
         raw = self._writer.get_extra_info("socket")

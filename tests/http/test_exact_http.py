@@ -217,3 +217,37 @@ def test_who_ends_its_sending_side_and_then_leaves_has_left(
     assert hostile.credits() == before
     assert hostile.chat("mo").status == 200
     assert before - hostile.credits() == Decimal("0.00002")
+
+
+async def _on_and_on(peer: Peer) -> None:
+    """A stream that ends when the gateway gives it up."""
+    events = frames("openai_chat", "The quick brown fox ", *("jumps over the lazy dog ",) * 10_000)
+    await peer.send(head(200), *events[:4])
+    for event in events[4:-2]:
+        if peer.closing:
+            break
+        await peer.send(event)
+        await asyncio.sleep(0.005)
+    await peer.gone()
+
+
+@both_lanes
+def test_who_leaves_with_a_request_behind_another_has_left_both(
+    hostile: Gateway, upstream: ScriptedUpstream, more: tuple[str, ...]
+) -> None:
+    """What was delivered of the first is charged; the second never begins."""
+    upstream.play("o1", _on_and_on, answers(http(200, whole("openai_chat"))))
+    before, mark, body = hostile.credits(), hostile.log.mark(), body_of("mo", stream=True)
+    one = hostile.head(len(body), *more) + body
+    with socket.create_connection(("127.0.0.1", hostile.port), WAIT_S) as connection:
+        connection.sendall(one + one)
+        received = b""
+        while b"quick brown" not in received:
+            received += connection.recv(65536)
+    assert upstream.wait(1)[0].gone.wait(WAIT_S), "the call to the provider was not given up"
+    (line,) = hostile.log.wait("client_gone", mark)
+    record = hostile.generation(line.split()[0])
+    assert record["usage"]["provenance"] == "estimated"
+    assert before - hostile.credits() == Decimal(record["cost_pusd"]) / 10**12 > 0
+    assert hostile.chat("mo").status == 200
+    assert len(upstream.requests) == 2

@@ -57,6 +57,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _refusal: bytes | None = None  # the answer to what was refused; what came before has its turn first
     _half_closed: HalfClosed | None = None
     _before: Any = None  # of pipelined requests: the one before the latest
+    _answering: Any = None  # the request that ASGI answers: of pipelined ones not the latest
     gateway: Gateway
     """The application that this connection talks to."""
 
@@ -83,6 +84,12 @@ class GuardedProtocol(HttpToolsProtocol):
             self._half_closed.stop()
             self._half_closed = None  # no cycle
         super().connection_lost(exc)
+        answering, self._answering = self._answering, None
+        if (
+            answering is not None and not answering.response_complete
+        ):  # uvicorn tells the latest request alone
+            answering.disconnected = True
+            answering.message_event.set()
 
     @property
     def _address(self) -> str | None:
@@ -178,7 +185,12 @@ class GuardedProtocol(HttpToolsProtocol):
             super().on_message_complete()
         self._in_head = True
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_response_complete(self) -> None:
+        self._answering = None
         super().on_response_complete()
         if self.busy or self.transport.is_closing():  # a request that waited has its turn
             return
