@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,16 +59,19 @@ def provider() -> Iterator[Provider]:
     found.server_close()
 
 
-@pytest.fixture(scope="module")
-def gateway(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    config = (
+def config_of(provider: Provider) -> str:
+    return (
         '[providers.up]\ndialect = "openai_chat"\nkey_required = false\nauth = "none"\n'
         f'base_url = "http://127.0.0.1:{provider.server_port}/v1"\n'
         "[models.mo]\nprice = { input_per_mtok = 1, output_per_mtok = 2 }\ncontext_tokens = 9000000\n"
         'capabilities = { input_modalities = ["text", "image"] }\n'
         '[[models.mo.deployments]]\nprovider = "up"\nupstream_model = "up"\n'
     )
-    found = Gateway(tmp_path_factory.mktemp("long"), config=config)
+
+
+@pytest.fixture(scope="module")
+def gateway(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    found = Gateway(tmp_path_factory.mktemp("long"), config=config_of(provider))
     assert found.chat("mo").status == 200
     yield found
     assert found.stop() == 0
@@ -185,6 +190,27 @@ def test_who_leaves_in_the_middle_asks_for_nothing(gateway: Gateway, provider: P
     until(lambda: gateway.get("/readyz").json["load"]["exchanges"] == 0)
     assert gateway.credits() == credits
     assert len(provider.heard) == before
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_a_gateway_that_stops_answers_a_request_whose_body_is_on_its_way(
+    provider: Provider, tmp_path: Path, size: int
+) -> None:
+    stopping = Gateway(tmp_path, config=config_of(provider))
+    assert stopping.chat("mo").status == 200
+    body = body_of("mo", text=picture(random.Random(7), size))
+    with socket.create_connection(("127.0.0.1", stopping.port), WAIT_S) as connection:
+        connection.sendall(stopping.head(len(body)) + body[:50])
+        rides(stopping)  # it has read that much
+        stopping.process.send_signal(signal.SIGTERM)
+        connection.settimeout(SLOW_S)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        connection.settimeout(WAIT_S)
+        connection.sendall(body[50:])
+        assert answered(connection).startswith(b"HTTP/1.1 200 OK")
+    assert stopping.stop() == 0
+    assert said(provider.heard[-1]) == said(body)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -265,6 +265,10 @@ class ExpressProtocol(GuardedProtocol):
         if self._ride is not None:
             self._ride.lost()
 
+    def _last_call(self) -> None:
+        if self._entry is None:  # else a request is on its way: what comes of it ends the connection
+            super()._last_call()
+
     def on_response_complete(self) -> None:
         self._idle_since_s = self.loop.time()
         super().on_response_complete()
