@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from llm_router.domain.errors import ClientError, InvalidRequest, UnsupportedContent, UpstreamError
 from llm_router.domain.model import Quirk
 from llm_router.domain.usage import Usage
-from llm_router.settings import DIALECTS as CONFIGURABLE
 from llm_router.wire.dialect import Bill, ReplyContext, Target
 from llm_router.wire.embeddings import bedrock, cohere, gemini, ollama, openai, vertex
 from llm_router.wire.embeddings.vectors import read_vector, to_base64
@@ -264,8 +263,8 @@ def test_replies_of_cohere_and_ollama() -> None:
     assert (found.vectors, found.usage) == (((0.5,),), Usage(input_tokens=3))
 
 
-def test_the_configuration_names_every_dialect() -> None:
-    assert set(CONFIGURABLE) == set(PROVIDER_DIALECTS)
+def test_vertex_predict_serves_embeddings_alone() -> None:
+    assert vertex.NAME in PROVIDER_DIALECTS
     assert vertex.NAME not in FORMATS["chat"]
 
 

@@ -33,6 +33,7 @@ KEPT_BYTES_MAX = 1024 * 1024
 """Larger turns are not remembered; those with long encrypted reasoning have some ten thousand bytes."""
 
 SHORT_BYTES = 8192
+"""A body up to this is looked through for words of state before it is asked whether its account has any."""
 
 STATE_WORDS = (
     b"ignature", b"reasoning_content", b"reasoning_details", b'"reasoning"', b"encrypted", b"redacted",

@@ -2,7 +2,6 @@
 
 from llm_router.settings.announcement import Announcement, LocalModel
 from llm_router.settings.load import (
-    DIALECTS,
     SANDBOX_FOLDER,
     Place,
     find_config,
@@ -23,7 +22,6 @@ from llm_router.settings.result import (
 from llm_router.settings.secrets import Secret
 
 __all__ = [
-    "DIALECTS",
     "SANDBOX_FOLDER",
     "Announcement",
     "ConfigError",

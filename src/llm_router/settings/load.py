@@ -63,21 +63,10 @@ from llm_router.settings.schema import (
 from llm_router.settings.secrets import expand_home, is_literal, open_to_others
 from llm_router.settings.signing import Signer
 from llm_router.settings.store import store_settings
+from llm_router.wire.operations import PROVIDER_DIALECTS
 
 FILE_BYTES_MAX = 16 * 1024 * 1024
 """A configuration file beyond this is not one."""
-
-DIALECTS = (
-    "openai_chat",
-    "openai_responses",
-    "anthropic_messages",
-    "gemini_generate",
-    "bedrock_converse",
-    "cohere_chat",
-    "ollama_chat",
-    "vertex_predict",
-)
-"""The dialects that a provider can speak; the last one knows embeddings alone."""
 
 SANDBOX_FOLDER = "sandbox"
 """Where in the usual data folder the sandbox keeps its own keys and credits."""
@@ -111,7 +100,7 @@ def load(
     catalog: Catalog,
     *,
     options: ServeOptions = _NO_OPTIONS,
-    dialects: Collection[str] = DIALECTS,
+    dialects: Collection[str] = PROVIDER_DIALECTS,
     secrets: bool = True,
     document: Mapping[str, Any] | None = None,
 ) -> Settings:

@@ -1,8 +1,9 @@
 """What requests of the fast lane ask of the ledger's process, many in one frame and answered the same way.
 
 A request is two moves: it enters (counted against its limits and held for, in one step), and is charged, which
-gives its places in the limits back; what is not charged leaves by a move of its own. Each is encoded by itself, since one that cannot be written must not keep the
-others back; what a turn of the event loop brings leaves in one frame, and so do the answers.
+gives its places in the limits back; what is not charged leaves by a move of its own. Each is encoded by itself,
+since one that cannot be written must not keep the others back; what a turn of the event loop brings leaves in one
+frame, and so do the answers.
 
 What many requests have in common (who pays, the limits, the price) is said once, as a :class:`Kind` with a
 number, before the first of them.
